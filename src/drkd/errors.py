@@ -1,0 +1,9 @@
+"""The two ways in which drkd says no."""
+
+
+class InputError(ValueError):
+    """Something the caller gave is wrong; the message says what was expected, what came and what to do."""
+
+
+class NonFiniteLossError(FloatingPointError):
+    """A loss became NaN or infinite; the message names the method and the part that went bad."""

@@ -1,0 +1,244 @@
+"""The methods, one function each: which targets teach, with which weights. The equation stands in `objective.py`.
+
+Notation of the papers: z student logits, v teacher logits, y label, p = softmax(z), T temperature, a alpha.
+CE(q, p) = -sum_k q_k log p_k, and softmax(./T) is written with an index T.
+
+`convention="reference"` gives the numbers of the papers' public code: the KL divergence divided by K, times
+`multiplier`; see docs/differences.md. Every function also takes `reduction` and `ignore_index` (`Objective`).
+"""
+
+from collections.abc import Callable
+from typing import Literal, Unpack
+
+from torch import Tensor, nn
+
+from drkd.checks import check_fraction, check_positive
+from drkd.errors import InputError
+from drkd.objective import Objective, Options, Term
+from drkd.rectify import swap
+from drkd.schedules import complement, growing
+from drkd.targets import Frozen, Memory, OneHot, Rectified, Rectifier, Target, Uniform, Virtual
+
+Teacher = Callable[..., Tensor] | nn.Module
+Convention = Literal["batchmean", "reference"]
+
+ALPHA = 0.5
+"""Default weight of the soft target, chosen on validation splits; see docs/defaults.md."""
+
+TEMPERATURE = 1.0
+"""Default temperature, chosen on validation splits; see docs/defaults.md."""
+
+
+def cross_entropy(**options: Unpack[Options]) -> Objective:
+    """Plain cross-entropy with the labels: CE(y, p).
+
+    Example:
+        >>> import torch
+        >>> cross_entropy()(torch.zeros(2, 4), torch.tensor([0, 1]))["loss"]
+        tensor(1.3863)
+    """
+    return Objective("cross_entropy", [Term(OneHot(), name="ce")], **options)
+
+
+def label_smoothing(
+    epsilon: float = 0.1, *, convention: Convention = "batchmean", **options: Unpack[Options]
+) -> Objective:
+    """Label smoothing (arXiv 1512.00567): (1 - e) CE(y, p) + e CE(1/K, p).
+
+    The public code spreads e over the K - 1 wrong classes only: `convention="reference"`.
+
+    Example:
+        >>> import torch
+        >>> label_smoothing(0.1)(torch.zeros(2, 4), torch.tensor([0, 1]))["loss"]
+        tensor(1.3863)
+    """
+    check_fraction("epsilon", epsilon)
+    if _is_reference(convention, 1.0) and 0 < epsilon < 1:
+        return Objective("label_smoothing", [Term(Virtual(1 - epsilon), name="smoothing")], **options)
+    terms = [Term(OneHot(), 1 - epsilon, name="ce"), Term(Uniform(), epsilon, name="smoothing")]
+    return Objective("label_smoothing", terms, **options)
+
+
+def kd(
+    teacher: Teacher,
+    alpha: float = ALPHA,
+    temperature: float = TEMPERATURE,
+    *,
+    convention: Convention = "batchmean",
+    multiplier: float = 1.0,
+    **options: Unpack[Options],
+) -> Objective:
+    """Knowledge distillation from any network (Tf-KD, arXiv 1909.11723, Eq. 4, with the T^2 of its code).
+
+    (1 - a) CE(y, p) + a T^2 CE(softmax_T(v), softmax_T(z)). A stronger teacher makes it normal KD, a weaker network
+    Re-KD, a poorly trained one De-KD.
+
+    Args:
+        teacher: a module (copied, frozen, set to eval) or any callable from inputs to logits.
+        alpha: weight of the soft target, in [0, 1].
+        temperature: T, above 0.
+        convention, multiplier: see the module's text.
+
+    Example:
+        >>> import torch
+        >>> objective = kd(nn.Linear(2, 3), alpha=0.5, temperature=4.0)
+        >>> losses = objective(torch.zeros(1, 3), torch.tensor([0]), inputs=torch.ones(1, 2))
+        >>> list(losses)
+        ['loss', 'ce', 'soft', 'soft_kl']
+    """
+    return _distil("kd", Frozen(teacher), alpha, temperature, convention, multiplier, options)
+
+
+def tf_kd_self(
+    teacher: Teacher,
+    alpha: float = ALPHA,
+    temperature: float = TEMPERATURE,
+    *,
+    convention: Convention = "batchmean",
+    multiplier: float = 1.0,
+    **options: Unpack[Options],
+) -> Objective:
+    """Tf-KD_self (arXiv 1909.11723): `kd` in which the teacher is the student's own trained copy.
+
+    (1 - a) CE(y, p) + a T^2 CE(softmax_T(v), softmax_T(z)); arguments as for `kd`.
+
+    Example:
+        >>> sorted(tf_kd_self(nn.Linear(2, 3)).needs)
+        ['inputs']
+    """
+    return _distil("tf_kd_self", Frozen(teacher), alpha, temperature, convention, multiplier, options)
+
+
+def tf_kd_reg(
+    correct_prob: float = 0.99,
+    alpha: float = ALPHA,
+    temperature: float = TEMPERATURE,
+    *,
+    convention: Convention = "batchmean",
+    multiplier: float = 1.0,
+    **options: Unpack[Options],
+) -> Objective:
+    """Tf-KD_reg (arXiv 1909.11723): a virtual teacher u with `correct_prob` on the label, the rest spread evenly.
+
+    (1 - a) CE(y, p) + a T^2 CE(softmax_T(log u), softmax_T(z)). The public code is another formula:
+    (1 - a) CE(y, p) + a m KL(softmax(u / T) || p) / K, with no T^2 and no temperature on the student.
+
+    Example:
+        >>> import torch
+        >>> list(tf_kd_reg()(torch.zeros(1, 3), torch.tensor([0])))
+        ['loss', 'ce', 'soft', 'soft_kl']
+    """
+    if not _is_reference(convention, multiplier):
+        return _distil("tf_kd_reg", Virtual(correct_prob), alpha, temperature, convention, multiplier, options)
+    check_fraction("alpha", alpha)
+    check_positive("temperature", temperature)
+    virtual = Virtual(correct_prob, probs_as_logits=True)
+    soft = Term(virtual, alpha, name="soft", scale=multiplier, target_temperature=temperature, class_mean=True)
+    return Objective("tf_kd_reg", [Term(OneHot(), 1 - alpha, name="ce"), soft], **options)
+
+
+def dr_kd(
+    teacher: Teacher,
+    alpha: float = ALPHA,
+    temperature: float = TEMPERATURE,
+    *,
+    rectify: Rectifier = swap,
+    convention: Convention = "batchmean",
+    multiplier: float = 1.0,
+    **options: Unpack[Options],
+) -> Objective:
+    """DR-KD (arXiv 2201.11319): Tf-KD_self whose self-teacher is rectified with the label before it teaches.
+
+    (1 - a) CE(y, p) + a T^2 CE(softmax_T(swap(v, y)), softmax_T(z)); arguments as for `kd`, `rectify` corrects the
+    teacher's logits. Where the self-teacher is always right it equals `tf_kd_self`.
+
+    Example:
+        >>> import torch
+        >>> wrong = lambda inputs: torch.tensor([[0.0, 9.0, 0.0]])
+        >>> dr_kd(wrong)(torch.zeros(1, 3), torch.tensor([0]), inputs=torch.ones(1, 2))["rectified"]
+        tensor(1.)
+    """
+    target = Rectified(Frozen(teacher), rectify)
+    return _distil("dr_kd", target, alpha, temperature, convention, multiplier, options)
+
+
+def ps_kd(alpha: float = 0.8, *, epochs: int | None = None, **options: Unpack[Options]) -> Objective:
+    """PS-KD (arXiv 2006.12000): the student's own prediction at its last visit of the sample, ever more of it.
+
+    (1 - a_t) CE(y, p) + a_t CE(p_last, p), where a_t grows linearly to `alpha`. Samples not yet visited are plain CE.
+
+    Args:
+        alpha: final weight of the soft target.
+        epochs: length of the training, for the published staircase a (e + 1) / E; else a_t = a * progress.
+
+    Example:
+        >>> sorted(ps_kd().needs)
+        ['index']
+    """
+    check_fraction("alpha", alpha)
+    weight = growing(alpha, epochs)
+    terms = [Term(OneHot(), complement(weight), name="ce"), Term(Memory(), weight, name="soft")]
+    return Objective("ps_kd", terms, **options)
+
+
+def online_dr_kd(
+    alpha: float = ALPHA,
+    temperature: float = TEMPERATURE,
+    *,
+    source: Literal["memory"] | Target = "memory",
+    rectify: Rectifier = swap,
+    **options: Unpack[Options],
+) -> Objective:
+    """Online DR-KD (ours): rectify the student's own past, so that no pretraining and no second network is needed.
+
+    (1 - a) CE(y, p) + a T^2 CE(softmax_T(swap(w, y)), softmax_T(z)), where w are the student's logits at its last
+    visit of the sample (`source="memory"`) or those of a running average of it (`source=Ema(student)`).
+
+    Example:
+        >>> from drkd.targets import Ema
+        >>> sorted(online_dr_kd().needs), sorted(online_dr_kd(source=Ema(nn.Linear(2, 3))).needs)
+        (['index'], ['inputs'])
+    """
+    if not isinstance(source, Target) and source != "memory":
+        raise InputError(f'`online_dr_kd` needs source="memory" or a target such as Ema(student), got {source!r}')
+    target = Memory() if source == "memory" else source
+    return _distil("online_dr_kd", Rectified(target, rectify), alpha, temperature, "batchmean", 1.0, options)
+
+
+METHODS = (cross_entropy, label_smoothing, kd, tf_kd_self, tf_kd_reg, dr_kd, ps_kd, online_dr_kd)
+"""Every method that can be asked for by name."""
+
+SELF_TAUGHT = (tf_kd_self, dr_kd)
+"""The methods whose teacher is the student's own trained copy."""
+
+
+def _distil(
+    name: str,
+    target: Target,
+    alpha: float,
+    temperature: float,
+    convention: Convention,
+    multiplier: float,
+    options: Options,
+) -> Objective:
+    """(1 - a) CE(y, p) + a T^2 CE(softmax_T(target), softmax_T(z)): what all distillation here has in common."""
+    check_fraction("alpha", alpha)
+    check_positive("temperature", temperature)
+    soft = Term(
+        target,
+        alpha,
+        name="soft",
+        scale=temperature**2 * multiplier,
+        target_temperature=temperature,
+        student_temperature=temperature,
+        class_mean=_is_reference(convention, multiplier),
+    )
+    return Objective(name, [Term(OneHot(), 1 - alpha, name="ce"), soft], **options)
+
+
+def _is_reference(convention: Convention, multiplier: float) -> bool:
+    if convention not in ("batchmean", "reference"):
+        raise InputError(f"convention must be batchmean or reference, got {convention!r}")
+    if convention == "batchmean" and multiplier != 1.0:
+        raise InputError(f'multiplier needs convention="reference", got {multiplier} without it; raise alpha instead')
+    return convention == "reference"

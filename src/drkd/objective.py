@@ -1,0 +1,251 @@
+"""The one equation, and the protocol that a training loop knows of a method.
+
+    loss = sum_k weight_k(t) * scale_k * CE( softmax(target_k / target_temperature_k), student / student_temperature_k )
+
+A loop does three things with an objective, whatever the method:
+
+    losses = objective(logits, labels, inputs=inputs, index=index)   # {"loss": ..., named parts, detached}
+    losses["loss"].backward(); optimizer.step()
+    objective.update(progress=p, epoch=e)                            # p: part of the training done, e: completed epochs
+
+Calling changes nothing, `update` does; `discard` replaces it where the optimizer step was skipped. `needs` says which
+of `inputs` and `index` a call must get. A method that is no sum of terms offers the same four names.
+"""
+
+import warnings
+from collections.abc import Sequence
+from typing import Literal, TypedDict
+
+import torch
+from torch import Tensor, nn
+
+from drkd.checks import check_labels
+from drkd.errors import InputError, NonFiniteLossError
+from drkd.losses import entropy, hard_cross_entropy, soft_cross_entropy, widen
+from drkd.schedules import Weight
+from drkd.targets import OneHot, Rectified, Target
+
+Reduction = Literal["none", "sum", "batchmean"]
+
+EXTREME_WEIGHT = 100.0
+"""Above this a soft target drowns the labels: a warning says so."""
+
+IGNORED = -100
+"""What targets and rectifiers see in place of the caller's `ignore_index`."""
+
+
+class Options(TypedDict, total=False):
+    """What every method takes besides its own arguments, and hands to `Objective`."""
+
+    reduction: Reduction
+    ignore_index: int
+
+
+class Term(nn.Module):
+    """One summand of the equation.
+
+    Args:
+        target: who teaches.
+        weight: a number, or a function of (progress, completed epochs).
+        name: what the term is called among the losses.
+        scale: constant factor, such as T^2.
+        target_temperature, student_temperature: divide the logits of each side.
+        class_mean: report and sum the KL divergence divided by the number of classes, as the public code does,
+            instead of the cross-entropy.
+    """
+
+    def __init__(
+        self,
+        target: Target,
+        weight: Weight = 1.0,
+        *,
+        name: str,
+        scale: float = 1.0,
+        target_temperature: float = 1.0,
+        student_temperature: float = 1.0,
+        class_mean: bool = False,
+    ) -> None:
+        super().__init__()
+        self.target = target
+        self.weight = weight
+        self.name = name
+        self.scale = scale
+        self.target_temperature = target_temperature
+        self.student_temperature = student_temperature
+        self.class_mean = class_mean
+
+    def weight_at(self, progress: float, epoch: int) -> float:
+        return self.weight(progress, epoch) if callable(self.weight) else self.weight
+
+    def forward(
+        self, logits: Tensor, labels: Tensor, inputs: Tensor | None, index: Tensor | None, *, by_row: bool
+    ) -> dict[str, Tensor]:
+        """The term before its weight, a value per row or their sum: `loss`, and `kl` and `rectified` where it has them.
+
+        `labels` bear `IGNORED` in the rows that do not count; these give 0.
+        """
+        if isinstance(self.target, OneHot):
+            return {
+                "loss": hard_cross_entropy(logits, labels, ignore_index=IGNORED, reduction="none" if by_row else "sum")
+            }
+        rows: dict[str, Tensor] = {}
+        counted = labels != IGNORED
+        soft, valid = self.target_for(logits.detach(), labels, inputs, index, rows)
+        if soft.shape != logits.shape:
+            raise InputError(
+                f"the target {type(self.target).__name__} gives logits {tuple(soft.shape)} for a student's "
+                f"{tuple(logits.shape)}; teacher and student need the same classes"
+            )
+        loss = soft_cross_entropy(
+            logits, soft, student_temperature=self.student_temperature, target_temperature=self.target_temperature
+        )
+        fixed = entropy(soft, temperature=self.target_temperature)
+        rows["kl"] = (loss.detach() - fixed).where(counted if valid is None else counted & valid, 0.0)
+        if self.class_mean:
+            loss = (loss - fixed) / logits.shape[1]
+        loss = self.scale * loss
+        if valid is not None:
+            loss = loss.where(valid, hard_cross_entropy(logits, labels, ignore_index=IGNORED))
+        rows["loss"] = loss.where(counted, 0.0)
+        return rows if by_row else {name: values.sum() for name, values in rows.items()}
+
+    def target_for(
+        self, logits: Tensor, labels: Tensor, inputs: Tensor | None, index: Tensor | None, rows: dict[str, Tensor]
+    ) -> tuple[Tensor, Tensor | None]:
+        """What the target says; for a rectified one, `rows` receives which rows were changed."""
+        if not isinstance(self.target, Rectified):
+            soft, valid = self.target(logits, labels, inputs, index)
+        else:
+            before, known = self.target.target(logits, labels, inputs, index)
+            soft, valid = self.target.rectify(before, known, labels)
+            changed = (soft != before).any(dim=1) & (labels != IGNORED)
+            if valid is not None and known is not valid:  # the rectifier took rows out
+                changed |= ~valid if known is None else known & ~valid
+            rows["rectified"] = changed.float()
+        return soft.detach(), valid
+
+
+class Objective(nn.Module):
+    """A method: a weighted sum of terms behind the protocol.
+
+    Args:
+        name: the method's name, for messages.
+        terms: the summands.
+        reduction: `batchmean` (sum over classes, mean over the rows that count), `sum`, or `none` for a value per row.
+        ignore_index: the label of rows that do not count. A batch without any other row has loss 0.
+
+    Calling it with logits (B, K) or (B, K, ...), integer labels (B,) or (B, ...), and `inputs` and `index` where
+    `needs` asks for them, returns a dictionary: `loss` to call backward on; then, detached, each term's weighted
+    contribution under its name (they add up to `loss`), `<name>_kl`, the plain KL divergence in nats between a soft
+    target and the student, and `rectified`, the part of the rows whose target was changed.
+
+    Raises:
+        InputError: for labels or logits that do not fit, or missing `inputs` or `index`.
+        NonFiniteLossError: on the CPU, at once, for a loss that is NaN or infinite.
+    """
+
+    def __init__(
+        self, name: str, terms: Sequence[Term], *, reduction: Reduction = "batchmean", ignore_index: int = IGNORED
+    ) -> None:
+        super().__init__()
+        if reduction not in ("none", "sum", "batchmean"):
+            raise InputError(f"reduction must be none, sum or batchmean, got {reduction!r}")
+        self.name = name
+        self.terms = nn.ModuleList(terms)
+        self.reduction = reduction
+        self.ignore_index = ignore_index
+        self.progress = 0.0
+        self.epoch = 0
+        self._warn_of_extremes([term for term in self._terms() if not term.class_mean], num_classes=1)
+
+    @property
+    def needs(self) -> frozenset[str]:
+        return frozenset().union(*(term.target.needs for term in self._terms()))
+
+    def forward(
+        self, logits: Tensor, labels: Tensor, *, inputs: Tensor | None = None, index: Tensor | None = None
+    ) -> dict[str, Tensor]:
+        check_labels(logits, labels, self.ignore_index, caller=self.name)
+        for need, given in (("inputs", inputs), ("index", index)):
+            if need in self.needs and given is None:
+                raise InputError(f"`{self.name}` needs the batch's {need}, got none; pass {need}={need}")
+        logits = widen(logits)
+        labels = labels.where(labels != self.ignore_index, torch.full_like(labels, IGNORED)).long()
+        rows_that_count = (labels != IGNORED).sum().clamp(min=1)
+        divisor = rows_that_count if self.reduction == "batchmean" else 1
+        loss: Tensor | None = None
+        parts: dict[str, Tensor] = {}
+        for term in self._terms():
+            weight = term.weight_at(self.progress, self.epoch)
+            if weight == 0:
+                parts[term.name] = logits.new_zeros(())
+                continue
+            values = term(logits, labels, inputs, index, by_row=self.reduction == "none")
+            contribution = weight * values["loss"] / divisor
+            loss = contribution if loss is None else loss + contribution
+            parts[term.name] = contribution.detach()
+            if "kl" in values:
+                parts[f"{term.name}_kl"] = values["kl"] / divisor
+            if "rectified" in values:
+                parts["rectified"] = values["rectified"].sum() / rows_that_count
+        if loss is None:
+            raise InputError(f"every term of `{self.name}` has weight 0; give one of them a weight")
+        if loss.device.type == "cpu" and not loss.isfinite().all():
+            self._raise_non_finite(logits, parts)
+        return {"loss": loss, **parts}
+
+    def update(self, progress: float | None = None, epoch: int | None = None) -> None:
+        """Take in the optimizer step just made: move the schedules, let the targets learn.
+
+        Args:
+            progress: part of the training that is done, in [0, 1]; unchanged where not given, 0 at first.
+            epoch: number of completed epochs; unchanged where not given, 0 at first.
+        """
+        self.progress = self.progress if progress is None else progress
+        self.epoch = self.epoch if epoch is None else epoch
+        for term in self._terms():
+            term.target.update()
+
+    def discard(self) -> None:
+        """Forget the calls since the last update: their optimizer step was skipped."""
+        for term in self._terms():
+            term.target.discard()
+
+    def effective_weights(self, num_classes: int) -> dict[str, float]:
+        """Each term's final weight on its cross-entropy, summed over K and averaged over rows.
+
+        Divide nothing, multiply by K to compare with the weight on the public code's KL, which is averaged over K.
+        Warns of weights above 100.
+
+        Example:
+            >>> import drkd
+            >>> drkd.tf_kd_reg(alpha=0.5, temperature=4.0).effective_weights(num_classes=10)
+            {'ce': 0.5, 'soft': 8.0}
+        """
+        self._warn_of_extremes(list(self._terms()), num_classes)
+        return {term.name: _final_weight(term, num_classes) for term in self._terms()}
+
+    def _terms(self) -> Sequence[Term]:
+        return self.terms  # type: ignore[return-value]  # a ModuleList of Terms
+
+    def _warn_of_extremes(self, terms: Sequence[Term], num_classes: int) -> None:
+        for term in terms:
+            weight = _final_weight(term, num_classes)
+            if weight > EXTREME_WEIGHT:
+                warnings.warn(
+                    f"`{self.name}` weighs its {term.name} target {weight:.0f} times: above {EXTREME_WEIGHT:.0f} the "
+                    "labels hardly count and training may diverge; lower alpha or temperature, or the learning rate",
+                    stacklevel=3,
+                )
+
+    def _raise_non_finite(self, logits: Tensor, parts: dict[str, Tensor]) -> None:
+        if not logits.isfinite().all():
+            culprit = "the student's logits are not finite; lower the learning rate or clip gradients"
+        else:
+            bad = [name for name, value in parts.items() if not value.isfinite().all()]
+            culprit = f"the part {bad[0]!r} is not finite; check its target" if bad else "the sum overflows"
+        raise NonFiniteLossError(f"the loss of `{self.name}` is NaN or infinite: {culprit}")
+
+
+def _final_weight(term: Term, num_classes: int) -> float:
+    return term.weight_at(1.0, 2**31) * term.scale / (num_classes if term.class_mean else 1)
