@@ -27,12 +27,14 @@ _HOMES = {
         "tf_kd_self",
     ),
     "drkd.metrics": ("Metrics", "evaluate"),
-    "drkd.models": ("create_model", "load_model"),
+    "drkd.models": ("create_model",),
     "drkd.objective": ("Objective", "Term"),
     "drkd.rectify": ("swap",),
+    "drkd.storage": ("load_model",),
     "drkd.self_distillation": ("SelfDistillation", "self_distill"),
     "drkd.targets": ("Ema", "Frozen", "Memory", "OneHot", "Rectified", "Target", "Uniform", "Virtual"),
-    "drkd.train": ("Fit", "fit"),
+    "drkd.checkpoint": ("Done",),
+    "drkd.train": ("fit",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

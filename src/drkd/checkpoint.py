@@ -1,0 +1,175 @@
+"""Checkpoints: everything that a training needs to go on exactly, under `checkpoints/step-N/`.
+
+A checkpoint is written beside its place and then renamed, so it is there whole or not at all; `last` and `best` are
+symbolic links that are replaced at once. Tensors are in safetensors, the rest in JSON: loading one runs no code.
+"""
+
+import json
+import shutil
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn, optim
+
+from drkd.errors import InputError
+from drkd.objective import Objective
+from drkd.storage import write_json, write_tensors
+
+COMPLETE_CHECKPOINTS = 2
+"""How many checkpoints are kept."""
+
+
+@dataclass
+class Done:
+    """How far a training is.
+
+    Attributes:
+        history: a row per epoch.
+        best_epoch: the epoch chosen so far.
+        step: optimizer steps made.
+        seconds: time spent, over all sittings.
+        seconds_per_epoch: the same by epoch, validation included.
+    """
+
+    history: list[dict[str, float]] = field(default_factory=list)
+    best_epoch: int = -1
+    step: int = 0
+    seconds: float = 0.0
+    seconds_per_epoch: list[float] = field(default_factory=list)
+
+
+@dataclass
+class State:
+    """All that changes during a training.
+
+    Attributes:
+        student, objective, optimizer, scaler: what is trained, and with what.
+        best: the student's weights at the best epoch.
+        sums: the running epoch's sums over batches.
+        done: how far it is.
+    """
+
+    student: nn.Module
+    objective: Objective
+    optimizer: optim.Optimizer
+    scaler: torch.amp.GradScaler
+    best: dict[str, Tensor] = field(default_factory=dict)
+    sums: dict[str, Tensor] = field(default_factory=dict)
+    done: Done = field(default_factory=Done)
+
+    def save(self, folder: Path, *, best: bool) -> None:
+        """Write a checkpoint under `folder` and point `last` at it, and `best` if asked."""
+        rng = {"cpu": torch.get_rng_state()}
+        if self._device.type == "cuda":
+            rng["cuda"] = torch.cuda.get_rng_state()
+        tensors = {
+            "student": self.student.state_dict(),
+            "objective": self.objective.state_dict(),
+            "optimizer": _optimizer_tensors(self.optimizer),
+            "best": self.best,
+            "sums": self.sums,
+            "rng": rng,
+        }
+        state = {"scaler": self.scaler.state_dict(), "order_of_sums": list(self.sums), "done": vars(self.done)}
+        _write(folder, self.done.step, tensors, state, best)
+
+    def restore(self, folder: Path) -> bool:
+        """Put everything back as the newest checkpoint under `folder` holds it; False where there is none."""
+        place = folder / "last"
+        if not (place / "state.json").is_file():
+            return False
+        tensors = {path.stem: load_file(path) for path in place.glob("*.safetensors")}
+        state = json.loads((place / "state.json").read_text())
+        self.student.load_state_dict(tensors["student"])
+        self.objective.load_state_dict(tensors["objective"])
+        _restore_optimizer(self.optimizer, tensors["optimizer"])
+        self.scaler.load_state_dict(state["scaler"])
+        torch.set_rng_state(tensors["rng"]["cpu"])
+        if "cuda" in tensors["rng"]:
+            torch.cuda.set_rng_state(tensors["rng"]["cuda"])
+        self.best = {name: tensor.to(self._device) for name, tensor in tensors["best"].items()}
+        self.sums = {name: tensors["sums"][name].to(self._device) for name in state["order_of_sums"]}
+        self.done = Done(**state["done"])
+        return True
+
+    @property
+    def _device(self) -> torch.device:
+        return next(self.student.parameters()).device
+
+
+class Due:
+    """When the next checkpoint is due: after each `epoch`, every N steps, or every `Ns` seconds.
+
+    Example:
+        >>> due = Due(10)
+        >>> due.after_step(10), due.after_step(11), Due("epoch").after_epoch(11)
+        (True, False, True)
+    """
+
+    def __init__(self, every: str | int) -> None:
+        text = str(every)
+        digits = text.removesuffix("s")
+        self.by_epoch = text == "epoch"
+        if not self.by_epoch and not (digits.isdigit() and int(digits) > 0):
+            raise InputError(f"checkpoint_every must be epoch, a number of steps or seconds such as 30s, got {every!r}")
+        self.seconds = int(digits) if not self.by_epoch and text.endswith("s") else None
+        self.steps = int(digits) if not self.by_epoch and self.seconds is None else None
+        self.last = time.monotonic()
+
+    def after_step(self, step: int) -> bool:
+        """Whether one is due after `step` steps, in the middle of an epoch."""
+        if self.steps is not None:
+            return step % self.steps == 0
+        if self.seconds is None or time.monotonic() - self.last < self.seconds:
+            return False
+        self.last = time.monotonic()
+        return True
+
+    def after_epoch(self, step: int) -> bool:
+        """Whether one is due after `step` steps, at the end of an epoch."""
+        return self.by_epoch or self.after_step(step)
+
+
+def _write(folder: Path, step: int, tensors: Mapping[str, Mapping[str, Tensor]], state: Any, best: bool) -> None:
+    """Write `step-N` with a safetensors file per entry and `state.json`; keep the two newest and the best."""
+    folder.mkdir(parents=True, exist_ok=True)
+    place, beside = folder / f"step-{step}", folder / f".step-{step}.tmp"
+    shutil.rmtree(beside, ignore_errors=True)
+    beside.mkdir()
+    for name, content in tensors.items():
+        write_tensors(beside / f"{name}.safetensors", content)
+    write_json(beside / "state.json", state)
+    shutil.rmtree(place, ignore_errors=True)
+    beside.rename(place)
+    for link in ("last", "best") if best else ("last",):
+        pointer = folder / f".{link}.tmp"
+        pointer.unlink(missing_ok=True)
+        pointer.symlink_to(place.name)
+        pointer.replace(folder / link)
+    pointed = {(folder / link).resolve() for link in ("last", "best")}
+    complete = sorted(folder.glob("step-*"), key=lambda path: int(path.name.removeprefix("step-")))
+    for old in complete[:-COMPLETE_CHECKPOINTS]:
+        if old.resolve() not in pointed:
+            shutil.rmtree(old)
+
+
+def _optimizer_tensors(optimizer: optim.Optimizer) -> dict[str, Tensor]:
+    """The optimizer's state as named tensors: `<parameter number>.<what>`."""
+    state = optimizer.state_dict()["state"]
+    return {
+        f"{number}.{what}": torch.as_tensor(value) for number, parts in state.items() for what, value in parts.items()
+    }
+
+
+def _restore_optimizer(optimizer: optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
+    """Put back what `_optimizer_tensors` gave."""
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in tensors.items():
+        number, what = name.split(".", 1)
+        state.setdefault(int(number), {})[what] = tensor
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})

@@ -1,0 +1,190 @@
+"""What a run can be told, in one place: the command line, the YAML files and the documentation all come from here.
+
+Each field is an option of the same name (`--batch-size` for `batch_size`) and a key of the same name in a file.
+"""
+
+import difflib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from drkd.errors import InputError
+
+
+def _split(value: Any) -> Any:
+    """`a,b,c` as a list."""
+    if isinstance(value, str):
+        return [part.strip() for part in value.split(",") if part.strip()]
+    return [value] if isinstance(value, int | float) else value
+
+
+Names = Annotated[list[str], BeforeValidator(_split), Field(min_length=1)]
+Fractions = Annotated[list[Annotated[float, Field(ge=0, lt=1)]], BeforeValidator(_split), Field(min_length=1)]
+
+
+class TrainingConfig(BaseModel):
+    """What `train` and `compare` have in common."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    data: str = Field("digits", description="data set by name, or a folder")
+    model: str = Field("small_cnn", description="network by name, or timm:NAME")
+    weights: str | None = Field(None, description="file of weights to start from (default: random)")
+    image_size: int | None = Field(None, ge=4, description="scale and crop pictures to this side length")
+    augment: str | None = Field(
+        None, description="none, shift, crop_flip, cifar or tiny_imagenet (default: the data's)"
+    )
+    limit_train: int | None = Field(None, ge=1, description="keep this many training samples, stratified")
+    download: bool = Field(False, description="fetch a missing data set")
+
+    epochs: int = Field(30, ge=1, description="passes over the training split")
+    batch_size: int = Field(128, ge=1, description="samples per optimizer step")
+    lr: float = Field(0.1, gt=0, description="learning rate at its highest")
+    optimizer: Literal["sgd", "adamw"] = Field("sgd", description="sgd (with momentum) or adamw")
+    momentum: float = Field(0.9, ge=0, lt=1, description="of sgd")
+    weight_decay: float = Field(5e-4, ge=0, description="pull of all weights towards 0")
+    schedule: Literal["step", "cosine", "constant"] = Field(
+        "step", description="step (x 0.2 at 30, 60, 80% of the epochs), cosine or constant"
+    )
+    warmup_epochs: float = Field(0.0, ge=0, description="epochs over which the learning rate climbs")
+    clip_norm: float | None = Field(None, gt=0, description="largest norm of the gradient")
+    device: str = Field("auto", description="cpu, cuda, ...; auto takes an accelerator where there is one")
+    precision: Literal["float32", "bfloat16", "float16"] = Field("float32", description="float32, bfloat16 or float16")
+    threads: int | None = Field(None, ge=1, description="processor threads per training")
+
+    alpha: float | None = Field(None, ge=0, le=1, description="weight of the soft target (default: the method's)")
+    temperature: float | None = Field(None, gt=0, description="softening (default: the method's)")
+    epsilon: float | None = Field(None, ge=0, le=1, description="of label_smoothing")
+    correct_prob: float | None = Field(None, gt=0, lt=1, description="of tf_kd_reg's virtual teacher")
+    source: Literal["memory", "ema"] | None = Field(None, description="of online_dr_kd: memory or ema")
+    convention: Literal["batchmean", "reference"] | None = Field(
+        None, description="batchmean, or reference for the public code's numbers"
+    )
+    multiplier: float | None = Field(None, gt=0, description="of the reference convention")
+
+    out: str | None = Field(None, description="run directory (default: a new one under ./runs)")
+    resume: bool = Field(False, description="go on with what --out holds")
+    checkpoint_every: str = Field("epoch", description="epoch, a number of steps, or seconds such as 30s")
+
+
+class TrainConfig(TrainingConfig):
+    """One network, one method."""
+
+    method: str = Field("dr_kd", description="see `drkd list methods`")
+    teacher: str | None = Field(None, description="run directory or file of the teacher (default: trained first)")
+    seed: int = Field(0, ge=0, description="fixes splits, initial weights, order and augmentation")
+    label_noise: float = Field(0.0, ge=0, lt=1, description="part of the training and validation labels made wrong")
+
+
+class CompareConfig(TrainingConfig):
+    """Several methods, several seeds, side by side."""
+
+    methods: Names = Field(
+        ["cross_entropy", "label_smoothing", "tf_kd_reg", "tf_kd_self", "dr_kd", "ps_kd", "online_dr_kd"],
+        description="comma-separated; see `drkd list methods`",
+    )
+    method_options: dict[str, dict[str, Any]] = Field({}, description="settings by method; in a file only")
+    teacher: str | None = Field(None, description="run directory or file of the teacher of kd")
+    seeds: int = Field(5, ge=1, description="how many seeds, from 0 on")
+    label_noise: Fractions = Field([0.0], description="comma-separated; a panel for each")
+    jobs: int | None = Field(None, ge=1, description="trainings at once (default: one per processor, 1 on a GPU)")
+    checkpoint_every: str = Field("30s", description="epoch, a number of steps, or seconds such as 30s")
+
+
+Config = TypeVar("Config", bound=TrainingConfig)
+
+EMBEDDED: dict[str, Any] = {
+    "model": "mlp",
+    "limit_train": 300,
+    "epochs": 60,
+    "batch_size": 50,
+    "label_noise": [0.0, 0.2],
+}
+"""Defaults for digits, the embedded data set; how they were chosen stands in docs/defaults.md."""
+
+METHOD_SETTINGS = ("alpha", "temperature", "epsilon", "correct_prob", "source", "convention", "multiplier")
+"""Fields that belong to the method."""
+
+WITHOUT_EFFECT = ("out", "resume", "checkpoint_every", "jobs", "download")
+"""Fields that do not change the result."""
+
+
+def resolve(
+    kind: type[Config], given: Mapping[str, Any], file: str | Path | None = None
+) -> tuple[Config, dict[str, str]]:
+    """Lay the command line over a file over the defaults.
+
+    Args:
+        kind: `TrainConfig` or `CompareConfig`.
+        given: options of the command line; None means not given.
+        file: a YAML file of options.
+
+    Returns:
+        The configuration, and where each value came from: `default`, `file` or `command line`.
+
+    Raises:
+        InputError: for unknown or unfitting options; one line for the first of them.
+
+    Example:
+        >>> config, source = resolve(TrainConfig, {"data": "cifar10", "epochs": 3})
+        >>> config.epochs, source["epochs"], source["lr"]
+        (3, 'command line', 'default')
+    """
+    in_file = _read(Path(file)) if file is not None else {}
+    on_line = {name: value for name, value in given.items() if value is not None}
+    values = {**in_file, **on_line}
+    if values.get("data", "digits") == "digits":
+        values = {**_embedded(kind), **values}
+    for name in values:
+        if name not in kind.model_fields:
+            close = difflib.get_close_matches(name, kind.model_fields, n=1)
+            raise InputError(f"unknown option {name!r}{f'; did you mean {close[0]}?' if close else ''}")
+    try:
+        config = kind(**values)
+    except ValidationError as reason:
+        problem = reason.errors()[0]
+        name = "-".join(str(part) for part in problem["loc"][:1]).replace("_", "-")
+        message = problem["msg"].removeprefix("Input ").removeprefix("should be ")
+        raise InputError(f"--{name} should be {message}, got {problem['input']!r}") from None
+    source = {
+        name: "command line" if name in on_line else "file" if name in in_file else "default"
+        for name in kind.model_fields
+    }
+    return config, source
+
+
+def as_yaml(config: BaseModel, source: Mapping[str, str]) -> str:
+    """A configuration as YAML that `--config` reads back, with the source of each value beside it."""
+    lines = []
+    for name, value in config.model_dump().items():
+        text = yaml.safe_dump({name: value}, default_flow_style=None, sort_keys=False, width=1000).rstrip("\n")
+        lines.append(f"{text}  # {source[name]}")
+    return "\n".join(lines) + "\n"
+
+
+def differences(old: Mapping[str, Any], new: BaseModel) -> list[str]:
+    """Options that change the result and differ between a run's `config.yaml` and `new`."""
+    return [name for name, value in new.model_dump().items() if name not in WITHOUT_EFFECT and old.get(name) != value]
+
+
+def _embedded(kind: type[TrainingConfig]) -> dict[str, Any]:
+    return {
+        name: value
+        for name, value in EMBEDDED.items()
+        if name in kind.model_fields and (name != "label_noise" or kind is CompareConfig)
+    }
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as reason:
+        raise InputError(f"cannot read the configuration {path}: {reason.strerror}") from reason
+    except (yaml.YAMLError, UnicodeDecodeError) as reason:
+        raise InputError(f"{path} is not YAML: {' '.join(str(reason).split())}") from reason
+    if content is not None and not isinstance(content, dict):
+        raise InputError(f"{path} needs a line `option: value` for each option, got {type(content).__name__}")
+    return {str(name).replace("-", "_"): value for name, value in (content or {}).items()}

@@ -1,0 +1,109 @@
+"""Augmentation of whole batches, on the device, replayable.
+
+The random numbers are a function of (seed, epoch, index, view) and of nothing else: every method of a comparison, any
+batch size, any number of devices and a resumed run all see the same pictures.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """What is done to a training picture, in this order.
+
+    Attributes:
+        pad: random crop of the picture's size from the picture padded with this many black pixels.
+        flip: mirror left and right, every second time.
+        degrees: rotate about the centre by up to this angle either way; nearest pixel, black corners.
+    """
+
+    pad: int = 0
+    flip: bool = False
+    degrees: float = 0.0
+
+
+AUGMENTATIONS = {
+    "none": Augmentation(),
+    "shift": Augmentation(pad=1),
+    "crop_flip": Augmentation(pad=4, flip=True),
+    "cifar": Augmentation(pad=4, flip=True, degrees=15.0),
+    "tiny_imagenet": Augmentation(flip=True, degrees=20.0),
+}
+"""Augmentations by name; `cifar` and `tiny_imagenet` are the papers'."""
+
+
+def augment(
+    images: Tensor, index: Tensor, augmentation: Augmentation, *, seed: int, epoch: int, view: int = 0
+) -> Tensor:
+    """Crop, flip and rotate every picture by its own random numbers, as one look-up of pixels.
+
+    Args:
+        images: (B, C, H, W), of any float type.
+        index: (B,) positions of the pictures in their data set, on the CPU.
+        augmentation: what to do.
+        seed, epoch, view: with `index`, all that the random numbers depend on.
+
+    Returns:
+        (B, C, H, W), like `images`.
+
+    Example:
+        >>> picture = torch.arange(9.0).view(1, 1, 3, 3)
+        >>> augment(picture, torch.tensor([0]), Augmentation(pad=1), seed=0, epoch=0)[0, 0]
+        tensor([[0., 1., 2.],
+                [3., 4., 5.],
+                [6., 7., 8.]])
+    """
+    if augmentation == Augmentation():
+        return images
+    height, width = images.shape[2:]
+    uniforms = random_numbers(seed, epoch, view, index.numpy(), count=4)
+    offsets = np.floor(uniforms[:, :2] * (2 * augmentation.pad + 1)) - augmentation.pad
+    mirror = np.where(uniforms[:, 2] < 0.5, -1.0, 1.0) if augmentation.flip else np.ones(len(uniforms))
+    angle = np.deg2rad((2 * uniforms[:, 3] - 1) * augmentation.degrees)
+
+    # Where does an output pixel come from? Undo the rotation, then the mirror, then the crop; coordinates in [-1, 1].
+    turn = np.zeros((len(uniforms), 2, 3))
+    turn[:, 0, 0] = turn[:, 1, 1] = np.cos(angle)
+    turn[:, 0, 1] = -np.sin(angle) * height / width
+    turn[:, 1, 0] = np.sin(angle) * width / height
+
+    def on_device(array: NDArray[np.float64]) -> Tensor:
+        return torch.as_tensor(array, dtype=images.dtype, device=images.device)
+
+    grid = F.affine_grid(on_device(turn), list(images.shape), align_corners=False)
+    outside = grid.abs().amax(dim=-1, keepdim=True) > 1  # black, even where the uncropped picture goes on
+    scale = np.stack([mirror, np.ones_like(mirror)], axis=1)
+    shift = offsets * 2 / np.array([width, height])
+    grid = grid * on_device(scale)[:, None, None] + on_device(shift)[:, None, None]
+    grid = grid.masked_fill(outside, 3.0)
+    return F.grid_sample(images, grid, mode="nearest", padding_mode="zeros", align_corners=False)
+
+
+def random_numbers(seed: int, epoch: int, view: int, index: NDArray[np.int64], *, count: int) -> NDArray[np.float64]:
+    """Uniform numbers in [0, 1), (B, count): a hash (SplitMix64) of (seed, epoch, view, index, column).
+
+    Example:
+        >>> both = random_numbers(0, 3, 0, np.array([7, 8]), count=2)
+        >>> bool((both[1] == random_numbers(0, 3, 0, np.array([8]), count=2)).all())
+        True
+    """
+    key = np.zeros(1, dtype=np.uint64)
+    for word in (seed, epoch, view):
+        key = _mix(key + np.uint64(word) + _GOLDEN)
+    rows = _mix(key + _mix(index.astype(np.uint64) + _GOLDEN))[:, None]
+    bits = _mix(rows + np.arange(count, dtype=np.uint64) * _GOLDEN)
+    return (bits >> np.uint64(11)).astype(np.float64) * 2.0**-53
+
+
+def _mix(words: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    words = (words ^ (words >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    words = (words ^ (words >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return words ^ (words >> np.uint64(31))

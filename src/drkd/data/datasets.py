@@ -1,0 +1,187 @@
+"""From a name or a path to the three splits of a run.
+
+The test split never moves. The run's seed fixes what is held out for validation, which samples a limit keeps and which
+labels noise changes; noise touches training and validation, never the test.
+"""
+
+import difflib
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from drkd.data import readers
+from drkd.data.augment import AUGMENTATIONS, Augmentation
+from drkd.data.images import LazyImages
+from drkd.errors import InputError
+
+DATASETS = {
+    "digits": "scikit-learn's handwritten digits: 1,797 grey 8x8 pictures, 10 classes, embedded",
+    "cifar10": "CIFAR-10 under ./data, 32x32, 10 classes (torchvision; --download fetches it)",
+    "cifar100": "CIFAR-100 under ./data, 32x32, 100 classes (torchvision; --download fetches it)",
+    "FOLDER": "a folder per class, under train/val/test or directly; Tiny ImageNet as published; Parquet files",
+}
+"""What `load_data` takes, in a line each."""
+
+VALIDATION = 0.1
+"""Part of the training split that is held out for validation."""
+
+
+@dataclass(frozen=True)
+class Split:
+    """Samples: `inputs` uint8 (N, C, H, W), in memory or decoded on demand, and `labels` int64 (N,)."""
+
+    inputs: Tensor | LazyImages
+    labels: Tensor
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def select(self, index: Tensor) -> "Split":
+        """A part of the samples, renumbered from 0."""
+        inputs = self.inputs.select(index) if isinstance(self.inputs, LazyImages) else self.inputs[index]
+        return Split(inputs, self.labels[index])
+
+
+@dataclass(frozen=True)
+class Data:
+    """A data set, ready for a run.
+
+    Attributes:
+        name: what it was asked for by.
+        classes: class names, in the order of the labels.
+        train, val, test: the splits.
+        augmentation: applied to training pictures.
+        mean, std: per channel, as fractions of full brightness.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    train: Split
+    val: Split
+    test: Split
+    augmentation: Augmentation
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    @property
+    def channels(self) -> int:
+        """1 for grey, 3 for colour."""
+        return int(self.train.inputs.shape[1])
+
+    @property
+    def image_size(self) -> int:
+        """Side length of the pictures."""
+        return int(self.train.inputs.shape[-1])
+
+
+def load_data(
+    name: str | Path = "digits",
+    *,
+    seed: int = 0,
+    limit_train: int | None = None,
+    label_noise: float = 0.0,
+    image_size: int | None = None,
+    augment: str | None = None,
+    download: bool = False,
+) -> Data:
+    """Read a data set and split it for the run with `seed`.
+
+    Args:
+        name: one of `DATASETS`, or the path of a folder.
+        seed: fixes the validation split (10% of the training split, stratified), what a limit keeps, the noise.
+        limit_train: keep this many training samples, stratified; validation and test stay whole.
+        label_noise: part of the training and validation labels that is replaced by another class.
+        image_size: scale and crop pictures to this side length; their own by default.
+        augment: one of `AUGMENTATIONS`; the data set's usual one by default.
+        download: let torchvision fetch a data set that is missing.
+
+    Raises:
+        InputError: for an unknown name, missing or unreadable files, limits that leave a class empty.
+
+    Example:
+        >>> data = load_data("digits", limit_train=200)
+        >>> len(data.train), len(data.val), len(data.test), data.image_size
+        (200, 144, 360, 8)
+    """
+    if not 0 <= label_noise < 1:
+        raise InputError(f"label noise must lie in [0, 1), got {label_noise}")
+    if augment is not None and augment not in AUGMENTATIONS:
+        raise InputError(f"unknown augmentation {augment!r}; choose from {', '.join(AUGMENTATIONS)}")
+    raw = _read(str(name), image_size, download)
+    splits = {split: Split(*part) for split, part in raw.splits.items()}
+    if "test" not in splits and "val" in splits:
+        splits["test"] = splits.pop("val")
+    if "test" not in splits:
+        rest, taken = _stratified(splits["train"].labels, raw.fixed_test, seed=0, what="the test split")
+        splits["train"], splits["test"] = splits["train"].select(rest), splits["train"].select(taken)
+    if "val" not in splits:
+        rest, taken = _stratified(splits["train"].labels, VALIDATION, seed=seed, what="the validation split")
+        splits["train"], splits["val"] = splits["train"].select(rest), splits["train"].select(taken)
+    mean, std = raw.statistics or _measure(splits["train"])
+    if limit_train is not None and limit_train != len(splits["train"]):
+        if limit_train > len(splits["train"]):
+            raise InputError(
+                f"the limit of {limit_train} training samples exceeds the {len(splits['train'])} there are"
+            )
+        _, taken = _stratified(splits["train"].labels, limit_train, seed=seed, what="the limited training split")
+        splits["train"] = splits["train"].select(taken)
+    for stream, split in enumerate(("train", "val")):
+        noisy = _with_noise(splits[split].labels, label_noise, len(raw.classes), seed=[seed, stream])
+        splits[split] = Split(splits[split].inputs, noisy)
+    return Data(
+        str(name), raw.classes, **splits, augmentation=AUGMENTATIONS[augment or raw.augmentation], mean=mean, std=std
+    )
+
+
+@lru_cache(maxsize=2)
+def _read(name: str, image_size: int | None, download: bool) -> readers.Raw:
+    if name == "digits":
+        return readers.read_digits(image_size)
+    if name in ("cifar10", "cifar100"):
+        return readers.read_cifar(name, Path("data"), download)
+    root = Path(name)
+    if not root.is_dir():
+        close = difflib.get_close_matches(name, [known for known in DATASETS if known.islower()], n=1)
+        hint = f"did you mean {close[0]}?" if close else "see `drkd list datasets`"
+        raise InputError(f"no data set and no folder is called {name!r}; {hint}")
+    if (root / "wnids.txt").exists():
+        return readers.read_tiny_imagenet(root, image_size)
+    for cifar, folder in (("cifar10", "cifar-10-batches-py"), ("cifar100", "cifar-100-python")):
+        if (root / folder).is_dir():
+            return readers.read_cifar(cifar, root, download)
+    if any(root.glob("*.parquet")):
+        return readers.read_parquet(root, image_size)
+    return readers.read_folder(root, image_size)
+
+
+def _stratified(labels: Tensor, size: float | int, *, seed: int, what: str) -> tuple[Tensor, Tensor]:
+    """Positions that stay and positions that are taken, each in order, classes in proportion."""
+    from sklearn.model_selection import train_test_split
+
+    try:
+        rest, taken = train_test_split(
+            np.arange(len(labels)), test_size=size, random_state=seed, stratify=labels.numpy()
+        )
+    except ValueError as reason:
+        raise InputError(f"cannot take {size} of {len(labels)} samples as {what}: {reason}") from reason
+    return torch.from_numpy(np.sort(rest)), torch.from_numpy(np.sort(taken))
+
+
+def _with_noise(labels: Tensor, part: float, num_classes: int, *, seed: list[int]) -> Tensor:
+    """`labels` with exactly `round(part * N)` of them moved to another class, drawn evenly."""
+    rng = np.random.default_rng(seed)
+    noisy = labels.numpy().copy()
+    rows = rng.permutation(len(noisy))[: round(part * len(noisy))]
+    noisy[rows] = (noisy[rows] + rng.integers(1, num_classes, size=len(rows))) % num_classes
+    return torch.from_numpy(noisy)
+
+
+def _measure(split: Split, most: int = 5000) -> readers.Statistics:
+    """Mean and deviation per channel over up to `most` pictures, evenly spaced."""
+    sample = split.inputs[torch.arange(0, len(split), max(1, len(split) // most))].double() / 255
+    mean, std = sample.mean(dim=(0, 2, 3)), sample.std(dim=(0, 2, 3)).clamp(min=1e-3)
+    return tuple(round(v, 6) for v in mean.tolist()), tuple(round(v, 6) for v in std.tolist())

@@ -1,0 +1,58 @@
+"""The little that a training knows of other processes: who it is, and how sums are added up.
+
+Under `torchrun` every process runs the same program; elsewhere there is one rank, 0 of 1.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+
+def rank() -> int:
+    """This process among `world_size()`."""
+    return dist.get_rank() if _running() else 0
+
+
+def world_size() -> int:
+    """How many processes train together."""
+    return dist.get_world_size() if _running() else 1
+
+
+def add_up(values: Tensor) -> Tensor:
+    """The sum of `values` over all ranks, on every rank."""
+    if _running():
+        dist.all_reduce(values)
+    return values
+
+
+def gather(rows: tuple[Tensor, Tensor]) -> list[tuple[Tensor, Tensor]]:
+    """Every rank's pair of tensors, in the order of the ranks; they may differ in length."""
+    if not _running():
+        return [rows]
+    device = rows[0].device
+    everyone: list[tuple[Tensor, Tensor]] = [rows] * world_size()
+    dist.all_gather_object(everyone, (rows[0].cpu(), rows[1].cpu()))
+    return [(first.to(device), second.to(device)) for first, second in everyone]
+
+
+@contextmanager
+def process_group(device: torch.device) -> Iterator[None]:
+    """Join the other processes where `torchrun` started this one; leave them at the end."""
+    if "RANK" not in os.environ or _running():
+        yield
+        return
+    if device.type == "cuda":
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    try:
+        yield
+    finally:
+        dist.destroy_process_group()
+
+
+def _running() -> bool:
+    return dist.is_available() and dist.is_initialized()

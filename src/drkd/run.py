@@ -1,0 +1,202 @@
+"""One training as a configuration describes it, from data to a run directory.
+
+config.yaml         every option, and where its value came from
+metrics.csv         a row per epoch; timing.csv: seconds per epoch
+checkpoints/        step-N folders; last, best
+model.safetensors   the epoch chosen on validation, with what it takes to use it
+summary.json        what came out
+teacher/            a run directory of its own, where the self-teacher was trained first
+"""
+
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import asdict
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from torch import nn
+
+from drkd import methods
+from drkd.config import METHOD_SETTINGS, TrainConfig, as_yaml, differences
+from drkd.data import Data, load_data
+from drkd.distributed import rank
+from drkd.errors import InputError
+from drkd.metrics import evaluate
+from drkd.models import create_model
+from drkd.storage import load_model, model_file, read_json, write_json, write_tensors, write_text
+from drkd.targets import state_hash
+from drkd.train import Row, fit
+
+OnEpoch = Callable[[str, Row], None]
+"""Called with the method that is training and its new row."""
+
+
+def new_folder(kind: str) -> Path:
+    """A fresh run directory's name under ./runs."""
+    return Path("runs") / f"{kind}-{datetime.now():%Y%m%d-%H%M%S}"
+
+
+def open_folder(out: Path, config: Any, source: dict[str, str], *, finished: str) -> bool:
+    """Make `out` the directory of this run; say whether it already holds something to go on with.
+
+    A run of the same configuration is continued, any other refused, and so is a finished one without `resume`.
+
+    Args:
+        out: the run directory.
+        config, source: as `drkd.config.resolve` gives them.
+        finished: name of the file that only a finished run has.
+    """
+    if rank() != 0:
+        return (out / "config.yaml").exists()
+    record = out / "config.yaml"
+    if not record.exists():
+        if out.exists() and (not out.is_dir() or any(out.iterdir())):
+            raise InputError(f"{out} exists and is no run directory; choose another with --out")
+        out.mkdir(parents=True, exist_ok=True)
+        write_text(record, as_yaml(config, source))
+        return False
+    changed = differences(yaml.safe_load(record.read_text(encoding="utf-8")), config)
+    if changed:
+        raise InputError(f"{out} holds a run with other settings ({', '.join(changed)}); choose another --out")
+    if (out / finished).exists() and not config.resume:
+        raise InputError(f"{out} holds a finished run; read it with `drkd report`, or choose another --out")
+    return True
+
+
+def choose_device(name: str) -> str:
+    """`auto` as the accelerator that is there, or the processor; other names as they are, if they work."""
+    if name == "auto":
+        accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+        return accelerator.type if accelerator is not None else "cpu"
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError, NotImplementedError) as reason:
+        raise InputError(f"the device {name!r} cannot be used here: {str(reason).splitlines()[0]}") from reason
+    return name
+
+
+def train(config: TrainConfig, source: dict[str, str], out: Path, *, on_epoch: OnEpoch | None = None) -> dict[str, Any]:
+    """Train as `config` says, its self-teacher first where it needs one, and write the run directory `out`.
+
+    Returns:
+        What `summary.json` holds.
+    """
+    method = methods.by_name(config.method)
+    goes_on = open_folder(out, config, source, finished="summary.json")
+    if (out / "summary.json").exists():
+        return dict(read_json(out / "summary.json"))
+    if config.threads is not None:
+        torch.set_num_threads(config.threads)
+    device = choose_device(config.device)
+    data = load_data(
+        config.data,
+        seed=config.seed,
+        limit_train=config.limit_train,
+        label_noise=config.label_noise,
+        image_size=config.image_size,
+        augment=config.augment,
+        download=config.download,
+    )
+    teacher_place, teacher_seconds = config.teacher, 0.0
+    if teacher_place is None and method in methods.SELF_TAUGHT:
+        teacher_place = str(out / "teacher")
+        teacher_seconds = _train_teacher(config, source, Path(teacher_place), on_epoch)["train_seconds"]
+    torch.manual_seed(config.seed)
+    student = create_model(
+        config.model,
+        num_classes=len(data.classes),
+        image_size=data.image_size,
+        channels=data.channels,
+        weights=config.weights,
+    )
+    teacher = None if teacher_place is None else _load_teacher(teacher_place, config, data).to(device)
+    settings = {name: getattr(config, name) for name in METHOD_SETTINGS if getattr(config, name) is not None}
+    objective = methods.create(config.method, settings, teacher=teacher, student=student, epochs=config.epochs)
+    started = time.perf_counter()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        weights = objective.effective_weights(len(data.classes))
+        done = fit(
+            student,
+            objective,
+            data,
+            epochs=config.epochs,
+            batch_size=config.batch_size,
+            lr=config.lr,
+            optimizer=config.optimizer,
+            momentum=config.momentum,
+            weight_decay=config.weight_decay,
+            schedule=config.schedule,
+            warmup_epochs=config.warmup_epochs,
+            clip_norm=config.clip_norm,
+            device=device,
+            precision=config.precision,
+            seed=config.seed,
+            out=out,
+            resume=goes_on,
+            checkpoint_every=config.checkpoint_every,
+            on_epoch=None if on_epoch is None else lambda row: on_epoch(config.method, row),
+        )
+    summary = {
+        "method": config.method,
+        "seed": config.seed,
+        "epochs": config.epochs,
+        "best_epoch": done.best_epoch,
+        "val": asdict(evaluate(student, data, "val")),
+        "test": asdict(evaluate(student, data, "test")),
+        "rectified_fraction_per_epoch": [row["rectified"] for row in done.history if "rectified" in row] or None,
+        "teacher": None,
+        "teacher_train_accuracy": None,
+        "teacher_seconds": teacher_seconds,
+        "train_seconds": done.seconds,
+        "wall_seconds": time.perf_counter() - started,
+        "effective_weights": weights,
+        "notes": list(dict.fromkeys(str(warning.message) for warning in caught)),
+    }
+    if teacher is not None:
+        summary["teacher"] = {"path": str(teacher_place), "sha256": state_hash(teacher)}
+        summary["teacher_train_accuracy"] = evaluate(teacher, data, "train").accuracy
+    if rank() == 0:
+        write_tensors(out / "model.safetensors", student.state_dict(), about=_about(config, data))
+        write_json(out / "summary.json", summary)
+    return summary
+
+
+def _train_teacher(config: TrainConfig, source: dict[str, str], out: Path, on_epoch: OnEpoch | None) -> dict[str, Any]:
+    """The student's own network, trained with cross-entropy and otherwise the same settings."""
+    plain = {"method": "cross_entropy", "teacher": None, **dict.fromkeys(METHOD_SETTINGS)}
+    return train(config.model_copy(update=plain), source, out, on_epoch=on_epoch)
+
+
+def _load_teacher(place: str, config: TrainConfig, data: Data) -> nn.Module:
+    """A teacher from a run directory, from drkd's own file, or from a file of weights of the student's network."""
+    try:
+        teacher, about = load_model(place)
+    except InputError:
+        if Path(place).is_dir() or not model_file(place).is_file():
+            raise
+        sizes = {"image_size": data.image_size, "channels": data.channels}
+        return create_model(config.model, num_classes=len(data.classes), **sizes, weights=place).eval()
+    ours = {"classes": list(data.classes), "channels": data.channels}
+    for what, expected in ours.items():
+        if about[what] != expected:
+            raise InputError(
+                f"the teacher in {place} has other {what} than {config.data}: {about[what]} instead of {expected}"
+            )
+    return teacher
+
+
+def _about(config: TrainConfig, data: Data) -> dict[str, Any]:
+    """What a model file says of itself: enough to build the network and to feed it."""
+    return {
+        "model": config.model,
+        "classes": list(data.classes),
+        "image_size": data.image_size,
+        "channels": data.channels,
+        "mean": list(data.mean),
+        "std": list(data.std),
+    }

@@ -1,0 +1,112 @@
+"""Files: models and whatever else a run writes. Tensors in safetensors, the rest in JSON or CSV: no code inside.
+
+Everything is written beside its place and then moved there, so that a reader finds the old state or the new one.
+"""
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from drkd.errors import InputError
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replace `path` by `text` at once."""
+    beside = path.with_name(f".{path.name}.tmp")
+    with beside.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    beside.replace(path)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Replace `path` by `value` as JSON."""
+    write_text(path, json.dumps(value, indent=2) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """The value that a JSON file holds."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError as reason:
+        raise InputError(f"cannot read {path}: {reason.strerror}; give a run directory of drkd") from reason
+    except ValueError as reason:
+        raise InputError(f"{path} is damaged: {reason}") from reason
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str, Any] | None = None) -> None:
+    """Replace `path` by tensors; `about` goes into the one metadata key, as sorted JSON."""
+    beside = path.with_name(f".{path.name}.tmp")
+    metadata = {"drkd": json.dumps(about, sort_keys=True)} if about else None
+    save_file({name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}, beside, metadata)
+    with beside.open("rb") as file:
+        os.fsync(file.fileno())
+    beside.replace(path)
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """Tensors of a safetensors file, or of a `.pt` file that holds nothing else."""
+    if not path.is_file():
+        raise InputError(f"there is no file {path}; give a run directory, a model.safetensors or a .pt file")
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        saved = torch.load(path, map_location="cpu", weights_only=True)
+    except (SafetensorError, OSError, RuntimeError, ValueError, EOFError, KeyError) as reason:
+        first = str(reason).splitlines()[0] if str(reason) else type(reason).__name__
+        raise InputError(f"cannot read weights from {path}: {first}") from reason
+    except Exception as reason:  # unpickling errors have no common base
+        raise InputError(f"{path} holds more than tensors, and is not loaded: it could run code") from reason
+    tensors = saved.get("state_dict", saved) if isinstance(saved, dict) else None
+    if tensors is None or not all(isinstance(value, Tensor) for value in tensors.values()):
+        raise InputError(f"{path} needs to be a dictionary of tensors (a state_dict); save the model's state_dict()")
+    return dict(tensors)
+
+
+def model_file(place: str | Path) -> Path:
+    """The model file of a run directory, or the file itself."""
+    path = Path(place)
+    return path / "model.safetensors" if path.is_dir() else path
+
+
+def load_model(place: str | Path) -> tuple[nn.Module, dict[str, Any]]:
+    """The network of a run directory or of its `model.safetensors`, and what the file says about it.
+
+    Args:
+        place: a run directory, or a file that drkd wrote.
+
+    Returns:
+        The network in eval mode, and `{"model", "classes", "image_size", "channels", "mean", "std"}`.
+
+    Raises:
+        InputError: if there is no such file, or it was not written by drkd.
+    """
+    from drkd.models import create_model
+
+    path = model_file(place)
+    tensors = read_tensors(path)
+    about: dict[str, Any] = {}
+    if path.suffix == ".safetensors":
+        with safe_open(path, "pt") as file:
+            about = json.loads((file.metadata() or {}).get("drkd", "{}"))
+    if "model" not in about:
+        raise InputError(f"{path} does not say which network it is; give a run directory or its model.safetensors")
+    model = create_model(
+        about["model"],
+        num_classes=len(about["classes"]),
+        image_size=about["image_size"],
+        channels=about["channels"],
+    )
+    try:
+        model.load_state_dict(tensors)
+    except RuntimeError as reason:
+        raise InputError(f"{path} does not fit its own network {about['model']}: {reason}") from reason
+    return model.eval(), about

@@ -1,0 +1,139 @@
+"""Targets that ask a network: a frozen one, or a running average of the student."""
+
+import copy
+import hashlib
+import logging
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from drkd.checks import check_fraction
+from drkd.targets.base import Target, Taught
+
+log = logging.getLogger(__name__)
+
+
+class Frozen(Target):
+    """A fixed network.
+
+    Args:
+        teacher: any callable from inputs to logits. An `nn.Module` is copied; the copy is put in eval mode and its
+            parameters are frozen, the caller's module is left alone. Any other callable is used as it is. Both are
+            called without gradients.
+        fold: fold batch norms into the convolutions before them, where the copy can be traced.
+
+    Attributes:
+        identity: SHA-256 of the teacher's original state, None for a plain callable.
+        folded: whether batch norms were folded.
+
+    The teacher moves with `.to()` but is no part of `state_dict()`.
+
+    Example:
+        >>> target = Frozen(nn.Linear(2, 3))
+        >>> logits, valid = target(torch.zeros(1, 3), torch.tensor([0]), inputs=torch.zeros(1, 2))
+        >>> logits.shape, logits.requires_grad, list(target.state_dict())
+        (torch.Size([1, 3]), False, [])
+    """
+
+    needs = frozenset({"inputs"})
+
+    def __init__(self, teacher: Callable[..., Tensor], *, fold: bool = True) -> None:
+        super().__init__()
+        self.identity: str | None = None
+        self.folded = False
+        if isinstance(teacher, nn.Module):
+            self.identity = state_hash(teacher)
+            frozen = copy.deepcopy(teacher).eval().requires_grad_(False)
+            teacher = _fold_batch_norms(frozen) if fold else frozen
+            self.folded = teacher is not frozen
+        self._outside = (teacher,)  # in a tuple, nn.Module does not see it: no state, no train(), no parameters
+
+    def forward(
+        self, logits: Tensor, labels: Tensor, inputs: Tensor | None = None, index: Tensor | None = None
+    ) -> Taught:
+        with torch.no_grad():
+            return self._outside[0](inputs).detach(), None
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "Frozen":
+        (teacher,) = self._outside
+        if isinstance(teacher, nn.Module):
+            teacher._apply(fn)  # type: ignore[no-untyped-call]
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        return self
+
+
+class Ema(Target):
+    """A running average of the student's own weights, as in Mean Teacher (arXiv 1703.01780).
+
+    The decay is `min(1 - 1 / (updates + 1), decay)`: the average follows the student closely at first. Batch-norm
+    statistics are averaged too, and the average is evaluated in eval mode.
+
+    Args:
+        student: the network in training. It is watched, not owned: its weights are no part of this target's state.
+        decay: part of the average that each update keeps, in [0, 1].
+    """
+
+    needs = frozenset({"inputs"})
+
+    def __init__(self, student: nn.Module, decay: float = 0.99) -> None:
+        super().__init__()
+        check_fraction("decay", decay)
+        self.decay = decay
+        self._outside = (student,)
+        self.average = copy.deepcopy(student).eval().requires_grad_(False)
+        self.updates: Tensor
+        self.register_buffer("updates", torch.zeros((), dtype=torch.float64))
+
+    def forward(
+        self, logits: Tensor, labels: Tensor, inputs: Tensor | None = None, index: Tensor | None = None
+    ) -> Taught:
+        with torch.no_grad():
+            return self.average(inputs), None
+
+    def train(self, mode: bool = True) -> "Ema":
+        super().train(mode)
+        self.average.eval()
+        return self
+
+    @torch.no_grad()
+    def update(self) -> None:
+        self.updates += 1
+        step = (1 / (self.updates + 1)).clamp(min=1 - self.decay)
+        for ours, theirs in zip(_tensors(self.average), _tensors(self._outside[0]), strict=True):
+            if ours.is_floating_point():
+                ours.lerp_(theirs, step.to(ours.dtype))
+            else:
+                ours.copy_(theirs)
+
+
+def state_hash(module: nn.Module) -> str:
+    """SHA-256 over the names, shapes, types and bytes of a module's state: the identity of a teacher.
+
+    Example:
+        >>> state_hash(nn.ReLU())[:8]
+        'e3b0c442'
+    """
+    digest = hashlib.sha256()
+    for name, tensor in sorted(module.state_dict().items()):
+        flat = tensor.detach().cpu().contiguous()
+        digest.update(f"{name} {tuple(flat.shape)} {flat.dtype};".encode())
+        digest.update(flat.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _tensors(module: nn.Module) -> list[Tensor]:
+    return [*module.parameters(), *module.buffers()]
+
+
+def _fold_batch_norms(module: nn.Module) -> nn.Module:
+    """`module` with batch norms folded into the convolutions before them, or `module` itself where that fails."""
+    if not any(isinstance(part, nn.modules.batchnorm._BatchNorm) for part in module.modules()):
+        return module
+    from torch.fx.experimental.optimization import fuse
+
+    try:
+        return fuse(module)
+    except Exception as reason:  # tracing runs the module's own code, which may raise anything
+        log.info("batch norms of the teacher %s stay unfolded: %s", type(module).__name__, reason)
+        return module

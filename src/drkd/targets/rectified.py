@@ -1,0 +1,62 @@
+"""The target that corrects another one."""
+
+from collections.abc import Callable
+
+from torch import Tensor
+
+from drkd.errors import InputError
+from drkd.rectify import swap
+from drkd.targets.base import Target, Taught
+from drkd.targets.rules import OneHot
+
+Rectifier = Callable[[Tensor, Tensor], Tensor | Taught]
+"""From (logits, labels) to corrected logits, or to `(logits, valid)`."""
+
+
+class Rectified(Target):
+    """Another target, corrected with the labels wherever it is wrong.
+
+    Args:
+        target: the source of finite logits; `OneHot` is refused, since labels need no correction.
+        rectifier: a function of (logits, labels) that returns corrected logits, or `(logits, valid)` to take rows out.
+
+    Example:
+        >>> import torch
+        >>> from drkd.targets import Frozen
+        >>> target = Rectified(Frozen(lambda inputs: inputs))
+        >>> target(torch.zeros(1, 3), torch.tensor([2]), inputs=torch.tensor([[5.0, 1.0, 2.0]]))[0]
+        tensor([[2., 1., 5.]])
+    """
+
+    def __init__(self, target: Target, rectifier: Rectifier = swap) -> None:
+        super().__init__()
+        if isinstance(target, (OneHot, Rectified)):
+            raise InputError(
+                f"`Rectified` needs a target with finite logits of its own, got {type(target).__name__}; "
+                "pass Frozen, Ema, Memory, Virtual or Uniform"
+            )
+        self.target = target
+        self.rectifier = rectifier
+        self.needs = target.needs
+
+    def forward(
+        self, logits: Tensor, labels: Tensor, inputs: Tensor | None = None, index: Tensor | None = None
+    ) -> Taught:
+        before, valid = self.target(logits, labels, inputs, index)
+        return self.rectify(before, valid, labels)
+
+    def rectify(self, logits: Tensor, valid: Tensor | None, labels: Tensor) -> Taught:
+        """Correct what the wrapped target gave; a row stays valid only where both say so."""
+        rectified = self.rectifier(logits, labels)
+        if isinstance(rectified, Tensor):
+            return rectified, valid
+        after, still_valid = rectified
+        if valid is None or still_valid is None:
+            return after, valid if still_valid is None else still_valid
+        return after, valid & still_valid
+
+    def update(self) -> None:
+        self.target.update()
+
+    def discard(self) -> None:
+        self.target.discard()

@@ -1,0 +1,277 @@
+"""`fit`: one network, one objective, one loop to read from top to bottom.
+
+A batch goes: loader -> student -> objective (whose targets ask the teacher) -> optimizer -> `objective.update`. After
+each epoch the validation split is measured, a row is written, and a checkpoint when one is due.
+"""
+
+import csv
+import io
+import time
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from drkd.checkpoint import Done, Due, State
+from drkd.checks import check_positive
+from drkd.data.datasets import Data
+from drkd.data.loader import Batch, Loader
+from drkd.distributed import add_up, rank, world_size
+from drkd.errors import InputError, NonFiniteLossError
+from drkd.metrics import measure, predict_logits
+from drkd.objective import Objective
+from drkd.schedules import learning_rate
+from drkd.storage import write_text
+
+Row = dict[str, float]
+
+LOOK_EVERY = 20
+"""On an accelerator, a bad loss cancels its own step at once and is reported within this many steps."""
+
+
+def fit(
+    student: nn.Module,
+    objective: Objective,
+    data: Data,
+    *,
+    epochs: int = 30,
+    batch_size: int = 128,
+    lr: float = 0.1,
+    optimizer: Literal["sgd", "adamw"] = "sgd",
+    momentum: float = 0.9,
+    weight_decay: float = 5e-4,
+    schedule: Literal["step", "cosine", "constant"] = "step",
+    warmup_epochs: float = 0.0,
+    clip_norm: float | None = None,
+    device: str = "cpu",
+    precision: Literal["float32", "bfloat16", "float16"] = "float32",
+    seed: int = 0,
+    out: Path | None = None,
+    resume: bool = False,
+    checkpoint_every: str | int = "epoch",
+    on_epoch: Callable[[Row], None] | None = None,
+) -> Done:
+    """Train `student` on `data.train` with `objective`; keep the epoch that is best on `data.val`.
+
+    The test split is never touched. With the same settings two runs are bitwise equal on the CPU, and so is a resumed
+    one. Under `torchrun` the batch is shared among the ranks.
+
+    Args:
+        student: trained in place, and left with its best weights, in eval mode.
+        objective: any object with the protocol of `drkd.objective`.
+        data: see `drkd.load_data`.
+        epochs, batch_size, lr: `batch_size` counts samples over all ranks.
+        optimizer: `sgd` with `momentum`, or `adamw`; both with `weight_decay`.
+        schedule, warmup_epochs: see `drkd.schedules.learning_rate`.
+        clip_norm: largest norm of the whole gradient, None for no clipping.
+        device, precision: where, and in which type autocast computes.
+        seed: fixes order, augmentation and dropout.
+        out: a run directory for `metrics.csv`, `timing.csv` and checkpoints; nothing is written without.
+        resume: go on from the last checkpoint in `out`, where there is one.
+        checkpoint_every: `epoch`, a number of optimizer steps, or seconds such as `30s`.
+        on_epoch: called with each new row.
+
+    Returns:
+        `history` with a row per epoch: `epoch` (from 0), `lr`, the mean of every part of the loss, `train_accuracy` on
+        the augmented pictures as trained on, `val_accuracy`, `val_nll`; and `best_epoch`, the last of those with the
+        highest validation accuracy.
+
+    Raises:
+        InputError: for settings that do not fit each other.
+        NonFiniteLossError: when a loss becomes NaN or infinite; names the step, the method and the part.
+
+    Example:
+        >>> import drkd
+        >>> data = drkd.load_data("digits", limit_train=100)
+        >>> student = drkd.create_model("mlp", num_classes=10, image_size=8, channels=1)
+        >>> done = drkd.fit(student, drkd.label_smoothing(0.1), data, epochs=2)
+        >>> list(done.history[-1])[:5]
+        ['epoch', 'lr', 'loss', 'ce', 'smoothing']
+    """
+    for name, value in (("epochs", epochs), ("lr", lr), ("clip_norm", 1.0 if clip_norm is None else clip_norm)):
+        check_positive(name, value)
+    place = torch.device(device)
+    torch.manual_seed(seed)
+    student.to(place)
+    objective.to(place)
+    ranks = {"rank": rank(), "world_size": world_size()}
+    loader = Loader(data, data.train, batch_size=batch_size, training=True, seed=seed, device=place, **ranks)
+    validation = Loader(data, data.val, batch_size=max(512, batch_size), training=False, device=place)
+    if objective.needs - loader.provides:
+        missing = ", ".join(sorted(objective.needs - loader.provides))
+        raise InputError(f"`{objective.name}` needs {missing}, which the loader does not give")
+    scaler = torch.amp.GradScaler(place.type, enabled=precision == "float16")
+    state = State(student, objective, _optimizer(optimizer, student, lr, momentum, weight_decay), scaler)
+    model = DistributedDataParallel(student) if world_size() > 1 else student
+    steps_per_epoch = len(loader)
+    steps = epochs * steps_per_epoch
+    if resume and out is not None and state.restore(out / "checkpoints"):
+        objective.progress, objective.epoch = state.done.step / steps, state.done.step // steps_per_epoch
+    due, watch = Due(checkpoint_every), _Watch(objective.name, place)
+    done = state.done
+
+    while done.step < steps:
+        epoch, first = divmod(done.step, steps_per_epoch)
+        started, earlier = time.perf_counter(), done.seconds
+        student.train()
+        objective.train()
+        for batch in loader.batches(epoch, start=first):
+            rate = learning_rate(
+                done.step,
+                lr=lr,
+                steps_per_epoch=steps_per_epoch,
+                epochs=epochs,
+                schedule=schedule,
+                warmup_epochs=warmup_epochs,
+            )
+            losses, logits, stepped = _step(model, state, batch, rate, precision, clip_norm, watch)
+            done.step += 1
+            if stepped:
+                objective.update(progress=done.step / steps, epoch=done.step // steps_per_epoch)
+            else:
+                objective.discard()
+            _accumulate(state.sums, losses, logits, batch.labels)
+            done.seconds = earlier + time.perf_counter() - started
+            if out is not None and rank() == 0 and done.step % steps_per_epoch and due.after_step(done.step):
+                state.save(out / "checkpoints", best=False)
+        watch.report()
+
+        row = {"epoch": epoch, "lr": rate, **_means(state.sums), **_validate(student, validation)}
+        state.sums = {}
+        done.history.append(row)
+        if not state.best or row["val_accuracy"] >= done.history[done.best_epoch]["val_accuracy"]:
+            done.best_epoch = epoch
+            state.best = {name: tensor.detach().clone() for name, tensor in student.state_dict().items()}
+        done.seconds = earlier + time.perf_counter() - started
+        done.seconds_per_epoch.append(done.seconds - sum(done.seconds_per_epoch))
+        if out is not None and rank() == 0:
+            write_text(out / "metrics.csv", _as_csv(done.history))
+            write_text(
+                out / "timing.csv", _as_csv([{"epoch": i, "seconds": s} for i, s in enumerate(done.seconds_per_epoch)])
+            )
+            if due.after_epoch(done.step):
+                state.save(out / "checkpoints", best=done.best_epoch == epoch)
+        if on_epoch is not None:
+            on_epoch(row)
+
+    student.load_state_dict(state.best)
+    student.eval()
+    if "rectified" in done.history[-1] and not any(row["rectified"] for row in done.history):
+        warnings.warn(
+            f"`{objective.name}` had nothing to rectify: its teacher made no mistake in training", stacklevel=2
+        )
+    return done
+
+
+def _step(
+    model: nn.Module,
+    state: State,
+    batch: Batch,
+    rate: float,
+    precision: str,
+    clip_norm: float | None,
+    watch: "_Watch",
+) -> tuple[dict[str, Tensor], Tensor, bool]:
+    """One optimizer step: losses, logits, and whether it was made (a scaled gradient may have overflowed)."""
+    for group in state.optimizer.param_groups:
+        group["lr"] = rate
+    with torch.autocast(batch.inputs.device.type, getattr(torch, precision), enabled=precision != "float32"):
+        logits = model(batch.inputs)
+        with watch.at_step(state.done.step):
+            losses = state.objective(logits, batch.labels, inputs=batch.inputs, index=batch.index)
+    state.optimizer.zero_grad(set_to_none=True)
+    state.scaler.scale(losses["loss"] * batch.share).backward()
+    if clip_norm is not None:
+        state.scaler.unscale_(state.optimizer)
+        nn.utils.clip_grad_norm_(model.parameters(), clip_norm)
+    scale = state.scaler.get_scale()
+    watch.guard(state.optimizer, losses["loss"], scaled=state.scaler.is_enabled())
+    state.scaler.step(state.optimizer)
+    state.scaler.update()
+    return losses, logits.detach(), state.scaler.get_scale() >= scale
+
+
+class _Watch:
+    """Sees to it that no update is made from a loss that is not finite, and that somebody is told.
+
+    On the CPU the objective raises at once. An accelerator is not asked at every step, which would stall it: the
+    optimizer gets a flag on the device that cancels the step, and the flag is read now and then.
+    """
+
+    def __init__(self, name: str, device: torch.device) -> None:
+        self.name = name
+        self.deferred = device.type != "cpu"
+        self.step = 0
+        self.bad_step = torch.full((), -1, device=device)
+
+    def at_step(self, step: int) -> "_Watch":
+        self.step = step
+        return self
+
+    def __enter__(self) -> None:
+        if self.deferred and self.step % LOOK_EVERY == 0:
+            self.report()
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, NonFiniteLossError):
+            raise NonFiniteLossError(f"step {self.step}: {error}") from None
+
+    def guard(self, optimizer: torch.optim.Optimizer, loss: Tensor, *, scaled: bool) -> None:
+        """Let a fused optimizer skip the coming step if `loss` is not finite."""
+        if not self.deferred:
+            return
+        bad = ~loss.detach().isfinite()
+        if not scaled:  # a gradient scaler sets the same flags itself
+            optimizer.grad_scale, optimizer.found_inf = None, bad.float()  # type: ignore[attr-defined]
+        self.bad_step = torch.where(bad & (self.bad_step < 0), self.step, self.bad_step)
+
+    def report(self) -> None:
+        """Raise if a step was cancelled."""
+        step = int(self.bad_step) if self.deferred else -1
+        if step >= 0:
+            raise NonFiniteLossError(
+                f"step {step}: the loss of `{self.name}` is NaN or infinite; lower the learning rate"
+            )
+
+
+def _optimizer(kind: str, student: nn.Module, lr: float, momentum: float, weight_decay: float) -> torch.optim.Optimizer:
+    parameters = [parameter for parameter in student.parameters() if parameter.requires_grad]
+    if not parameters:
+        raise InputError("the student has no parameters to train; pass a network with requires_grad parameters")
+    fused = parameters[0].device.type in ("cpu", "cuda")
+    if kind == "adamw":
+        return torch.optim.AdamW(parameters, lr=lr, weight_decay=weight_decay, fused=fused)
+    return torch.optim.SGD(parameters, lr=lr, momentum=momentum, weight_decay=weight_decay, fused=fused)
+
+
+def _accumulate(sums: dict[str, Tensor], losses: dict[str, Tensor], logits: Tensor, labels: Tensor) -> None:
+    """Add a batch to the epoch's sums, on the device."""
+    values = {name: value.detach().double() * len(labels) for name, value in losses.items()}
+    values["train_accuracy"] = (logits.argmax(dim=1) == labels).sum().double()
+    values["rows"] = torch.full((), len(labels), dtype=torch.float64, device=logits.device)
+    for name, value in values.items():
+        sums[name] = sums[name] + value if name in sums else value
+
+
+def _means(sums: dict[str, Tensor]) -> Row:
+    """The sums of all ranks over their rows."""
+    totals = dict(zip(sums, add_up(torch.stack(list(sums.values()))).tolist(), strict=True))
+    rows = totals.pop("rows")
+    return {name: total / rows for name, total in totals.items()}
+
+
+def _validate(student: nn.Module, validation: Loader) -> Row:
+    measured = measure(*predict_logits(student, validation))
+    return {"val_accuracy": measured.accuracy, "val_nll": measured.nll}
+
+
+def _as_csv(rows: Sequence[Mapping[str, float]]) -> str:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(dict.fromkeys(name for row in rows for name in row)), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
