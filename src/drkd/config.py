@@ -160,8 +160,8 @@ def as_yaml(config: BaseModel, source: Mapping[str, str]) -> str:
     """A configuration as YAML that `--config` reads back, with the source of each value beside it."""
     lines = []
     for name, value in config.model_dump().items():
-        text = yaml.safe_dump({name: value}, default_flow_style=None, sort_keys=False, width=1000).rstrip("\n")
-        lines.append(f"{text}  # {source[name]}")
+        text = yaml.safe_dump({name: value}, default_flow_style=True, sort_keys=False, width=10**6).strip()
+        lines.append(f"{text[1:-1]}  # {source[name]}")
     return "\n".join(lines) + "\n"
 
 

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import yaml
@@ -40,31 +40,39 @@ def new_folder(kind: str) -> Path:
     return Path("runs") / f"{kind}-{datetime.now():%Y%m%d-%H%M%S}"
 
 
-def open_folder(out: Path, config: Any, source: dict[str, str], *, finished: str) -> bool:
-    """Make `out` the directory of this run; say whether it already holds something to go on with.
+def look_into(out: Path, config: Any, *, finished: str) -> Literal["new", "unfinished", "finished"]:
+    """What `out` holds of this run; nothing is written.
 
-    A run of the same configuration is continued, any other refused, and so is a finished one without `resume`.
+    A run of the same configuration is gone on with, any other refused, and so is a finished one without `resume`.
 
     Args:
         out: the run directory.
-        config, source: as `drkd.config.resolve` gives them.
+        config: as `drkd.config.resolve` gives it.
         finished: name of the file that only a finished run has.
     """
-    if rank() != 0:
-        return (out / "config.yaml").exists()
     record = out / "config.yaml"
     if not record.exists():
         if out.exists() and (not out.is_dir() or any(out.iterdir())):
             raise InputError(f"{out} exists and is no run directory; choose another with --out")
-        out.mkdir(parents=True, exist_ok=True)
-        write_text(record, as_yaml(config, source))
-        return False
+        return "new"
     changed = differences(yaml.safe_load(record.read_text(encoding="utf-8")), config)
     if changed:
         raise InputError(f"{out} holds a run with other settings ({', '.join(changed)}); choose another --out")
-    if (out / finished).exists() and not config.resume:
+    if not (out / finished).exists():
+        return "unfinished"
+    if not config.resume:
         raise InputError(f"{out} holds a finished run; read it with `drkd report`, or choose another --out")
-    return True
+    return "finished"
+
+
+def open_folder(out: Path, config: Any, source: dict[str, str]) -> None:
+    """Make `out` a run directory that says how it is configured."""
+    if rank() == 0 and not (out / "config.yaml").exists():
+        try:
+            out.mkdir(parents=True, exist_ok=True)
+            write_text(out / "config.yaml", as_yaml(config, source))
+        except OSError as reason:
+            raise InputError(f"cannot write to {out}: {reason.strerror}; choose another with --out") from reason
 
 
 def choose_device(name: str) -> str:
@@ -86,8 +94,8 @@ def train(config: TrainConfig, source: dict[str, str], out: Path, *, on_epoch: O
         What `summary.json` holds.
     """
     method = methods.by_name(config.method)
-    goes_on = open_folder(out, config, source, finished="summary.json")
-    if (out / "summary.json").exists():
+    state = look_into(out, config, finished="summary.json")
+    if state == "finished":
         return dict(read_json(out / "summary.json"))
     if config.threads is not None:
         torch.set_num_threads(config.threads)
@@ -101,10 +109,6 @@ def train(config: TrainConfig, source: dict[str, str], out: Path, *, on_epoch: O
         augment=config.augment,
         download=config.download,
     )
-    teacher_place, teacher_seconds = config.teacher, 0.0
-    if teacher_place is None and method in methods.SELF_TAUGHT:
-        teacher_place = str(out / "teacher")
-        teacher_seconds = _train_teacher(config, source, Path(teacher_place), on_epoch)["train_seconds"]
     torch.manual_seed(config.seed)
     student = create_model(
         config.model,
@@ -113,8 +117,19 @@ def train(config: TrainConfig, source: dict[str, str], out: Path, *, on_epoch: O
         channels=data.channels,
         weights=config.weights,
     )
-    teacher = None if teacher_place is None else _load_teacher(teacher_place, config, data).to(device)
     settings = {name: getattr(config, name) for name in METHOD_SETTINGS if getattr(config, name) is not None}
+    trains_teacher = config.teacher is None and method in methods.SELF_TAUGHT
+    teacher = None if config.teacher is None else _load_teacher(config.teacher, config, data)
+    if trains_teacher:
+        methods.create(config.method, settings, teacher=student)  # refuse bad settings before hours are spent
+    open_folder(out, config, source)
+    teacher_place, teacher_seconds = config.teacher, 0.0
+    if trains_teacher:
+        teacher_place = str(out / "teacher")
+        teacher_seconds = _train_teacher(config, source, Path(teacher_place), on_epoch)["train_seconds"]
+        teacher, _ = load_model(teacher_place)
+    if teacher is not None:
+        teacher.to(device)
     objective = methods.create(config.method, settings, teacher=teacher, student=student, epochs=config.epochs)
     started = time.perf_counter()
     with warnings.catch_warnings(record=True) as caught:
@@ -137,7 +152,7 @@ def train(config: TrainConfig, source: dict[str, str], out: Path, *, on_epoch: O
             precision=config.precision,
             seed=config.seed,
             out=out,
-            resume=goes_on,
+            resume=state == "unfinished",
             checkpoint_every=config.checkpoint_every,
             on_epoch=None if on_epoch is None else lambda row: on_epoch(config.method, row),
         )

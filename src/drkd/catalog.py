@@ -1,0 +1,54 @@
+"""The names that the command line knows, read from the sources without importing them: torch takes seconds to load."""
+
+import ast
+from pathlib import Path
+
+HERE = Path(__file__).parent
+
+
+def methods() -> dict[str, str]:
+    """Every method and the first line of its description.
+
+    Example:
+        >>> methods()["cross_entropy"]
+        'Plain cross-entropy with the labels: CE(y, p).'
+    """
+    tree = _tree(HERE / "methods.py")
+    lines = _first_lines(tree)
+    return {name.id: lines[name.id] for name in ast.walk(_assigned(tree, "METHODS")) if isinstance(name, ast.Name)}
+
+
+def models() -> dict[str, str]:
+    """Every network of our own and the first line of its description, and how to name timm's."""
+    table = _assigned(_tree(HERE / "models" / "__init__.py"), "MODELS")
+    names = [key.value for key in ast.walk(table) if isinstance(key, ast.Constant)]
+    lines: dict[str, str] = {}
+    for file in sorted((HERE / "models").glob("*.py")):
+        lines |= _first_lines(_tree(file))
+    return {
+        **{str(name): lines[str(name)] for name in names},
+        "timm:NAME": "Any network of timm, such as timm:resnet10t.",
+    }
+
+
+def datasets() -> dict[str, str]:
+    """What can be given as data, in a line each."""
+    table: dict[str, str] = ast.literal_eval(_assigned(_tree(HERE / "data" / "datasets.py"), "DATASETS"))
+    return table
+
+
+def _tree(file: Path) -> ast.Module:
+    return ast.parse(file.read_text(encoding="utf-8"))
+
+
+def _first_lines(tree: ast.Module) -> dict[str, str]:
+    functions = [node for node in tree.body if isinstance(node, ast.FunctionDef)]
+    return {function.name: (ast.get_docstring(function) or "").split("\n")[0] for function in functions}
+
+
+def _assigned(tree: ast.Module, name: str) -> ast.expr:
+    return next(
+        node.value
+        for node in tree.body
+        if isinstance(node, ast.Assign) and any(isinstance(t, ast.Name) and t.id == name for t in node.targets)
+    )

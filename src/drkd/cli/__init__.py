@@ -1,0 +1,53 @@
+"""The command line: `drkd COMMAND --option value`.
+
+Exit codes: 0 done, 1 a run failed, 2 wrong usage or bad data, 130 after Ctrl-C, 143 after SIGTERM. A mistake gets one
+line on standard error; `--debug` adds the traceback.
+"""
+
+import signal
+import sys
+import traceback
+from types import FrameType
+from typing import Any
+
+from drkd.errors import InputError
+
+
+def main() -> None:
+    """Run the command line and exit."""
+    arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
+    sys.exit(_run(arguments, debug="--debug" in sys.argv[1:]))
+
+
+def _run(arguments: list[str], *, debug: bool) -> int:
+    import typer
+
+    from drkd.cli.app import app
+
+    signal.signal(signal.SIGTERM, _terminate)
+    usage_error: Any = typer.BadParameter.__mro__[2]  # click.ClickException, wherever typer keeps its click
+    try:
+        result = app(arguments, prog_name="drkd", standalone_mode=False)
+    except usage_error as reason:
+        return _fail(reason.format_message(), 2, debug)
+    except InputError as reason:
+        return _fail(str(reason), 2, debug)
+    except (KeyboardInterrupt, typer.Abort):
+        return _fail("interrupted; what was finished is kept, go on with the same --out and --resume", 130, debug)
+    except BrokenPipeError:
+        return 0
+    except Exception as reason:  # whatever went wrong, the user gets one line
+        return _fail(f"{type(reason).__name__}: {reason}", 1, debug)
+    return result if isinstance(result, int) else 0
+
+
+def _fail(message: str, code: int, debug: bool) -> int:
+    if debug:
+        traceback.print_exc()
+    print(f"drkd: {' '.join(message.split())}", file=sys.stderr)
+    return code
+
+
+def _terminate(number: int, frame: FrameType | None) -> None:
+    del number, frame
+    raise SystemExit(143)

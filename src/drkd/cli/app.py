@@ -1,0 +1,197 @@
+"""The commands. Heavy imports wait until a command runs, so that `--help` answers at once."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from drkd import __version__, catalog
+from drkd.cli.options import with_options
+from drkd.config import CompareConfig, TrainConfig, resolve
+from drkd.errors import InputError
+
+app = typer.Typer(
+    help="A better classifier without a bigger teacher: self-distillation with rectified targets, in honest numbers.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+ConfigFile = Annotated[Path | None, typer.Option("--config", help="YAML file of options")]
+RunPlace = Annotated[Path, typer.Argument(help="run directory or its model.safetensors")]
+
+
+@app.callback(invoke_without_command=True)
+def _start(version: Annotated[bool, typer.Option("--version", help="print the version")] = False) -> None:
+    if version:
+        print(__version__)
+
+
+@app.command()
+@with_options(CompareConfig)
+def compare(config: ConfigFile = None, **options: Any) -> int:
+    """Train methods side by side over several seeds, compare them in pairs, write a report: the main job."""
+    settings, source = resolve(CompareConfig, options, config)
+
+    from drkd import comparison
+    from drkd.cli.display import Display
+    from drkd.report import print_results, write_report
+    from drkd.run import new_folder
+
+    out = Path(settings.out) if settings.out else new_folder("compare")
+    console = _console()
+    epochs = comparison.epochs_by_training(settings, out)
+    console.print(f"{len(epochs)} trainings, written to {out}", highlight=False)
+    with Display(console, epochs) as display:
+        done = comparison.run(settings, source, out, progress=display.tell)
+    print_results(done.results, console)
+    console.print(f"Report: {write_report(out)}", highlight=False, soft_wrap=True)
+    for name, reason in done.failures.items():
+        print(f"drkd: {name}: {reason}", file=sys.stderr)
+    return 1 if done.failures else 0
+
+
+@app.command()
+@with_options(TrainConfig)
+def train(config: ConfigFile = None, **options: Any) -> int:
+    """Train one network with one method; a self-teacher that it needs is trained first."""
+    settings, source = resolve(TrainConfig, options, config)
+
+    import torch
+
+    from drkd.distributed import process_group, rank
+    from drkd.run import choose_device, new_folder
+    from drkd.run import train as run_training
+
+    out = Path(settings.out) if settings.out else new_folder("train")
+    with process_group(torch.device(choose_device(settings.device))):
+        if rank() == 0:
+            print(f"Writing to {out}")
+        summary = run_training(settings, source, out, on_epoch=_print_row if rank() == 0 else None)
+        if rank() == 0:
+            _print_summary(summary)
+    return 0
+
+
+@app.command()
+def evaluate(
+    run: RunPlace,
+    data: Annotated[str | None, typer.Option("--data", help="data set or folder (default: the run's)")] = None,
+    split: Annotated[str, typer.Option("--split", help="train, val or test")] = "test",
+    device: Annotated[str, typer.Option("--device", help="cpu, cuda, ...; auto")] = "auto",
+    as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
+) -> int:
+    """Measure a trained network: accuracy, NLL, ECE, AURC."""
+    if split not in ("train", "val", "test"):
+        raise InputError(f"--split should be train, val or test, got {split!r}")
+
+    from drkd.inference import evaluate_run
+
+    measured = evaluate_run(run, data=data, split=split, device=device)
+    if as_json:
+        print(json.dumps(measured))
+    else:
+        print(f"{split} split of {measured['data']}, {measured['samples']} samples: {_metrics(measured)}")
+    return 0
+
+
+@app.command()
+def predict(
+    run: RunPlace,
+    images: Annotated[list[Path], typer.Argument(help="pictures, or folders of pictures")],
+    format_: Annotated[str, typer.Option("--format", help="csv or json")] = "csv",
+    device: Annotated[str, typer.Option("--device", help="cpu, cuda, ...; auto")] = "auto",
+) -> int:
+    """Name what is on pictures: file, label and probability."""
+    if format_ not in ("csv", "json"):
+        raise InputError(f"--format should be csv or json, got {format_!r}")
+
+    from drkd.inference import predict_files
+
+    rows = predict_files(run, images, device=device)
+    if format_ == "json":
+        print(json.dumps(rows, indent=2))
+    else:
+        import csv
+
+        writer = csv.DictWriter(sys.stdout, ["file", "label", "probability"], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows({**row, "probability": f"{row['probability']:.6f}"} for row in rows)
+    return 0
+
+
+@app.command()
+def report(run: Annotated[Path, typer.Argument(help="run directory of `compare` or `train`")]) -> int:
+    """Print the results of a run again; for a comparison, write its page and plots anew."""
+    from drkd.storage import read_json
+
+    if (run / "summary.json").is_file():
+        _print_summary(read_json(run / "summary.json"))
+        return 0
+
+    from drkd.report import print_results, write_report
+
+    page = write_report(run)
+    print_results(read_json(run / "results.json"), _console())
+    print(f"Report: {page}")
+    return 0
+
+
+@app.command("list")
+def list_names(
+    what: Annotated[str, typer.Argument(help="methods, models, datasets or all")] = "all",
+    as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
+) -> int:
+    """Name the methods, models and data sets, with a line on each."""
+    tables = {"methods": catalog.methods, "models": catalog.models, "datasets": catalog.datasets}
+    if what != "all" and what not in tables:
+        raise InputError(f"list knows {', '.join(tables)} and all, got {what!r}")
+    chosen = {name: read() for name, read in tables.items() if what in ("all", name)}
+    if as_json:
+        print(json.dumps(chosen, indent=2))
+        return 0
+    for heading, table in chosen.items():
+        print(f"{heading}:")
+        for name, line in table.items():
+            print(f"  {name:<18} {line}")
+    return 0
+
+
+def _console() -> Console:
+    console = Console()
+    return console if console.is_terminal else Console(width=160)
+
+
+def _metrics(measured: dict[str, Any]) -> str:
+    return (
+        f"accuracy {100 * measured['accuracy']:.2f}%, NLL {measured['nll']:.4f}, "
+        f"ECE {100 * measured['ece']:.2f}%, AURC {1000 * measured['aurc']:.2f}e-3"
+    )
+
+
+def _print_row(method: str, row: dict[str, float]) -> None:
+    parts = ", ".join(
+        f"{name} {value:.4f}" for name, value in row.items() if name not in ("epoch", "lr", "val_accuracy", "val_nll")
+    )
+    print(
+        f"{method} epoch {row['epoch']:.0f}: {parts}, validation accuracy {100 * row['val_accuracy']:.2f}%", flush=True
+    )
+
+
+def _print_summary(summary: dict[str, Any]) -> None:
+    print(f"{summary['method']}, seed {summary['seed']}: test {_metrics(summary['test'])}")
+    print(f"epoch {summary['best_epoch']} of {summary['epochs']}, chosen on validation")
+    if summary["teacher"]:
+        print(f"teacher's accuracy on the training data: {100 * summary['teacher_train_accuracy']:.2f}%")
+    if summary["rectified_fraction_per_epoch"]:
+        fractions = summary["rectified_fraction_per_epoch"]
+        print(
+            f"rectified targets: {100 * fractions[0]:.1f}% in the first epoch, {100 * fractions[-1]:.1f}% in the last"
+        )
+    for note in summary["notes"]:
+        print(f"note: {note}")
+    print("One seed is no comparison: `drkd compare` runs several, paired.")

@@ -1,0 +1,49 @@
+"""Command-line options made from the fields of a configuration, so that each is described once."""
+
+import inspect
+import types
+import typing
+from collections.abc import Callable
+from typing import Annotated, Any, Literal
+
+import typer
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+PLAIN = (str, int, float, bool)
+
+
+def with_options(config: type[BaseModel]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Give a command that takes `**options` an option for each field of `config`; None means not given."""
+
+    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
+        own = [p for p in inspect.signature(command).parameters.values() if p.kind is not p.VAR_KEYWORD]
+        extra = [
+            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=_annotation(name, field))
+            for name, field in config.model_fields.items()
+            if typing.get_origin(field.annotation) is not dict
+        ]
+        command.__signature__ = inspect.Signature([*own, *extra])  # type: ignore[attr-defined]
+        command.__annotations__ = {p.name: p.annotation for p in [*own, *extra]}
+        return command
+
+    return decorate
+
+
+def _annotation(name: str, field: FieldInfo) -> Any:
+    default = field.get_default()
+    text = ",".join(str(part) for part in default) if isinstance(default, list) else default
+    shown = "" if default is None or default is False or "default" in (field.description or "") else f" [{text}]"
+    flag = f"--{name.replace('_', '-')}"
+    return Annotated[_plain(field.annotation) | None, typer.Option(flag, help=f"{field.description}{shown}")]
+
+
+def _plain(annotation: Any) -> Any:
+    """The type that the command line reads: choices and lists are checked with the rest of the configuration."""
+    if annotation in PLAIN:
+        return annotation
+    if typing.get_origin(annotation) in (typing.Union, types.UnionType):
+        return _plain(next(part for part in typing.get_args(annotation) if part is not type(None)))
+    if typing.get_origin(annotation) is Literal:
+        return str
+    return str

@@ -1,0 +1,81 @@
+"""A trained network at work: measured on a data set, or asked about pictures."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from drkd.config import TrainConfig
+from drkd.data import load_data
+from drkd.data.images import decode_all
+from drkd.data.readers import PICTURES
+from drkd.errors import InputError
+from drkd.metrics import evaluate
+from drkd.run import choose_device
+from drkd.storage import load_model
+
+BATCH = 256
+
+
+def evaluate_run(place: Path, *, data: str | None, split: str, device: str = "auto") -> dict[str, Any]:
+    """Metrics of the network in `place` on a split of `data`, by default the very data of its run.
+
+    Raises:
+        InputError: if the data's classes are not the network's, or no data is known.
+    """
+    model, about = load_model(place)
+    record = (place if place.is_dir() else place.parent) / "config.yaml"
+    wanted: dict[str, Any] = {"image_size": about["image_size"] if data else None}
+    if record.is_file():
+        config = TrainConfig(**yaml.safe_load(record.read_text(encoding="utf-8")))
+        same = data is None or data == config.data
+        keys = ("seed", "limit_train", "label_noise", "image_size") if same else ("seed",)
+        wanted |= {key: getattr(config, key) for key in keys}
+        data = data or config.data
+    if data is None:
+        raise InputError(f"{place} does not say which data it was trained on; give --data")
+    loaded = load_data(data, **{key: value for key, value in wanted.items() if data != "digits" or key != "image_size"})
+    for what, has, needs in (
+        ("classes", list(loaded.classes), about["classes"]),
+        ("colour channels", loaded.channels, about["channels"]),
+    ):
+        if has != needs:
+            raise InputError(f"{data} has other {what} than the network in {place}: {has} instead of {needs}")
+    normalised = type(loaded)(**{**vars(loaded), "mean": tuple(about["mean"]), "std": tuple(about["std"])})
+    measured = evaluate(model.to(choose_device(device)), normalised, split)
+    return {"data": data, "split": split, "samples": len(getattr(loaded, split)), **asdict(measured)}
+
+
+def predict_files(place: Path, images: list[Path], *, device: str = "auto") -> list[dict[str, Any]]:
+    """The most probable class of each picture, `{"file", "label", "probability"}`; folders stand for their pictures.
+
+    Raises:
+        InputError: for a missing or unreadable picture.
+    """
+    model, about = load_model(place)
+    target = choose_device(device)
+    model.to(target)
+    files = [file for path in images for file in _pictures(path)]
+    mean, std = (torch.tensor(about[name], device=target).view(1, -1, 1, 1) for name in ("mean", "std"))
+    rows = []
+    with torch.no_grad():
+        for start in range(0, len(files), BATCH):
+            part = files[start : start + BATCH]
+            pixels = decode_all(part, about["image_size"], about["channels"]).to(target)
+            probs = torch.softmax(model((pixels.float() / 255 - mean) / std).float(), dim=1)
+            for file, probability, label in zip(part, *(t.tolist() for t in probs.max(dim=1)), strict=True):
+                rows.append({"file": str(file), "label": about["classes"][label], "probability": probability})
+    return rows
+
+
+def _pictures(path: Path) -> list[Path]:
+    if path.is_dir():
+        found = sorted(file for file in path.rglob("*") if file.suffix.lower() in PICTURES)
+        if not found:
+            raise InputError(f"the folder {path} holds no pictures ({', '.join(sorted(PICTURES))})")
+        return found
+    if not path.is_file():
+        raise InputError(f"there is no picture {path}")
+    return [path]

@@ -1,0 +1,66 @@
+"""The page: one HTML file that opens anywhere, offline."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jinja2 import Environment, PackageLoader
+
+from drkd.errors import InputError
+from drkd.report.plots import draw_all
+from drkd.report.table import COLUMNS, LEGEND, rows, title
+from drkd.report.words import conclusions
+from drkd.storage import read_json, write_text
+
+CAPTIONS = {
+    "accuracy": "Test accuracy, a point per seed",
+    "learning": "Validation accuracy while training, mean over seeds (the doubled control is drawn to the same width)",
+    "reliability": "Reliability: accuracy over confidence on the test split, seeds pooled; the diagonal is perfect",
+    "rectified": "Rectified targets per epoch, mean over seeds",
+}
+
+
+def write_report(out: Path) -> Path:
+    """Write `report.html` and the plots of the comparison in `out`, from its files alone.
+
+    Raises:
+        InputError: if `out` holds no finished comparison.
+    """
+    if not (out / "results.json").is_file():
+        raise InputError(f"{out} holds no finished comparison (no results.json); give the --out of `drkd compare`")
+    results = read_json(out / "results.json")
+    plots = {name: _inline(file, name) for name, file in draw_all(results, out).items()}
+    template = Environment(loader=PackageLoader("drkd.report"), autoescape=True).get_template("page.html")
+    page = template.render(
+        columns=COLUMNS,
+        legend=LEGEND,
+        panels=[_panel(panel, results["comparisons"]) for panel in results["panels"]],
+        plots=plots,
+        captions=CAPTIONS,
+        environment=results["environment"],
+        settings=_settings(out / "config.yaml"),
+    )
+    write_text(out / "report.html", page)
+    return out / "report.html"
+
+
+def _panel(panel: dict[str, Any], comparisons: list[dict[str, Any]]) -> dict[str, Any]:
+    return {"title": title(panel), "rows": rows(panel, comparisons), "conclusions": conclusions(panel, comparisons)}
+
+
+def _inline(file: Path, name: str) -> str:
+    """An SVG as part of a page: without its header, and with ids of its own."""
+    svg = file.read_text(encoding="utf-8")
+    return re.sub(r'(id="|href="#|url\(#)', rf"\g<1>{name}-", svg[svg.index("<svg") :])
+
+
+def _settings(file: Path) -> list[tuple[str, str, str]]:
+    """(option, value, source) of each line of a `config.yaml`."""
+    lines = []
+    for line in file.read_text(encoding="utf-8").splitlines():
+        setting, _, source = line.rpartition("  # ")
+        ((name, value),) = yaml.safe_load(setting).items()
+        shown = ", ".join(str(part) for part in value) if isinstance(value, list) else value
+        lines.append((name, "" if value is None else str(shown), source))
+    return lines

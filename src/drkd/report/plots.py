@@ -1,0 +1,151 @@
+"""The plots of a comparison, a column per panel."""
+
+import csv
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from drkd.report.table import LABELS
+from drkd.stats import paired
+
+COLOURS = {
+    "cross_entropy": "#444444",
+    "cross_entropy_2x": "#9a9a9a",
+    "label_smoothing": "#0072b2",
+    "tf_kd_reg": "#56b4e9",
+    "tf_kd_self": "#009e73",
+    "dr_kd": "#d55e00",
+    "ps_kd": "#cc79a7",
+    "online_dr_kd": "#e69f00",
+    "kd": "#7a5195",
+}
+"""A colour per method, told apart by colour-blind readers too; the same in every plot."""
+
+Curves = dict[tuple[str, str], np.ndarray[Any, np.dtype[np.float64]]]
+
+
+def draw_all(results: dict[str, Any], out: Path) -> dict[str, Path]:
+    """Write every plot as PNG and SVG under `out/plots`; give the SVG files by name."""
+    folder = out / "plots"
+    folder.mkdir(exist_ok=True)
+    curves = read_curves(results, out)
+    drawn = {
+        "accuracy": _figure(results, 3.4, _accuracy, share_y=True),
+        "learning": _figure(results, 3.0, lambda axes, panel: _learning(axes, panel, curves)),
+        "reliability": _figure(results, 3.4, _reliability),
+        "rectified": _figure(results, 2.6, _rectified),
+    }
+    files = {}
+    for name, figure in drawn.items():
+        figure.savefig(folder / f"{name}.png", dpi=150)
+        files[name] = folder / f"{name}.svg"
+        figure.savefig(files[name], metadata={"Date": None})
+    return files
+
+
+def read_curves(results: dict[str, Any], out: Path) -> Curves:
+    """Validation accuracy per epoch, mean over seeds, by (panel, method); from the trainings' `metrics.csv`."""
+    curves: Curves = {}
+    for panel in results["panels"]:
+        folder = out / "trainings" / panel["name"].replace(" ", "-")
+        for method in panel["methods"]:
+            runs = []
+            for file in sorted(folder.glob(f"seed-*/{method}/metrics.csv")):
+                with file.open() as lines:
+                    runs.append([float(row["val_accuracy"]) for row in csv.DictReader(lines)])
+            if runs:
+                shortest = min(len(run) for run in runs)
+                curves[panel["name"], method] = np.array([run[:shortest] for run in runs]).mean(axis=0)
+    return curves
+
+
+def _figure(
+    results: dict[str, Any], height: float, draw: Callable[[Axes, dict[str, Any]], None], *, share_y: bool = False
+) -> Figure:
+    panels = results["panels"]
+    figure = Figure(figsize=(4.8 * len(panels) + 1.6, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    grid = figure.subplots(1, len(panels), squeeze=False, sharey=share_y)[0]
+    for axes, panel in zip(grid, panels, strict=True):
+        draw(axes, panel)
+        axes.set_title(panel["name"], fontsize=10, loc="left")
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.tick_params(labelsize=8)
+        axes.grid(alpha=0.25, linewidth=0.6)
+    handles, labels = max((axes.get_legend_handles_labels() for axes in grid), key=lambda pair: len(pair[1]))
+    if handles:
+        figure.legend(handles, labels, loc="outside right center", fontsize=8, frameon=False)
+    return figure
+
+
+def _label(name: str) -> str:
+    return LABELS.get(name, name)
+
+
+def _accuracy(axes: Axes, panel: dict[str, Any]) -> None:
+    """A point per seed, the mean, and the 95% interval of the paired difference drawn about it."""
+    names = list(panel["methods"])
+    baseline = panel["methods"]["cross_entropy"]["accuracy"]
+    for row, name in enumerate(names):
+        values = [100 * value for value in panel["methods"][name]["accuracy"] if value is not None]
+        if not values:
+            continue
+        spread = np.linspace(-0.18, 0.18, len(values)) if len(values) > 1 else [0.0]
+        axes.scatter(values, row + np.asarray(spread), s=12, color=COLOURS.get(name), alpha=0.6, linewidths=0)
+        mean = float(np.mean(values))
+        test = paired(panel["methods"][name]["accuracy"], baseline)
+        if name != "cross_entropy" and test is not None and test.ci95 is not None:
+            half = 50 * (test.ci95[1] - test.ci95[0])
+            axes.plot([mean - half, mean + half], [row, row], color=COLOURS.get(name), linewidth=2)
+        axes.scatter([mean], [row], s=42, color=COLOURS.get(name), marker="D", zorder=3)
+        if name == "cross_entropy":
+            axes.axvline(mean, color=COLOURS[name], linewidth=0.8, linestyle="--")
+    axes.set_yticks(range(len(names)), [_label(name) for name in names], fontsize=8)
+    if not axes.yaxis_inverted():
+        axes.invert_yaxis()
+    axes.set_xlabel("test accuracy % (dots: seeds; bar: 95% interval of the paired difference)", fontsize=7)
+
+
+def _learning(axes: Axes, panel: dict[str, Any], curves: Curves) -> None:
+    for name in panel["methods"]:
+        curve = curves.get((panel["name"], name))
+        if curve is not None:
+            part = np.arange(1, len(curve) + 1) / len(curve)
+            axes.plot(100 * part, 100 * curve, color=COLOURS.get(name), linewidth=1.4, label=_label(name))
+    axes.set_xlabel("part of the training done %", fontsize=8)
+    axes.set_ylabel("validation accuracy %", fontsize=8)
+
+
+def _reliability(axes: Axes, panel: dict[str, Any]) -> None:
+    """Accuracy over confidence, all seeds pooled; bins with fewer than 1% of the predictions are left out."""
+    axes.plot([0, 100], [0, 100], color="#bbbbbb", linewidth=0.8)
+    for name, lists in panel["methods"].items():
+        seeds = [np.array(rows) for rows in lists["reliability"] if rows is not None]
+        if not seeds:
+            continue
+        table = np.stack(seeds)  # (seeds, bins, 3): count, mean confidence, accuracy
+        counts = table[:, :, 0].sum(axis=0)
+        kept = counts > 0.01 * counts.sum()
+        sums = (table[:, :, :1] * table[:, :, 1:]).sum(axis=0)
+        confidence, accuracy = (100 * sums[kept] / counts[kept, None]).T
+        axes.plot(
+            confidence, accuracy, color=COLOURS.get(name), linewidth=1.2, marker="o", markersize=3, label=_label(name)
+        )
+    axes.set_xlabel("confidence %", fontsize=8)
+    axes.set_ylabel("accuracy %", fontsize=8)
+
+
+def _rectified(axes: Axes, panel: dict[str, Any]) -> None:
+    for name, lists in panel["methods"].items():
+        there = [fractions for fractions in lists["rectified_fraction_per_epoch"] if fractions is not None]
+        if there:
+            mean = 100 * np.array(there).mean(axis=0)
+            axes.plot(np.arange(1, len(mean) + 1), mean, color=COLOURS.get(name), linewidth=1.4, label=_label(name))
+    axes.set_ylim(bottom=0)
+    axes.set_xlabel("epoch", fontsize=8)
+    axes.set_ylabel("rectified targets %", fontsize=8)

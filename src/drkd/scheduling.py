@@ -1,0 +1,142 @@
+"""Jobs that wait for each other, run in this process or in several."""
+
+import multiprocessing
+import os
+import queue
+import signal
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from drkd.errors import NonFiniteLossError
+
+Progress = Callable[[str, Any], None]
+"""Called with a job's name and whatever it has to say; at its end, with its result."""
+
+
+def silent(name: str, said: Any) -> None:
+    """The progress that nobody sees."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """A piece of work.
+
+    Attributes:
+        name: unique.
+        argument: what the work is called with; it can be pickled.
+        after: the job that must be done before, if any.
+    """
+
+    name: str
+    argument: Any
+    after: str | None = None
+
+
+@dataclass(frozen=True)
+class Failed:
+    """What stands in place of a result: why there is none."""
+
+    reason: str
+
+
+Work = Callable[[Any, Callable[[Any], None]], Any]
+"""From a job's argument and a function to report with, to its result. Defined at the top of a module."""
+
+
+def run_jobs(jobs: Sequence[Job], work: Work, *, processes: int, progress: Progress) -> dict[str, Any]:
+    """Do all `jobs`, `processes` at a time; give each job's result, or a `Failed`.
+
+    A job that fails takes those with it that wait for it; the others go on. With one process everything happens in
+    this one. Worker processes use one thread each, so that the number of workers changes no result.
+    """
+    if processes == 1:
+        results: dict[str, Any] = {}
+        for job in jobs:
+            results[job.name] = _doomed(job, results) or _attempt(work, job, partial(progress, job.name))
+            progress(job.name, results[job.name])
+        return results
+    kind = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
+    context = multiprocessing.get_context(kind)
+    if kind == "forkserver":
+        context.set_forkserver_preload([work.__module__])
+    said: Any = context.Queue()
+    pool = ProcessPoolExecutor(processes, context, initializer=_start_worker, initargs=(said,))
+    try:
+        return _run_in(pool, said, jobs, work, processes, progress)
+    except BaseException:
+        for process in list((pool._processes or {}).values()):
+            process.terminate()
+        raise
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _run_in(
+    pool: ProcessPoolExecutor, said: Any, jobs: Sequence[Job], work: Work, processes: int, progress: Progress
+) -> dict[str, Any]:
+    results: dict[str, Any] = {}
+    waiting = list(jobs)
+    running: dict[Future[Any], str] = {}
+    while waiting or running:
+        for job in [job for job in waiting if job.after is None or job.after in results]:
+            doomed = _doomed(job, results)
+            if doomed is not None:
+                results[job.name] = doomed
+                progress(job.name, doomed)
+            elif len(running) < processes:
+                running[pool.submit(_work_in_worker, work, job)] = job.name
+            else:
+                continue
+            waiting.remove(job)
+        finished, _ = wait(running, timeout=0.2, return_when=FIRST_COMPLETED)
+        _drain(said, progress)
+        for future in finished:
+            name = running.pop(future)
+            try:
+                results[name] = future.result()
+            except BrokenProcessPool as reason:
+                raise RuntimeError(f"a worker died during {name}, for lack of memory perhaps; use --resume") from reason
+            progress(name, results[name])
+    return results
+
+
+def _doomed(job: Job, results: dict[str, Any]) -> Failed | None:
+    before = results.get(job.after) if job.after else None
+    return Failed(f"{job.after} failed, which it needs") if isinstance(before, Failed) else None
+
+
+def _attempt(work: Work, job: Job, report: Callable[[Any], None]) -> Any:
+    try:
+        return work(job.argument, report)
+    except NonFiniteLossError as reason:  # a training that diverged is a result too
+        return Failed(str(reason))
+
+
+_said: Any = None
+
+
+def _start_worker(said: Any) -> None:
+    """One thread, and the parent alone answers Ctrl-C."""
+    global _said  # noqa: PLW0603  # how an initializer hands something to the work of its process
+    import torch
+
+    _said = said
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    torch.set_num_threads(1)
+    os.environ["OMP_NUM_THREADS"] = "1"
+
+
+def _work_in_worker(work: Work, job: Job) -> Any:
+    return _attempt(work, job, lambda said: _said.put((job.name, said)))
+
+
+def _drain(said: Any, progress: Progress) -> None:
+    while True:
+        try:
+            progress(*said.get_nowait())
+        except queue.Empty:
+            return
