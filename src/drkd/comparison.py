@@ -23,7 +23,7 @@ from drkd.methods import SELF_TAUGHT, by_name
 from drkd.run import choose_device, look_into, new_folder, open_folder, train
 from drkd.scheduling import Failed, Job, Progress, run_jobs, silent
 from drkd.stats import holm, paired
-from drkd.storage import write_json, write_text
+from drkd.storage import read_json, write_json, write_text
 
 BASELINE = "cross_entropy"
 CONTROL = "cross_entropy_2x"

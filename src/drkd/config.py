@@ -101,6 +101,7 @@ EMBEDDED: dict[str, Any] = {
     "limit_train": 300,
     "epochs": 60,
     "batch_size": 50,
+    "schedule": "cosine",
     "label_noise": [0.0, 0.2],
 }
 """Defaults for digits, the embedded data set; how they were chosen stands in docs/defaults.md."""

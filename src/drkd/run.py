@@ -120,8 +120,8 @@ def train(config: TrainConfig, source: dict[str, str], out: Path, *, on_epoch: O
     settings = {name: getattr(config, name) for name in METHOD_SETTINGS if getattr(config, name) is not None}
     trains_teacher = config.teacher is None and method in methods.SELF_TAUGHT
     teacher = None if config.teacher is None else _load_teacher(config.teacher, config, data)
-    if trains_teacher:
-        methods.create(config.method, settings, teacher=student)  # refuse bad settings before hours are spent
+    # Bad settings are refused here, before a teacher is trained and before anything is written.
+    methods.create(config.method, settings, teacher=student if trains_teacher else teacher, student=student)
     open_folder(out, config, source)
     teacher_place, teacher_seconds = config.teacher, 0.0
     if trains_teacher:

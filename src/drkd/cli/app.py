@@ -69,11 +69,10 @@ def train(config: ConfigFile = None, **options: Any) -> int:
 
     out = Path(settings.out) if settings.out else new_folder("train")
     with process_group(torch.device(choose_device(settings.device))):
-        if rank() == 0:
-            print(f"Writing to {out}")
         summary = run_training(settings, source, out, on_epoch=_print_row if rank() == 0 else None)
         if rank() == 0:
             _print_summary(summary)
+            print(f"Run directory: {out}")
     return 0
 
 
