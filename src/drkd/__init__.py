@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _HOMES = {
+    "drkd.checkpoint": ("Done",),
     "drkd.comparison": ("Comparison", "compare"),
     "drkd.data": ("Data", "Split", "load_data"),
     "drkd.errors": ("InputError", "NonFiniteLossError"),
@@ -30,18 +31,52 @@ _HOMES = {
     "drkd.models": ("create_model",),
     "drkd.objective": ("Objective", "Term"),
     "drkd.rectify": ("swap",),
-    "drkd.storage": ("load_model",),
     "drkd.self_distillation": ("SelfDistillation", "self_distill"),
+    "drkd.storage": ("load_model",),
     "drkd.targets": ("Ema", "Frozen", "Memory", "OneHot", "Rectified", "Target", "Uniform", "Virtual"),
-    "drkd.checkpoint": ("Done",),
     "drkd.train": ("fit",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = ["__version__", *_HOME_OF]  # noqa: PLE0604
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # the same names, for type checkers and editors
+    from drkd.checkpoint import Done as Done
+    from drkd.comparison import Comparison as Comparison
+    from drkd.comparison import compare as compare
+    from drkd.data import Data as Data
+    from drkd.data import Split as Split
+    from drkd.data import load_data as load_data
     from drkd.errors import InputError as InputError
+    from drkd.errors import NonFiniteLossError as NonFiniteLossError
+    from drkd.losses import kl_divergence as kl_divergence
+    from drkd.losses import soft_cross_entropy as soft_cross_entropy
+    from drkd.methods import cross_entropy as cross_entropy
+    from drkd.methods import dr_kd as dr_kd
+    from drkd.methods import kd as kd
+    from drkd.methods import label_smoothing as label_smoothing
+    from drkd.methods import online_dr_kd as online_dr_kd
+    from drkd.methods import ps_kd as ps_kd
+    from drkd.methods import tf_kd_reg as tf_kd_reg
+    from drkd.methods import tf_kd_self as tf_kd_self
+    from drkd.metrics import Metrics as Metrics
+    from drkd.metrics import evaluate as evaluate
+    from drkd.models import create_model as create_model
+    from drkd.objective import Objective as Objective
+    from drkd.objective import Term as Term
+    from drkd.rectify import swap as swap
+    from drkd.self_distillation import SelfDistillation as SelfDistillation
+    from drkd.self_distillation import self_distill as self_distill
+    from drkd.storage import load_model as load_model
+    from drkd.targets import Ema as Ema
+    from drkd.targets import Frozen as Frozen
+    from drkd.targets import Memory as Memory
+    from drkd.targets import OneHot as OneHot
+    from drkd.targets import Rectified as Rectified
+    from drkd.targets import Target as Target
+    from drkd.targets import Uniform as Uniform
+    from drkd.targets import Virtual as Virtual
+    from drkd.train import fit as fit
 
 
 def __getattr__(name: str) -> Any:

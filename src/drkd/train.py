@@ -104,6 +104,8 @@ def fit(
     if objective.needs - loader.provides:
         missing = ", ".join(sorted(objective.needs - loader.provides))
         raise InputError(f"`{objective.name}` needs {missing}, which the loader does not give")
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
     scaler = torch.amp.GradScaler(place.type, enabled=precision == "float16")
     state = State(student, objective, _optimizer(optimizer, student, lr, momentum, weight_decay), scaler)
     model = DistributedDataParallel(student) if world_size() > 1 else student

@@ -57,9 +57,9 @@ def augment(
     Example:
         >>> picture = torch.arange(9.0).view(1, 1, 3, 3)
         >>> augment(picture, torch.tensor([0]), Augmentation(pad=1), seed=0, epoch=0)[0, 0]
-        tensor([[0., 1., 2.],
-                [3., 4., 5.],
-                [6., 7., 8.]])
+        tensor([[4., 5., 0.],
+                [7., 8., 0.],
+                [0., 0., 0.]])
     """
     if augmentation == Augmentation():
         return images

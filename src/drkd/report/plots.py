@@ -112,11 +112,15 @@ def _accuracy(axes: Axes, panel: dict[str, Any]) -> None:
 
 
 def _learning(axes: Axes, panel: dict[str, Any], curves: Curves) -> None:
+    """Curves over the part of the training done; the first tenth may lie below the picture."""
+    floor = 100.0
     for name in panel["methods"]:
         curve = curves.get((panel["name"], name))
         if curve is not None:
             part = np.arange(1, len(curve) + 1) / len(curve)
             axes.plot(100 * part, 100 * curve, color=COLOURS.get(name), linewidth=1.4, label=_label(name))
+            floor = min(floor, 100 * float(curve[len(curve) // 10 :].min()))
+    axes.set_ylim(bottom=max(0.0, floor - 2))
     axes.set_xlabel("part of the training done %", fontsize=8)
     axes.set_ylabel("validation accuracy %", fontsize=8)
 
