@@ -1,0 +1,83 @@
+import numpy as np
+import pytest
+import torch
+from oracles import public_code
+
+import drkd
+
+CLASSES = (2, 3, 10, 100, 200, 1000)
+
+
+def case(k, n=6):
+    rng = np.random.default_rng(k)
+    z, v = 3 * rng.normal(size=(2, n, k))
+    return z, v, rng.integers(0, k, n)
+
+
+def both(name, k):
+    """(ours, by hand), each as (loss, gradient)."""
+    z, v, y = case(k)
+    teacher = lambda inputs: torch.tensor(v)  # noqa: E731
+    reference = {"convention": "reference", "multiplier": 50.0}
+    ours, by_hand = {
+        "kd": (drkd.kd(teacher, 0.6, 20.0, convention="reference"), public_code.kd(z, v, y, 0.6, 20.0)),
+        "tf_kd_self": (drkd.tf_kd_self(teacher, 0.95, 6.0, **reference), public_code.kd(z, v, y, 0.95, 6.0, 50.0)),
+        "tf_kd_reg": (drkd.tf_kd_reg(0.99, 0.1, 20.0, **reference), public_code.tf_kd_reg(z, y, 0.1, 20.0, 50.0)),
+        "dr_kd": (drkd.dr_kd(teacher, 0.95, 6.0, **reference), public_code.dr_kd(z, v, y, 0.95, 6.0, 50.0)),
+        "label_smoothing": (
+            drkd.label_smoothing(0.1, convention="reference"),
+            public_code.label_smoothing(z, y, 0.1),
+        ),
+    }[name]
+    logits = torch.tensor(z, requires_grad=True)
+    loss = ours(logits, torch.tensor(y), inputs=torch.zeros(len(y), 1))["loss"]
+    loss.backward()
+    return (loss.item(), logits.grad.numpy()), by_hand
+
+
+def relative_errors(name, k):
+    (loss, grad), (loss_by_hand, grad_by_hand) = both(name, k)
+    return abs(loss / loss_by_hand - 1), np.abs(grad - grad_by_hand).max() / np.abs(grad_by_hand).max()
+
+
+METHODS = ("kd", "tf_kd_self", "tf_kd_reg", "dr_kd", "label_smoothing")
+
+
+@pytest.mark.parametrize("k", CLASSES)
+@pytest.mark.parametrize("name", METHODS)
+def test_loss_and_gradient_equal_the_public_code(name, k):
+    loss_error, gradient_error = relative_errors(name, k)
+    assert loss_error < 1e-6
+    assert gradient_error < 1e-6
+
+
+@pytest.mark.parametrize(
+    ("k", "alpha", "temperature", "multiplier", "scale", "epsilon"),
+    [(100, 0.95, 40.0, 1.0, 0.0595, 0.1596), (100, 0.1, 20.0, 100.0, 1.0, 0.09995), (10, 0.1, 20.0, 100.0, 1.9, 0.524)],
+)
+def test_public_tf_kd_reg_is_scaled_label_smoothing(k, alpha, temperature, multiplier, scale, epsilon):
+    """The published settings, rewritten: s * CE with label smoothing e in PyTorch's convention."""
+    z, _, y = case(k)
+    gradients = []
+    for loss_of in (
+        lambda logits: drkd.tf_kd_reg(0.99, alpha, temperature, convention="reference", multiplier=multiplier)(
+            logits, torch.tensor(y)
+        )["loss"],
+        lambda logits: (
+            scale * torch.nn.functional.cross_entropy(logits, torch.tensor(y), label_smoothing=epsilon)
+        ),
+    ):
+        logits = torch.tensor(z, requires_grad=True)
+        loss_of(logits).backward()
+        gradients.append(logits.grad)
+    assert torch.allclose(*gradients, rtol=0, atol=2e-3 * gradients[0].abs().max().item())
+
+
+def test_multiplier_without_the_reference_convention_is_an_error():
+    with pytest.raises(drkd.InputError, match="multiplier needs convention"):
+        drkd.tf_kd_reg(multiplier=50.0)
+
+
+def test_unknown_convention_is_an_error():
+    with pytest.raises(drkd.InputError, match="batchmean or reference"):
+        drkd.kd(lambda inputs: inputs, convention="mean")
