@@ -4,9 +4,9 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from oracles.public_code import softmax
 
 from drkd.losses import entropy, hard_cross_entropy, kl_divergence, soft_cross_entropy
+from oracles.public_code import softmax
 
 temperatures = st.floats(0.25, 20)
 

@@ -3,9 +3,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from oracles.public_code import swapped
 
 from drkd import InputError, swap
+from oracles.public_code import swapped
 
 batches = st.tuples(st.integers(0, 10**6), st.integers(1, 6), st.integers(2, 12))
 

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 import torch
-from oracles import public_code
 
 import drkd
+from oracles import public_code
 
 CLASSES = (2, 3, 10, 100, 200, 1000)
 
@@ -17,7 +17,7 @@ def case(k, n=6):
 def both(name, k):
     """(ours, by hand), each as (loss, gradient)."""
     z, v, y = case(k)
-    teacher = lambda inputs: torch.tensor(v)  # noqa: E731
+    teacher = lambda inputs: torch.tensor(v)
     reference = {"convention": "reference", "multiplier": 50.0}
     ours, by_hand = {
         "kd": (drkd.kd(teacher, 0.6, 20.0, convention="reference"), public_code.kd(z, v, y, 0.6, 20.0)),
@@ -63,9 +63,7 @@ def test_public_tf_kd_reg_is_scaled_label_smoothing(k, alpha, temperature, multi
         lambda logits: drkd.tf_kd_reg(0.99, alpha, temperature, convention="reference", multiplier=multiplier)(
             logits, torch.tensor(y)
         )["loss"],
-        lambda logits: (
-            scale * torch.nn.functional.cross_entropy(logits, torch.tensor(y), label_smoothing=epsilon)
-        ),
+        lambda logits: scale * torch.nn.functional.cross_entropy(logits, torch.tensor(y), label_smoothing=epsilon),
     ):
         logits = torch.tensor(z, requires_grad=True)
         loss_of(logits).backward()
