@@ -18,22 +18,21 @@ from drkd.config import TrainConfig, resolve
 from drkd.scheduling import Failed, Job, run_jobs
 from drkd.stats import mean_and_deviation
 
-ALPHAS = (0.1, 0.3, 0.5, 0.7, 0.9)
-TEMPERATURES = (1.0, 2.0, 4.0)
 METHODS = ("tf_kd_self", "dr_kd")
 
 
 def plan(arguments: argparse.Namespace, out: Path) -> list[Training]:
     common = {"data": arguments.data, "limit_train": arguments.limit_train, "label_noise": arguments.label_noise}
     common |= {"model": arguments.model, "epochs": arguments.epochs, "checkpoint_every": "1000s"}
+    common["image_size"] = arguments.image_size
     trainings = []
     for seed in range(arguments.seeds):
         base = out / f"seed-{seed}" / "cross_entropy"
         plain, _ = resolve(TrainConfig, {**common, "seed": seed, "method": "cross_entropy"})
         trainings.append(Training("", "cross_entropy", plain, base))
         for method in METHODS:
-            for alpha in ALPHAS:
-                for temperature in TEMPERATURES:
+            for alpha in arguments.alphas:
+                for temperature in arguments.temperatures:
                     name = f"{method} {alpha:g} {temperature:g}"
                     special = {"method": method, "alpha": alpha, "temperature": temperature, "teacher": str(base)}
                     config, _ = resolve(TrainConfig, {**common, "seed": seed, **special})
@@ -48,6 +47,9 @@ def main() -> None:
     parser.add_argument("--limit-train", type=int)
     parser.add_argument("--label-noise", type=float, default=0.0)
     parser.add_argument("--epochs", type=int)
+    parser.add_argument("--image-size", type=int)
+    parser.add_argument("--alphas", type=float, nargs="+", default=[0.1, 0.3, 0.5, 0.7, 0.9])
+    parser.add_argument("--temperatures", type=float, nargs="+", default=[1.0, 2.0, 4.0])
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--out", type=Path, default=Path("runs/defaults"))
@@ -64,9 +66,11 @@ def main() -> None:
     print(json.dumps(vars(arguments), default=str))
     print(f"cross_entropy: validation accuracy {100 * mean_and_deviation(base)[0]:.2f}%")
     for method in METHODS:
-        print(f"{method:<12}" + "".join(f"       T={temperature:g}     " for temperature in TEMPERATURES))
-        for alpha in ALPHAS:
-            cells = [_cell(accuracy[f"{method} {alpha:g} {temperature:g}"], base) for temperature in TEMPERATURES]
+        print(f"{method:<12}" + "".join(f"       T={temperature:g}     " for temperature in arguments.temperatures))
+        for alpha in arguments.alphas:
+            cells = [
+                _cell(accuracy[f"{method} {alpha:g} {temperature:g}"], base) for temperature in arguments.temperatures
+            ]
             print(f"  alpha {alpha:g}  " + "  ".join(cells))
 
 

@@ -44,6 +44,11 @@ def test_a_sure_and_right_classifier_has_no_error_at_all():
     assert (found.accuracy, found.nll, found.ece, found.aurc) == (1.0, 0.0, 0.0, 0.0)
 
 
+def test_a_diverged_network_is_an_error():
+    with pytest.raises(drkd.NonFiniteLossError, match="has diverged"):
+        measure(torch.tensor([[float("nan"), 0.0]]), torch.tensor([0]))
+
+
 def test_reliability_counts_everything():
     logits, labels = case()
     found = measure(logits, labels)

@@ -17,9 +17,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from drkd.config import METHOD_SETTINGS, CompareConfig, TrainConfig, resolve
 from drkd.errors import InputError
-from drkd.methods import SELF_TAUGHT, by_name
+from drkd.methods import SELF_TAUGHT, by_name, create
 from drkd.run import choose_device, look_into, new_folder, open_folder, train
 from drkd.scheduling import Failed, Job, Progress, run_jobs, silent
 from drkd.stats import holm, paired
@@ -88,14 +90,16 @@ def run(config: CompareConfig, source: dict[str, str], out: Path, *, progress: P
     trainings = plan(config, names, out)
     if look_into(out, config, finished="results.json") == "finished":
         return Comparison(read_json(out / "results.json"), out, {})
+    _refuse_bad_methods(trainings)
+    missing = [place for place in (out, *out.parents) if not place.exists()]
     open_folder(out, config, source)
     processes = config.jobs or (_processors() if choose_device(config.device) == "cpu" else 1)
     jobs = [_job(training, trainings) for training in trainings]
     try:
         outcomes = run_jobs(jobs, train_one, processes=min(processes, len(jobs)), progress=progress)
     except InputError:
-        if not any(out.rglob("metrics.csv")):
-            shutil.rmtree(out)  # nothing was trained: leave nothing behind
+        if missing and not any(out.rglob("metrics.csv")):
+            shutil.rmtree(missing[-1])  # nothing was trained: leave nothing behind
         raise
     results = collect(config, names, trainings, outcomes)
     write_json(out / "results.json", results)
@@ -219,6 +223,15 @@ def as_csv(results: dict[str, Any]) -> str:
             for position, seed in enumerate(panel["seeds"]):
                 writer.writerow([panel["name"], name, seed, *(lists[column][position] for column in columns)])
     return text.getvalue()
+
+
+def _refuse_bad_methods(trainings: Sequence[Training]) -> None:
+    """Make every method once: what it refuses, it refuses before anything is trained."""
+    for training in {t.method: t for t in trainings}.values():
+        config = training.config
+        settings = {name: getattr(config, name) for name in METHOD_SETTINGS if getattr(config, name) is not None}
+        teacher = None if config.teacher is None else nn.Identity()
+        create(config.method, settings, teacher=teacher, student=nn.Identity())
 
 
 def _own_settings(config: CompareConfig, method: str) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from drkd.data.datasets import Data
 from drkd.data.loader import Loader
+from drkd.errors import NonFiniteLossError
 from drkd.losses import widen
 
 BINS = 15
@@ -18,23 +19,28 @@ BINS = 15
 class Metrics:
     """What `measure` finds. Accuracy, ECE and AURC are fractions, NLL is in nats.
 
-    `reliability` has a row (count, mean confidence, accuracy) for each of the 15 confidence bins.
+    `reliability` has a row [count, mean confidence, accuracy] for each of the 15 confidence bins.
     """
 
     accuracy: float
     nll: float
     ece: float
     aurc: float
-    reliability: list[tuple[int, float, float]]
+    reliability: list[list[float]]
 
 
 def measure(logits: Tensor, labels: Tensor) -> Metrics:
     """All metrics of logits (N, K) against integer labels (N,).
 
+    Raises:
+        NonFiniteLossError: for logits that are NaN or infinite.
+
     Example:
         >>> round(measure(torch.tensor([[2.0, 0.0], [2.0, 0.0]]), torch.tensor([0, 1])).ece, 4)
         0.3808
     """
+    if not logits.isfinite().all():
+        raise NonFiniteLossError("the network answers NaN or infinite logits: it has diverged; lower the learning rate")
     probs = torch.softmax(widen(logits).double(), dim=1)
     confidence, predicted = probs.max(dim=1)
     correct = predicted == labels
@@ -47,13 +53,13 @@ def measure(logits: Tensor, labels: Tensor) -> Metrics:
     )
 
 
-def reliability(confidence: Tensor, correct: Tensor) -> list[tuple[int, float, float]]:
-    """(count, mean confidence, accuracy) per bin of the top probability, bins [i/15, (i+1)/15), the last one closed."""
+def reliability(confidence: Tensor, correct: Tensor) -> list[list[float]]:
+    """[count, mean confidence, accuracy] per bin of the top probability, bins [i/15, (i+1)/15), the last one closed."""
     bins = (confidence * BINS).long().clamp(max=BINS - 1)
     counts = torch.bincount(bins, minlength=BINS)
     mean_confidence = torch.bincount(bins, weights=confidence.double(), minlength=BINS) / counts.clamp(min=1)
     accuracy = torch.bincount(bins, weights=correct.double(), minlength=BINS) / counts.clamp(min=1)
-    return list(zip(counts.tolist(), mean_confidence.tolist(), accuracy.tolist(), strict=True))
+    return torch.stack([counts.double(), mean_confidence, accuracy], dim=1).tolist()
 
 
 def calibration_error(confidence: Tensor, correct: Tensor) -> float:

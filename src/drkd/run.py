@@ -91,12 +91,24 @@ def train(config: TrainConfig, source: dict[str, str], out: Path, *, on_epoch: O
     """Train as `config` says, its self-teacher first where it needs one, and write the run directory `out`.
 
     Returns:
-        What `summary.json` holds.
+        What `summary.json` holds; warnings are among its `notes`.
     """
-    method = methods.by_name(config.method)
     state = look_into(out, config, finished="summary.json")
     if state == "finished":
         return dict(read_json(out / "summary.json"))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        summary, student, data = _train(config, source, out, resume=state == "unfinished", on_epoch=on_epoch)
+    summary["notes"] = list(dict.fromkeys(str(warning.message) for warning in caught))
+    if rank() == 0:
+        write_tensors(out / "model.safetensors", student.state_dict(), about=_about(config, data))
+        write_json(out / "summary.json", summary)
+    return summary
+
+
+def _train(
+    config: TrainConfig, source: dict[str, str], out: Path, *, resume: bool, on_epoch: OnEpoch | None
+) -> tuple[dict[str, Any], nn.Module, Data]:
     if config.threads is not None:
         torch.set_num_threads(config.threads)
     device = choose_device(config.device)
@@ -118,7 +130,7 @@ def train(config: TrainConfig, source: dict[str, str], out: Path, *, on_epoch: O
         weights=config.weights,
     )
     settings = {name: getattr(config, name) for name in METHOD_SETTINGS if getattr(config, name) is not None}
-    trains_teacher = config.teacher is None and method in methods.SELF_TAUGHT
+    trains_teacher = config.teacher is None and methods.by_name(config.method) in methods.SELF_TAUGHT
     teacher = None if config.teacher is None else _load_teacher(config.teacher, config, data)
     # Bad settings are refused here, before a teacher is trained and before anything is written.
     methods.create(config.method, settings, teacher=student if trains_teacher else teacher, student=student)
@@ -132,30 +144,28 @@ def train(config: TrainConfig, source: dict[str, str], out: Path, *, on_epoch: O
         teacher.to(device)
     objective = methods.create(config.method, settings, teacher=teacher, student=student, epochs=config.epochs)
     started = time.perf_counter()
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", UserWarning)
-        weights = objective.effective_weights(len(data.classes))
-        done = fit(
-            student,
-            objective,
-            data,
-            epochs=config.epochs,
-            batch_size=config.batch_size,
-            lr=config.lr,
-            optimizer=config.optimizer,
-            momentum=config.momentum,
-            weight_decay=config.weight_decay,
-            schedule=config.schedule,
-            warmup_epochs=config.warmup_epochs,
-            clip_norm=config.clip_norm,
-            device=device,
-            precision=config.precision,
-            seed=config.seed,
-            out=out,
-            resume=state == "unfinished",
-            checkpoint_every=config.checkpoint_every,
-            on_epoch=None if on_epoch is None else lambda row: on_epoch(config.method, row),
-        )
+    weights = objective.effective_weights(len(data.classes))
+    done = fit(
+        student,
+        objective,
+        data,
+        epochs=config.epochs,
+        batch_size=config.batch_size,
+        lr=config.lr,
+        optimizer=config.optimizer,
+        momentum=config.momentum,
+        weight_decay=config.weight_decay,
+        schedule=config.schedule,
+        warmup_epochs=config.warmup_epochs,
+        clip_norm=config.clip_norm,
+        device=device,
+        precision=config.precision,
+        seed=config.seed,
+        out=out,
+        resume=resume,
+        checkpoint_every=config.checkpoint_every,
+        on_epoch=None if on_epoch is None else lambda row: on_epoch(config.method, row),
+    )
     summary = {
         "method": config.method,
         "seed": config.seed,
@@ -170,15 +180,11 @@ def train(config: TrainConfig, source: dict[str, str], out: Path, *, on_epoch: O
         "train_seconds": done.seconds,
         "wall_seconds": time.perf_counter() - started,
         "effective_weights": weights,
-        "notes": list(dict.fromkeys(str(warning.message) for warning in caught)),
     }
     if teacher is not None:
         summary["teacher"] = {"path": str(teacher_place), "sha256": state_hash(teacher)}
         summary["teacher_train_accuracy"] = evaluate(teacher, data, "train").accuracy
-    if rank() == 0:
-        write_tensors(out / "model.safetensors", student.state_dict(), about=_about(config, data))
-        write_json(out / "summary.json", summary)
-    return summary
+    return summary, student, data
 
 
 def _train_teacher(config: TrainConfig, source: dict[str, str], out: Path, on_epoch: OnEpoch | None) -> dict[str, Any]:

@@ -7,6 +7,7 @@ line on standard error; `--debug` adds the traceback.
 import signal
 import sys
 import traceback
+import warnings
 from types import FrameType
 from typing import Any
 
@@ -25,6 +26,7 @@ def _run(arguments: list[str], *, debug: bool) -> int:
     from drkd.cli.app import app
 
     signal.signal(signal.SIGTERM, _terminate)
+    warnings.showwarning = _note
     usage_error: Any = typer.BadParameter.__mro__[2]  # click.ClickException, wherever typer keeps its click
     try:
         result = app(arguments, prog_name="drkd", standalone_mode=False)
@@ -46,6 +48,11 @@ def _fail(message: str, code: int, debug: bool) -> int:
         traceback.print_exc()
     print(f"drkd: {' '.join(message.split())}", file=sys.stderr)
     return code
+
+
+def _note(message: Warning | str, *_: Any, **__: Any) -> None:
+    """A warning as one line."""
+    print(f"drkd: note: {' '.join(str(message).split())}", file=sys.stderr)
 
 
 def _terminate(number: int, frame: FrameType | None) -> None:

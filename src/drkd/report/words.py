@@ -16,6 +16,7 @@ def conclusions(panel: dict[str, Any], comparisons: Sequence[dict[str, Any]]) ->
     methods = panel["methods"]
     tests = {c["method"]: c for c in comparisons if c["panel"] == panel["name"] and c["metric"] == "accuracy"}
     sentences = [f"{name} failed on {count} of {len(panel['seeds'])} seeds." for name, count in _failures(methods)]
+    sentences += _notes(methods)
     seeds = max((test["seeds"] for test in tests.values()), default=0)
     if seeds < 2:
         return [*sentences, "One seed shows no difference between methods: run at least 5 (--seeds 5)."]
@@ -31,6 +32,12 @@ def conclusions(panel: dict[str, Any], comparisons: Sequence[dict[str, Any]]) ->
 def _failures(methods: dict[str, Any]) -> list[tuple[str, int]]:
     counts = [(name, lists["accuracy"].count(None)) for name, lists in methods.items()]
     return [(name, count) for name, count in counts if count]
+
+
+def _notes(methods: dict[str, Any]) -> list[str]:
+    """Warnings of the trainings, once each; that nothing was rectified is said elsewhere."""
+    notes = [note for lists in methods.values() for of_seed in lists["notes"] for note in of_seed or ()]
+    return [f"Note: {note}." for note in dict.fromkeys(notes) if "had nothing to rectify" not in note]
 
 
 def _shown(tests: dict[str, dict[str, Any]]) -> list[str]:

@@ -42,6 +42,7 @@ class Memory(Target):
 
     def update(self) -> None:
         for index, logits in (rows for queued in self._queue for rows in gather(queued)):
+            self._fit(logits, index)  # other ranks' samples may lie beyond our own
             finite = logits.flatten(1).isfinite().all(dim=1)
             keep = finite.view(-1, *[1] * (logits.dim() - 1))
             self.table[index] = logits.where(keep, self.table[index])

@@ -1,0 +1,123 @@
+import json
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import nn
+
+import drkd
+from drkd import InputError
+from drkd.checkpoint import Due, State
+from drkd.storage import load_model, read_json, read_tensors, write_tensors
+
+
+def state(step=0):
+    net = nn.Linear(2, 2)
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1, momentum=0.9)
+    net(torch.ones(1, 2)).sum().backward()
+    optimizer.step()
+    found = State(net, drkd.cross_entropy(), optimizer, torch.amp.GradScaler("cpu", enabled=False))
+    found.best = dict(net.state_dict())
+    found.done.step = step
+    return found
+
+
+def test_restore_puts_everything_back(tmp_path):
+    saved = state(step=3)
+    saved.sums = {"rows": torch.tensor(5.0), "ce": torch.tensor(0.5)}
+    saved.save(tmp_path, best=True)
+    numbers = torch.rand(3)
+    other = state()
+    assert other.restore(tmp_path)
+    assert torch.equal(other.student.weight, saved.student.weight)
+    momenta = [o.optimizer.state_dict()["state"][0]["momentum_buffer"] for o in (saved, other)]
+    assert torch.equal(*momenta)
+    assert list(other.sums) == ["rows", "ce"]
+    assert other.done == saved.done
+    assert torch.equal(torch.rand(3), numbers)
+
+
+def test_nothing_to_restore(tmp_path):
+    assert not state().restore(tmp_path)
+
+
+def test_last_and_best_are_kept_and_two_complete_ones(tmp_path):
+    for step, best in ((1, True), (2, False), (3, False), (4, False)):
+        state(step).save(tmp_path, best=best)
+    assert (tmp_path / "last").resolve().name == "step-4"
+    assert (tmp_path / "best").resolve().name == "step-1"
+    assert sorted(path.name for path in tmp_path.glob("step-*")) == ["step-1", "step-3", "step-4"]
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_checkpoints_hold_no_code_path_or_time(tmp_path):
+    state(1).save(tmp_path / "checkpoints", best=True)
+    files = sorted(path for path in (tmp_path / "checkpoints" / "step-1").iterdir())
+    assert {path.suffix for path in files} == {".safetensors", ".json"}
+    assert str(tmp_path) not in "".join(path.read_bytes().decode("latin-1") for path in files)
+
+
+@pytest.mark.parametrize(
+    ("every", "after_steps", "after_epoch"),
+    [("epoch", [False] * 4, True), (2, [False, True, False, True], False), ("1000s", [False] * 4, False)],
+)
+def test_due(every, after_steps, after_epoch):
+    due = Due(every)
+    assert [due.after_step(step) for step in (1, 2, 3, 4)] == after_steps
+    assert due.after_epoch(5) is after_epoch
+
+
+@pytest.mark.parametrize("every", ["0", "0s", "-1", "5m", ""])
+def test_due_refuses_what_it_does_not_know(every):
+    with pytest.raises(InputError, match="checkpoint_every"):
+        Due(every)
+
+
+def test_a_model_file_says_how_to_build_it(tmp_path):
+    net = drkd.create_model("small_cnn", num_classes=3, image_size=8)
+    about = {"model": "small_cnn", "classes": ["a", "b", "c"], "image_size": 8, "channels": 3}
+    write_tensors(tmp_path / "model.safetensors", net.state_dict(), about)
+    for place in (tmp_path, tmp_path / "model.safetensors"):
+        loaded, said = load_model(place)
+        assert said == about
+        assert torch.equal(loaded(torch.ones(1, 3, 8, 8)), net.eval()(torch.ones(1, 3, 8, 8)))
+
+
+def test_equal_models_are_equal_files(tmp_path):
+    for name in ("a", "b"):
+        write_tensors(tmp_path / name, {"w": torch.ones(3), "v": torch.zeros(2)}, {"model": "mlp"})
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+def test_a_file_that_does_not_say_its_network_is_refused(tmp_path):
+    write_tensors(tmp_path / "model.safetensors", {"w": torch.ones(3)})
+    with pytest.raises(InputError, match="does not say which network"):
+        load_model(tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"", b"junk", b"\x08\x00\x00\x00\x00\x00\x00\x00garbage!"])
+def test_damaged_files_are_refused(tmp_path, content):
+    (tmp_path / "model.safetensors").write_bytes(content)
+    with pytest.raises(InputError, match="cannot read weights"):
+        read_tensors(tmp_path / "model.safetensors")
+
+
+def test_damaged_json_is_refused(tmp_path):
+    (tmp_path / "summary.json").write_text('{"a": ')
+    with pytest.raises(InputError, match="is damaged"):
+        read_json(tmp_path / "summary.json")
+
+
+def test_a_write_that_fails_leaves_the_old_file(tmp_path):
+    write_tensors(tmp_path / "w", {"w": torch.ones(3)})
+    with pytest.raises(TypeError):
+        write_tensors(tmp_path / "w", {"w": torch.zeros(3)}, {"model": object()})
+    assert load_file(tmp_path / "w")["w"].tolist() == [1, 1, 1]
+
+
+def test_metadata_is_one_sorted_key(tmp_path):
+    from safetensors import safe_open
+
+    write_tensors(tmp_path / "w", {"w": torch.ones(1)}, {"b": 1, "a": 2})
+    with safe_open(tmp_path / "w", "pt") as file:
+        assert file.metadata() == {"drkd": json.dumps({"a": 2, "b": 1})}

@@ -1,0 +1,125 @@
+"""The command line through real processes."""
+
+import csv
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+import drkd
+
+QUICK = ("--epochs", "2", "--limit-train", "100")
+
+
+def drkd_(*arguments, cwd, **options):
+    command = [sys.executable, "-W", "error", "-m", "drkd", *map(str, arguments)]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=120, check=False, **options)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("cli")
+    return folder, drkd_("train", *QUICK, "--out", "run", cwd=folder)
+
+
+def test_train_writes_a_run_and_says_what_came_out(trained):
+    folder, result = trained
+    assert result.returncode == 0, result.stderr
+    assert result.stderr == ""
+    assert "teacher's accuracy on the training data" in result.stdout
+    assert (folder / "run" / "summary.json").exists()
+
+
+def test_evaluate_prints_json(trained):
+    folder, _ = trained
+    result = drkd_("evaluate", "run", "--json", cwd=folder)
+    assert result.returncode == 0, result.stderr
+    summary = json.loads((folder / "run" / "summary.json").read_text())
+    assert json.loads(result.stdout)["accuracy"] == summary["test"]["accuracy"]
+
+
+def test_predict_prints_csv(trained, tmp_path):
+    from PIL import Image
+
+    data = drkd.load_data("digits")
+    for i in range(3):
+        Image.fromarray(data.test.inputs[i, 0].numpy()).save(tmp_path / f"{i}.png")
+    result = drkd_("predict", "run", tmp_path, cwd=trained[0])
+    assert result.returncode == 0, result.stderr
+    rows = list(csv.DictReader(io.StringIO(result.stdout)))
+    assert [row["file"] for row in rows] == [str(tmp_path / f"{i}.png") for i in range(3)]
+    assert all(0 <= float(row["probability"]) <= 1 for row in rows)
+
+
+def test_compare_writes_its_report(tmp_path):
+    options = (*QUICK, "--seeds", "2", "--methods", "label_smoothing,dr_kd", "--label-noise", "0")
+    result = drkd_("compare", *options, "--out", "run", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert result.stderr == ""
+    assert "8/8 trainings" in result.stdout
+    assert "DR-KD" in result.stdout
+    assert {"results.json", "results.csv", "report.html", "plots"} <= {p.name for p in (tmp_path / "run").iterdir()}
+    again = drkd_("report", "run", cwd=tmp_path)
+    assert again.returncode == 0, again.stderr
+    assert "Label smoothing" in again.stdout
+
+
+def test_list_needs_no_torch(tmp_path):
+    code = (
+        "import sys; sys.modules['torch'] = None; sys.argv = ['drkd', 'list', '--json']; import drkd.cli as c; c.main()"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert result.returncode == 0, result.stderr
+    assert "dr_kd" in json.loads(result.stdout)["methods"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train", "--epoch", "3"], "--epochs"),
+        (["train", "--method", "drkd"], "did you mean dr_kd?"),
+        (["compare", "--data", "nowhere"], "no data set and no folder is called 'nowhere'"),
+        (["evaluate", "nowhere"], "there is no file nowhere"),
+    ],
+)
+def test_mistakes_get_one_line_and_exit_2(tmp_path, arguments, message):
+    result = drkd_(*arguments, cwd=tmp_path)
+    assert result.returncode == 2
+    assert message in result.stderr
+    assert result.stderr.count("\n") == 1
+    assert not list(tmp_path.rglob("*"))
+
+
+def test_a_run_that_fails_exits_1_with_one_line_or_a_traceback(tmp_path):
+    result = drkd_("train", *QUICK, "--lr", "1e6", "--method", "cross_entropy", "--debug", cwd=tmp_path)
+    assert result.returncode == 1
+    assert "is NaN or infinite" in result.stderr.splitlines()[-1]
+    assert "Traceback" in result.stderr
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals are POSIX")
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_signals_end_a_comparison_that_can_go_on(tmp_path, number, code):
+    command = [sys.executable, "-m", "drkd", "compare", "--out", "run", "--seeds", "20"]
+    process = subprocess.Popen(
+        command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    deadline = time.monotonic() + 60
+    while (
+        not list(tmp_path.glob("run/trainings/*/*/*/summary.json"))
+        and time.monotonic() < deadline
+        and process.poll() is None
+    ):
+        time.sleep(0.1)
+    os.killpg(process.pid, number)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == code
+    assert "Traceback" not in errors
+    finished = list(tmp_path.glob("run/trainings/*/*/*/summary.json"))
+    assert finished
+    assert all(json.loads(path.read_text())["test"] for path in finished)

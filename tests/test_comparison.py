@@ -1,0 +1,156 @@
+import csv
+import json
+
+import pytest
+import torch
+
+import drkd
+from drkd import InputError
+from drkd.comparison import plan, with_controls
+from drkd.config import CompareConfig, resolve
+from drkd.scheduling import Failed
+from drkd.stats import paired
+from drkd.storage import read_tensors
+from drkd.targets import state_hash
+
+QUICK = {"epochs": 3, "limit_train": 100, "seeds": 2, "label_noise": [0.0, 0.2], "jobs": 1}
+METHODS = ["label_smoothing", "dr_kd", "online_dr_kd"]
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory):
+    out = tmp_path_factory.mktemp("compare") / "run"
+    return drkd.compare(methods=METHODS, out=str(out), **QUICK)
+
+
+def test_baseline_and_control_are_added_where_they_belong():
+    assert with_controls(["dr_kd"]) == ["cross_entropy", "cross_entropy_2x", "dr_kd"]
+    assert with_controls(["ps_kd", "ps_kd"]) == ["cross_entropy", "ps_kd"]
+
+
+def test_results_have_a_number_per_seed(done):
+    panels = done.results["panels"]
+    assert [panel["name"] for panel in panels] == ["clean labels", "20% label noise"]
+    assert list(panels[0]["methods"]) == ["cross_entropy", "cross_entropy_2x", *METHODS]
+    for lists in panels[0]["methods"].values():
+        assert all(len(values) == 2 for values in lists.values())
+        assert all(0 <= value <= 1 for name in ("accuracy", "ece", "aurc") for value in lists[name])
+    dr_kd = panels[0]["methods"]["dr_kd"]
+    for mean, fractions in zip(dr_kd["rectified_fraction"], dr_kd["rectified_fraction_per_epoch"], strict=True):
+        assert mean == pytest.approx(sum(fractions) / 3)
+    assert dr_kd["teacher_seconds"] == panels[0]["methods"]["cross_entropy"]["train_seconds"]
+    assert panels[0]["methods"]["label_smoothing"]["rectified_fraction"] == [None, None]
+
+
+def test_files_say_the_same(done):
+    assert json.loads((done.out / "results.json").read_text()) == json.loads(json.dumps(done.results))
+    with (done.out / "results.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 2 * 5 * 2
+    first = done.results["panels"][0]["methods"]["cross_entropy"]["accuracy"][0]
+    assert float(rows[0]["accuracy"]) == first
+
+
+def test_comparisons_are_paired_and_corrected_within_a_metric(done):
+    panel = done.results["panels"][0]["methods"]
+    tests = [c for c in done.results["comparisons"] if c["panel"] == "clean labels" and c["metric"] == "accuracy"]
+    assert [test["method"] for test in tests] == ["cross_entropy_2x", *METHODS]
+    for test in tests:
+        expected = paired(panel[test["method"]]["accuracy"], panel["cross_entropy"]["accuracy"])
+        assert test["mean_difference"] == expected.mean_difference
+        assert test["p_value"] == expected.p_value
+        assert test["p_holm"] is None or test["p_holm"] >= test["p_value"]
+
+
+def test_all_methods_of_a_seed_share_data_and_start(done):
+    """A method of weight zero trains to the very weights of cross-entropy: same start, same batches."""
+    again = drkd.compare(
+        methods=["dr_kd"], alpha=0.0, out=str(done.out.parent / "zero"), **{**QUICK, "label_noise": [0.0]}
+    )
+    folder = again.out / "trainings" / "clean-labels" / "seed-1"
+    ours, base = (read_tensors(folder / name / "model.safetensors") for name in ("dr_kd", "cross_entropy"))
+    assert all(torch.equal(value, base[name]) for name, value in ours.items())
+    assert again.results["comparisons"][-1]["mean_difference"] == 0
+
+
+def test_the_teacher_is_the_baseline_of_the_seed(done):
+    folder = done.out / "trainings" / "20%-label-noise" / "seed-1"
+    summary = json.loads((folder / "dr_kd" / "summary.json").read_text())
+    teacher, _ = drkd.load_model(folder / "cross_entropy")
+    assert summary["teacher"]["sha256"] == state_hash(teacher)
+    assert not (folder / "dr_kd" / "teacher").exists()
+
+
+def test_processes_change_no_result(done, tmp_path):
+    again = drkd.compare(methods=METHODS, out=str(tmp_path / "run"), **{**QUICK, "jobs": 2})
+    for ours, theirs in zip(again.results["panels"], done.results["panels"], strict=True):
+        for method, lists in ours["methods"].items():
+            for name in ("accuracy", "nll", "ece", "aurc", "rectified_fraction_per_epoch"):
+                assert lists[name] == theirs["methods"][method][name]
+
+
+def test_an_interrupted_comparison_goes_on_where_it_stopped(done, tmp_path):
+    trained = []
+
+    def stop(name, said):
+        if isinstance(said, dict) and "test" in said:
+            trained.append(name)
+        if len(trained) == 4:
+            raise KeyboardInterrupt
+
+    options = {"methods": METHODS, "out": str(tmp_path / "run"), **QUICK}
+    with pytest.raises(KeyboardInterrupt):
+        drkd.compare(**options, progress=stop)
+    rows = []
+    again = drkd.compare(**options, progress=lambda name, said: rows.append(name) if "epoch" in said else None)
+    assert not set(trained) & set(rows)
+    first, second = (run.results["panels"][1]["methods"]["dr_kd"]["nll"] for run in (again, done))
+    assert first == second
+
+
+def test_a_finished_comparison_is_refused_or_read_back(done):
+    options = {"methods": METHODS, "out": str(done.out), **QUICK}
+    with pytest.raises(InputError, match="holds a finished run"):
+        drkd.compare(**options)
+    assert drkd.compare(**options, resume=True).results == json.loads(json.dumps(done.results))
+
+
+def test_a_method_that_diverges_is_null_and_told(tmp_path, monkeypatch):
+    from drkd import comparison
+
+    real = comparison.run_jobs
+
+    def with_failure(jobs, work, **options):
+        return {**real(jobs, work, **options), "clean labels, seed 1, ps_kd": Failed("step 3: boom")}
+
+    monkeypatch.setattr(comparison, "run_jobs", with_failure)
+    result = drkd.compare(methods=["ps_kd"], out=str(tmp_path / "run"), **{**QUICK, "label_noise": [0.0]})
+    assert result.failures == {"clean labels, seed 1, ps_kd": "step 3: boom"}
+    assert result.results["panels"][0]["methods"]["ps_kd"]["accuracy"][1] is None
+    assert result.results["comparisons"][0]["seeds"] == 1
+
+
+def test_settings_reach_only_the_methods_that_take_them(tmp_path):
+    config, _ = resolve(
+        CompareConfig,
+        {"methods": "ps_kd,dr_kd,tf_kd_reg", "temperature": 2.0, "method_options": {"ps_kd": {"alpha": 0.4}}},
+    )
+    configs = {t.method: t.config for t in plan(config, with_controls(config.methods), tmp_path)}
+    assert configs["dr_kd"].temperature == 2.0
+    assert (configs["ps_kd"].alpha, configs["ps_kd"].temperature) == (0.4, None)
+    assert configs["cross_entropy_2x"].epochs == 2 * configs["cross_entropy"].epochs
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"methods": ["dr-kd"]}, "did you mean dr_kd"),
+        ({"method_options": {"ps_kd": {"temperature": 3}}}, "ps_kd takes no temperature"),
+        ({"data": "nowhere"}, "no data set and no folder"),
+        ({"methods": ["kd"]}, "kd needs a teacher"),
+    ],
+)
+def test_mistakes_leave_nothing_behind(tmp_path, options, message):
+    with pytest.raises(InputError, match=message):
+        drkd.compare(out=str(tmp_path / "run"), **{**QUICK, **options})
+    assert not (tmp_path / "run").exists()

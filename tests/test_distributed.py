@@ -1,0 +1,51 @@
+import socket
+
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+
+import drkd
+from drkd import distributed, methods
+
+
+def train(rank, world_size, port, out):
+    torch.set_num_threads(1)
+    if world_size > 1:
+        address = f"tcp://127.0.0.1:{port}"
+        dist.init_process_group("gloo", init_method=address, rank=rank, world_size=world_size)
+    data = drkd.load_data("digits", limit_train=101)
+    histories = {}
+    for method in ("dr_kd", "ps_kd"):
+        torch.manual_seed(0)
+        student = drkd.create_model("mlp", num_classes=10, image_size=8, channels=1)
+        torch.manual_seed(1)
+        teacher = drkd.create_model("mlp", num_classes=10, image_size=8, channels=1)
+        objective = methods.create(method, {}, teacher=teacher, epochs=3)
+        done = drkd.fit(student, objective, data, epochs=3, batch_size=25)
+        histories[method] = (done.history, {name: value.clone() for name, value in student.state_dict().items()})
+    torch.save(histories, out / f"{world_size}-{rank}.pt")
+    if world_size > 1:
+        dist.destroy_process_group()
+
+
+def test_two_ranks_train_like_one(tmp_path):
+    """Uneven batches included: 101 samples in batches of 25, 25, 25, 26 over two ranks."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    train(0, 1, port, tmp_path)
+    mp.spawn(train, args=(2, port, tmp_path), nprocs=2)
+    alone, first, second = (torch.load(tmp_path / f"{name}.pt") for name in ("1-0", "2-0", "2-1"))
+    for method, (history, weights) in alone.items():
+        for other in (first, second):
+            for ours, theirs in zip(other[method][0], history, strict=True):
+                assert ours == pytest.approx(theirs, rel=1e-4, abs=1e-6)
+            for name, value in weights.items():
+                assert torch.allclose(other[method][1][name], value, atol=1e-5)
+
+
+def test_one_process_is_rank_0_of_1():
+    assert (distributed.rank(), distributed.world_size()) == (0, 1)
+    rows = (torch.ones(2), torch.zeros(2))
+    assert distributed.gather(rows) == [rows]

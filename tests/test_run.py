@@ -1,0 +1,181 @@
+import csv
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+import drkd
+from drkd import InputError
+from drkd.config import TrainConfig, resolve
+from drkd.inference import evaluate_run, predict_files
+from drkd.run import choose_device, train
+from drkd.storage import read_tensors, write_tensors
+from drkd.targets import state_hash
+
+QUICK = {"epochs": 3, "limit_train": 100}
+
+
+def run(out, **options):
+    return train(*resolve(TrainConfig, {**QUICK, **options}), out)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    out = tmp_path_factory.mktemp("runs") / "dr_kd"
+    return out, run(out, method="dr_kd")
+
+
+def test_a_run_directory_is_complete(finished):
+    out, summary = finished
+    assert {path.name for path in out.iterdir()} == {
+        *("config.yaml", "metrics.csv", "timing.csv", "checkpoints", "model.safetensors", "summary.json", "teacher")
+    }
+    with (out / "metrics.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 3
+    assert [float(row["rectified"]) for row in rows] == summary["rectified_fraction_per_epoch"]
+    assert yaml.safe_load((out / "config.yaml").read_text())["epochs"] == 3
+    assert "epochs: 3  # command line" in (out / "config.yaml").read_text()
+
+
+def test_the_self_teacher_is_trained_first_and_known_by_its_hash(finished):
+    out, summary = finished
+    teacher, _ = drkd.load_model(out / "teacher")
+    assert summary["teacher"]["sha256"] == state_hash(teacher)
+    data = drkd.load_data("digits", limit_train=100)
+    assert summary["teacher_train_accuracy"] == drkd.evaluate(teacher, data, "train").accuracy
+    assert 0 < summary["teacher_train_accuracy"] < 1
+
+
+def test_the_teacher_equals_a_cross_entropy_run(finished, tmp_path):
+    run(tmp_path / "ce", method="cross_entropy")
+    taught, plain = (read_tensors(place / "model.safetensors") for place in (finished[0] / "teacher", tmp_path / "ce"))
+    assert all(torch.equal(value, plain[name]) for name, value in taught.items())
+
+
+def test_a_given_teacher_gives_the_same_student(finished, tmp_path):
+    out, summary = finished
+    again = run(tmp_path / "again", method="dr_kd", teacher=str(out / "teacher"))
+    assert again["test"] == summary["test"]
+    files = [(place / "model.safetensors").read_bytes() for place in (out, tmp_path / "again")]
+    assert files[0] == files[1]
+    assert (out / "metrics.csv").read_bytes() == (tmp_path / "again" / "metrics.csv").read_bytes()
+
+
+def test_a_teacher_may_be_a_file_of_weights(finished, tmp_path):
+    out, summary = finished
+    torch.save(read_tensors(out / "teacher" / "model.safetensors"), tmp_path / "teacher.pt")
+    assert run(tmp_path / "again", method="dr_kd", teacher=str(tmp_path / "teacher.pt"))["test"] == summary["test"]
+
+
+def test_a_finished_run_is_not_touched(finished):
+    with pytest.raises(InputError, match="holds a finished run"):
+        run(finished[0], method="dr_kd")
+    assert run(finished[0], method="dr_kd", resume=True) == finished[1]
+
+
+def test_a_run_with_other_settings_is_refused_by_name(finished):
+    with pytest.raises(InputError, match=r"other settings \(lr\)"):
+        run(finished[0], method="dr_kd", lr=0.5, resume=True)
+
+
+def test_a_folder_that_is_no_run_is_refused(tmp_path):
+    (tmp_path / "thesis.tex").write_text("precious")
+    with pytest.raises(InputError, match="is no run directory"):
+        run(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"data": "nowhere"}, "no data set and no folder"),
+        ({"method": "kd"}, "kd needs a teacher"),
+        ({"teacher": "nowhere"}, "there is no file"),
+        ({"model": "mpl"}, "did you mean mlp"),
+        ({"method": "ps_kd", "temperature": 2.0}, "ps_kd takes no temperature"),
+        ({"limit_train": 10**6}, "exceeds"),
+        ({"device": "warp"}, "device 'warp' cannot be used"),
+    ],
+)
+def test_mistakes_leave_nothing_behind(tmp_path, options, message):
+    with pytest.raises(InputError, match=message):
+        run(tmp_path / "out", **options)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_teacher_of_other_classes_is_refused(finished, tmp_path):
+    torch.manual_seed(0)
+    net = drkd.create_model("mlp", num_classes=3, image_size=8, channels=1)
+    about = {"model": "mlp", "classes": list("abc"), "image_size": 8, "channels": 1}
+    write_tensors(tmp_path / "model.safetensors", net.state_dict(), about)
+    with pytest.raises(InputError, match="has other classes than digits"):
+        run(tmp_path / "out", teacher=str(tmp_path / "model.safetensors"))
+
+
+def test_notes_tell_of_warnings(tmp_path):
+    summary = run(tmp_path / "out", method="tf_kd_reg", alpha=0.9, temperature=20.0, lr=0.001)
+    assert any("weighs its soft target 360 times" in note for note in summary["notes"])
+
+
+def test_another_network_can_be_taught(finished, tmp_path):
+    summary = run(tmp_path / "out", method="kd", model="small_cnn", teacher=str(finished[0]))
+    assert summary["teacher"]["path"] == str(finished[0])
+
+
+def test_evaluate_reads_back_what_the_run_measured(finished):
+    out, summary = finished
+    measured = evaluate_run(out, data=None, split="test")
+    assert measured["samples"] == 360
+    assert {name: measured[name] for name in ("accuracy", "nll", "ece", "aurc")} == pytest.approx(
+        {name: summary["test"][name] for name in ("accuracy", "nll", "ece", "aurc")}
+    )
+    assert evaluate_run(out, data="digits", split="val")["accuracy"] == summary["val"]["accuracy"]
+
+
+def test_evaluate_refuses_data_of_other_classes(finished, tmp_path):
+    from PIL import Image
+
+    for name in ("cat", "dog"):
+        (tmp_path / name).mkdir()
+        for i in range(10):
+            Image.new("RGB", (8, 8)).save(tmp_path / name / f"{i}.png")
+    with pytest.raises(InputError, match="other classes"):
+        evaluate_run(finished[0], data=str(tmp_path), split="test")
+
+
+def test_evaluate_of_a_lone_file_needs_data(finished, tmp_path):
+    shutil.copy(finished[0] / "model.safetensors", tmp_path)
+    with pytest.raises(InputError, match="give --data"):
+        evaluate_run(tmp_path / "model.safetensors", data=None, split="test")
+
+
+def test_predict_names_pictures_as_the_network_sees_them(finished, tmp_path):
+    from PIL import Image
+
+    data = drkd.load_data("digits", limit_train=100)
+    for i in range(20):
+        Image.fromarray(data.test.inputs[i, 0].numpy()).save(tmp_path / f"{i:02}.png")
+    rows = predict_files(finished[0], [tmp_path])
+    model, about = drkd.load_model(finished[0])
+    inputs = (data.test.inputs[:20].float() / 255 - about["mean"][0]) / about["std"][0]
+    confidence, label = model(inputs).softmax(1).max(1)
+    assert [row["label"] for row in rows] == [str(i) for i in label.tolist()]
+    assert [row["probability"] for row in rows] == pytest.approx(confidence.tolist(), abs=1e-5)
+    assert [Path(row["file"]).name for row in rows] == [f"{i:02}.png" for i in range(20)]
+
+
+def test_predict_refuses_what_is_no_picture(finished, tmp_path):
+    (tmp_path / "notes.png").write_text("no picture")
+    for place, message in (("notes.png", "cannot read the picture"), ("none.png", "there is no picture")):
+        with pytest.raises(InputError, match=message):
+            predict_files(finished[0], [tmp_path / place])
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="holds no pictures"):
+        predict_files(finished[0], [tmp_path / "empty"])
+
+
+def test_auto_device_exists():
+    assert torch.empty(0, device=choose_device("auto")).device.type
