@@ -98,28 +98,48 @@ def test_mistakes_get_one_line_and_exit_2(tmp_path, arguments, message):
 def test_a_run_that_fails_exits_1_with_one_line_or_a_traceback(tmp_path):
     result = drkd_("train", *QUICK, "--lr", "1e6", "--method", "cross_entropy", "--debug", cwd=tmp_path)
     assert result.returncode == 1
-    assert "is NaN or infinite" in result.stderr.splitlines()[-1]
+    assert "the network answers NaN or infinite logits" in result.stderr.splitlines()[-1]
     assert "Traceback" in result.stderr
+
+
+def start_comparison(folder):
+    """A comparison in a process group of its own, once its first training is finished."""
+    command = [sys.executable, "-m", "drkd", "compare", "--out", "run", "--seeds", "20"]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    process = subprocess.Popen(command, cwd=folder, start_new_session=True, **pipes)
+    deadline = time.monotonic() + 60
+    while not finished_trainings(folder) and time.monotonic() < deadline and process.poll() is None:
+        time.sleep(0.1)
+    return process
+
+
+def finished_trainings(folder):
+    return list(folder.glob("run/trainings/*/*/*/summary.json"))
 
 
 @pytest.mark.skipif(os.name == "nt", reason="signals are POSIX")
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_signals_end_a_comparison_that_can_go_on(tmp_path, number, code):
-    command = [sys.executable, "-m", "drkd", "compare", "--out", "run", "--seeds", "20"]
-    process = subprocess.Popen(
-        command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
-    )
-    deadline = time.monotonic() + 60
-    while (
-        not list(tmp_path.glob("run/trainings/*/*/*/summary.json"))
-        and time.monotonic() < deadline
-        and process.poll() is None
-    ):
-        time.sleep(0.1)
+    process = start_comparison(tmp_path)
     os.killpg(process.pid, number)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == code
     assert "Traceback" not in errors
-    finished = list(tmp_path.glob("run/trainings/*/*/*/summary.json"))
-    assert finished
-    assert all(json.loads(path.read_text())["test"] for path in finished)
+    assert finished_trainings(tmp_path)
+    assert all(json.loads(path.read_text())["test"] for path in finished_trainings(tmp_path))
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals are POSIX")
+def test_a_killed_comparison_leaves_no_worker_behind(tmp_path):
+    process = start_comparison(tmp_path)
+    process.kill()
+    process.communicate(timeout=60)
+    deadline = time.monotonic() + 30
+    alive = True
+    while alive and time.monotonic() < deadline:
+        time.sleep(0.2)
+        try:
+            os.killpg(process.pid, 0)
+        except ProcessLookupError:
+            alive = False
+    assert not alive

@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import queue
 import signal
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -120,14 +121,23 @@ _said: Any = None
 
 
 def _start_worker(said: Any) -> None:
-    """One thread, and the parent alone answers Ctrl-C."""
+    """One thread; the parent alone answers Ctrl-C; without the parent there is no worker."""
     global _said  # noqa: PLW0603  # how an initializer hands something to the work of its process
     import torch
 
     _said = said
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_leave_with_the_parent, daemon=True).start()
     torch.set_num_threads(1)
     os.environ["OMP_NUM_THREADS"] = "1"
+
+
+def _leave_with_the_parent() -> None:
+    """However the parent ends, a worker must not go on writing into folders that a resumed run opens again."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _work_in_worker(work: Work, job: Job) -> Any:
