@@ -2,31 +2,10 @@ import socket
 
 import pytest
 import torch
-import torch.distributed as dist
 import torch.multiprocessing as mp
 
-import drkd
-from drkd import distributed, methods
-
-
-def train(rank, world_size, port, out):
-    torch.set_num_threads(1)
-    if world_size > 1:
-        address = f"tcp://127.0.0.1:{port}"
-        dist.init_process_group("gloo", init_method=address, rank=rank, world_size=world_size)
-    data = drkd.load_data("digits", limit_train=101)
-    histories = {}
-    for method in ("dr_kd", "ps_kd"):
-        torch.manual_seed(0)
-        student = drkd.create_model("mlp", num_classes=10, image_size=8, channels=1)
-        torch.manual_seed(1)
-        teacher = drkd.create_model("mlp", num_classes=10, image_size=8, channels=1)
-        objective = methods.create(method, {}, teacher=teacher, epochs=3)
-        done = drkd.fit(student, objective, data, epochs=3, batch_size=25)
-        histories[method] = (done.history, {name: value.clone() for name, value in student.state_dict().items()})
-    torch.save(histories, out / f"{world_size}-{rank}.pt")
-    if world_size > 1:
-        dist.destroy_process_group()
+from drkd import distributed
+from workers import train
 
 
 def test_two_ranks_train_like_one(tmp_path):

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 import drkd
-from drkd import Ema, InputError, methods
+from drkd import Ema, InputError
+from drkd.factory import create
 from oracles.public_code import softmax, swapped
 
 Y = torch.tensor([0, 1, 2, 3, 4, 0])
@@ -61,7 +62,7 @@ def test_cross_entropy_equals_torch_to_the_bit():
 @pytest.mark.parametrize("name", ["kd", "tf_kd_self", "dr_kd"])
 def test_alpha_zero_is_plain_cross_entropy_to_the_bit(name):
     z, y = torch.randn(64, 10), torch.randint(0, 10, (64,))
-    objective = methods.create(name, {"alpha": 0.0}, teacher=nn.Linear(3, 10))
+    objective = create(name, {"alpha": 0.0}, teacher=nn.Linear(3, 10))
     assert torch.equal(objective(z, y, inputs=torch.randn(64, 3))["loss"], F.cross_entropy(z, y))
 
 
@@ -136,10 +137,10 @@ def test_the_readme_loop():
         (lambda: drkd.label_smoothing(-0.1), "epsilon"),
         (lambda: drkd.ps_kd(2.0), "alpha"),
         (lambda: drkd.online_dr_kd(source="past"), 'source="memory" or a target'),
-        (lambda: methods.create("drkd", {}), "did you mean dr_kd"),
-        (lambda: methods.create("dr_kd", {}), "dr_kd needs a teacher; give one with --teacher"),
-        (lambda: methods.create("ps_kd", {"temperature": 2.0}), "ps_kd takes no temperature; it takes alpha"),
-        (lambda: methods.create("online_dr_kd", {"source": "ema"}), "needs the student"),
+        (lambda: create("drkd", {}), "did you mean dr_kd"),
+        (lambda: create("dr_kd", {}), "dr_kd needs a teacher; give one with --teacher"),
+        (lambda: create("ps_kd", {"temperature": 2.0}), "ps_kd takes no temperature; it takes alpha"),
+        (lambda: create("online_dr_kd", {"source": "ema"}), "needs the student"),
     ],
 )
 def test_bad_settings_are_refused(make, message):
@@ -149,6 +150,6 @@ def test_bad_settings_are_refused(make, message):
 
 def test_create_gives_methods_what_they_take():
     student = nn.Linear(5, 5)
-    objective = methods.create("online_dr_kd", {"source": "ema", "alpha": 0.3}, student=student, epochs=9)
+    objective = create("online_dr_kd", {"source": "ema", "alpha": 0.3}, student=student, epochs=9)
     assert objective.needs == {"inputs"}
-    assert methods.create("ps_kd", {}, epochs=4).terms[1].weight_at(0.0, 0) == pytest.approx(0.2)
+    assert create("ps_kd", {}, epochs=4).terms[1].weight_at(0.0, 0) == pytest.approx(0.2)

@@ -21,7 +21,7 @@ def done(tmp_path_factory):
 
 def made_up(dr_kd, tf_kd_self, *, rectified=0.05, label_noise=0.0):
     """A panel of five seeds with the given accuracies, and its comparisons."""
-    from drkd.comparison import _compare_with_baseline
+    from drkd.results import _compare_with_baseline
 
     def lists(accuracy, fraction=None):
         per_epoch = None if fraction is None else [fraction] * 3

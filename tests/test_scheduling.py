@@ -1,20 +1,9 @@
 import os
-import time
 
 import pytest
-import torch
 
-from drkd import NonFiniteLossError
 from drkd.scheduling import Failed, Job, run_jobs, silent
-
-
-def work(argument, report):
-    report(f"starting {argument}")
-    if argument == "diverges":
-        raise NonFiniteLossError("boom")
-    if argument == "breaks":
-        raise ZeroDivisionError
-    return argument, time.monotonic(), os.getpid(), torch.get_num_threads()
+from workers import work
 
 
 @pytest.mark.parametrize("processes", [1, 2])

@@ -6,8 +6,9 @@ import torch
 from torch import nn
 
 import drkd
-from drkd import InputError, NonFiniteLossError, Objective, OneHot, Target, Term, methods
+from drkd import InputError, NonFiniteLossError, Objective, OneHot, Target, Term
 from drkd.data.loader import Loader
+from drkd.factory import create
 from drkd.schedules import learning_rate
 from drkd.train import _Watch
 
@@ -66,7 +67,7 @@ def test_two_runs_are_equal_to_the_bit(data, method):
     runs = []
     for _ in range(2):
         student = network("small_cnn")
-        objective = methods.create(method, {}, teacher=network("small_cnn", seed=1), epochs=3)
+        objective = create(method, {}, teacher=network("small_cnn", seed=1), epochs=3)
         runs.append((drkd.fit(student, objective, data, **SMALL).history, weights(student)))
     assert runs[0][0] == runs[1][0]
     assert torch.equal(runs[0][1], runs[1][1])
@@ -77,7 +78,7 @@ def test_two_runs_are_equal_to_the_bit(data, method):
 def test_a_resumed_run_equals_the_uninterrupted_one_to_the_bit(data, tmp_path, method, every):
     def start(out, resume=False, on_epoch=None):
         student = network("small_cnn")
-        objective = methods.create(method, {}, teacher=network("small_cnn", seed=1), epochs=4)
+        objective = create(method, {}, teacher=network("small_cnn", seed=1), epochs=4)
         options = {"epochs": 4, "batch_size": 25, "out": out, "checkpoint_every": every}
         done = drkd.fit(student, objective, data, **options, resume=resume, on_epoch=on_epoch)
         return weights(student), done.history, (out / "metrics.csv").read_bytes()

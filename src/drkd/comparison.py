@@ -5,31 +5,23 @@ For each seed cross-entropy is trained first; its network teaches every self-tau
 `OUT/trainings/PANEL/seed-S/METHOD`, so that an interrupted comparison goes on at the first unfinished one.
 """
 
-import csv
 import inspect
-import io
-import os
-import platform
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
-from datetime import datetime
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from torch import nn
-
 from drkd.config import METHOD_SETTINGS, CompareConfig, TrainConfig, resolve
 from drkd.errors import InputError
-from drkd.methods import SELF_TAUGHT, by_name, create
-from drkd.run import choose_device, look_into, new_folder, open_folder, train
+from drkd.factory import by_name
+from drkd.methods import SELF_TAUGHT
+from drkd.results import BASELINE, as_csv, collect, processors
+from drkd.run import choose_device, look_into, new_folder, open_folder, train, weights_in_words
 from drkd.scheduling import Failed, Job, Progress, run_jobs, silent
-from drkd.stats import holm, paired
 from drkd.storage import read_json, write_json, write_text
 
-BASELINE = "cross_entropy"
 CONTROL = "cross_entropy_2x"
-METRICS = ("accuracy", "nll", "ece", "aurc")
 
 
 @dataclass(frozen=True)
@@ -90,10 +82,10 @@ def run(config: CompareConfig, source: dict[str, str], out: Path, *, progress: P
     trainings = plan(config, names, out)
     if look_into(out, config, finished="results.json") == "finished":
         return Comparison(read_json(out / "results.json"), out, {})
-    _refuse_bad_methods(trainings)
+    weights(trainings)  # refuses what no method takes, before anything is written
     missing = [place for place in (out, *out.parents) if not place.exists()]
     open_folder(out, config, source)
-    processes = config.jobs or (_processors() if choose_device(config.device) == "cpu" else 1)
+    processes = config.jobs or (processors() if choose_device(config.device) == "cpu" else 1)
     jobs = [_job(training, trainings) for training in trainings]
     try:
         outcomes = run_jobs(jobs, train_one, processes=min(processes, len(jobs)), progress=progress)
@@ -101,16 +93,11 @@ def run(config: CompareConfig, source: dict[str, str], out: Path, *, progress: P
         if missing and not any(out.rglob("metrics.csv")):
             shutil.rmtree(missing[-1])  # nothing was trained: leave nothing behind
         raise
-    results = collect(config, names, trainings, outcomes)
+    results = collect(config, _sorted(trainings, outcomes))
     write_json(out / "results.json", results)
     write_text(out / "results.csv", as_csv(results))
     failures = {name: outcome.reason for name, outcome in outcomes.items() if isinstance(outcome, Failed)}
     return Comparison(results, out, failures)
-
-
-def epochs_by_training(config: CompareConfig, out: Path) -> dict[str, int]:
-    """How many epochs each training of the comparison has, by the name that its progress bears."""
-    return {_name(training): training.config.epochs for training in plan(config, with_controls(config.methods), out)}
 
 
 def with_controls(methods: Sequence[str]) -> list[str]:
@@ -148,6 +135,11 @@ def plan(config: CompareConfig, names: Sequence[str], out: Path) -> list[Trainin
     return trainings
 
 
+def weights(trainings: Sequence[Training]) -> dict[str, str]:
+    """Each method's final weights in words."""
+    return {t.config.method: weights_in_words(t.config) for t in trainings}
+
+
 def panel_name(noise: float) -> str:
     """How a data setting is called.
 
@@ -165,75 +157,6 @@ def train_one(training: Training, report: Callable[[Any], None]) -> dict[str, An
     return train(config, source, training.out, on_epoch=lambda _, row: report(row))
 
 
-def collect(
-    config: CompareConfig, names: Sequence[str], trainings: Sequence[Training], outcomes: dict[str, Any]
-) -> dict[str, Any]:
-    """`results.json`: a list with a number per seed (or null) for everything measured, and the paired comparisons."""
-    panels, comparisons = [], []
-    for noise in config.label_noise:
-        panel = panel_name(noise)
-        methods: dict[str, dict[str, list[Any]]] = {}
-        for name in names:
-            summaries = [outcomes[_name(t)] for t in trainings if t.panel == panel and t.method == name]
-            methods[name] = _per_seed([None if isinstance(s, Failed) else s for s in summaries])
-            if name != CONTROL and by_name(name) in SELF_TAUGHT:
-                methods[name]["teacher_seconds"] = methods[BASELINE]["train_seconds"]
-        panels.append(
-            {
-                "name": panel,
-                "data": config.data,
-                "model": config.model,
-                "epochs": config.epochs,
-                "label_noise": noise,
-                "limit_train": config.limit_train,
-                "seeds": list(range(config.seeds)),
-                "methods": methods,
-            }
-        )
-        comparisons += _compare_with_baseline(panel, methods)
-    return {"panels": panels, "comparisons": comparisons, "environment": environment()}
-
-
-def environment() -> dict[str, Any]:
-    """What the numbers were measured with, and when."""
-    import torch
-
-    import drkd
-
-    return {
-        "date": f"{datetime.now():%Y-%m-%d}",
-        "machine": platform.machine(),
-        "system": platform.system(),
-        "processors": _processors(),
-        "accelerator": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "drkd": drkd.__version__,
-    }
-
-
-def as_csv(results: dict[str, Any]) -> str:
-    """A row per panel, method and seed."""
-    text = io.StringIO()
-    columns = [*METRICS, "rectified_fraction", "teacher_train_accuracy", "train_seconds", "teacher_seconds"]
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["panel", "method", "seed", *columns])
-    for panel in results["panels"]:
-        for name, lists in panel["methods"].items():
-            for position, seed in enumerate(panel["seeds"]):
-                writer.writerow([panel["name"], name, seed, *(lists[column][position] for column in columns)])
-    return text.getvalue()
-
-
-def _refuse_bad_methods(trainings: Sequence[Training]) -> None:
-    """Make every method once: what it refuses, it refuses before anything is trained."""
-    for training in {t.method: t for t in trainings}.values():
-        config = training.config
-        settings = {name: getattr(config, name) for name in METHOD_SETTINGS if getattr(config, name) is not None}
-        teacher = None if config.teacher is None else nn.Identity()
-        create(config.method, settings, teacher=teacher, student=nn.Identity())
-
-
 def _own_settings(config: CompareConfig, method: str) -> dict[str, Any]:
     """The settings that `method` takes: the general ones it knows, and its own from the file."""
     accepted = inspect.signature(by_name(method)).parameters
@@ -247,56 +170,20 @@ def _own_settings(config: CompareConfig, method: str) -> dict[str, Any]:
 
 def _job(training: Training, trainings: Sequence[Training]) -> Job:
     teacher = training.config.teacher
-    before = next((_name(other) for other in trainings if str(other.out) == teacher), None)
-    return Job(_name(training), training, after=before)
+    before = next((name_of(other) for other in trainings if str(other.out) == teacher), None)
+    return Job(name_of(training), training, after=before)
 
 
-def _name(training: Training) -> str:
+def name_of(training: Training) -> str:
+    """What a training's progress is called by."""
     return f"{training.panel}, seed {training.config.seed}, {training.method}"
 
 
-def _processors() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _per_seed(summaries: Sequence[dict[str, Any] | None]) -> dict[str, list[Any]]:
-    """One list per measured thing, null where a training failed."""
-
-    def each(get: Callable[[dict[str, Any]], Any]) -> list[Any]:
-        return [None if summary is None else get(summary) for summary in summaries]
-
-    def mean_rectified(summary: dict[str, Any]) -> float | None:
-        fractions = summary["rectified_fraction_per_epoch"]
-        return sum(fractions) / len(fractions) if fractions else None
-
-    return {
-        **{metric: [None if s is None else s["test"][metric] for s in summaries] for metric in METRICS},
-        "rectified_fraction": each(mean_rectified),
-        "rectified_fraction_per_epoch": each(lambda s: s["rectified_fraction_per_epoch"]),
-        "teacher_train_accuracy": each(lambda s: s["teacher_train_accuracy"]),
-        "train_seconds": each(lambda s: s["train_seconds"]),
-        "teacher_seconds": each(lambda s: s["teacher_seconds"]),
-        "reliability": each(lambda s: s["test"]["reliability"]),
-        "notes": each(lambda s: s["notes"]),
-    }
-
-
-def _compare_with_baseline(panel: str, methods: dict[str, dict[str, list[Any]]]) -> list[dict[str, Any]]:
-    """Every method against the baseline on every metric; Holm's correction over the methods of a metric."""
-    rows = []
-    for metric in METRICS:
-        others = [name for name in methods if name != BASELINE]
-        tests = {name: paired(methods[name][metric], methods[BASELINE][metric]) for name in others}
-        there = {name: test for name, test in tests.items() if test is not None}
-        for (name, test), p_holm in zip(there.items(), holm([t.p_value for t in there.values()]), strict=True):
-            rows.append(
-                {
-                    "panel": panel,
-                    "method": name,
-                    "baseline": BASELINE,
-                    "metric": metric,
-                    **asdict(test),
-                    "p_holm": p_holm,
-                }
-            )
-    return sorted(rows, key=lambda row: list(methods).index(row["method"]))
+def _sorted(trainings: Sequence[Training], outcomes: dict[str, Any]) -> dict[str, dict[str, list[Any]]]:
+    """Summaries by panel, method and seed; None for what failed."""
+    table: dict[str, dict[str, list[Any]]] = {}
+    for training in trainings:
+        outcome = outcomes[name_of(training)]
+        of_seeds = table.setdefault(training.panel, {}).setdefault(training.method, [])
+        of_seeds.append(None if isinstance(outcome, Failed) else outcome)
+    return table

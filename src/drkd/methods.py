@@ -7,10 +7,8 @@ CE(q, p) = -sum_k q_k log p_k, and softmax(./T) is written with an index T.
 `multiplier`; see docs/differences.md. Every function also takes `reduction` and `ignore_index` (`Objective`).
 """
 
-import difflib
-import inspect
-from collections.abc import Callable, Mapping
-from typing import Any, Literal, Unpack
+from collections.abc import Callable
+from typing import Literal, Unpack
 
 from torch import Tensor, nn
 
@@ -19,7 +17,7 @@ from drkd.errors import InputError
 from drkd.objective import Objective, Options, Term
 from drkd.rectify import swap
 from drkd.schedules import complement, growing
-from drkd.targets import Ema, Frozen, Memory, OneHot, Rectified, Rectifier, Target, Uniform, Virtual
+from drkd.targets import Frozen, Memory, OneHot, Rectified, Rectifier, Target, Uniform, Virtual
 
 Teacher = Callable[..., Tensor] | nn.Module
 Convention = Literal["batchmean", "reference"]
@@ -197,6 +195,7 @@ def online_dr_kd(
     visit of the sample (`source="memory"`) or those of a running average of it (`source=Ema(student)`).
 
     Example:
+        >>> from drkd import Ema
         >>> sorted(online_dr_kd().needs), sorted(online_dr_kd(source=Ema(nn.Linear(2, 3))).needs)
         (['index'], ['inputs'])
     """
@@ -211,67 +210,6 @@ METHODS = (cross_entropy, label_smoothing, kd, tf_kd_self, tf_kd_reg, dr_kd, ps_
 
 SELF_TAUGHT = (tf_kd_self, dr_kd)
 """The methods whose teacher is the student's own trained copy."""
-
-
-def by_name(name: str) -> Callable[..., Objective]:
-    """The method called `name`.
-
-    Raises:
-        InputError: if there is none; it names the closest one.
-
-    Example:
-        >>> by_name("dr_kd") is dr_kd
-        True
-    """
-    known = {method.__name__: method for method in METHODS}
-    if name not in known:
-        close = difflib.get_close_matches(name, known, n=1)
-        raise InputError(
-            f"unknown method {name!r}; {f'did you mean {close[0]}?' if close else 'see `drkd list methods`'}"
-        )
-    return known[name]
-
-
-def create(
-    name: str,
-    settings: Mapping[str, Any],
-    *,
-    teacher: Teacher | None = None,
-    student: nn.Module | None = None,
-    epochs: int | None = None,
-) -> Objective:
-    """The method called `name` with `settings`, and with what else it asks for.
-
-    Args:
-        name: one of `METHODS`.
-        settings: its own arguments; `source="ema"` stands for `Ema(student)`.
-        teacher, student, epochs: given to the methods that take them.
-
-    Raises:
-        InputError: for an unknown name or setting, or a missing teacher.
-
-    Example:
-        >>> create("label_smoothing", {"epsilon": 0.2}).name
-        'label_smoothing'
-    """
-    method = by_name(name)
-    accepted = inspect.signature(method).parameters
-    strangers = [key for key in settings if key not in accepted]
-    if strangers:
-        own = [key for key in accepted if key not in ("teacher", "epochs", "options")]
-        raise InputError(f"{name} takes no {strangers[0]}; it takes {', '.join(own) if own else 'no settings'}")
-    arguments = dict(settings)
-    if arguments.get("source") == "ema":
-        if student is None:
-            raise InputError(f'{name} with source="ema" needs the student that is trained')
-        arguments["source"] = Ema(student)
-    if "teacher" in accepted:
-        if teacher is None:
-            raise InputError(f"{name} needs a teacher; give one with --teacher RUN_OR_FILE")
-        arguments["teacher"] = teacher
-    if "epochs" in accepted:
-        arguments["epochs"] = epochs
-    return method(**arguments)
 
 
 def _distil(

@@ -30,6 +30,9 @@ Reduction = Literal["none", "sum", "batchmean"]
 EXTREME_WEIGHT = 100.0
 """Above this a soft target drowns the labels: a warning says so."""
 
+LAST_EPOCH = 2**31
+"""Later than any training: where schedules have reached their final value."""
+
 IGNORED = -100
 """What targets and rectifiers see in place of the caller's `ignore_index`."""
 
@@ -225,6 +228,24 @@ class Objective(nn.Module):
         self._warn_of_extremes(list(self._terms()), num_classes)
         return {term.name: _final_weight(term, num_classes) for term in self._terms()}
 
+    def weights_in_words(self) -> str:
+        """The final weights under both conventions, for the start of a run; K is the number of classes.
+
+        Example:
+            >>> import drkd
+            >>> drkd.tf_kd_reg(alpha=0.5, temperature=4.0).weights_in_words()
+            'tf_kd_reg: ce 0.5, soft 8 (8 K in the public code, whose KL is averaged over K)'
+        """
+        words = []
+        for term in self._terms():
+            weight = f"{_final_weight(term, num_classes=1):g}"
+            if isinstance(term.target, OneHot):
+                words.append(f"{term.name} {weight}")
+            else:
+                ours, theirs = (f"{weight}/K", weight) if term.class_mean else (weight, f"{weight} K")
+                words.append(f"{term.name} {ours} ({theirs} in the public code, whose KL is averaged over K)")
+        return f"{self.name}: {', '.join(words)}"
+
     def _terms(self) -> Sequence[Term]:
         return self.terms  # type: ignore[return-value]  # a ModuleList of Terms
 
@@ -248,4 +269,4 @@ class Objective(nn.Module):
 
 
 def _final_weight(term: Term, num_classes: int) -> float:
-    return term.weight_at(1.0, 2**31) * term.scale / (num_classes if term.class_mean else 1)
+    return term.weight_at(1.0, LAST_EPOCH) * term.scale / (num_classes if term.class_mean else 1)

@@ -20,13 +20,15 @@ import torch
 import yaml
 from torch import nn
 
-from drkd import methods
 from drkd.config import METHOD_SETTINGS, TrainConfig, as_yaml, differences
 from drkd.data import Data, load_data
 from drkd.distributed import rank
 from drkd.errors import InputError
+from drkd.factory import by_name, create
+from drkd.methods import SELF_TAUGHT
 from drkd.metrics import evaluate
 from drkd.models import create_model
+from drkd.objective import Objective
 from drkd.storage import load_model, model_file, read_json, write_json, write_tensors, write_text
 from drkd.targets import state_hash
 from drkd.train import Row, fit
@@ -129,11 +131,9 @@ def _train(
         channels=data.channels,
         weights=config.weights,
     )
-    settings = {name: getattr(config, name) for name in METHOD_SETTINGS if getattr(config, name) is not None}
-    trains_teacher = config.teacher is None and methods.by_name(config.method) in methods.SELF_TAUGHT
+    trains_teacher = config.teacher is None and by_name(config.method) in SELF_TAUGHT
     teacher = None if config.teacher is None else _load_teacher(config.teacher, config, data)
-    # Bad settings are refused here, before a teacher is trained and before anything is written.
-    methods.create(config.method, settings, teacher=student if trains_teacher else teacher, student=student)
+    make_objective(config, teacher=student if trains_teacher else teacher, student=student)  # refuse bad settings first
     open_folder(out, config, source)
     teacher_place, teacher_seconds = config.teacher, 0.0
     if trains_teacher:
@@ -142,7 +142,7 @@ def _train(
         teacher, _ = load_model(teacher_place)
     if teacher is not None:
         teacher.to(device)
-    objective = methods.create(config.method, settings, teacher=teacher, student=student, epochs=config.epochs)
+    objective = make_objective(config, teacher=teacher, student=student)
     started = time.perf_counter()
     weights = objective.effective_weights(len(data.classes))
     done = fit(
@@ -185,6 +185,19 @@ def _train(
         summary["teacher"] = {"path": str(teacher_place), "sha256": state_hash(teacher)}
         summary["teacher_train_accuracy"] = evaluate(teacher, data, "train").accuracy
     return summary, student, data
+
+
+def make_objective(config: TrainConfig, *, teacher: nn.Module | None, student: nn.Module) -> Objective:
+    """The method that `config` names, with its settings."""
+    settings = {name: getattr(config, name) for name in METHOD_SETTINGS if getattr(config, name) is not None}
+    return create(config.method, settings, teacher=teacher, student=student, epochs=config.epochs)
+
+
+def weights_in_words(config: TrainConfig) -> str:
+    """The final weights of the method that `config` names, for the start of a run; bad settings are refused."""
+    has_teacher = config.teacher is not None or by_name(config.method) in SELF_TAUGHT
+    stand_in = nn.Identity()
+    return make_objective(config, teacher=stand_in if has_teacher else None, student=stand_in).weights_in_words()
 
 
 def _train_teacher(config: TrainConfig, source: dict[str, str], out: Path, on_epoch: OnEpoch | None) -> dict[str, Any]:

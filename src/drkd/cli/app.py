@@ -44,9 +44,11 @@ def compare(config: ConfigFile = None, **options: Any) -> int:
 
     out = Path(settings.out) if settings.out else new_folder("compare")
     console = _console()
-    epochs = comparison.epochs_by_training(settings, out)
-    console.print(f"{len(epochs)} trainings, written to {out}", highlight=False)
-    with Display(console, epochs) as display:
+    trainings = comparison.plan(settings, comparison.with_controls(settings.methods), out)
+    console.print(f"{len(trainings)} trainings, written to {out}; final weights of each method:", highlight=False)
+    for line in comparison.weights(trainings).values():
+        console.print(f"  {line}", highlight=False, soft_wrap=True)
+    with Display(console, {comparison.name_of(t): t.config.epochs for t in trainings}) as display:
         done = comparison.run(settings, source, out, progress=display.tell)
     print_results(done.results, console)
     console.print(f"Report: {write_report(out)}", highlight=False, soft_wrap=True)
@@ -64,11 +66,13 @@ def train(config: ConfigFile = None, **options: Any) -> int:
     import torch
 
     from drkd.distributed import process_group, rank
-    from drkd.run import choose_device, new_folder
+    from drkd.run import choose_device, new_folder, weights_in_words
     from drkd.run import train as run_training
 
     out = Path(settings.out) if settings.out else new_folder("train")
     with process_group(torch.device(choose_device(settings.device))):
+        if rank() == 0:
+            print(f"final weights of {weights_in_words(settings)}")
         summary = run_training(settings, source, out, on_epoch=_print_row if rank() == 0 else None)
         if rank() == 0:
             _print_summary(summary)

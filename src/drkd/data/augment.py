@@ -61,7 +61,7 @@ def augment(
                 [7., 8., 0.],
                 [0., 0., 0.]])
     """
-    if augmentation == Augmentation():
+    if augmentation == Augmentation() or len(images) == 0:
         return images
     height, width = images.shape[2:]
     uniforms = random_numbers(seed, epoch, view, index.numpy(), count=4)

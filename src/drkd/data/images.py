@@ -82,6 +82,10 @@ def decode(source: Source, size: int, channels: int = 3) -> np.ndarray[tuple[int
     """One picture as uint8 (C, size, size)."""
     with _open(source) as picture:
         try:
+            if picture.mode.startswith("I;16"):  # Pillow would clip 16 bits to 8, not scale them
+                picture = Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))  # noqa: PLW2901
+            elif picture.mode == "P" and "transparency" in picture.info:  # else Pillow warns
+                picture = picture.convert("RGBA")  # noqa: PLW2901
             picture = picture.convert("RGB" if channels == 3 else "L")  # noqa: PLW2901
         except (OSError, ValueError, SyntaxError) as reason:
             raise InputError(f"cannot decode the picture {_name(source)}: {reason}; remove or replace it") from reason

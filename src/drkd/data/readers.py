@@ -83,11 +83,12 @@ def read_tiny_imagenet(root: Path, image_size: int | None) -> Raw:
     Its labelled `val` is the test split; its `test` bears no labels.
     """
     wnids = sorted((root / "wnids.txt").read_text().split())
+    annotations = root / "val" / "val_annotations.txt"
+    for place in (root / "words.txt", annotations, *(root / "train" / wnid / "images" for wnid in wnids)):
+        if not place.exists():
+            raise InputError(f"{place} is missing; unpack the published archive whole")
     label_of = {wnid: label for label, wnid in enumerate(wnids)}
     train = [(path, label_of[wnid]) for wnid in wnids for path in sorted((root / "train" / wnid / "images").iterdir())]
-    annotations = root / "val" / "val_annotations.txt"
-    if not annotations.exists():
-        raise InputError(f"{annotations} is missing; unpack the published archive whole")
     rows = [line.split("\t") for line in annotations.read_text().splitlines() if line]
     test = [(root / "val" / "images" / row[0], label_of[row[1]]) for row in rows]
     names = dict(line.split("\t", 1) for line in (root / "words.txt").read_text().splitlines() if "\t" in line)
@@ -118,6 +119,7 @@ def read_folder(root: Path, image_size: int | None) -> Raw:
 
 def read_parquet(root: Path, image_size: int | None) -> Raw:
     """Parquet files in the Hugging Face image layout: `image` {bytes, path} and `label`, named after their split."""
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
     found = _split_places(root, lambda path: path.suffix == ".parquet")
@@ -128,12 +130,22 @@ def read_parquet(root: Path, image_size: int | None) -> Raw:
     for split, paths in found.items():
         files[split] = []
         for path in paths:
-            table = pq.read_table(path)
-            if not {"image", "label"} <= set(table.column_names):
-                raise InputError(f"{path} needs the columns image and label, got {', '.join(table.column_names)}")
+            try:
+                table = pq.read_table(path)
+            except (pa.ArrowInvalid, OSError) as reason:
+                raise InputError(f"cannot read {path}: {reason}; remove or replace it") from reason
+            kinds = {column.name: column.type for column in table.schema}
+            if not ("bytes" in _fields(kinds.get("image")) and pa.types.is_integer(kinds.get("label", pa.null()))):
+                raise InputError(
+                    f"{path} needs the columns image (a struct with bytes) and label (integers), got "
+                    + ", ".join(f"{column} ({kind})" for column, kind in kinds.items())
+                )
             classes = classes or _class_names(table.schema.metadata)
-            pictures = (row["bytes"] for row in table.column("image").to_pylist())
-            files[split] += zip(pictures, table.column("label").to_pylist(), strict=True)
+            pictures = [row and row["bytes"] for row in table.column("image").to_pylist()]
+            labels_here = table.column("label").to_pylist()
+            if None in pictures or None in labels_here:
+                raise InputError(f"{path} has rows without the bytes of a picture or without a label; leave them out")
+            files[split] += zip(pictures, labels_here, strict=True)
     labels = [label for part in files.values() for _, label in part]
     classes = classes or tuple(str(label) for label in range(max(labels) + 1))
     if min(labels) < 0 or max(labels) >= len(classes):
@@ -180,6 +192,13 @@ def _pictures(folder: Path) -> list[Path]:
     if len(pictures) < len(files):
         warnings.warn(f"{folder}: {len(files) - len(pictures)} files are no pictures and were left out", stacklevel=2)
     return pictures
+
+
+def _fields(kind: Any) -> list[str]:
+    """Names of the fields of a pyarrow struct, none for any other type."""
+    import pyarrow as pa
+
+    return [field.name for field in kind] if kind is not None and pa.types.is_struct(kind) else []
 
 
 def _class_names(metadata: dict[bytes, bytes] | None) -> tuple[str, ...]:

@@ -71,12 +71,13 @@ def _load_weights(model: nn.Module, path: Path) -> None:
 
     own, saved = model.state_dict(), read_tensors(path)
     misfits = [name for name in saved if name in own and saved[name].shape != own[name].shape]
+    reshaped = [name for name in misfits if saved[name].shape[1:] != own[name].shape[1:]]  # not only other classes
     classifiers = {name for name, module in model.named_modules() if isinstance(module, nn.Linear | nn.Conv2d)}
     kept: dict[str, Tensor] = {name: value for name, value in saved.items() if name not in misfits}
     replaced = {name.rpartition(".")[0] for name in misfits}
     missing = [name for name in own if name not in kept and name.rpartition(".")[0] not in replaced]
     unknown = [name for name in kept if name not in own]
-    if missing or unknown or len(replaced) > 1 or not replaced <= classifiers:
+    if missing or unknown or reshaped or len(replaced) > 1 or not replaced <= classifiers:
         examples = ", ".join([*misfits, *missing, *unknown][:3])
         raise InputError(
             f"the weights in {path} do not fit the model: {len(misfits)} of another shape, {len(missing)} missing, "

@@ -1,0 +1,74 @@
+"""Methods by name, with the arguments that each of them takes."""
+
+import difflib
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from torch import nn
+
+from drkd.errors import InputError
+from drkd.methods import METHODS, Teacher
+from drkd.objective import Objective
+from drkd.targets import Ema
+
+
+def by_name(name: str) -> Callable[..., Objective]:
+    """The method called `name`.
+
+    Raises:
+        InputError: if there is none; it names the closest one.
+
+    Example:
+        >>> by_name("dr_kd").__name__
+        'dr_kd'
+    """
+    known = {method.__name__: method for method in METHODS}
+    if name not in known:
+        close = difflib.get_close_matches(name, known, n=1)
+        raise InputError(
+            f"unknown method {name!r}; {f'did you mean {close[0]}?' if close else 'see `drkd list methods`'}"
+        )
+    return known[name]
+
+
+def create(
+    name: str,
+    settings: Mapping[str, Any],
+    *,
+    teacher: Teacher | None = None,
+    student: nn.Module | None = None,
+    epochs: int | None = None,
+) -> Objective:
+    """The method called `name` with `settings`, and with what else it asks for.
+
+    Args:
+        name: one of `METHODS`.
+        settings: its own arguments; `source="ema"` stands for `Ema(student)`.
+        teacher, student, epochs: given to the methods that take them.
+
+    Raises:
+        InputError: for an unknown name or setting, or a missing teacher.
+
+    Example:
+        >>> create("label_smoothing", {"epsilon": 0.2}).name
+        'label_smoothing'
+    """
+    method = by_name(name)
+    accepted = inspect.signature(method).parameters
+    strangers = [key for key in settings if key not in accepted]
+    if strangers:
+        own = [key for key in accepted if key not in ("teacher", "epochs", "options")]
+        raise InputError(f"{name} takes no {strangers[0]}; it takes {', '.join(own) if own else 'no settings'}")
+    arguments = dict(settings)
+    if arguments.get("source") == "ema":
+        if student is None:
+            raise InputError(f'{name} with source="ema" needs the student that is trained')
+        arguments["source"] = Ema(student)
+    if "teacher" in accepted:
+        if teacher is None:
+            raise InputError(f"{name} needs a teacher; give one with --teacher RUN_OR_FILE")
+        arguments["teacher"] = teacher
+    if "epochs" in accepted:
+        arguments["epochs"] = epochs
+    return method(**arguments)

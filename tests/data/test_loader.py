@@ -1,0 +1,174 @@
+"""A loader has no state: its batches are a function of (seed, epoch), cut alike for any number of ranks."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from drkd.data.augment import Augmentation
+from drkd.data.datasets import Data, Split
+from drkd.data.loader import Loader
+from drkd.errors import InputError
+
+MEAN, STD = (0.25, 0.5), (0.5, 0.125)
+
+
+def coded_split(count, size=4):
+    """Picture i is 2 i in its first channel, 2 i + 1 in its second; its label is i modulo 7."""
+    values = (2 * torch.arange(count).view(-1, 1) + torch.tensor([0, 1])).to(torch.uint8)
+    inputs = values[:, :, None, None].expand(count, 2, size, size).contiguous()
+    return Split(inputs, torch.arange(count) % 7)
+
+
+def data_of(split, augmentation=Augmentation()):  # noqa: B008  # frozen
+    classes = tuple("abcdefg")
+    return Data("coded", classes, split, split, split, augmentation=augmentation, mean=MEAN, std=STD)
+
+
+def make(count=23, batch_size=5, training=True, augmentation=Augmentation(), **options):  # noqa: B008  # frozen
+    split = coded_split(count)
+    return Loader(data_of(split, augmentation), split, batch_size=batch_size, training=training, **options)
+
+
+def indices(loader, **where):
+    return [batch.index.tolist() for batch in loader.batches(**where)]
+
+
+def joined(batches):
+    return [i for batch in batches for i in batch]
+
+
+def test_the_order_is_the_same_for_the_same_seed_and_epoch():
+    assert indices(make(seed=3), epoch=2) == indices(make(seed=3), epoch=2)
+
+
+def test_a_loader_keeps_no_state_between_epochs():
+    loader = make()
+    first = indices(loader, epoch=4)
+    indices(loader, epoch=5)
+    next(loader.batches(epoch=4))
+    assert indices(loader, epoch=4) == first
+
+
+@pytest.mark.parametrize(("options", "epoch"), [({"seed": 1}, 0), ({"seed": 0}, 1)])
+def test_another_seed_or_epoch_gives_another_order(options, epoch):
+    assert indices(make(**options), epoch=epoch) != indices(make(seed=0), epoch=0)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(1, 60), st.integers(1, 20), st.integers(0, 1000), st.integers(0, 300))
+def test_an_epoch_visits_every_sample_once(count, batch_size, seed, epoch):
+    loader = make(count, batch_size, seed=seed)
+    batches = indices(loader, epoch=epoch)
+    assert sorted(joined(batches)) == list(range(count))
+    assert len(batches) == len(loader)
+
+
+def test_the_order_does_not_depend_on_the_batch_size():
+    assert joined(indices(make(batch_size=4))) == joined(indices(make(batch_size=9)))
+
+
+@pytest.mark.parametrize("start", range(6))
+def test_start_skips_batches_exactly(start):
+    loader = make(augmentation=Augmentation(pad=1, flip=True))
+    whole = list(loader.batches(epoch=1))
+    late = list(loader.batches(epoch=1, start=start))
+    assert len(late) == len(whole) - start
+    for ours, theirs in zip(late, whole[start:], strict=True):
+        assert torch.equal(ours.index, theirs.index)
+        assert torch.equal(ours.inputs, theirs.inputs)
+
+
+@pytest.mark.parametrize(
+    ("count", "batch_size", "sizes"),
+    [(21, 5, [5, 5, 5, 6]), (20, 5, [5, 5, 5, 5]), (22, 5, [5, 5, 5, 5, 2]), (3, 2, [3]), (1, 5, [1]), (2, 1, [1, 1])],
+)
+def test_a_last_batch_of_one_joins_the_one_before(count, batch_size, sizes):
+    assert [len(batch) for batch in indices(make(count, batch_size))] == sizes
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(2, 40), st.integers(4, 12), st.integers(1, 4))
+def test_ranks_partition_every_batch(count, batch_size, world_size):
+    whole = indices(make(count, batch_size))
+    parts = [indices(make(count, batch_size, rank=rank, world_size=world_size)) for rank in range(world_size)]
+    assert all(len(part) == len(whole) for part in parts)
+    for step, batch in enumerate(whole):
+        assert sorted(joined(part[step] for part in parts)) == sorted(batch)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(2, 40), st.integers(4, 12), st.integers(1, 4))
+def test_share_makes_the_mean_over_ranks_the_mean_over_the_batch(count, batch_size, world_size):
+    ranks = [list(make(count, batch_size, rank=rank, world_size=world_size).batches()) for rank in range(world_size)]
+    for parts in zip(*ranks, strict=True):
+        value = torch.cat([part.index for part in parts]).double().mean()
+        means = [part.index.double().mean() if len(part.index) else torch.tensor(0.0) for part in parts]
+        weighted = sum(part.share * mean for part, mean in zip(parts, means, strict=True)) / world_size
+        assert sum(part.share for part in parts) / world_size == pytest.approx(1)
+        assert float(weighted) == pytest.approx(float(value))
+
+
+def test_share_is_one_without_ranks():
+    assert {batch.share for batch in make(22, 5).batches()} == {1.0}
+
+
+def test_a_rank_without_samples_gets_an_empty_batch_with_no_share():
+    last = list(make(6, 4, rank=3, world_size=4, augmentation=Augmentation(pad=1)).batches())[-1]
+    assert (len(last.inputs), len(last.labels), last.share) == (0, 0, 0)
+
+
+def test_ranks_see_the_pictures_that_one_process_sees():
+    options = {"augmentation": Augmentation(pad=1, flip=True, degrees=30.0)}
+    whole = {int(i): x for batch in make(**options).batches(3) for i, x in zip(batch.index, batch.inputs, strict=True)}
+    for batch in make(rank=1, world_size=2, **options).batches(3):
+        for i, image in zip(batch.index.tolist(), batch.inputs, strict=True):
+            assert torch.equal(image, whole[i])
+
+
+def test_inputs_are_normalised_per_channel():
+    for batch in make().batches():
+        pixel = torch.stack([2 * batch.index, 2 * batch.index + 1], dim=1) / 255
+        expected = (pixel - torch.tensor(MEAN)) / torch.tensor(STD)
+        torch.testing.assert_close(batch.inputs, expected[:, :, None, None].expand(-1, 2, 4, 4))
+
+
+def test_index_and_labels_belong_to_the_pictures():
+    for batch in make().batches():
+        shown = (batch.inputs[:, 0, 0, 0] * STD[0] + MEAN[0]) * 255 / 2
+        assert shown.round().long().tolist() == batch.index.tolist()
+        assert batch.labels.tolist() == (batch.index % 7).tolist()
+
+
+def test_black_corners_are_black_before_normalisation():
+    batch = next(make(augmentation=Augmentation(pad=4)).batches())
+    black = (0 - torch.tensor(MEAN)) / torch.tensor(STD)
+    assert (batch.inputs == black.view(1, 2, 1, 1)).all(dim=1).any()
+
+
+def test_batches_have_the_promised_types():
+    batch = next(make().batches())
+    assert (batch.inputs.dtype, batch.labels.dtype, batch.index.dtype) == (torch.float32, torch.int64, torch.int64)
+
+
+def test_the_split_is_not_written_to():
+    loader = make(augmentation=Augmentation(flip=True))
+    list(loader.batches())
+    assert torch.equal(loader.split.inputs, coded_split(23).inputs)
+
+
+def test_evaluation_is_in_order():
+    assert joined(indices(make(training=False), epoch=3)) == list(range(23))
+
+
+def test_evaluation_is_not_augmented():
+    wild = make(training=False, augmentation=Augmentation(pad=2, flip=True, degrees=90.0))
+    plain = make(training=False)
+    for ours, theirs in zip(wild.batches(epoch=1), plain.batches(epoch=0), strict=True):
+        assert torch.equal(ours.inputs, theirs.inputs)
+
+
+@pytest.mark.parametrize(("batch_size", "world_size"), [(0, 1), (-3, 1), (3, 4)])
+def test_a_batch_smaller_than_the_ranks_is_an_error(batch_size, world_size):
+    with pytest.raises(InputError, match=f"number of ranks, got {batch_size}"):
+        make(batch_size=batch_size, world_size=world_size)
