@@ -8,7 +8,8 @@ from torch import nn
 import drkd
 from drkd import InputError
 from drkd.checkpoint import Due, State
-from drkd.storage import load_model, read_json, read_tensors, write_tensors
+from drkd.models.loading import load_model
+from drkd.storage import read_json, read_tensors, write_tensors
 
 
 def state(step=0):

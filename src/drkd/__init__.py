@@ -29,10 +29,10 @@ _HOMES = {
     ),
     "drkd.metrics": ("Metrics", "evaluate"),
     "drkd.models": ("create_model",),
+    "drkd.models.loading": ("load_model",),
     "drkd.objective": ("Objective", "Term"),
     "drkd.rectify": ("swap",),
     "drkd.self_distillation": ("SelfDistillation", "self_distill"),
-    "drkd.storage": ("load_model",),
     "drkd.targets": ("Ema", "Frozen", "Memory", "OneHot", "Rectified", "Target", "Uniform", "Virtual"),
     "drkd.train": ("fit",),
 }
@@ -62,12 +62,12 @@ if TYPE_CHECKING:  # the same names, for type checkers and editors
     from drkd.metrics import Metrics as Metrics
     from drkd.metrics import evaluate as evaluate
     from drkd.models import create_model as create_model
+    from drkd.models.loading import load_model as load_model
     from drkd.objective import Objective as Objective
     from drkd.objective import Term as Term
     from drkd.rectify import swap as swap
     from drkd.self_distillation import SelfDistillation as SelfDistillation
     from drkd.self_distillation import self_distill as self_distill
-    from drkd.storage import load_model as load_model
     from drkd.targets import Ema as Ema
     from drkd.targets import Frozen as Frozen
     from drkd.targets import Memory as Memory

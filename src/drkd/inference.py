@@ -13,8 +13,8 @@ from drkd.data.images import decode_all
 from drkd.data.readers import PICTURES
 from drkd.errors import InputError
 from drkd.metrics import evaluate
+from drkd.models.loading import load_model
 from drkd.run import choose_device
-from drkd.storage import load_model
 
 BATCH = 256
 

@@ -28,8 +28,9 @@ from drkd.factory import by_name, create
 from drkd.methods import SELF_TAUGHT
 from drkd.metrics import evaluate
 from drkd.models import create_model
+from drkd.models.loading import load_model, model_file
 from drkd.objective import Objective
-from drkd.storage import load_model, model_file, read_json, write_json, write_tensors, write_text
+from drkd.storage import read_json, write_json, write_tensors, write_text
 from drkd.targets import state_hash
 from drkd.train import Row, fit
 

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from drkd.errors import InputError
 
@@ -69,44 +69,3 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     if tensors is None or not all(isinstance(value, Tensor) for value in tensors.values()):
         raise InputError(f"{path} needs to be a dictionary of tensors (a state_dict); save the model's state_dict()")
     return dict(tensors)
-
-
-def model_file(place: str | Path) -> Path:
-    """The model file of a run directory, or the file itself."""
-    path = Path(place)
-    return path / "model.safetensors" if path.is_dir() else path
-
-
-def load_model(place: str | Path) -> tuple[nn.Module, dict[str, Any]]:
-    """The network of a run directory or of its `model.safetensors`, and what the file says about it.
-
-    Args:
-        place: a run directory, or a file that drkd wrote.
-
-    Returns:
-        The network in eval mode, and `{"model", "classes", "image_size", "channels", "mean", "std"}`.
-
-    Raises:
-        InputError: if there is no such file, or it was not written by drkd.
-    """
-    from drkd.models import create_model
-
-    path = model_file(place)
-    tensors = read_tensors(path)
-    about: dict[str, Any] = {}
-    if path.suffix == ".safetensors":
-        with safe_open(path, "pt") as file:
-            about = json.loads((file.metadata() or {}).get("drkd", "{}"))
-    if "model" not in about:
-        raise InputError(f"{path} does not say which network it is; give a run directory or its model.safetensors")
-    model = create_model(
-        about["model"],
-        num_classes=len(about["classes"]),
-        image_size=about["image_size"],
-        channels=about["channels"],
-    )
-    try:
-        model.load_state_dict(tensors)
-    except RuntimeError as reason:
-        raise InputError(f"{path} does not fit its own network {about['model']}: {reason}") from reason
-    return model.eval(), about

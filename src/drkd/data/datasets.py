@@ -142,7 +142,7 @@ def _read(name: str, image_size: int | None, download: bool) -> readers.Raw:
     if name == "digits":
         return readers.read_digits(image_size)
     if name in ("cifar10", "cifar100"):
-        return readers.read_cifar(name, Path("data"), download)
+        return readers.read_cifar(name, Path("data"), download, image_size)
     root = Path(name)
     if not root.is_dir():
         close = difflib.get_close_matches(name, [known for known in DATASETS if known.islower()], n=1)
@@ -152,7 +152,7 @@ def _read(name: str, image_size: int | None, download: bool) -> readers.Raw:
         return readers.read_tiny_imagenet(root, image_size)
     for cifar, folder in (("cifar10", "cifar-10-batches-py"), ("cifar100", "cifar-100-python")):
         if (root / folder).is_dir():
-            return readers.read_cifar(cifar, root, download)
+            return readers.read_cifar(cifar, root, download, image_size)
     if any(root.glob("*.parquet")):
         return readers.read_parquet(root, image_size)
     return readers.read_folder(root, image_size)

@@ -56,10 +56,12 @@ def read_digits(image_size: int | None = None) -> Raw:
     return Raw(tuple("0123456789"), {"train": (images, labels)}, "shift", fixed_test=360)
 
 
-def read_cifar(name: str, root: Path, download: bool) -> Raw:
+def read_cifar(name: str, root: Path, download: bool, image_size: int | None = None) -> Raw:
     """CIFAR-10 or CIFAR-100 in the original Python layout, through torchvision."""
     from torchvision import datasets
 
+    if image_size not in (None, 32):
+        raise InputError(f"{name} has 32x32 pictures, got image size {image_size}; leave it out")
     kind = {"cifar10": datasets.CIFAR10, "cifar100": datasets.CIFAR100}[name]
     place = root / kind.base_folder
     try:

@@ -10,6 +10,7 @@ from drkd.errors import InputError
 from drkd.models.mlp import mlp
 from drkd.models.resnet import resnet18
 from drkd.models.small_cnn import small_cnn
+from drkd.storage import read_tensors
 
 __all__ = ["MODELS", "create_model"]
 
@@ -67,8 +68,6 @@ def _from_timm(name: str, num_classes: int, image_size: int, channels: int) -> n
 
 
 def _load_weights(model: nn.Module, path: Path) -> None:
-    from drkd.storage import read_tensors
-
     own, saved = model.state_dict(), read_tensors(path)
     misfits = [name for name in saved if name in own and saved[name].shape != own[name].shape]
     reshaped = [name for name in misfits if saved[name].shape[1:] != own[name].shape[1:]]  # not only other classes
