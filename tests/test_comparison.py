@@ -124,10 +124,15 @@ def test_a_method_that_diverges_is_null_and_told(tmp_path, monkeypatch):
         return {**real(jobs, work, **options), "clean labels, seed 1, ps_kd": Failed("step 3: boom")}
 
     monkeypatch.setattr(comparison, "run_jobs", with_failure)
-    result = drkd.compare(methods=["ps_kd"], out=str(tmp_path / "run"), **{**QUICK, "label_noise": [0.0]})
+    options = {"methods": ["ps_kd"], "out": str(tmp_path / "run"), **QUICK, "label_noise": [0.0]}
+    result = drkd.compare(**options)
     assert result.failures == {"clean labels, seed 1, ps_kd": "step 3: boom"}
     assert result.results["panels"][0]["methods"]["ps_kd"]["accuracy"][1] is None
     assert result.results["comparisons"][0]["seeds"] == 1
+    monkeypatch.undo()
+    again = drkd.compare(**options, resume=True)
+    assert not again.failures
+    assert again.results["comparisons"][0]["seeds"] == 2
 
 
 def test_settings_reach_only_the_methods_that_take_them(tmp_path):
@@ -137,7 +142,7 @@ def test_settings_reach_only_the_methods_that_take_them(tmp_path):
     )
     configs = {t.method: t.config for t in plan(config, with_controls(config.methods), tmp_path)}
     assert configs["dr_kd"].temperature == 2.0
-    assert (configs["ps_kd"].alpha, configs["ps_kd"].temperature) == (0.4, None)
+    assert (configs["ps_kd"].method_options, configs["ps_kd"].temperature) == ({"alpha": 0.4}, None)
     assert configs["cross_entropy_2x"].epochs == 2 * configs["cross_entropy"].epochs
 
 

@@ -81,7 +81,9 @@ def run(config: CompareConfig, source: dict[str, str], out: Path, *, progress: P
     names = with_controls(config.methods)
     trainings = plan(config, names, out)
     if look_into(out, config, finished="results.json") == "finished":
-        return Comparison(read_json(out / "results.json"), out, {})
+        results = read_json(out / "results.json")
+        if not results["failures"]:
+            return Comparison(results, out, {})
     weights(trainings)  # refuses what no method takes, before anything is written
     missing = [place for place in (out, *out.parents) if not place.exists()]
     open_folder(out, config, source)
@@ -93,10 +95,10 @@ def run(config: CompareConfig, source: dict[str, str], out: Path, *, progress: P
         if missing and not any(out.rglob("metrics.csv")):
             shutil.rmtree(missing[-1])  # nothing was trained: leave nothing behind
         raise
-    results = collect(config, _sorted(trainings, outcomes))
+    failures = {name: outcome.reason for name, outcome in outcomes.items() if isinstance(outcome, Failed)}
+    results = {**collect(config, _sorted(trainings, outcomes)), "failures": failures}
     write_json(out / "results.json", results)
     write_text(out / "results.csv", as_csv(results))
-    failures = {name: outcome.reason for name, outcome in outcomes.items() if isinstance(outcome, Failed)}
     return Comparison(results, out, failures)
 
 
@@ -161,11 +163,7 @@ def _own_settings(config: CompareConfig, method: str) -> dict[str, Any]:
     """The settings that `method` takes: the general ones it knows, and its own from the file."""
     accepted = inspect.signature(by_name(method)).parameters
     general = {name: getattr(config, name) if name in accepted else None for name in METHOD_SETTINGS}
-    own = config.method_options.get(method, {})
-    strangers = [name for name in own if name not in accepted or name not in METHOD_SETTINGS]
-    if strangers:
-        raise InputError(f"method_options: {method} takes no {strangers[0]}")
-    return {**general, **own}
+    return {**general, "method_options": config.method_options.get(method, {})}
 
 
 def _job(training: Training, trainings: Sequence[Training]) -> Job:

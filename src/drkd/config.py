@@ -77,6 +77,7 @@ class TrainConfig(TrainingConfig):
     teacher: str | None = Field(None, description="run directory or file of the teacher (default: trained first)")
     seed: int = Field(0, ge=0, description="fixes splits, initial weights, order and augmentation")
     label_noise: float = Field(0.0, ge=0, lt=1, description="part of the training and validation labels made wrong")
+    method_options: dict[str, Any] = Field({}, description="further settings of the method; in a file only")
 
 
 class CompareConfig(TrainingConfig):

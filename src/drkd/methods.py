@@ -22,7 +22,7 @@ from drkd.targets import Frozen, Memory, OneHot, Rectified, Rectifier, Target, U
 Teacher = Callable[..., Tensor] | nn.Module
 Convention = Literal["batchmean", "reference"]
 
-ALPHA = 0.5
+ALPHA = 0.3
 """Default weight of the soft target, chosen on validation splits; see docs/defaults.md."""
 
 TEMPERATURE = 1.0

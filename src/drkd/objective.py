@@ -9,7 +9,8 @@ A loop does three things with an objective, whatever the method:
     objective.update(progress=p, epoch=e)                            # p: part of the training done, e: completed epochs
 
 Calling changes nothing, `update` does; `discard` replaces it where the optimizer step was skipped. `needs` says which
-of `inputs` and `index` a call must get. A method that is no sum of terms offers the same four names.
+of `inputs` and `index` a call must get. A method that is no sum of terms is an `nn.Module` with these, with `name`,
+`progress` and `epoch`, and with `effective_weights` and `weights_in_words` for the command line.
 """
 
 import warnings

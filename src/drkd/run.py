@@ -190,8 +190,10 @@ def _train(
 
 def make_objective(config: TrainConfig, *, teacher: nn.Module | None, student: nn.Module) -> Objective:
     """The method that `config` names, with its settings."""
-    settings = {name: getattr(config, name) for name in METHOD_SETTINGS if getattr(config, name) is not None}
-    return create(config.method, settings, teacher=teacher, student=student, epochs=config.epochs)
+    named = {name: getattr(config, name) for name in METHOD_SETTINGS if getattr(config, name) is not None}
+    return create(
+        config.method, {**named, **config.method_options}, teacher=teacher, student=student, epochs=config.epochs
+    )
 
 
 def weights_in_words(config: TrainConfig) -> str:
@@ -203,7 +205,12 @@ def weights_in_words(config: TrainConfig) -> str:
 
 def _train_teacher(config: TrainConfig, source: dict[str, str], out: Path, on_epoch: OnEpoch | None) -> dict[str, Any]:
     """The student's own network, trained with cross-entropy and otherwise the same settings."""
-    plain = {"method": "cross_entropy", "teacher": None, **dict.fromkeys(METHOD_SETTINGS)}
+    plain: dict[str, Any] = {
+        "method": "cross_entropy",
+        "teacher": None,
+        "method_options": {},
+        **dict.fromkeys(METHOD_SETTINGS),
+    }
     return train(config.model_copy(update=plain), source, out, on_epoch=on_epoch)
 
 

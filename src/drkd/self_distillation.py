@@ -23,9 +23,11 @@ class SelfDistillation:
     Attributes:
         student: the distilled network, at its best epoch on validation.
         self_teacher: the network trained with cross-entropy, at its best epoch on validation.
-        student_test, self_teacher_test: their metrics on the test split.
+        student_test: its metrics on the test split.
+        self_teacher_test: its metrics on the test split.
         self_teacher_train_accuracy: on the training split without augmentation; at 1.0 there is nothing to rectify.
-        student_run, self_teacher_run: how their trainings went.
+        student_run: how its training went.
+        self_teacher_run: how its training went.
     """
 
     student: nn.Module
@@ -42,7 +44,7 @@ def self_distill(
     data: Data,
     method: Callable[[nn.Module], Objective] = dr_kd,
     *,
-    out: Path | None = None,
+    out: str | Path | None = None,
     **training: Any,
 ) -> SelfDistillation:
     """Train a network, freeze its best epoch, distil a fresh copy from it, measure both.
@@ -66,7 +68,7 @@ def self_distill(
         >>> "rectified" in result.student_run.history[0]
         True
     """
-    teacher_place, student_place = (None, None) if out is None else (out / "self_teacher", out / "student")
+    teacher_place, student_place = (None, None) if out is None else (Path(out) / "self_teacher", Path(out) / "student")
     self_teacher, student = copy.deepcopy(network), copy.deepcopy(network)
     self_teacher_run = fit(self_teacher, cross_entropy(), data, out=teacher_place, **training)
     student_run = fit(student, method(self_teacher), data, out=student_place, **training)

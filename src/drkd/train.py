@@ -50,7 +50,7 @@ def fit(
     device: str = "cpu",
     precision: Literal["float32", "bfloat16", "float16"] = "float32",
     seed: int = 0,
-    out: Path | None = None,
+    out: str | Path | None = None,
     resume: bool = False,
     checkpoint_every: str | int = "epoch",
     on_epoch: Callable[[Row], None] | None = None,
@@ -76,9 +76,9 @@ def fit(
         on_epoch: called with each new row.
 
     Returns:
-        `history` with a row per epoch: `epoch` (from 0), `lr`, the mean of every part of the loss, `train_accuracy` on
-        the augmented pictures as trained on, `val_accuracy`, `val_nll`; and `best_epoch`, the last of those with the
-        highest validation accuracy.
+        How it went. A row of `history` has the `epoch` (from 0), `lr`, the mean of every part of the loss,
+        `train_accuracy` on the augmented pictures as trained on, `val_accuracy` and `val_nll`; `best_epoch` is the last
+        of those with the highest validation accuracy.
 
     Raises:
         InputError: for settings that do not fit each other.
@@ -104,6 +104,7 @@ def fit(
     if objective.needs - loader.provides:
         missing = ", ".join(sorted(objective.needs - loader.provides))
         raise InputError(f"`{objective.name}` needs {missing}, which the loader does not give")
+    out = None if out is None else Path(out)
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
     scaler = torch.amp.GradScaler(place.type, enabled=precision == "float16")

@@ -43,6 +43,7 @@ def compare(config: ConfigFile = None, **options: Any) -> int:
     from drkd.run import new_folder
 
     out = Path(settings.out) if settings.out else new_folder("compare")
+    _say_if_nothing_to_resume(settings.resume, out)
     console = _console()
     trainings = comparison.plan(settings, comparison.with_controls(settings.methods), out)
     console.print(f"{len(trainings)} trainings, written to {out}; final weights of each method:", highlight=False)
@@ -70,6 +71,7 @@ def train(config: ConfigFile = None, **options: Any) -> int:
     from drkd.run import train as run_training
 
     out = Path(settings.out) if settings.out else new_folder("train")
+    _say_if_nothing_to_resume(settings.resume, out)
     with process_group(torch.device(choose_device(settings.device))):
         if rank() == 0:
             print(f"final weights of {weights_in_words(settings)}")
@@ -162,6 +164,11 @@ def list_names(
         for name, line in table.items():
             print(f"  {name:<18} {line}")
     return 0
+
+
+def _say_if_nothing_to_resume(resume: bool, out: Path) -> None:
+    if resume and not (out / "config.yaml").exists():
+        print(f"{out} holds nothing to go on with: starting afresh")
 
 
 def _console() -> Console:

@@ -38,8 +38,8 @@ class Loader:
     Args:
         data: where mean, deviation and augmentation come from.
         split: the part to serve.
-        batch_size: samples per batch over all ranks; a last batch of one joins the one before, because batch norm
-            cannot train on it.
+        batch_size: samples per batch over all ranks; a last batch with less than two for each rank joins the one
+            before, because batch norm cannot train on one.
         training: shuffle and augment; otherwise in order, as they are.
         seed: of the order and the augmentation.
         device: where batches go.
@@ -72,7 +72,7 @@ class Loader:
         self.seed = seed
         self.rank, self.world_size = rank, world_size
         self.bounds = list(range(0, len(split), batch_size))
-        if len(split) % batch_size == 1 and len(self.bounds) > 1:
+        if 0 < len(split) % batch_size < 2 * world_size and len(self.bounds) > 1:
             self.bounds.pop()
 
     def __len__(self) -> int:

@@ -59,9 +59,8 @@ def read_digits(image_size: int | None = None) -> Raw:
 def read_cifar(name: str, root: Path, download: bool, image_size: int | None = None) -> Raw:
     """CIFAR-10 or CIFAR-100 in the original Python layout, through torchvision."""
     from torchvision import datasets
+    from torchvision.transforms.v2.functional import resize
 
-    if image_size not in (None, 32):
-        raise InputError(f"{name} has 32x32 pictures, got image size {image_size}; leave it out")
     kind = {"cifar10": datasets.CIFAR10, "cifar100": datasets.CIFAR100}[name]
     place = root / kind.base_folder
     try:
@@ -72,10 +71,12 @@ def read_cifar(name: str, root: Path, download: bool, image_size: int | None = N
             f"{name} is not at {place} ({tried}); run again with --download where there is a network, unpack the "
             f"archive from its home page there, or give --data a folder with it or with Parquet files"
         ) from reason
-    splits: dict[str, tuple[Images, Tensor]] = {
-        split: (torch.from_numpy(part.data).permute(0, 3, 1, 2).contiguous(), torch.tensor(part.targets))
-        for split, part in parts.items()
-    }
+    splits: dict[str, tuple[Images, Tensor]] = {}
+    for split, part in parts.items():
+        images = torch.from_numpy(part.data).permute(0, 3, 1, 2).contiguous()
+        if image_size not in (None, 32):
+            images = resize(images, [image_size, image_size])
+        splits[split] = (images, torch.tensor(part.targets))
     return Raw(tuple(parts["train"].classes), splits, "cifar", CIFAR_STATISTICS)
 
 

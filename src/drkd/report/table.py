@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -11,7 +12,7 @@ from drkd.stats import mean_and_deviation
 
 LABELS = {
     "cross_entropy": "Cross-entropy",
-    "cross_entropy_2x": "Cross-entropy, 2x epochs",
+    "cross_entropy_2x": "Cross-entropy 2x",
     "label_smoothing": "Label smoothing",
     "kd": "KD",
     "tf_kd_reg": "Tf-KD_reg",
@@ -35,10 +36,16 @@ COLUMNS = {
     "time": "Time x",
 }
 
+WIDE = 124
+"""A terminal of so many characters holds all columns side by side; a narrower one gets two tables."""
+
+MAIN_COLUMNS = ["method", "accuracy", "difference", "p", "time"]
+OTHER_COLUMNS = ["method", "nll", "ece", "aurc", "rectified", "teacher"]
+
 LEGEND = (
     "Accuracy: mean and standard deviation over seeds, test split. vs cross-entropy: paired difference in points. "
     "Rectified: part of the targets changed, first to last epoch. Teacher: the self-teacher's accuracy on the training "
-    "data. Time: training time over cross-entropy's, plus that of the teacher."
+    "data. Time: training time over cross-entropy's, plus that of the teacher. Cross-entropy 2x: twice the epochs."
 )
 
 
@@ -68,16 +75,17 @@ def rows(panel: dict[str, Any], comparisons: Sequence[dict[str, Any]]) -> list[d
 
 def print_results(results: dict[str, Any], console: Console) -> None:
     """Print every panel's table and conclusions."""
+    wide = console.width >= WIDE
     for panel in results["panels"]:
-        table = Table(title=title(panel), title_justify="left", title_style="bold", pad_edge=False)
-        for key, heading in COLUMNS.items():
-            table.add_column(
-                heading, justify="left" if key == "method" else "right", no_wrap=key in ("method", "accuracy")
-            )
-        for row in rows(panel, results["comparisons"]):
-            table.add_row(*(row[key] for key in COLUMNS))
         console.print()
-        console.print(table)
+        console.print(title(panel), style="bold", highlight=False)
+        for columns in [list(COLUMNS)] if wide else [MAIN_COLUMNS, OTHER_COLUMNS]:
+            table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+            for key in columns:
+                table.add_column(COLUMNS[key], justify="left" if key == "method" else "right", no_wrap=True)
+            for row in rows(panel, results["comparisons"]):
+                table.add_row(*(row[key] for key in columns))
+            console.print(table)
         for sentence in conclusions(panel, results["comparisons"]):
             console.print(f"- {sentence}", highlight=False)
     console.print()

@@ -94,9 +94,7 @@ def _control(methods: dict[str, Any]) -> list[str]:
     if "cross_entropy_2x" not in methods:
         return []
     sentences = []
-    for name in ("tf_kd_self", "dr_kd"):
-        if name not in methods:
-            continue
+    for name in (name for name, lists in methods.items() if any(lists["teacher_seconds"])):
         test = paired(methods[name]["accuracy"], methods["cross_entropy_2x"]["accuracy"])
         if test is None or test.ci95 is None:
             continue

@@ -1,0 +1,39 @@
+"""Sphinx configuration. `python3 dev.py docs` builds the pages."""
+
+import ast
+from pathlib import Path
+
+SOURCE = Path(__file__).parent.parent / "src" / "drkd"
+
+
+def assigned(file: str, name: str) -> object:
+    """The constant that a module assigns to `name`, read without importing the module."""
+    tree = ast.parse((SOURCE / file).read_text(encoding="utf-8"))
+    assignments = (node for node in tree.body if isinstance(node, ast.Assign))
+    return next(
+        ast.literal_eval(node.value)
+        for node in assignments
+        if isinstance(node.targets[0], ast.Name) and node.targets[0].id == name
+    )
+
+
+project = "drkd"
+version = release = str(assigned("__init__.py", "__version__"))
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+exclude_patterns = ["_build"]
+default_role = "code"
+
+html_theme = "furo"
+html_title = f"drkd {version}"
+
+myst_enable_extensions = ["dollarmath", "substitution"]
+myst_heading_anchors = 3
+myst_substitutions = {
+    "alpha": str(assigned("methods.py", "ALPHA")),
+    "temperature": str(assigned("methods.py", "TEMPERATURE")),
+}
+
+autodoc_typehints = "description"
+autodoc_typehints_description_target = "documented_params"
+autodoc_member_order = "bysource"
+napoleon_use_ivar = True
