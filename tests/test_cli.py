@@ -69,6 +69,16 @@ def test_compare_writes_its_report(tmp_path):
     assert "Label smoothing" in again.stdout
 
 
+def test_torchrun_trains_on_two_processes_like_on_one(trained, tmp_path):
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    command = [*launcher, "-m", "drkd", "train", *QUICK, "--out", "run", "--device", "cpu"]
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
+    assert result.returncode == 0, result.stderr
+    two, one = (json.loads((folder / "run" / "summary.json").read_text()) for folder in (tmp_path, trained[0]))
+    assert two["test"]["nll"] == pytest.approx(one["test"]["nll"], rel=1e-4)
+    assert two["rectified_fraction_per_epoch"] == pytest.approx(one["rectified_fraction_per_epoch"], abs=1e-6)
+
+
 def test_list_needs_no_torch(tmp_path):
     code = (
         "import sys; sys.modules['torch'] = None; sys.argv = ['drkd', 'list', '--json']; import drkd.cli as c; c.main()"

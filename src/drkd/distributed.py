@@ -39,6 +39,21 @@ def gather(rows: tuple[Tensor, Tensor]) -> list[tuple[Tensor, Tensor]]:
     return [(first.to(device), second.to(device)) for first, second in everyone]
 
 
+def from_rank_0(row: dict[str, float]) -> dict[str, float]:
+    """Rank 0's `row`, on every rank: what is decided by it is decided alike."""
+    if not _running():
+        return row
+    rows = [row]
+    dist.broadcast_object_list(rows, src=0)
+    return rows[0]
+
+
+def wait_for_all() -> None:
+    """Go on when every rank is here."""
+    if _running():
+        dist.barrier()
+
+
 @contextmanager
 def process_group(device: torch.device) -> Iterator[None]:
     """Join the other processes where `torchrun` started this one; leave them at the end."""

@@ -22,7 +22,7 @@ from torch import nn
 
 from drkd.config import METHOD_SETTINGS, TrainConfig, as_yaml, differences
 from drkd.data import Data, load_data
-from drkd.distributed import rank
+from drkd.distributed import rank, wait_for_all
 from drkd.errors import InputError
 from drkd.factory import by_name, create
 from drkd.methods import SELF_TAUGHT
@@ -106,6 +106,7 @@ def train(config: TrainConfig, source: dict[str, str], out: Path, *, on_epoch: O
     if rank() == 0:
         write_tensors(out / "model.safetensors", student.state_dict(), about=_about(config, data))
         write_json(out / "summary.json", summary)
+    wait_for_all()  # the other ranks may be about to read the model as their teacher
     return summary
 
 

@@ -20,7 +20,7 @@ from drkd.checkpoint import Done, Due, State
 from drkd.checks import check_positive
 from drkd.data.datasets import Data
 from drkd.data.loader import Batch, Loader
-from drkd.distributed import add_up, rank, world_size
+from drkd.distributed import add_up, from_rank_0, rank, world_size
 from drkd.errors import InputError, NonFiniteLossError
 from drkd.metrics import measure, predict_logits
 from drkd.objective import Objective
@@ -143,7 +143,7 @@ def fit(
                 state.save(out / "checkpoints", best=False)
         watch.report()
 
-        row = {"epoch": epoch, "lr": rate, **_means(state.sums), **_validate(student, validation)}
+        row = {"epoch": epoch, "lr": rate, **_means(state.sums), **from_rank_0(_validate(student, validation))}
         state.sums = {}
         done.history.append(row)
         if not state.best or row["val_accuracy"] >= done.history[done.best_epoch]["val_accuracy"]:
