@@ -10,6 +10,7 @@ from drkd.data.datasets import Data, Split
 from drkd.data.loader import Loader
 from drkd.errors import InputError
 
+PLAIN = Augmentation()
 MEAN, STD = (0.25, 0.5), (0.5, 0.125)
 
 
@@ -20,12 +21,12 @@ def coded_split(count, size=4):
     return Split(inputs, torch.arange(count) % 7)
 
 
-def data_of(split, augmentation=Augmentation()):  # noqa: B008  # frozen
+def data_of(split, augmentation=PLAIN):
     classes = tuple("abcdefg")
     return Data("coded", classes, split, split, split, augmentation=augmentation, mean=MEAN, std=STD)
 
 
-def make(count=23, batch_size=5, training=True, augmentation=Augmentation(), **options):  # noqa: B008  # frozen
+def make(count=23, batch_size=5, training=True, augmentation=PLAIN, **options):
     split = coded_split(count)
     return Loader(data_of(split, augmentation), split, batch_size=batch_size, training=training, **options)
 
@@ -87,14 +88,23 @@ def test_a_last_batch_of_one_joins_the_one_before(count, batch_size, sizes):
     assert [len(batch) for batch in indices(make(count, batch_size))] == sizes
 
 
-@settings(max_examples=40, deadline=None)
-@given(st.integers(2, 40), st.integers(4, 12), st.integers(1, 4))
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 60), st.integers(4, 12), st.integers(1, 4))
 def test_ranks_partition_every_batch(count, batch_size, world_size):
-    whole = indices(make(count, batch_size))
-    parts = [indices(make(count, batch_size, rank=rank, world_size=world_size)) for rank in range(world_size)]
-    assert all(len(part) == len(whole) for part in parts)
-    for step, batch in enumerate(whole):
-        assert sorted(joined(part[step] for part in parts)) == sorted(batch)
+    order = joined(indices(make(count, batch_size)))
+    ranks = [indices(make(count, batch_size, rank=rank, world_size=world_size)) for rank in range(world_size)]
+    for parts in zip(*ranks, strict=True):
+        ours, order = order[: sum(map(len, parts))], order[sum(map(len, parts)) :]
+        assert sorted(joined(parts)) == sorted(ours)
+        assert len(ours) == batch_size or not order
+    assert not order
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(8, 60), st.integers(8, 12), st.integers(1, 4))
+def test_every_rank_has_two_samples_at_least(count, batch_size, world_size):
+    for rank in range(world_size):
+        assert min(map(len, indices(make(count, batch_size, rank=rank, world_size=world_size)))) >= 2
 
 
 @settings(max_examples=40, deadline=None)
@@ -114,8 +124,8 @@ def test_share_is_one_without_ranks():
 
 
 def test_a_rank_without_samples_gets_an_empty_batch_with_no_share():
-    last = list(make(6, 4, rank=3, world_size=4, augmentation=Augmentation(pad=1)).batches())[-1]
-    assert (len(last.inputs), len(last.labels), last.share) == (0, 0, 0)
+    only = next(make(2, 4, rank=3, world_size=4, augmentation=Augmentation(pad=1)).batches())
+    assert (len(only.inputs), len(only.labels), only.share) == (0, 0, 0)
 
 
 def test_ranks_see_the_pictures_that_one_process_sees():
