@@ -147,9 +147,11 @@ def test_labels_out_of_range_are_refused():
         drkd.cross_entropy()(Z, Y + 4)
 
 
-def test_a_teacher_of_other_classes_is_refused():
+@pytest.mark.parametrize("method", [drkd.kd, drkd.dr_kd])
+@pytest.mark.parametrize("teacher", [lambda inputs: V[:, :3], lambda inputs: torch.cat([V, V], dim=1)])
+def test_a_teacher_of_other_classes_is_refused(method, teacher):
     with pytest.raises(InputError, match="teacher and student need the same classes"):
-        drkd.kd(lambda inputs: V[:, :3])(Z, Y, inputs=Z)
+        method(teacher)(Z, Y, inputs=Z)
 
 
 @pytest.mark.parametrize(("objective", "what"), [(drkd.ps_kd(), "index"), (dr_kd(), "inputs")])

@@ -95,11 +95,6 @@ class Term(nn.Module):
         rows: dict[str, Tensor] = {}
         counted = labels != IGNORED
         soft, valid = self.target_for(logits.detach(), labels, inputs, index, rows)
-        if soft.shape != logits.shape:
-            raise InputError(
-                f"the target {type(self.target).__name__} gives logits {tuple(soft.shape)} for a student's "
-                f"{tuple(logits.shape)}; teacher and student need the same classes"
-            )
         loss = soft_cross_entropy(
             logits, soft, student_temperature=self.student_temperature, target_temperature=self.target_temperature
         )
@@ -117,15 +112,21 @@ class Term(nn.Module):
         self, logits: Tensor, labels: Tensor, inputs: Tensor | None, index: Tensor | None, rows: dict[str, Tensor]
     ) -> tuple[Tensor, Tensor | None]:
         """What the target says; for a rectified one, `rows` receives which rows were changed."""
-        if not isinstance(self.target, Rectified):
-            soft, valid = self.target(logits, labels, inputs, index)
-        else:
-            before, known = self.target.target(logits, labels, inputs, index)
-            soft, valid = self.target.rectify(before, known, labels)
-            changed = (soft != before).any(dim=1) & (labels != IGNORED)
-            if valid is not None and known is not valid:  # the rectifier took rows out
+        rectified = self.target if isinstance(self.target, Rectified) else None
+        source = self.target if rectified is None else rectified.target
+        soft, valid = source(logits, labels, inputs, index)
+        if soft.shape != logits.shape:
+            raise InputError(
+                f"the target {type(source).__name__} gives logits {tuple(soft.shape)} for a student's "
+                f"{tuple(logits.shape)}; teacher and student need the same classes"
+            )
+        if rectified is not None:
+            before, known = soft, valid
+            soft, valid = rectified.rectify(before, known, labels)
+            changed = (soft != before).any(dim=1)
+            if valid is not None and valid is not known:  # the rectifier took rows out
                 changed |= ~valid if known is None else known & ~valid
-            rows["rectified"] = changed.float()
+            rows["rectified"] = (changed & (labels != IGNORED)).float()
         return soft.detach(), valid
 
 
