@@ -17,13 +17,14 @@ from torch import Tensor
 from drkd.errors import InputError
 
 
-def write_text(path: Path, text: str) -> None:
-    """Replace `path` by `text` at once."""
+def write_text(path: Path, text: str, *, flush: bool = True) -> None:
+    """Replace `path` by `text` at once; without `flush` a power cut may lose what is written."""
     beside = path.with_name(f".{path.name}.tmp")
     with beside.open("w", encoding="utf-8") as file:
         file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
+        if flush:
+            file.flush()
+            os.fsync(file.fileno())
     beside.replace(path)
 
 

@@ -152,10 +152,9 @@ def fit(
         done.seconds = earlier + time.perf_counter() - started
         done.seconds_per_epoch.append(done.seconds - sum(done.seconds_per_epoch))
         if out is not None and rank() == 0:
-            write_text(out / "metrics.csv", _as_csv(done.history))
-            write_text(
-                out / "timing.csv", _as_csv([{"epoch": i, "seconds": s} for i, s in enumerate(done.seconds_per_epoch)])
-            )
+            seconds = [{"epoch": i, "seconds": spent} for i, spent in enumerate(done.seconds_per_epoch)]
+            write_text(out / "metrics.csv", _as_csv(done.history), flush=False)  # a checkpoint has these rows too
+            write_text(out / "timing.csv", _as_csv(seconds), flush=False)
             if due.after_epoch(done.step):
                 state.save(out / "checkpoints", best=done.best_epoch == epoch)
         if on_epoch is not None:

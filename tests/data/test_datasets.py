@@ -4,6 +4,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from drkd.data import load_data
 from drkd.data.augment import AUGMENTATIONS
@@ -22,6 +23,16 @@ def shares(labels):
 
 def changed(noisy, clean):
     return (noisy.labels != clean.labels).sum().item()
+
+
+def write_fixed_splits(root):
+    """Two classes of 30 different pictures in train, val and test each: no split moves with the seed."""
+    for place, split in enumerate(("train", "val", "test")):
+        for label, name in enumerate(("left", "right")):
+            (root / split / name).mkdir(parents=True)
+            for i in range(30):
+                Image.new("RGB", (8, 8), (i, label, place)).save(root / split / name / f"{i}.png")
+    return root
 
 
 def rows(split):
@@ -94,10 +105,11 @@ def test_a_limit_keeps_samples_of_the_training_split():
     assert rows(limited.train) < rows(whole.train)
 
 
-def test_a_limit_moves_with_the_seed():
-    assert rows(load_data("digits", seed=0, limit_train=80).train) != rows(
-        load_data("digits", seed=1, limit_train=80).train
-    )
+def test_a_limit_moves_with_the_seed(tmp_path):
+    root = write_fixed_splits(tmp_path)
+    whole, other = load_data(root, seed=0), load_data(root, seed=1)
+    assert same(whole.train, other.train)
+    assert rows(load_data(root, seed=0, limit_train=20).train) != rows(load_data(root, seed=1, limit_train=20).train)
 
 
 def test_a_limit_of_everything_changes_nothing():
@@ -150,6 +162,23 @@ def test_noise_does_not_leak_into_later_calls():
     before = load_data("digits").train.labels.clone()
     load_data("digits", label_noise=0.9)
     assert torch.equal(load_data("digits").train.labels, before)
+
+
+def test_noise_does_not_leak_into_splits_that_never_move(tmp_path):
+    root = write_fixed_splits(tmp_path)
+    before = load_data(root)
+    kept = before.train.labels.clone(), before.val.labels.clone()
+    noisy = load_data(root, label_noise=0.5)
+    assert changed(noisy.train, before.train) == changed(noisy.val, before.val) == 30
+    for split, labels in zip((load_data(root).train, load_data(root).val), kept, strict=True):
+        assert torch.equal(split.labels, labels)
+
+
+def test_noise_moves_with_the_seed_and_differs_between_splits(tmp_path):
+    root = write_fixed_splits(tmp_path)
+    first, second = (load_data(root, seed=seed, label_noise=0.5) for seed in (0, 1))
+    assert not torch.equal(first.train.labels, second.train.labels)
+    assert not torch.equal(first.train.labels, first.val.labels)
 
 
 def test_mean_and_deviation_are_of_the_whole_training_split():

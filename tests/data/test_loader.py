@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from drkd.data.augment import Augmentation
+from drkd.data.augment import Augmentation, augment
 from drkd.data.datasets import Data, Split
 from drkd.data.loader import Loader
 from drkd.errors import InputError
@@ -148,6 +148,16 @@ def test_index_and_labels_belong_to_the_pictures():
         shown = (batch.inputs[:, 0, 0, 0] * STD[0] + MEAN[0]) * 255 / 2
         assert shown.round().long().tolist() == batch.index.tolist()
         assert batch.labels.tolist() == (batch.index % 7).tolist()
+
+
+def test_pictures_are_augmented_by_seed_epoch_and_index():
+    wild = Augmentation(pad=2, flip=True, degrees=90.0)
+    mean, std = (torch.tensor(value).view(1, 2, 1, 1) for value in (MEAN, STD))
+    loader = make(augmentation=wild, seed=8)
+    for batch in loader.batches(epoch=3):
+        plain = loader.split.inputs[batch.index].float() / 255
+        expected = (augment(plain, batch.index, wild, seed=8, epoch=3) - mean) / std
+        torch.testing.assert_close(batch.inputs, expected)
 
 
 def test_black_corners_are_black_before_normalisation():

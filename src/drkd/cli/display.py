@@ -72,10 +72,10 @@ class Display:
         if now - self.last_line < SECONDS_BETWEEN_LINES and len(self.finished) < len(self.epochs):
             return
         self.last_line = now
-        left = (now - self.started) * (total - done) / max(done, 1)
+        left = _clock((now - self.started) * (total - done) / done) if done > total / 50 else "unknown time"
         state = self.finished.get(name, f"epoch {self.reached.get(name, 0)} of {self.epochs[name]}")
         self.console.print(
-            f"{len(self.finished)}/{len(self.epochs)} trainings, about {_clock(left)} left; {name}: {state}",
+            f"{len(self.finished)}/{len(self.epochs)} trainings, about {left} left; {name}: {state}",
             highlight=False,
             soft_wrap=True,
         )
