@@ -93,6 +93,9 @@ def read_tiny_imagenet(root: Path, image_size: int | None) -> Raw:
     label_of = {wnid: label for label, wnid in enumerate(wnids)}
     train = [(path, label_of[wnid]) for wnid in wnids for path in sorted((root / "train" / wnid / "images").iterdir())]
     rows = [line.split("\t") for line in annotations.read_text().splitlines() if line]
+    strangers = [row for row in rows if len(row) < 2 or row[1] not in label_of]
+    if strangers:
+        raise InputError(f"{annotations} has a line without a class of wnids.txt: {' '.join(strangers[0])!r}")
     test = [(root / "val" / "images" / row[0], label_of[row[1]]) for row in rows]
     names = dict(line.split("\t", 1) for line in (root / "words.txt").read_text().splitlines() if "\t" in line)
     classes = tuple(f"{wnid} {names.get(wnid, wnid).split(',')[0]}" for wnid in wnids)
