@@ -282,5 +282,5 @@ def test_cifar10_in_its_python_layout(tmp_path, monkeypatch, asked, size):
 def test_an_annotation_of_no_known_class_is_an_error(tmp_path):
     root = write_tiny_imagenet(tmp_path)
     (root / "val" / "val_annotations.txt").write_text("val_0.JPEG\tn99\t0\t0\t7\t7\n")
-    with pytest.raises(InputError, match="a line without a class of wnids.txt: 'val_0.JPEG n99"):
+    with pytest.raises(InputError, match=r"a line without a class of wnids\.txt: 'val_0\.JPEG n99"):
         load_data(root)
