@@ -74,11 +74,10 @@ def train(config: ConfigFile = None, **options: Any) -> int:
     _say_if_nothing_to_resume(settings.resume, out)
     with process_group(torch.device(choose_device(settings.device))):
         if rank() == 0:
-            print(f"final weights of {weights_in_words(settings)}")
+            print(f"final weights of {weights_in_words(settings)}; run directory {out}")
         summary = run_training(settings, source, out, on_epoch=_print_row if rank() == 0 else None)
         if rank() == 0:
             _print_summary(summary)
-            print(f"Run directory: {out}")
     return 0
 
 

@@ -83,18 +83,18 @@ def decode(source: Source, size: int, channels: int = 3) -> np.ndarray[tuple[int
     with _open(source) as picture:
         try:
             if picture.mode.startswith("I;16"):  # Pillow would clip 16 bits to 8, not scale them
-                picture = Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))  # noqa: PLW2901
+                picture = Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
             elif picture.mode == "P" and "transparency" in picture.info:  # else Pillow warns
-                picture = picture.convert("RGBA")  # noqa: PLW2901
-            picture = picture.convert("RGB" if channels == 3 else "L")  # noqa: PLW2901
+                picture = picture.convert("RGBA")
+            picture = picture.convert("RGB" if channels == 3 else "L")
         except (OSError, ValueError, SyntaxError) as reason:
             raise InputError(f"cannot decode the picture {_name(source)}: {reason}; remove or replace it") from reason
         if picture.size != (size, size):
             scale = size / min(picture.size)
             width, height = (max(size, round(side * scale)) for side in picture.size)
             left, top = (width - size) // 2, (height - size) // 2
-            picture = picture.resize((width, height), Image.Resampling.BILINEAR)  # noqa: PLW2901
-            picture = picture.crop((left, top, left + size, top + size))  # noqa: PLW2901
+            picture = picture.resize((width, height), Image.Resampling.BILINEAR)
+            picture = picture.crop((left, top, left + size, top + size))
         pixels = np.asarray(picture, dtype=np.uint8)
     return pixels.reshape(size, size, channels).transpose(2, 0, 1)
 
