@@ -22,6 +22,7 @@ def test_command_line_over_file_over_default(tmp_path):
 def test_digits_have_defaults_of_their_own():
     assert resolve(CompareConfig, {})[0].label_noise == EMBEDDED["label_noise"]
     assert resolve(TrainConfig, {})[0].limit_train == EMBEDDED["limit_train"]
+    assert resolve(TrainConfig, {})[1]["epochs"] == "default for digits"
     assert resolve(TrainConfig, {"data": "cifar10"})[0].limit_train is None
     assert resolve(CompareConfig, {"data": "cifar10"})[0].label_noise == [0.0]
 

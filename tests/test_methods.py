@@ -138,6 +138,7 @@ def test_the_readme_loop():
         (lambda: drkd.ps_kd(2.0), "alpha"),
         (lambda: drkd.online_dr_kd(source="past"), 'source="memory" or a target'),
         (lambda: create("drkd", {}), "did you mean dr_kd"),
+        (lambda: create("DR-KD", {}), "did you mean dr_kd"),
         (lambda: create("dr_kd", {}), "dr_kd needs a teacher; give one with --teacher"),
         (lambda: create("ps_kd", {"temperature": 2.0}), "ps_kd takes no temperature; it takes alpha"),
         (lambda: create("online_dr_kd", {"source": "ema"}), "needs the student"),

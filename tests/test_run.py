@@ -152,6 +152,23 @@ def test_evaluate_of_a_lone_file_needs_data(finished, tmp_path):
         evaluate_run(tmp_path / "model.safetensors", data=None, split="test")
 
 
+def test_a_comparison_is_no_network(tmp_path):
+    (tmp_path / "trainings").mkdir()
+    with pytest.raises(InputError, match="is a comparison; give one of its trainings"):
+        evaluate_run(tmp_path, data=None, split="test")
+
+
+def test_a_tiny_validation_split_is_noted(tmp_path):
+    from PIL import Image
+
+    for shade, name in ((50, "dark"), (200, "light")):
+        (tmp_path / "data" / name).mkdir(parents=True)
+        for i in range(30):
+            Image.new("RGB", (8, 8), (shade,) * 3).save(tmp_path / "data" / name / f"{i}.png")
+    summary = run(tmp_path / "out", data=str(tmp_path / "data"), limit_train=None, method="cross_entropy")
+    assert summary["notes"] == ["the epoch is chosen on 5 validation samples only: the choice is close to chance"]
+
+
 def test_predict_names_pictures_as_the_network_sees_them(finished, tmp_path):
     from PIL import Image
 

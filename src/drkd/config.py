@@ -125,7 +125,7 @@ def resolve(
         file: a YAML file of options.
 
     Returns:
-        The configuration, and where each value came from: `default`, `file` or `command line`.
+        The configuration, and where each value came from: `default`, `default for digits`, `file` or `command line`.
 
     Raises:
         InputError: for unknown or unfitting options; one line for the first of them.
@@ -138,8 +138,8 @@ def resolve(
     in_file = _read(Path(file)) if file is not None else {}
     on_line = {name: value for name, value in given.items() if value is not None}
     values = {**in_file, **on_line}
-    if values.get("data", "digits") == "digits":
-        values = {**_embedded(kind), **values}
+    embedded = _embedded(kind) if values.get("data", "digits") == "digits" else {}
+    values = {**embedded, **values}
     for name in values:
         if name not in kind.model_fields:
             close = difflib.get_close_matches(name, kind.model_fields, n=1)
@@ -151,9 +151,9 @@ def resolve(
         name = "-".join(str(part) for part in problem["loc"][:1]).replace("_", "-")
         message = problem["msg"].removeprefix("Input ").removeprefix("should be ")
         raise InputError(f"--{name} should be {message}, got {problem['input']!r}") from None
+    layers = {"command line": on_line, "file": in_file, "default for digits": embedded}
     source = {
-        name: "command line" if name in on_line else "file" if name in in_file else "default"
-        for name in kind.model_fields
+        name: next((where for where, layer in layers.items() if name in layer), "default") for name in kind.model_fields
     }
     return config, source
 

@@ -25,7 +25,7 @@ def by_name(name: str) -> Callable[..., Objective]:
     """
     known = {method.__name__: method for method in METHODS}
     if name not in known:
-        close = difflib.get_close_matches(name, known, n=1)
+        close = difflib.get_close_matches(name.lower().replace("-", "_"), known, n=1)
         raise InputError(
             f"unknown method {name!r}; {f'did you mean {close[0]}?' if close else 'see `drkd list methods`'}"
         )

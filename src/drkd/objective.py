@@ -231,12 +231,15 @@ class Objective(nn.Module):
         return {term.name: _final_weight(term, num_classes) for term in self._terms()}
 
     def weights_in_words(self) -> str:
-        """The final weights under both conventions, for the start of a run; K is the number of classes.
+        """The final weights under both conventions, for the start of a run.
+
+        First ours, on a cross-entropy summed over the K classes; then the same as a weight on the KL divergence of the
+        papers' public code, which is averaged over the classes.
 
         Example:
             >>> import drkd
             >>> drkd.tf_kd_reg(alpha=0.5, temperature=4.0).weights_in_words()
-            'tf_kd_reg: ce 0.5, soft 8 (8 K in the public code, whose KL is averaged over K)'
+            'tf_kd_reg: ce 0.5, soft 8 (public code: 8 K)'
         """
         words = []
         for term in self._terms():
@@ -245,7 +248,7 @@ class Objective(nn.Module):
                 words.append(f"{term.name} {weight}")
             else:
                 ours, theirs = (f"{weight}/K", weight) if term.class_mean else (weight, f"{weight} K")
-                words.append(f"{term.name} {ours} ({theirs} in the public code, whose KL is averaged over K)")
+                words.append(f"{term.name} {ours} (public code: {theirs})")
         return f"{self.name}: {', '.join(words)}"
 
     def _terms(self) -> Sequence[Term]:

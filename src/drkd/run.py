@@ -34,6 +34,9 @@ from drkd.storage import read_json, write_json, write_tensors, write_text
 from drkd.targets import state_hash
 from drkd.train import Row, fit
 
+FEW_SAMPLES = 50
+"""A validation split with fewer is warned of."""
+
 OnEpoch = Callable[[str, Row], None]
 """Called with the method that is training and its new row."""
 
@@ -125,6 +128,11 @@ def _train(
         augment=config.augment,
         download=config.download,
     )
+    if len(data.val) < FEW_SAMPLES:
+        warnings.warn(
+            f"the epoch is chosen on {len(data.val)} validation samples only: the choice is close to chance",
+            stacklevel=2,
+        )
     torch.manual_seed(config.seed)
     student = create_model(
         config.model,

@@ -21,6 +21,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+WEIGHTS = "Final weights of the targets (the public code averages its KL over the K classes):"
+
 ConfigFile = Annotated[Path | None, typer.Option("--config", help="YAML file of options")]
 RunPlace = Annotated[Path, typer.Argument(help="run directory or its model.safetensors")]
 
@@ -46,7 +48,7 @@ def compare(config: ConfigFile = None, **options: Any) -> int:
     _say_if_nothing_to_resume(settings.resume, out)
     console = _console()
     trainings = comparison.plan(settings, comparison.with_controls(settings.methods), out)
-    console.print(f"{len(trainings)} trainings, written to {out}; final weights of each method:", highlight=False)
+    console.print(f"{len(trainings)} trainings, to be written to {out}. {WEIGHTS}", highlight=False)
     for line in comparison.weights(trainings).values():
         console.print(f"  {line}", highlight=False, soft_wrap=True)
     with Display(console, {comparison.name_of(t): t.config.epochs for t in trainings}) as display:
@@ -74,7 +76,7 @@ def train(config: ConfigFile = None, **options: Any) -> int:
     _say_if_nothing_to_resume(settings.resume, out)
     with process_group(torch.device(choose_device(settings.device))):
         if rank() == 0:
-            print(f"final weights of {weights_in_words(settings)}; run directory {out}")
+            print(f"To be written to {out}. {WEIGHTS}\n  {weights_in_words(settings)}")
         summary = run_training(settings, source, out, on_epoch=_print_row if rank() == 0 else None)
         if rank() == 0:
             _print_summary(summary)
@@ -106,7 +108,7 @@ def evaluate(
 @app.command()
 def predict(
     run: RunPlace,
-    images: Annotated[list[Path], typer.Argument(help="pictures, or folders of pictures")],
+    images: Annotated[list[Path], typer.Argument(help="pictures, or folders of them, subfolders included")],
     format_: Annotated[str, typer.Option("--format", help="csv or json")] = "csv",
     device: Annotated[str, typer.Option("--device", help="cpu, cuda, ...; auto")] = "auto",
 ) -> int:

@@ -30,6 +30,8 @@ def load_model(place: str | Path) -> tuple[nn.Module, dict[str, Any]]:
     Raises:
         InputError: if there is no such file, or it was not written by drkd.
     """
+    if (Path(place) / "trainings").is_dir():
+        raise InputError(f"{place} is a comparison; give one of its trainings: {place}/trainings/PANEL/seed-S/METHOD")
     path = model_file(place)
     tensors = read_tensors(path)
     about: dict[str, Any] = {}

@@ -28,7 +28,9 @@ def write_report(out: Path) -> Path:
         InputError: if `out` holds no finished comparison.
     """
     if not (out / "results.json").is_file():
-        raise InputError(f"{out} holds no finished comparison (no results.json); give the --out of `drkd compare`")
+        raise InputError(
+            f"{out} holds no finished comparison (no results.json); finish it with --resume, or give another"
+        )
     results = read_json(out / "results.json")
     plots = {name: _inline(file, name) for name, file in draw_all(results, out).items()}
     template = Environment(loader=PackageLoader("drkd.report"), autoescape=True).get_template("page.html")

@@ -112,9 +112,10 @@ def _calibration(methods: dict[str, Any]) -> list[str]:
     if "cross_entropy" not in means or len(means) < 2:
         return []
     best, worst = min(means, key=lambda name: means[name]), max(means, key=lambda name: means[name])
+    ours = "" if "cross_entropy" in (best, worst) else f"; cross_entropy has {100 * means['cross_entropy']:.1f}%"
     return [
         f"Calibration error is lowest with {best} ({100 * means[best]:.1f}%) and highest with {worst} "
-        f"({100 * means[worst]:.1f}%); cross_entropy has {100 * means['cross_entropy']:.1f}%."
+        f"({100 * means[worst]:.1f}%){ours}."
     ]
 
 
