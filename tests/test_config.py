@@ -42,6 +42,11 @@ def test_a_written_configuration_reads_back_the_same(tmp_path_factory, lr, alpha
     assert differences(yaml.safe_load(file.read_text()), config) == []
 
 
+def test_what_is_named_twice_counts_once():
+    config, _ = resolve(CompareConfig, {"methods": "ps_kd,ps_kd", "label_noise": "0,0.0,0.125,0.12"})
+    assert (config.methods, config.label_noise) == (["ps_kd"], [0.0, 0.125, 0.12])
+
+
 def test_differences_are_those_that_change_the_result():
     old = TrainConfig(epochs=3, out="a", resume=False)
     new = TrainConfig(epochs=4, out="b", resume=True, lr=0.5)

@@ -127,7 +127,6 @@ def plan(config: CompareConfig, names: Sequence[str], out: Path) -> list[Trainin
                     **_own_settings(config, method),
                     "teacher": config.teacher if method == "kd" else teacher,
                     "epochs": config.epochs * (2 if name == CONTROL else 1),
-                    "threads": config.threads,
                     "method": method,
                     "seed": seed,
                     "label_noise": noise,
@@ -146,10 +145,10 @@ def panel_name(noise: float) -> str:
     """How a data setting is called.
 
     Example:
-        >>> panel_name(0.0), panel_name(0.2)
-        ('clean labels', '20% label noise')
+        >>> panel_name(0.0), panel_name(0.2), panel_name(0.125)
+        ('clean labels', '20% label noise', '12.5% label noise')
     """
-    return f"{noise:.0%} label noise" if noise else "clean labels"
+    return f"{100 * noise:g}% label noise" if noise else "clean labels"
 
 
 def train_one(training: Training, report: Callable[[Any], None]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from drkd.errors import InputError
 
@@ -21,8 +21,14 @@ def _split(value: Any) -> Any:
     return [value] if isinstance(value, int | float) else value
 
 
-Names = Annotated[list[str], BeforeValidator(_split), Field(min_length=1)]
-Fractions = Annotated[list[Annotated[float, Field(ge=0, lt=1)]], BeforeValidator(_split), Field(min_length=1)]
+def _once(values: list[Any]) -> list[Any]:
+    """Each value the first time it stands there."""
+    return list(dict.fromkeys(values))
+
+
+Names = Annotated[list[str], BeforeValidator(_split), AfterValidator(_once), Field(min_length=1)]
+Fraction = Annotated[float, Field(ge=0, lt=1)]
+Fractions = Annotated[list[Fraction], BeforeValidator(_split), AfterValidator(_once), Field(min_length=1)]
 
 
 class TrainingConfig(BaseModel):

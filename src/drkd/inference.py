@@ -1,6 +1,6 @@
 """A trained network at work: measured on a data set, or asked about pictures."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,14 +36,14 @@ def evaluate_run(place: Path, *, data: str | None, split: str, device: str = "au
         data = data or config.data
     if data is None:
         raise InputError(f"{place} does not say which data it was trained on; give --data")
-    loaded = load_data(data, **{key: value for key, value in wanted.items() if data != "digits" or key != "image_size"})
+    loaded = load_data(data, **wanted)
     for what, has, needs in (
         ("classes", list(loaded.classes), about["classes"]),
         ("colour channels", loaded.channels, about["channels"]),
     ):
         if has != needs:
             raise InputError(f"{data} has other {what} than the network in {place}: {has} instead of {needs}")
-    normalised = type(loaded)(**{**vars(loaded), "mean": tuple(about["mean"]), "std": tuple(about["std"])})
+    normalised = replace(loaded, mean=tuple(about["mean"]), std=tuple(about["std"]))
     measured = evaluate(model.to(choose_device(device)), normalised, split)
     return {"data": data, "split": split, "samples": len(getattr(loaded, split)), **asdict(measured)}
 

@@ -4,7 +4,7 @@ import inspect
 import types
 import typing
 from collections.abc import Callable
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import typer
 from pydantic import BaseModel
@@ -44,6 +44,4 @@ def _plain(annotation: Any) -> Any:
         return annotation
     if typing.get_origin(annotation) in (typing.Union, types.UnionType):
         return _plain(next(part for part in typing.get_args(annotation) if part is not type(None)))
-    if typing.get_origin(annotation) is Literal:
-        return str
     return str

@@ -83,8 +83,8 @@ def _rectification(panel: dict[str, Any]) -> list[str]:
         )
     if panel["label_noise"]:
         sentences.append(
-            f"With {panel['label_noise']:.0%} of the labels wrong, the swap writes wrong labels back into the targets "
-            "that the teacher had got right."
+            f"With {100 * panel['label_noise']:g}% of the labels wrong, the swap writes wrong labels back into the "
+            "targets that the teacher had got right."
         )
     return sentences
 
