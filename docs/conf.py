@@ -29,8 +29,8 @@ html_title = f"drkd {version}"
 myst_enable_extensions = ["dollarmath", "substitution"]
 myst_heading_anchors = 3
 myst_substitutions = {
-    "alpha": str(assigned("methods.py", "ALPHA")),
-    "temperature": str(assigned("methods.py", "TEMPERATURE")),
+    "alpha": str(assigned("methods/papers.py", "ALPHA")),
+    "temperature": str(assigned("methods/papers.py", "TEMPERATURE")),
 }
 
 autodoc_typehints = "description"

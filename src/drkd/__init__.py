@@ -19,9 +19,13 @@ _HOMES = {
     "drkd.losses": ("kl_divergence", "soft_cross_entropy"),
     "drkd.methods": (
         "cross_entropy",
+        "cs_kd",
+        "dlb",
         "dr_kd",
         "kd",
         "label_smoothing",
+        "max_sup",
+        "ols",
         "online_dr_kd",
         "ps_kd",
         "tf_kd_reg",
@@ -30,10 +34,14 @@ _HOMES = {
     "drkd.metrics": ("Metrics", "evaluate"),
     "drkd.models": ("create_model",),
     "drkd.models.loading": ("load_model",),
-    "drkd.objective": ("Objective", "Term"),
+    "drkd.objective": ("Objective",),
     "drkd.rectify": ("swap",),
     "drkd.self_distillation": ("SelfDistillation", "self_distill"),
-    "drkd.targets": ("Ema", "Frozen", "Memory", "OneHot", "Rectified", "Target", "Uniform", "Virtual"),
+    "drkd.targets": (
+        *("ClassMean", "Ema", "Frozen", "LastBatch", "Memory", "OneHot", "Partner"),
+        *("Rectified", "Target", "Uniform", "Virtual"),
+    ),
+    "drkd.terms": ("Penalty", "Term"),
     "drkd.train": ("fit",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
@@ -52,9 +60,13 @@ if TYPE_CHECKING:  # the same names, for type checkers and editors
     from drkd.losses import kl_divergence as kl_divergence
     from drkd.losses import soft_cross_entropy as soft_cross_entropy
     from drkd.methods import cross_entropy as cross_entropy
+    from drkd.methods import cs_kd as cs_kd
+    from drkd.methods import dlb as dlb
     from drkd.methods import dr_kd as dr_kd
     from drkd.methods import kd as kd
     from drkd.methods import label_smoothing as label_smoothing
+    from drkd.methods import max_sup as max_sup
+    from drkd.methods import ols as ols
     from drkd.methods import online_dr_kd as online_dr_kd
     from drkd.methods import ps_kd as ps_kd
     from drkd.methods import tf_kd_reg as tf_kd_reg
@@ -64,18 +76,22 @@ if TYPE_CHECKING:  # the same names, for type checkers and editors
     from drkd.models import create_model as create_model
     from drkd.models.loading import load_model as load_model
     from drkd.objective import Objective as Objective
-    from drkd.objective import Term as Term
     from drkd.rectify import swap as swap
     from drkd.self_distillation import SelfDistillation as SelfDistillation
     from drkd.self_distillation import self_distill as self_distill
+    from drkd.targets import ClassMean as ClassMean
     from drkd.targets import Ema as Ema
     from drkd.targets import Frozen as Frozen
+    from drkd.targets import LastBatch as LastBatch
     from drkd.targets import Memory as Memory
     from drkd.targets import OneHot as OneHot
+    from drkd.targets import Partner as Partner
     from drkd.targets import Rectified as Rectified
     from drkd.targets import Target as Target
     from drkd.targets import Uniform as Uniform
     from drkd.targets import Virtual as Virtual
+    from drkd.terms import Penalty as Penalty
+    from drkd.terms import Term as Term
     from drkd.train import fit as fit
 
 

@@ -13,18 +13,20 @@ def methods() -> dict[str, str]:
         >>> methods()["cross_entropy"]
         'Plain cross-entropy with the labels: CE(y, p).'
     """
-    tree = _tree(HERE / "methods.py")
-    lines = _first_lines(tree)
-    return {name.id: lines[name.id] for name in ast.walk(_assigned(tree, "METHODS")) if isinstance(name, ast.Name)}
+    names = [
+        node.id
+        for node in ast.walk(_assigned(_tree(HERE / "methods" / "__init__.py"), "METHODS"))
+        if isinstance(node, ast.Name)
+    ]
+    lines = _first_lines_in(HERE / "methods")
+    return {name: lines[name] for name in names}
 
 
 def models() -> dict[str, str]:
     """Every network of our own and the first line of its description, and how to name timm's."""
     table = _assigned(_tree(HERE / "models" / "__init__.py"), "MODELS")
     names = [key.value for key in ast.walk(table) if isinstance(key, ast.Constant)]
-    lines: dict[str, str] = {}
-    for file in sorted((HERE / "models").glob("*.py")):
-        lines |= _first_lines(_tree(file))
+    lines = _first_lines_in(HERE / "models")
     return {
         **{str(name): lines[str(name)] for name in names},
         "timm:NAME": "Any network of timm, such as timm:resnet10t.",
@@ -41,8 +43,10 @@ def _tree(file: Path) -> ast.Module:
     return ast.parse(file.read_text(encoding="utf-8"))
 
 
-def _first_lines(tree: ast.Module) -> dict[str, str]:
-    functions = [node for node in tree.body if isinstance(node, ast.FunctionDef)]
+def _first_lines_in(folder: Path) -> dict[str, str]:
+    """The first line of what describes each function of a package."""
+    nodes = [node for file in sorted(folder.glob("*.py")) for node in _tree(file).body]
+    functions = [node for node in nodes if isinstance(node, ast.FunctionDef)]
     return {function.name: (ast.get_docstring(function) or "").split("\n")[0] for function in functions}
 
 

@@ -4,6 +4,9 @@ from torch import Tensor
 
 from drkd.errors import InputError
 
+IGNORED = -100
+"""The label of rows that do not count, as targets, rectifiers and the loader know it."""
+
 
 def check_labels(logits: Tensor, labels: Tensor, ignore_index: int, *, caller: str) -> None:
     """Refuse labels that cannot belong to `logits`.

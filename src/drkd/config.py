@@ -66,6 +66,9 @@ class TrainingConfig(BaseModel):
     epsilon: float | None = Field(None, ge=0, le=1, description="of label_smoothing")
     correct_prob: float | None = Field(None, gt=0, lt=1, description="of tf_kd_reg's virtual teacher")
     source: Literal["memory", "ema"] | None = Field(None, description="of online_dr_kd: memory or ema")
+    rectify: Literal["swap", "smooth", "drop"] | None = Field(
+        None, description="of dr_kd and online_dr_kd: swap, smooth or drop the teacher's mistakes"
+    )
     convention: Literal["batchmean", "reference"] | None = Field(
         None, description="batchmean, or reference for the public code's numbers"
     )
@@ -113,7 +116,9 @@ EMBEDDED: dict[str, Any] = {
 }
 """Defaults for digits, the embedded data set; how they were chosen stands in docs/defaults.md."""
 
-METHOD_SETTINGS = ("alpha", "temperature", "epsilon", "correct_prob", "source", "convention", "multiplier")
+METHOD_SETTINGS = (
+    *("alpha", "temperature", "epsilon", "correct_prob", "source", "rectify", "convention", "multiplier"),
+)
 """Fields that belong to the method."""
 
 WITHOUT_EFFECT = ("out", "resume", "checkpoint_every", "jobs", "download")

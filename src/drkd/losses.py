@@ -91,3 +91,19 @@ def kl_divergence(
     target_log_probs = torch.log_softmax(widen(target_logits) / target_temperature, dim=1)
     student_log_probs = torch.log_softmax(widen(student_logits) / student_temperature, dim=1)
     return (target_log_probs.exp() * (target_log_probs - student_log_probs)).sum(dim=1)
+
+
+def max_over_mean(logits: Tensor) -> Tensor:
+    """By how much the largest logit exceeds the mean: `max_k z_k - mean_k z_k` (MaxSup, arXiv 2502.15798).
+
+    Args:
+        logits: (B, K) or (B, K, ...).
+
+    Returns:
+        (B,) or (B, ...), at least 0.
+
+    Example:
+        >>> max_over_mean(torch.tensor([[3.0, 0.0, 0.0]]))
+        tensor([2.])
+    """
+    return widen(logits).amax(dim=1) - widen(logits).mean(dim=1)

@@ -9,33 +9,27 @@ A loop does three things with an objective, whatever the method:
     objective.update(progress=p, epoch=e)                            # p: part of the training done, e: completed epochs
 
 Calling changes nothing, `update` does; `discard` replaces it where the optimizer step was skipped. `needs` says which
-of `inputs` and `index` a call must get. A method that is no sum of terms is an `nn.Module` with these, with `name`,
-`progress` and `epoch`, and with `effective_weights` and `weights_in_words` for the command line.
+of `inputs` and `index` a call must get, and what the batches must be made of: `pairs` or `replay`, see
+`drkd.data.loader`. The summands stand in `terms.py`. A method that is no sum of them is an `nn.Module` with these, with
+`name`, `progress` and `epoch`, and with `effective_weights` and `weights_in_words` for the command line.
 """
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal, TypedDict
 
 import torch
 from torch import Tensor, nn
 
-from drkd.checks import check_labels
+from drkd.checks import IGNORED, check_labels
 from drkd.errors import InputError, NonFiniteLossError
-from drkd.losses import entropy, hard_cross_entropy, soft_cross_entropy, widen
-from drkd.schedules import Weight
-from drkd.targets import OneHot, Rectified, Target
+from drkd.losses import widen
+from drkd.terms import Summand
 
 Reduction = Literal["none", "sum", "batchmean"]
 
 EXTREME_WEIGHT = 100.0
 """Above this a soft target drowns the labels: a warning says so."""
-
-LAST_EPOCH = 2**31
-"""Later than any training: where schedules have reached their final value."""
-
-IGNORED = -100
-"""What targets and rectifiers see in place of the caller's `ignore_index`."""
 
 
 class Options(TypedDict, total=False):
@@ -43,91 +37,6 @@ class Options(TypedDict, total=False):
 
     reduction: Reduction
     ignore_index: int
-
-
-class Term(nn.Module):
-    """One summand of the equation.
-
-    Args:
-        target: who teaches.
-        weight: a number, or a function of (progress, completed epochs).
-        name: what the term is called among the losses.
-        scale: constant factor, such as T^2.
-        target_temperature, student_temperature: divide the logits of each side.
-        class_mean: report and sum the KL divergence divided by the number of classes, as the public code does,
-            instead of the cross-entropy.
-    """
-
-    def __init__(
-        self,
-        target: Target,
-        weight: Weight = 1.0,
-        *,
-        name: str,
-        scale: float = 1.0,
-        target_temperature: float = 1.0,
-        student_temperature: float = 1.0,
-        class_mean: bool = False,
-    ) -> None:
-        super().__init__()
-        self.target = target
-        self.weight = weight
-        self.name = name
-        self.scale = scale
-        self.target_temperature = target_temperature
-        self.student_temperature = student_temperature
-        self.class_mean = class_mean
-
-    def weight_at(self, progress: float, epoch: int) -> float:
-        return self.weight(progress, epoch) if callable(self.weight) else self.weight
-
-    def forward(
-        self, logits: Tensor, labels: Tensor, inputs: Tensor | None, index: Tensor | None, *, by_row: bool
-    ) -> dict[str, Tensor]:
-        """The term before its weight, a value per row or their sum: `loss`, and `kl` and `rectified` where it has them.
-
-        `labels` bear `IGNORED` in the rows that do not count; these give 0.
-        """
-        if isinstance(self.target, OneHot):
-            return {
-                "loss": hard_cross_entropy(logits, labels, ignore_index=IGNORED, reduction="none" if by_row else "sum")
-            }
-        rows: dict[str, Tensor] = {}
-        counted = labels != IGNORED
-        soft, valid = self.target_for(logits.detach(), labels, inputs, index, rows)
-        loss = soft_cross_entropy(
-            logits, soft, student_temperature=self.student_temperature, target_temperature=self.target_temperature
-        )
-        fixed = entropy(soft, temperature=self.target_temperature)
-        rows["kl"] = (loss.detach() - fixed).where(counted if valid is None else counted & valid, 0.0)
-        if self.class_mean:
-            loss = (loss - fixed) / logits.shape[1]
-        loss = self.scale * loss
-        if valid is not None:
-            loss = loss.where(valid, hard_cross_entropy(logits, labels, ignore_index=IGNORED))
-        rows["loss"] = loss.where(counted, 0.0)
-        return rows if by_row else {name: values.sum() for name, values in rows.items()}
-
-    def target_for(
-        self, logits: Tensor, labels: Tensor, inputs: Tensor | None, index: Tensor | None, rows: dict[str, Tensor]
-    ) -> tuple[Tensor, Tensor | None]:
-        """What the target says; for a rectified one, `rows` receives which rows were changed."""
-        rectified = self.target if isinstance(self.target, Rectified) else None
-        source = self.target if rectified is None else rectified.target
-        soft, valid = source(logits, labels, inputs, index)
-        if soft.shape != logits.shape:
-            raise InputError(
-                f"the target {type(source).__name__} gives logits {tuple(soft.shape)} for a student's "
-                f"{tuple(logits.shape)}; teacher and student need the same classes"
-            )
-        if rectified is not None:
-            before, known = soft, valid
-            soft, valid = rectified.rectify(before, known, labels)
-            changed = (soft != before).any(dim=1)
-            if valid is not None and valid is not known:  # the rectifier took rows out
-                changed |= ~valid if known is None else known & ~valid
-            rows["rectified"] = (changed & (labels != IGNORED)).float()
-        return soft.detach(), valid
 
 
 class Objective(nn.Module):
@@ -138,6 +47,7 @@ class Objective(nn.Module):
         terms: the summands.
         reduction: `batchmean` (sum over classes, mean over the rows that count), `sum`, or `none` for a value per row.
         ignore_index: the label of rows that do not count. A batch without any other row has loss 0.
+        rectify_student: what is done to the student's logits before every term sees them; gradients flow through it.
 
     Calling it with logits (B, K) or (B, K, ...), integer labels (B,) or (B, ...), and `inputs` and `index` where
     `needs` asks for them, returns a dictionary: `loss` to call backward on; then, detached, each term's weighted
@@ -150,7 +60,13 @@ class Objective(nn.Module):
     """
 
     def __init__(
-        self, name: str, terms: Sequence[Term], *, reduction: Reduction = "batchmean", ignore_index: int = IGNORED
+        self,
+        name: str,
+        terms: Sequence[Summand],
+        *,
+        reduction: Reduction = "batchmean",
+        ignore_index: int = IGNORED,
+        rectify_student: Callable[[Tensor, Tensor], Tensor] | None = None,
     ) -> None:
         super().__init__()
         if reduction not in ("none", "sum", "batchmean"):
@@ -159,13 +75,14 @@ class Objective(nn.Module):
         self.terms = nn.ModuleList(terms)
         self.reduction = reduction
         self.ignore_index = ignore_index
+        self.rectify_student = rectify_student
         self.progress = 0.0
         self.epoch = 0
         self._warn_of_extremes([term for term in self._terms() if not term.class_mean], num_classes=1)
 
     @property
     def needs(self) -> frozenset[str]:
-        return frozenset().union(*(term.target.needs for term in self._terms()))
+        return frozenset().union(*(term.needs for term in self._terms()))
 
     def forward(
         self, logits: Tensor, labels: Tensor, *, inputs: Tensor | None = None, index: Tensor | None = None
@@ -176,8 +93,9 @@ class Objective(nn.Module):
                 raise InputError(f"`{self.name}` needs the batch's {need}, got none; pass {need}={need}")
         logits = widen(logits)
         labels = labels.where(labels != self.ignore_index, torch.full_like(labels, IGNORED)).long()
+        if self.rectify_student is not None:
+            logits = self.rectify_student(logits, labels)
         rows_that_count = (labels != IGNORED).sum().clamp(min=1)
-        divisor = rows_that_count if self.reduction == "batchmean" else 1
         loss: Tensor | None = None
         parts: dict[str, Tensor] = {}
         for term in self._terms():
@@ -186,6 +104,9 @@ class Objective(nn.Module):
                 parts[term.name] = logits.new_zeros(())
                 continue
             values = term(logits, labels, inputs, index, by_row=self.reduction == "none")
+            divisor = rows_that_count if self.reduction == "batchmean" else 1
+            if "rows" in values and self.reduction == "batchmean":
+                divisor = values["rows"].clamp(min=1)
             contribution = weight * values["loss"] / divisor
             loss = contribution if loss is None else loss + contribution
             parts[term.name] = contribution.detach()
@@ -209,15 +130,15 @@ class Objective(nn.Module):
         self.progress = self.progress if progress is None else progress
         self.epoch = self.epoch if epoch is None else epoch
         for term in self._terms():
-            term.target.update()
+            term.update(self.epoch)
 
     def discard(self) -> None:
         """Forget the calls since the last update: their optimizer step was skipped."""
         for term in self._terms():
-            term.target.discard()
+            term.discard()
 
     def effective_weights(self, num_classes: int) -> dict[str, float]:
-        """Each term's final weight on its cross-entropy, summed over K and averaged over rows.
+        """Each term's final weight on its cross-entropy (or penalty), summed over K and averaged over rows.
 
         Divide nothing, multiply by K to compare with the weight on the public code's KL, which is averaged over K.
         Warns of weights above 100.
@@ -228,7 +149,7 @@ class Objective(nn.Module):
             {'ce': 0.5, 'soft': 8.0}
         """
         self._warn_of_extremes(list(self._terms()), num_classes)
-        return {term.name: _final_weight(term, num_classes) for term in self._terms()}
+        return {term.name: term.final_weight(num_classes) for term in self._terms()}
 
     def weights_in_words(self) -> str:
         """The final weights under both conventions, for the start of a run.
@@ -241,22 +162,14 @@ class Objective(nn.Module):
             >>> drkd.tf_kd_reg(alpha=0.5, temperature=4.0).weights_in_words()
             'tf_kd_reg: ce 0.5, soft 8 (public code: 8 K)'
         """
-        words = []
-        for term in self._terms():
-            weight = f"{_final_weight(term, num_classes=1):g}"
-            if isinstance(term.target, OneHot):
-                words.append(f"{term.name} {weight}")
-            else:
-                ours, theirs = (f"{weight}/K", weight) if term.class_mean else (weight, f"{weight} K")
-                words.append(f"{term.name} {ours} (public code: {theirs})")
-        return f"{self.name}: {', '.join(words)}"
+        return f"{self.name}: {', '.join(term.weight_in_words() for term in self._terms())}"
 
-    def _terms(self) -> Sequence[Term]:
-        return self.terms  # type: ignore[return-value]  # a ModuleList of Terms
+    def _terms(self) -> Sequence[Summand]:
+        return self.terms  # type: ignore[return-value]  # a ModuleList of summands
 
-    def _warn_of_extremes(self, terms: Sequence[Term], num_classes: int) -> None:
+    def _warn_of_extremes(self, terms: Sequence[Summand], num_classes: int) -> None:
         for term in terms:
-            weight = _final_weight(term, num_classes)
+            weight = term.final_weight(num_classes)
             if weight > EXTREME_WEIGHT:
                 warnings.warn(
                     f"`{self.name}` weighs its {term.name} target {weight:.0f} times: above {EXTREME_WEIGHT:.0f} the "
@@ -271,7 +184,3 @@ class Objective(nn.Module):
             bad = [name for name, value in parts.items() if not value.isfinite().all()]
             culprit = f"the part {bad[0]!r} is not finite; check its target" if bad else "the sum overflows"
         raise NonFiniteLossError(f"the loss of `{self.name}` is NaN or infinite: {culprit}")
-
-
-def _final_weight(term: Term, num_classes: int) -> float:
-    return term.weight_at(1.0, LAST_EPOCH) * term.scale / (num_classes if term.class_mean else 1)

@@ -29,6 +29,21 @@ def growing(final: float, epochs: int | None = None) -> Callable[[float, int], f
     return weight
 
 
+def linear(initial: float, final: float) -> Callable[[float, int], float]:
+    """A weight that goes linearly from `initial` to `final` over the training (MaxSup, arXiv 2502.15798).
+
+    Example:
+        >>> linear(0.1, 0.2)(0.0, 0), linear(0.0, 1.0)(0.25, 3)
+        (0.1, 0.25)
+    """
+
+    def weight(progress: float, epoch: int) -> float:
+        del epoch  # the progress says it finer
+        return initial + (final - initial) * progress
+
+    return weight
+
+
 def complement(weight: Callable[[float, int], float]) -> Callable[[float, int], float]:
     """The weight that adds up to 1 with `weight`.
 

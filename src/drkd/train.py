@@ -10,14 +10,14 @@ import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from drkd.checkpoint import Done, Due, State
-from drkd.checks import check_positive
+from drkd.checks import IGNORED, check_positive
 from drkd.data.datasets import Data
 from drkd.data.loader import Batch, Loader
 from drkd.distributed import add_up, from_rank_0, rank, world_size
@@ -98,8 +98,8 @@ def fit(
     torch.manual_seed(seed)
     student.to(place)
     objective.to(place)
-    ranks = {"rank": rank(), "world_size": world_size()}
-    loader = Loader(data, data.train, batch_size=batch_size, training=True, seed=seed, device=place, **ranks)
+    served: dict[str, Any] = {"needs": objective.needs, "rank": rank(), "world_size": world_size()}
+    loader = Loader(data, data.train, batch_size=batch_size, training=True, seed=seed, device=place, **served)
     validation = Loader(data, data.val, batch_size=max(512, batch_size), training=False, device=place)
     if objective.needs - loader.provides:
         missing = ", ".join(sorted(objective.needs - loader.provides))
@@ -252,9 +252,10 @@ def _optimizer(kind: str, student: nn.Module, lr: float, momentum: float, weight
 
 def _accumulate(sums: dict[str, Tensor], losses: dict[str, Tensor], logits: Tensor, labels: Tensor) -> None:
     """Add a batch to the epoch's sums, on the device."""
-    values = {name: value.detach().double() * len(labels) for name, value in losses.items()}
+    rows = (labels != IGNORED).sum().double()
+    values = {name: value.detach().double() * rows for name, value in losses.items()}
     values["train_accuracy"] = (logits.argmax(dim=1) == labels).sum().double()
-    values["rows"] = torch.full((), len(labels), dtype=torch.float64, device=logits.device)
+    values["rows"] = rows
     for name, value in values.items():
         sums[name] = sums[name] + value if name in sums else value
 

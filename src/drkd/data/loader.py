@@ -1,19 +1,30 @@
 """Batches: which samples, in which order, seen how.
 
-The order is a function of (seed, epoch), the augmentation of (seed, epoch, index): a loader has no state, so any epoch
-can be had again and from any batch on.
+The order is a function of (seed, epoch), the augmentation of (seed, epoch, index, view): a loader has no state, so any
+epoch can be had again and from any batch on.
+
+What a method needs of the batches, it declares, and the loader makes:
+
+    replay    the samples of the batch before come first, in a second view (none before an epoch's first batch)
+    pairs     after all others, a partner for each of them: another sample of its class, with the ignored label
 """
 
 from collections.abc import Iterator
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from drkd.data.augment import Augmentation, augment
+from drkd.checks import IGNORED
+from drkd.data.augment import Augmentation, augment, random_numbers
 from drkd.data.datasets import Data, Split
 from drkd.errors import InputError
+
+REPLAY, PARTNER, CHOICE = 1, 2, 3
+"""Views: pictures seen again, partners, and the random numbers that choose partners; the first view is 0."""
 
 
 class Batch(NamedTuple):
@@ -21,7 +32,7 @@ class Batch(NamedTuple):
 
     Attributes:
         inputs: (B, C, H, W) float, augmented and normalised.
-        labels: (B,) int64.
+        labels: (B,) int64; -100 for rows that do not count.
         index: (B,) int64, the samples' positions in their split.
         share: this rank's part of the global batch, times the number of ranks: 1 unless the batch is cut unevenly.
     """
@@ -42,11 +53,12 @@ class Loader:
             before, because batch norm cannot train on one.
         training: shuffle and augment; otherwise in order, as they are.
         seed: of the order and the augmentation.
+        needs: what the method declares; `replay` and `pairs` are for training only.
         device: where batches go.
         rank, world_size: serve every `world_size`-th sample of each batch, starting at `rank`.
     """
 
-    provides = frozenset({"inputs", "index"})
+    provides = frozenset({"inputs", "index", "pairs", "replay"})
 
     def __init__(
         self,
@@ -56,6 +68,7 @@ class Loader:
         batch_size: int,
         training: bool,
         seed: int = 0,
+        needs: frozenset[str] = frozenset(),
         device: torch.device | str = "cpu",
         rank: int = 0,
         world_size: int = 1,
@@ -70,6 +83,7 @@ class Loader:
         self.batch_size = batch_size
         self.training = training
         self.seed = seed
+        self.replay, self.pairs = training and "replay" in needs, training and "pairs" in needs
         self.rank, self.world_size = rank, world_size
         self.bounds = list(range(0, len(split), batch_size))
         if 0 < len(split) % batch_size < 2 * world_size and len(self.bounds) > 1:
@@ -84,11 +98,47 @@ class Loader:
         order = np.arange(len(self.split))
         if self.training:
             order = np.random.default_rng([self.seed, epoch]).permutation(order)
-        for begin, end in list(zip(self.bounds, [*self.bounds[1:], len(order)], strict=True))[start:]:
-            ours = torch.from_numpy(order[begin:end][self.rank :: self.world_size])
-            share = len(ours) * self.world_size / (end - begin)
-            images = self.split.inputs[ours].to(self.device, non_blocking=True).float().div_(255)
-            images = augment(images, ours, self.augmentation, seed=self.seed, epoch=epoch)
-            inputs = images.sub_(self.mean).div_(self.std)
-            labels = self.split.labels[ours].to(self.device, non_blocking=True)
-            yield Batch(inputs, labels, ours.to(self.device, non_blocking=True), share)
+        bounds = list(zip(self.bounds, [*self.bounds[1:], len(order)], strict=True))
+        for number, (begin, end) in list(enumerate(bounds))[start:]:
+            parts = [(order[begin:end][self.rank :: self.world_size], 0)]
+            samples = end - begin
+            if self.replay and number:
+                first, last = bounds[number - 1]
+                parts.insert(0, (order[first:last][self.rank :: self.world_size], REPLAY))
+                samples += last - first
+            share = sum(len(rows) for rows, _ in parts) * self.world_size / samples
+            served = [self._serve(rows, epoch, view) for rows, view in parts]
+            if self.pairs:
+                partners = [self._serve(self._partners(rows, epoch), epoch, PARTNER) for rows, _ in parts]
+                served += [(inputs, torch.full_like(labels, IGNORED), index) for inputs, labels, index in partners]
+            inputs, labels, index = served[0] if len(served) == 1 else map(torch.cat, zip(*served, strict=True))
+            yield Batch(inputs, labels, index, share)
+
+    def _serve(self, rows: NDArray[np.int64], epoch: int, view: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Inputs, labels and index of some samples."""
+        ours = torch.from_numpy(rows)
+        images = self.split.inputs[ours].to(self.device, non_blocking=True).float().div_(255)
+        images = augment(images, ours, self.augmentation, seed=self.seed, epoch=epoch, view=view)
+        inputs = images.sub_(self.mean).div_(self.std)
+        labels = self.split.labels[ours].to(self.device, non_blocking=True)
+        return inputs, labels, ours.to(self.device, non_blocking=True)
+
+    def _partners(self, rows: NDArray[np.int64], epoch: int) -> NDArray[np.int64]:
+        """For each sample another one of its class, drawn evenly; itself where it is alone."""
+        by_class, start_of, place_of = self._classes
+        labels = self.split.labels.numpy()[rows]
+        others = np.maximum(start_of[labels + 1] - start_of[labels] - 1, 1)
+        chosen = np.floor(random_numbers(self.seed, epoch, CHOICE, rows, count=1)[:, 0] * others).astype(np.int64)
+        chosen += (chosen >= place_of[rows]) & (start_of[labels + 1] - start_of[labels] > 1)
+        partners: NDArray[np.int64] = by_class[start_of[labels] + chosen]
+        return partners
+
+    @cached_property
+    def _classes(self) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+        """Samples sorted by class, where each class starts among them, and each sample's place within its class."""
+        labels = self.split.labels.numpy()
+        by_class = np.argsort(labels, kind="stable")
+        start_of = np.searchsorted(labels[by_class], np.arange(labels.max() + 2))
+        place_of = np.empty_like(by_class)
+        place_of[by_class] = np.arange(len(labels)) - start_of[labels[by_class]]
+        return by_class, start_of, place_of

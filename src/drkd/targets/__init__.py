@@ -1,9 +1,25 @@
 """Targets: who teaches, and when."""
 
 from drkd.targets.base import Target
+from drkd.targets.batches import LastBatch, Partner
+from drkd.targets.class_mean import ClassMean
 from drkd.targets.memory import Memory
 from drkd.targets.networks import Ema, Frozen, state_hash
 from drkd.targets.rectified import Rectified, Rectifier
 from drkd.targets.rules import OneHot, Uniform, Virtual
 
-__all__ = ["Ema", "Frozen", "Memory", "OneHot", "Rectified", "Rectifier", "Target", "Uniform", "Virtual", "state_hash"]
+__all__ = [
+    "ClassMean",
+    "Ema",
+    "Frozen",
+    "LastBatch",
+    "Memory",
+    "OneHot",
+    "Partner",
+    "Rectified",
+    "Rectifier",
+    "Target",
+    "Uniform",
+    "Virtual",
+    "state_hash",
+]

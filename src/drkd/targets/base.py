@@ -7,6 +7,7 @@ valid become plain cross-entropy. Calling a target changes nothing that a later 
 optimizer step.
 """
 
+import torch
 from torch import Tensor, nn
 
 Taught = tuple[Tensor, Tensor | None]
@@ -17,10 +18,18 @@ class Target(nn.Module):
     """What every target is. Abstract: `forward` is the subclass's; the rest has a default."""
 
     needs: frozenset[str] = frozenset()
-    """What `forward` reads beyond logits and labels: `inputs`, `index`."""
+    """What `forward` reads beyond logits and labels (`inputs`, `index`), and batches it wants (`pairs`, `replay`)."""
 
-    def update(self) -> None:
-        """Take in the step that was just made."""
+    def update(self, epoch: int = 0) -> None:
+        """Take in the step that was just made; `epoch` is the number of completed epochs."""
 
     def discard(self) -> None:
         """Forget the calls since the last update: their step was skipped."""
+
+
+def make_room(target: Target, state: dict[str, Tensor], prefix: str, names: tuple[str, ...]) -> None:
+    """Give the buffers called `names` the shapes that a saved `state` has, before it is loaded into them."""
+    for name in names:
+        saved = state.get(prefix + name)
+        if saved is not None:
+            setattr(target, name, torch.empty_like(saved, device=getattr(target, name).device))

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from drkd.distributed import gather
 from drkd.errors import InputError
-from drkd.targets.base import Target, Taught
+from drkd.targets.base import Target, Taught, make_room
 
 
 class Memory(Target):
@@ -40,7 +40,7 @@ class Memory(Target):
             self._queue.append((index, logits.detach().to(self.table.dtype)))
         return remembered, seen.view(-1, *[1] * (labels.dim() - 1)).expand_as(labels)
 
-    def update(self) -> None:
+    def update(self, epoch: int = 0) -> None:
         for index, logits in (rows for queued in self._queue for rows in gather(queued)):
             self._fit(logits, index)  # other ranks' samples may lie beyond our own
             finite = logits.flatten(1).isfinite().all(dim=1)
@@ -74,8 +74,5 @@ class Memory(Target):
         self.table, self.seen = table, seen
 
     def _load_from_state_dict(self, state: dict[str, Tensor], prefix: str, *args: object) -> None:
-        for name in ("table", "seen"):
-            saved = state.get(prefix + name)
-            if saved is not None:
-                setattr(self, name, torch.empty_like(saved, device=self.seen.device))
+        make_room(self, state, prefix, ("table", "seen"))
         super()._load_from_state_dict(state, prefix, *args)

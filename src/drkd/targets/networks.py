@@ -97,7 +97,7 @@ class Ema(Target):
         return self
 
     @torch.no_grad()
-    def update(self) -> None:
+    def update(self, epoch: int = 0) -> None:
         self.updates += 1
         step = (1 / (self.updates + 1)).clamp(min=1 - self.decay)
         for ours, theirs in zip(_tensors(self.average), _tensors(self._outside[0]), strict=True):

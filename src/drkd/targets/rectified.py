@@ -1,16 +1,17 @@
 """The target that corrects another one."""
 
 from collections.abc import Callable
+from typing import Literal
 
 from torch import Tensor
 
 from drkd.errors import InputError
-from drkd.rectify import swap
+from drkd.rectify import RECTIFIERS
 from drkd.targets.base import Target, Taught
 from drkd.targets.rules import OneHot
 
-Rectifier = Callable[[Tensor, Tensor], Tensor | Taught]
-"""From (logits, labels) to corrected logits, or to `(logits, valid)`."""
+Rectifier = Literal["swap", "smooth", "drop"] | Callable[[Tensor, Tensor], Tensor | Taught]
+"""A name in `drkd.rectify`, or a function of (logits, labels) to corrected logits, or to `(logits, valid)`."""
 
 
 class Rectified(Target):
@@ -18,7 +19,8 @@ class Rectified(Target):
 
     Args:
         target: the source of finite logits; `OneHot` is refused, since labels need no correction.
-        rectifier: a function of (logits, labels) that returns corrected logits, or `(logits, valid)` to take rows out.
+        rectifier: `swap`, `smooth` or `drop` (see `drkd.rectify`), or a function of (logits, labels) that returns
+            corrected logits, or `(logits, valid)` to take rows out.
 
     Example:
         >>> import torch
@@ -28,15 +30,17 @@ class Rectified(Target):
         tensor([[2., 1., 5.]])
     """
 
-    def __init__(self, target: Target, rectifier: Rectifier = swap) -> None:
+    def __init__(self, target: Target, rectifier: Rectifier = "swap") -> None:
         super().__init__()
         if isinstance(target, (OneHot, Rectified)):
             raise InputError(
                 f"`Rectified` needs a target with finite logits of its own, got {type(target).__name__}; "
                 "pass Frozen, Ema, Memory, Virtual or Uniform"
             )
+        if isinstance(rectifier, str) and rectifier not in RECTIFIERS:
+            raise InputError(f"unknown rectifier {rectifier!r}; choose from {', '.join(RECTIFIERS)} or pass a function")
         self.target = target
-        self.rectifier = rectifier
+        self.rectifier = RECTIFIERS[rectifier] if isinstance(rectifier, str) else rectifier
         self.needs = target.needs
 
     def forward(
@@ -55,8 +59,8 @@ class Rectified(Target):
             return after, valid if still_valid is None else still_valid
         return after, valid & still_valid
 
-    def update(self) -> None:
-        self.target.update()
+    def update(self, epoch: int = 0) -> None:
+        self.target.update(epoch)
 
     def discard(self) -> None:
         self.target.discard()

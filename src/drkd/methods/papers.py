@@ -1,10 +1,11 @@
-"""The methods, one function each: which targets teach, with which weights. The equation stands in `objective.py`.
+"""The methods of the two papers, one function each: which targets teach, with which weights.
 
 Notation of the papers: z student logits, v teacher logits, y label, p = softmax(z), T temperature, a alpha.
 CE(q, p) = -sum_k q_k log p_k, and softmax(./T) is written with an index T.
 
 `convention="reference"` gives the numbers of the papers' public code: the KL divergence divided by K, times
-`multiplier`; see docs/differences.md. Every function also takes `reduction` and `ignore_index` (`Objective`).
+`multiplier`; see docs/differences.md. Every function also takes `reduction` and `ignore_index` (`Objective`). The
+equation stands in `objective.py`, the neighbours of these methods in `neighbours.py`.
 """
 
 from collections.abc import Callable
@@ -14,10 +15,10 @@ from torch import Tensor, nn
 
 from drkd.checks import check_fraction, check_positive
 from drkd.errors import InputError
-from drkd.objective import Objective, Options, Term
+from drkd.objective import Objective, Options
 from drkd.rectify import swap
-from drkd.schedules import complement, growing
-from drkd.targets import Frozen, Memory, OneHot, Rectified, Rectifier, Target, Uniform, Virtual
+from drkd.targets import Frozen, OneHot, Rectified, Rectifier, Target, Uniform, Virtual
+from drkd.terms import Term
 
 Teacher = Callable[..., Tensor] | nn.Module
 Convention = Literal["batchmean", "reference"]
@@ -53,7 +54,7 @@ def label_smoothing(
         tensor(1.3863)
     """
     check_fraction("epsilon", epsilon)
-    if _is_reference(convention, 1.0) and 0 < epsilon < 1:
+    if is_reference(convention, 1.0) and 0 < epsilon < 1:
         return Objective("label_smoothing", [Term(Virtual(1 - epsilon), name="smoothing")], **options)
     terms = [Term(OneHot(), 1 - epsilon, name="ce"), Term(Uniform(), epsilon, name="smoothing")]
     return Objective("label_smoothing", terms, **options)
@@ -86,7 +87,7 @@ def kd(
         >>> list(losses)
         ['loss', 'ce', 'soft', 'soft_kl']
     """
-    return _distil("kd", Frozen(teacher), alpha, temperature, convention, multiplier, options)
+    return distil("kd", Frozen(teacher), alpha, temperature, convention, multiplier, options)
 
 
 def tf_kd_self(
@@ -106,7 +107,7 @@ def tf_kd_self(
         >>> sorted(tf_kd_self(nn.Linear(2, 3)).needs)
         ['inputs']
     """
-    return _distil("tf_kd_self", Frozen(teacher), alpha, temperature, convention, multiplier, options)
+    return distil("tf_kd_self", Frozen(teacher), alpha, temperature, convention, multiplier, options)
 
 
 def tf_kd_reg(
@@ -128,8 +129,8 @@ def tf_kd_reg(
         >>> list(tf_kd_reg()(torch.zeros(1, 3), torch.tensor([0])))
         ['loss', 'ce', 'soft', 'soft_kl']
     """
-    if not _is_reference(convention, multiplier):
-        return _distil("tf_kd_reg", Virtual(correct_prob), alpha, temperature, convention, multiplier, options)
+    if not is_reference(convention, multiplier):
+        return distil("tf_kd_reg", Virtual(correct_prob), alpha, temperature, convention, multiplier, options)
     check_fraction("alpha", alpha)
     check_positive("temperature", temperature)
     virtual = Virtual(correct_prob, probs_as_logits=True)
@@ -142,15 +143,22 @@ def dr_kd(
     alpha: float = ALPHA,
     temperature: float = TEMPERATURE,
     *,
-    rectify: Rectifier = swap,
+    rectify: Rectifier = "swap",
+    student_swap: bool = False,
     convention: Convention = "batchmean",
     multiplier: float = 1.0,
     **options: Unpack[Options],
 ) -> Objective:
     """DR-KD (arXiv 2201.11319): Tf-KD_self whose self-teacher is rectified with the label before it teaches.
 
-    (1 - a) CE(y, p) + a T^2 CE(softmax_T(swap(v, y)), softmax_T(z)); arguments as for `kd`, `rectify` corrects the
-    teacher's logits. Where the self-teacher is always right it equals `tf_kd_self`.
+    (1 - a) CE(y, p) + a T^2 CE(softmax_T(swap(v, y)), softmax_T(z)). Where the self-teacher is always right it equals
+    `tf_kd_self`. With a teacher of another kind it is `kd` with rectified targets.
+
+    Args:
+        teacher, alpha, temperature, convention, multiplier: as for `kd`.
+        rectify: what corrects the teacher's logits: `swap`, `smooth`, `drop` (see `drkd.rectify`) or a function.
+        student_swap: swap the student's logits too, in both terms; an ablation of the public code, which on a
+            misclassified sample raises the wrong class. Accuracies are measured on the logits as they are.
 
     Example:
         >>> import torch
@@ -159,60 +167,11 @@ def dr_kd(
         tensor(1.)
     """
     target = Rectified(Frozen(teacher), rectify)
-    return _distil("dr_kd", target, alpha, temperature, convention, multiplier, options)
+    rectify_student = swap if student_swap else None
+    return distil("dr_kd", target, alpha, temperature, convention, multiplier, options, rectify_student)
 
 
-def ps_kd(alpha: float = 0.8, *, epochs: int | None = None, **options: Unpack[Options]) -> Objective:
-    """PS-KD (arXiv 2006.12000): the student's own prediction at its last visit of the sample, ever more of it.
-
-    (1 - a_t) CE(y, p) + a_t CE(p_last, p), where a_t grows linearly to `alpha`. Samples not yet visited are plain CE.
-
-    Args:
-        alpha: final weight of the soft target.
-        epochs: length of the training, for the published staircase a (e + 1) / E; else a_t = a * progress.
-
-    Example:
-        >>> sorted(ps_kd().needs)
-        ['index']
-    """
-    check_fraction("alpha", alpha)
-    weight = growing(alpha, epochs)
-    terms = [Term(OneHot(), complement(weight), name="ce"), Term(Memory(), weight, name="soft")]
-    return Objective("ps_kd", terms, **options)
-
-
-def online_dr_kd(
-    alpha: float = ALPHA,
-    temperature: float = TEMPERATURE,
-    *,
-    source: Literal["memory"] | Target = "memory",
-    rectify: Rectifier = swap,
-    **options: Unpack[Options],
-) -> Objective:
-    """Online DR-KD (ours): rectify the student's own past, so that no pretraining and no second network is needed.
-
-    (1 - a) CE(y, p) + a T^2 CE(softmax_T(swap(w, y)), softmax_T(z)), where w are the student's logits at its last
-    visit of the sample (`source="memory"`) or those of a running average of it (`source=Ema(student)`).
-
-    Example:
-        >>> from drkd import Ema
-        >>> sorted(online_dr_kd().needs), sorted(online_dr_kd(source=Ema(nn.Linear(2, 3))).needs)
-        (['index'], ['inputs'])
-    """
-    if not isinstance(source, Target) and source != "memory":
-        raise InputError(f'`online_dr_kd` needs source="memory" or a target such as Ema(student), got {source!r}')
-    target = Memory() if source == "memory" else source
-    return _distil("online_dr_kd", Rectified(target, rectify), alpha, temperature, "batchmean", 1.0, options)
-
-
-METHODS = (cross_entropy, label_smoothing, kd, tf_kd_self, tf_kd_reg, dr_kd, ps_kd, online_dr_kd)
-"""Every method that can be asked for by name."""
-
-SELF_TAUGHT = (tf_kd_self, dr_kd)
-"""The methods whose teacher is the student's own trained copy."""
-
-
-def _distil(
+def distil(
     name: str,
     target: Target,
     alpha: float,
@@ -220,6 +179,7 @@ def _distil(
     convention: Convention,
     multiplier: float,
     options: Options,
+    rectify_student: Callable[[Tensor, Tensor], Tensor] | None = None,
 ) -> Objective:
     """(1 - a) CE(y, p) + a T^2 CE(softmax_T(target), softmax_T(z)): what all distillation here has in common."""
     check_fraction("alpha", alpha)
@@ -231,12 +191,14 @@ def _distil(
         scale=temperature**2 * multiplier,
         target_temperature=temperature,
         student_temperature=temperature,
-        class_mean=_is_reference(convention, multiplier),
+        class_mean=is_reference(convention, multiplier),
     )
-    return Objective(name, [Term(OneHot(), 1 - alpha, name="ce"), soft], **options)
+    terms = [Term(OneHot(), 1 - alpha, name="ce"), soft]
+    return Objective(name, terms, rectify_student=rectify_student, **options)
 
 
-def _is_reference(convention: Convention, multiplier: float) -> bool:
+def is_reference(convention: Convention, multiplier: float) -> bool:
+    """Whether the public code's numbers are asked for."""
     if convention not in ("batchmean", "reference"):
         raise InputError(f"convention must be batchmean or reference, got {convention!r}")
     if convention == "batchmean" and multiplier != 1.0:

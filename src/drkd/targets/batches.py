@@ -1,0 +1,90 @@
+"""Targets that teach from the batches themselves: a partner of the same class, the batch before."""
+
+import torch
+from torch import Tensor
+
+from drkd.checks import IGNORED
+from drkd.distributed import gather
+from drkd.errors import InputError
+from drkd.targets.base import Target, Taught, make_room
+
+
+class Partner(Target):
+    """The student's own logits on another sample of the same class, in the same batch (CS-KD, arXiv 2003.13964).
+
+    It wants batches of pairs, which a loader makes when asked (`drkd.data.loader`): the second half of the rows are
+    the partners of the first half, in order, and bear the ignored label, so that they teach and count for nothing else.
+
+    Example:
+        >>> logits = torch.tensor([[1.0, 2.0], [5.0, 6.0]])
+        >>> Partner()(logits, torch.tensor([0, -100]))[0][0]
+        tensor([5., 6.])
+    """
+
+    needs = frozenset({"pairs"})
+
+    def forward(
+        self, logits: Tensor, labels: Tensor, inputs: Tensor | None = None, index: Tensor | None = None
+    ) -> Taught:
+        half, odd = divmod(len(logits), 2)
+        if odd or (labels.device.type == "cpu" and bool((labels[half:] != IGNORED).any())):
+            raise InputError(
+                f"`Partner` needs a batch of pairs, got {len(logits)} rows whose second half has labels of its own; "
+                "append a partner of the same class for each row, with the ignored label"
+            )
+        return logits.roll(half, dims=0), None
+
+
+class LastBatch(Target):
+    """The student's own logits at the last step, for the samples that were in that batch (DLB, arXiv 2203.16172).
+
+    Other samples have no target. It wants batches that begin with the samples of the one before, seen anew, which a
+    loader makes when asked (`drkd.data.loader`). In training mode a call queues its rows; `update` keeps them.
+
+    Example:
+        >>> target = LastBatch()
+        >>> _ = target(torch.tensor([[1.0, 2.0]]), torch.tensor([0]), index=torch.tensor([7]))
+        >>> target.update()
+        >>> target(torch.zeros(2, 2), torch.tensor([0, 1]), index=torch.tensor([7, 8]))
+        (tensor([[1., 2.],
+                [0., 0.]]), tensor([ True, False]))
+    """
+
+    needs = frozenset({"index", "replay"})
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.logits: Tensor
+        self.index: Tensor
+        self.register_buffer("logits", torch.zeros(0, 0))
+        self.register_buffer("index", torch.zeros(0, dtype=torch.int64))
+        self._queue: list[tuple[Tensor, Tensor]] = []
+
+    def forward(
+        self, logits: Tensor, labels: Tensor, inputs: Tensor | None = None, index: Tensor | None = None
+    ) -> Taught:
+        if index is None:
+            raise InputError("`LastBatch` needs the samples' index (B,), got none; pass `index=`")
+        if self.training:
+            self._queue.append((index, logits.detach()))
+        if not len(self.index):
+            return torch.zeros_like(logits), torch.zeros_like(labels, dtype=torch.bool)
+        same = index[:, None] == self.index[None, :]
+        was_there = same.any(dim=1)
+        found = self.logits[same.to(torch.uint8).argmax(dim=1)].to(logits.dtype)
+        per_row = was_there.view(-1, *[1] * (logits.dim() - 1))
+        return found.where(per_row, 0.0), was_there.view(-1, *[1] * (labels.dim() - 1)).expand_as(labels)
+
+    def update(self, epoch: int = 0) -> None:
+        rows = [pair for queued in self._queue for pair in gather(queued)]
+        if rows:
+            self.index = torch.cat([index for index, _ in rows])
+            self.logits = torch.cat([logits for _, logits in rows])
+        self.discard()
+
+    def discard(self) -> None:
+        self._queue.clear()
+
+    def _load_from_state_dict(self, state: dict[str, Tensor], prefix: str, *args: object) -> None:
+        make_room(self, state, prefix, ("logits", "index"))
+        super()._load_from_state_dict(state, prefix, *args)

@@ -1,0 +1,75 @@
+"""The target that remembers what the student says of each class."""
+
+import torch
+from torch import Tensor
+
+from drkd.distributed import gather
+from drkd.targets.base import Target, Taught, make_room
+
+
+class ClassMean(Target):
+    """The mean prediction for each class over the last epoch, from its samples predicted right (OLS, arXiv 2011.12562).
+
+    During an epoch the probabilities of correctly predicted samples add up by class; at its end, which `update` knows
+    by its count of completed epochs, their means become the targets of the next. A class without any is uniform, and
+    so are all of them in the first epoch. The logits handed out are log-probabilities.
+
+    Example:
+        >>> target = ClassMean()
+        >>> _ = target(torch.tensor([[2.0, 0.0]]), torch.tensor([0]))
+        >>> target.update(epoch=1)
+        >>> target(torch.zeros(2, 2), torch.tensor([0, 1]))[0].exp()
+        tensor([[0.8808, 0.1192],
+                [0.5000, 0.5000]])
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.means: Tensor
+        self.sums: Tensor
+        self.counts: Tensor
+        self.completed: Tensor
+        self.register_buffer("means", torch.zeros(0, 0))
+        self.register_buffer("sums", torch.zeros(0, 0))
+        self.register_buffer("counts", torch.zeros(0))
+        self.register_buffer("completed", torch.zeros((), dtype=torch.int64))
+        self._completed = 0  # the buffer's value, where reading it stalls no accelerator
+        self._queue: list[tuple[Tensor, Tensor]] = []
+
+    def forward(
+        self, logits: Tensor, labels: Tensor, inputs: Tensor | None = None, index: Tensor | None = None
+    ) -> Taught:
+        classes = logits.shape[1]
+        if len(self.counts) != classes:
+            kind = torch.promote_types(logits.dtype, torch.float32)
+            self.means = torch.full((classes, classes), 1 / classes, device=logits.device, dtype=kind)
+            self.sums, self.counts = torch.zeros_like(self.means), torch.zeros_like(self.means[0])
+        if self.training:
+            self._queue.append((labels, logits.detach()))
+        label_at = labels.clamp(0, classes - 1)  # ignored rows get some target; they do not count
+        tiny = torch.finfo(self.means.dtype).tiny
+        return self.means[label_at].clamp(min=tiny).log().movedim(-1, 1).to(logits.dtype), None
+
+    def update(self, epoch: int = 0) -> None:
+        for labels, logits in (rows for queued in self._queue for rows in gather(queued)):
+            probs = torch.softmax(logits.to(self.sums.dtype), dim=1).movedim(1, -1).flatten(0, -2)
+            right = (logits.argmax(dim=1) == labels).flatten().to(self.sums.dtype)  # never for ignored rows
+            label_at = labels.flatten().clamp(min=0)
+            self.sums.index_add_(0, label_at, probs * right[:, None])
+            self.counts.index_add_(0, label_at, right)
+        self.discard()
+        if epoch > self._completed:
+            self._completed = epoch
+            self.completed.fill_(epoch)
+            uniform = torch.full_like(self.sums, 1 / max(1, len(self.counts)))
+            mean = self.sums / self.counts.clamp(min=1)[:, None]
+            self.means = mean.where(self.counts[:, None] > 0, uniform)
+            self.sums, self.counts = torch.zeros_like(self.sums), torch.zeros_like(self.counts)
+
+    def discard(self) -> None:
+        self._queue.clear()
+
+    def _load_from_state_dict(self, state: dict[str, Tensor], prefix: str, *args: object) -> None:
+        make_room(self, state, prefix, ("means", "sums", "counts"))
+        super()._load_from_state_dict(state, prefix, *args)
+        self._completed = int(self.completed)
