@@ -28,6 +28,7 @@ def _once(values: list[Any]) -> list[Any]:
 
 Names = Annotated[list[str], BeforeValidator(_split), AfterValidator(_once), Field(min_length=1)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
+Epochs = Annotated[list[Annotated[int, Field(ge=0)]], BeforeValidator(_split), AfterValidator(_once)]
 Fractions = Annotated[list[Fraction], BeforeValidator(_split), AfterValidator(_once), Field(min_length=1)]
 
 
@@ -41,9 +42,16 @@ class TrainingConfig(BaseModel):
     weights: str | None = Field(None, description="file of weights to start from (default: random)")
     image_size: int | None = Field(None, ge=4, description="scale and crop pictures to this side length")
     augment: str | None = Field(
-        None, description="none, shift, crop_flip, cifar or tiny_imagenet (default: the data's)"
+        None, description="none, shift, crop_flip, cifar, tiny_imagenet or imagenet (default: the data's)"
+    )
+    validation: float = Field(
+        0.1,
+        ge=0,
+        lt=1,
+        description="part of the training split held out to choose the epoch; 0: the last epoch is taken",
     )
     limit_train: int | None = Field(None, ge=1, description="keep this many training samples, stratified")
+    limit_test: int | None = Field(None, ge=1, description="keep this many test samples, stratified")
     download: bool = Field(False, description="fetch a missing data set")
 
     epochs: int = Field(30, ge=1, description="passes over the training split")
@@ -53,8 +61,10 @@ class TrainingConfig(BaseModel):
     momentum: float = Field(0.9, ge=0, lt=1, description="of sgd")
     weight_decay: float = Field(5e-4, ge=0, description="pull of all weights towards 0")
     schedule: Literal["step", "cosine", "constant"] = Field(
-        "step", description="step (x 0.2 at 30, 60, 80% of the epochs), cosine or constant"
+        "step", description="step (times gamma at the milestones), cosine or constant"
     )
+    milestones: Fractions = Field([0.3, 0.6, 0.8], description="of step: parts of the training, comma-separated")
+    gamma: float = Field(0.2, gt=0, le=1, description="of step: factor at each milestone")
     warmup_epochs: float = Field(0.0, ge=0, description="epochs over which the learning rate climbs")
     clip_norm: float | None = Field(None, gt=0, description="largest norm of the gradient")
     device: str = Field("auto", description="cpu, cuda, ...; auto takes an accelerator where there is one")
@@ -86,6 +96,7 @@ class TrainConfig(TrainingConfig):
     teacher: str | None = Field(None, description="run directory or file of the teacher (default: trained first)")
     seed: int = Field(0, ge=0, description="fixes splits, initial weights, order and augmentation")
     label_noise: float = Field(0.0, ge=0, lt=1, description="part of the training and validation labels made wrong")
+    keep_epochs: Epochs = Field([], description="comma-separated, from 0: keep the network as it is after these epochs")
     method_options: dict[str, Any] = Field({}, description="further settings of the method; in a file only")
 
 

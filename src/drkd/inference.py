@@ -31,7 +31,7 @@ def evaluate_run(place: Path, *, data: str | None, split: str, device: str = "au
     if record.is_file():
         config = TrainConfig(**yaml.safe_load(record.read_text(encoding="utf-8")))
         same = data is None or data == config.data
-        keys = ("seed", "limit_train", "label_noise", "image_size") if same else ("seed",)
+        keys = ("seed", "validation", "limit_train", "limit_test", "label_noise", "image_size") if same else ("seed",)
         wanted |= {key: getattr(config, key) for key in keys}
         data = data or config.data
     if data is None:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from drkd.data.datasets import Data
 from drkd.data.loader import Loader
-from drkd.errors import NonFiniteLossError
+from drkd.errors import InputError, NonFiniteLossError
 from drkd.losses import widen
 
 BINS = 15
@@ -105,6 +105,8 @@ def evaluate(model: nn.Module, data: Data, split: str = "test", *, batch_size: i
         >>> 0 <= drkd.evaluate(model, data).accuracy <= 1
         True
     """
+    if not len(getattr(data, split)):
+        raise InputError(f"the {split} split of {data.name} is empty; measure another, or hold some samples out")
     device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
     loader = Loader(data, getattr(data, split), batch_size=batch_size, training=False, device=device)
     return measure(*predict_logits(model, loader))

@@ -41,6 +41,7 @@ def collect(config: CompareConfig, summaries: Mapping[str, Mapping[str, Sequence
                 "epochs": config.epochs,
                 "label_noise": noise,
                 "limit_train": config.limit_train,
+                "chosen_on_validation": config.validation > 0,
                 "seeds": list(range(config.seeds)),
                 "methods": methods,
             }

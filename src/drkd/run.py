@@ -3,7 +3,8 @@
 config.yaml         every option, and where its value came from
 metrics.csv         a row per epoch; timing.csv: seconds per epoch
 checkpoints/        step-N folders; last, best
-model.safetensors   the epoch chosen on validation, with what it takes to use it
+model.safetensors   the epoch chosen on validation, or the last one, with what it takes to use it
+epochs/             epoch-N.safetensors: the same for the epochs that --keep-epochs names
 summary.json        what came out
 teacher/            a run directory of its own, where the self-teacher was trained first
 """
@@ -118,17 +119,21 @@ def _train(
 ) -> tuple[dict[str, Any], nn.Module, Data]:
     if config.threads is not None:
         torch.set_num_threads(config.threads)
+    if max(config.keep_epochs, default=0) >= config.epochs:
+        raise InputError(f"--keep-epochs counts from 0 to {config.epochs - 1} here, got {max(config.keep_epochs)}")
     device = choose_device(config.device)
     data = load_data(
         config.data,
         seed=config.seed,
+        validation=config.validation,
         limit_train=config.limit_train,
+        limit_test=config.limit_test,
         label_noise=config.label_noise,
         image_size=config.image_size,
         augment=config.augment,
         download=config.download,
     )
-    if len(data.val) < FEW_SAMPLES:
+    if 0 < len(data.val) < FEW_SAMPLES:
         warnings.warn(
             f"the epoch is chosen on {len(data.val)} validation samples only: the choice is close to chance",
             stacklevel=2,
@@ -153,6 +158,15 @@ def _train(
     if teacher is not None:
         teacher.to(device)
     objective = make_objective(config, teacher=teacher, student=student)
+
+    def after_epoch(row: Row) -> None:
+        if row["epoch"] in config.keep_epochs and rank() == 0:
+            kept = out / "epochs" / f"epoch-{row['epoch']:.0f}.safetensors"
+            kept.parent.mkdir(exist_ok=True)
+            write_tensors(kept, student.state_dict(), about=_about(config, data))
+        if on_epoch is not None:
+            on_epoch(config.method, row)
+
     started = time.perf_counter()
     weights = objective.effective_weights(len(data.classes))
     done = fit(
@@ -166,6 +180,8 @@ def _train(
         momentum=config.momentum,
         weight_decay=config.weight_decay,
         schedule=config.schedule,
+        milestones=config.milestones,
+        gamma=config.gamma,
         warmup_epochs=config.warmup_epochs,
         clip_norm=config.clip_norm,
         device=device,
@@ -174,14 +190,14 @@ def _train(
         out=out,
         resume=resume,
         checkpoint_every=config.checkpoint_every,
-        on_epoch=None if on_epoch is None else lambda row: on_epoch(config.method, row),
+        on_epoch=after_epoch,
     )
     summary = {
         "method": config.method,
         "seed": config.seed,
         "epochs": config.epochs,
         "best_epoch": done.best_epoch,
-        "val": asdict(evaluate(student, data, "val")),
+        "val": asdict(evaluate(student, data, "val")) if len(data.val) else None,
         "test": asdict(evaluate(student, data, "test")),
         "rectified_fraction_per_epoch": [row["rectified"] for row in done.history if "rectified" in row] or None,
         "teacher": None,
@@ -218,6 +234,7 @@ def _train_teacher(config: TrainConfig, source: dict[str, str], out: Path, on_ep
         "method": "cross_entropy",
         "teacher": None,
         "method_options": {},
+        "keep_epochs": [],
         **dict.fromkeys(METHOD_SETTINGS),
     }
     return train(config.model_copy(update=plain), source, out, on_epoch=on_epoch)

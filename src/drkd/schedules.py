@@ -1,7 +1,7 @@
 """Schedules, as plain functions of how far the training is: nothing to save, nothing to restore."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 Weight = float | Callable[[float, int], float]
 """A term's weight: a number, or a function of (progress in [0, 1], completed epochs)."""
@@ -55,11 +55,20 @@ def complement(weight: Callable[[float, int], float]) -> Callable[[float, int], 
 
 
 def learning_rate(
-    step: int, *, lr: float, steps_per_epoch: int, epochs: int, schedule: str = "step", warmup_epochs: float = 0.0
+    step: int,
+    *,
+    lr: float,
+    steps_per_epoch: int,
+    epochs: int,
+    schedule: str = "step",
+    milestones: Sequence[float] = STEP_MILESTONES,
+    gamma: float = STEP_GAMMA,
+    warmup_epochs: float = 0.0,
 ) -> float:
     """The learning rate of optimizer step `step` (the first is 0).
 
-    `step` is the papers' schedule (times 0.2 at 30, 60 and 80% of the epochs), `cosine` falls to 0 along half a
+    `step` multiplies by `gamma` at each of the `milestones`, parts of the training (the papers' are the defaults: times
+    0.2 at 30, 60 and 80% of the epochs), `cosine` falls to 0 along half a
     cosine, `constant` stays. Over the first `warmup_epochs` the rate climbs linearly to its scheduled value.
 
     Example:
@@ -70,7 +79,7 @@ def learning_rate(
     """
     if schedule == "step":
         epoch = step // steps_per_epoch
-        rate = lr * STEP_GAMMA ** sum(epoch >= round(part * epochs) for part in STEP_MILESTONES)
+        rate = lr * gamma ** sum(epoch >= round(part * epochs) for part in milestones)
     elif schedule == "cosine":
         rate = lr * (1 + math.cos(math.pi * step / (steps_per_epoch * epochs))) / 2
     else:

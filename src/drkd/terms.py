@@ -172,6 +172,7 @@ class Penalty(Summand):
         weight, name: see `Summand`.
 
     Example:
+        >>> import torch
         >>> penalty = Penalty(lambda logits: logits.square().mean(dim=1), 0.5, name="square")
         >>> penalty(torch.full((2, 3), 2.0), torch.tensor([0, IGNORED]), None, None, by_row=True)["loss"]
         tensor([4., 0.])

@@ -24,7 +24,7 @@ from drkd.distributed import add_up, from_rank_0, rank, world_size
 from drkd.errors import InputError, NonFiniteLossError
 from drkd.metrics import measure, predict_logits
 from drkd.objective import Objective
-from drkd.schedules import learning_rate
+from drkd.schedules import STEP_GAMMA, STEP_MILESTONES, learning_rate
 from drkd.storage import write_text
 
 Row = dict[str, float]
@@ -45,6 +45,8 @@ def fit(
     momentum: float = 0.9,
     weight_decay: float = 5e-4,
     schedule: Literal["step", "cosine", "constant"] = "step",
+    milestones: Sequence[float] = STEP_MILESTONES,
+    gamma: float = STEP_GAMMA,
     warmup_epochs: float = 0.0,
     clip_norm: float | None = None,
     device: str = "cpu",
@@ -55,30 +57,30 @@ def fit(
     checkpoint_every: str | int = "epoch",
     on_epoch: Callable[[Row], None] | None = None,
 ) -> Done:
-    """Train `student` on `data.train` with `objective`; keep the epoch that is best on `data.val`.
+    """Train `student` on `data.train` with `objective`; keep the epoch that is best on `data.val`, or the last one.
 
     The test split is never touched. With the same settings two runs are bitwise equal on the CPU, and so is a resumed
     one. Under `torchrun` the batch is shared among the ranks.
 
     Args:
-        student: trained in place, and left with its best weights, in eval mode.
+        student: trained in place, and left with its best weights (the last where `data.val` is empty), in eval mode.
         objective: any object with the protocol of `drkd.objective`.
         data: see `drkd.load_data`.
         epochs, batch_size, lr: `batch_size` counts samples over all ranks.
         optimizer: `sgd` with `momentum`, or `adamw`; both with `weight_decay`.
-        schedule, warmup_epochs: see `drkd.schedules.learning_rate`.
+        schedule, milestones, gamma, warmup_epochs: see `drkd.schedules.learning_rate`.
         clip_norm: largest norm of the whole gradient, None for no clipping.
         device, precision: where, and in which type autocast computes.
         seed: fixes order, augmentation and dropout.
         out: a run directory for `metrics.csv`, `timing.csv` and checkpoints; nothing is written without.
         resume: go on from the last checkpoint in `out`, where there is one.
         checkpoint_every: `epoch`, a number of optimizer steps, or seconds such as `30s`.
-        on_epoch: called with each new row.
+        on_epoch: called with each new row, before a checkpoint is written.
 
     Returns:
         How it went. A row of `history` has the `epoch` (from 0), `lr`, the mean of every part of the loss,
-        `train_accuracy` on the augmented pictures as trained on, `val_accuracy` and `val_nll`; `best_epoch` is the last
-        of those with the highest validation accuracy.
+        `train_accuracy` on the augmented pictures as trained on, `val_accuracy` and `val_nll` where there is a
+        validation split; `best_epoch` is the last of those with the highest validation accuracy, or the last of all.
 
     Raises:
         InputError: for settings that do not fit each other.
@@ -129,6 +131,8 @@ def fit(
                 steps_per_epoch=steps_per_epoch,
                 epochs=epochs,
                 schedule=schedule,
+                milestones=milestones,
+                gamma=gamma,
                 warmup_epochs=warmup_epochs,
             )
             losses, logits, stepped = _step(model, state, batch, rate, precision, clip_norm, watch)
@@ -146,19 +150,19 @@ def fit(
         row = {"epoch": epoch, "lr": rate, **_means(state.sums), **from_rank_0(_validate(student, validation))}
         state.sums = {}
         done.history.append(row)
-        if not state.best or row["val_accuracy"] >= done.history[done.best_epoch]["val_accuracy"]:
+        if not state.best or row.get("val_accuracy", 0) >= done.history[done.best_epoch].get("val_accuracy", 0):
             done.best_epoch = epoch
             state.best = {name: tensor.detach().clone() for name, tensor in student.state_dict().items()}
         done.seconds = earlier + time.perf_counter() - started
         done.seconds_per_epoch.append(done.seconds - sum(done.seconds_per_epoch))
+        if on_epoch is not None:
+            on_epoch(row)
         if out is not None and rank() == 0:
             seconds = [{"epoch": i, "seconds": spent} for i, spent in enumerate(done.seconds_per_epoch)]
             write_text(out / "metrics.csv", _as_csv(done.history), flush=False)  # a checkpoint has these rows too
             write_text(out / "timing.csv", _as_csv(seconds), flush=False)
             if due.after_epoch(done.step):
                 state.save(out / "checkpoints", best=done.best_epoch == epoch)
-        if on_epoch is not None:
-            on_epoch(row)
 
     student.load_state_dict(state.best)
     student.eval()
@@ -268,6 +272,8 @@ def _means(sums: dict[str, Tensor]) -> Row:
 
 
 def _validate(student: nn.Module, validation: Loader) -> Row:
+    if not len(validation.split):
+        return {}
     measured = measure(*predict_logits(student, validation))
     return {"val_accuracy": measured.accuracy, "val_nll": measured.nll}
 

@@ -216,9 +216,41 @@ def test_an_unknown_augmentation_lists_the_known_ones():
         load_data("digits", augment="mixup")
 
 
-def test_digits_refuse_another_size():
-    with pytest.raises(InputError, match="8x8 pictures, got image size 32"):
-        load_data("digits", image_size=32)
+def test_digits_can_be_enlarged_for_networks_that_need_it():
+    small, large = load_data("digits"), load_data("digits", image_size=32)
+    assert large.test.inputs.shape == (360, 1, 32, 32)
+    assert torch.equal(small.test.labels, large.test.labels)
+    shrunk = torch.nn.functional.avg_pool2d(large.test.inputs.float(), 4)
+    assert (shrunk - small.test.inputs).abs().mean() < 16
+
+
+def test_without_validation_everything_is_trained_on():
+    data = load_data("digits", validation=0)
+    assert (len(data.train), len(data.val), len(data.test)) == (1437, 0, 360)
+    with pytest.raises(InputError, match="val split of digits is empty"):
+        drkd.evaluate(torch.nn.Flatten(), data, "val")
+
+
+def test_the_validation_part_can_be_chosen():
+    assert len(load_data("digits", validation=0.2).val) == 288
+    with pytest.raises(InputError, match=r"must lie in \[0, 1\), got 1.5"):
+        load_data("digits", validation=1.5)
+
+
+def test_a_limited_test_split_is_stratified_and_the_same_for_every_seed():
+    tests = [load_data("digits", limit_test=40, seed=seed).test for seed in (0, 7)]
+    assert torch.equal(tests[0].inputs, tests[1].inputs)
+    assert torch.bincount(tests[0].labels).tolist() == [4] * 10
+    with pytest.raises(InputError, match="limit of 361 test samples exceeds the 360"):
+        load_data("digits", limit_test=361)
+
+
+@pytest.mark.parametrize("name", ["tiny_imagenet", "imagenet", "cifar10"])
+def test_a_named_data_set_that_is_not_there_says_where_it_is_expected(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    place = {"tiny_imagenet": "data/tiny-imagenet-200", "imagenet": "data/imagenet", "cifar10": "data/cifar-10"}[name]
+    with pytest.raises(InputError, match=place):
+        load_data(name)
 
 
 @pytest.mark.parametrize(

@@ -188,14 +188,14 @@ def _print_row(method: str, row: dict[str, float]) -> None:
     parts = ", ".join(
         f"{name} {value:.4f}" for name, value in row.items() if name not in ("epoch", "lr", "val_accuracy", "val_nll")
     )
-    print(
-        f"{method} epoch {row['epoch']:.0f}: {parts}, validation accuracy {100 * row['val_accuracy']:.2f}%", flush=True
-    )
+    validation = f", validation accuracy {100 * row['val_accuracy']:.2f}%" if "val_accuracy" in row else ""
+    print(f"{method} epoch {row['epoch']:.0f}: {parts}{validation}", flush=True)
 
 
 def _print_summary(summary: dict[str, Any]) -> None:
     print(f"{summary['method']}, seed {summary['seed']}: test {_metrics(summary['test'])}")
-    print(f"epoch {summary['best_epoch']} of {summary['epochs']}, chosen on validation")
+    chosen = "chosen on validation" if summary["val"] else "the last one"
+    print(f"epoch {summary['best_epoch']} of {summary['epochs']} (from 0), {chosen}")
     if summary["teacher"]:
         print(f"teacher's accuracy on the training data: {100 * summary['teacher_train_accuracy']:.2f}%")
     if summary["rectified_fraction_per_epoch"]:

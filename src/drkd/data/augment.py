@@ -20,11 +20,14 @@ class Augmentation:
     """What is done to a training picture, in this order.
 
     Attributes:
+        resized_crop: a random part of the picture, 8 to 100% of its area, 3:4 to 4:3 in shape, scaled to the picture's
+            size (Inception's; done by the loader, where the whole picture is at hand).
         pad: random crop of the picture's size from the picture padded with this many black pixels.
         flip: mirror left and right, every second time.
         degrees: rotate about the centre by up to this angle either way; nearest pixel, black corners.
     """
 
+    resized_crop: bool = False
     pad: int = 0
     flip: bool = False
     degrees: float = 0.0
@@ -36,14 +39,18 @@ AUGMENTATIONS = {
     "crop_flip": Augmentation(pad=4, flip=True),
     "cifar": Augmentation(pad=4, flip=True, degrees=15.0),
     "tiny_imagenet": Augmentation(flip=True, degrees=20.0),
+    "imagenet": Augmentation(resized_crop=True, flip=True),
 }
-"""Augmentations by name; `cifar` and `tiny_imagenet` are the papers'."""
+"""Augmentations by name; `cifar`, `tiny_imagenet` and `imagenet` are the papers'."""
+
+AREA, SHAPE, ATTEMPTS = (0.08, 1.0), (3 / 4, 4 / 3), 10
+"""Of `resized_crop`: parts of the area, ratios of width to height, attempts before the largest crop that fits."""
 
 
 def augment(
     images: Tensor, index: Tensor, augmentation: Augmentation, *, seed: int, epoch: int, view: int = 0
 ) -> Tensor:
-    """Crop, flip and rotate every picture by its own random numbers, as one look-up of pixels.
+    """Crop, flip and rotate every picture by its own random numbers, as one look-up of pixels; no resized crop.
 
     Args:
         images: (B, C, H, W), of any float type.
@@ -61,7 +68,7 @@ def augment(
                 [7., 8., 0.],
                 [0., 0., 0.]])
     """
-    if augmentation == Augmentation() or len(images) == 0:
+    if not (augmentation.pad or augmentation.flip or augmentation.degrees) or len(images) == 0:
         return images
     height, width = images.shape[2:]
     uniforms = random_numbers(seed, epoch, view, index.numpy(), count=4)
@@ -85,6 +92,28 @@ def augment(
     grid = grid * on_device(scale)[:, None, None] + on_device(shift)[:, None, None]
     grid = grid.masked_fill(outside, 3.0)
     return F.grid_sample(images, grid, mode="nearest", padding_mode="zeros", align_corners=False)
+
+
+def crop_box(uniforms: NDArray[np.float64], width: int, height: int) -> tuple[int, int, int, int]:
+    """The part of a picture that a `resized_crop` takes: left, top, width and height in pixels.
+
+    Args:
+        uniforms: (2 + 2 * ATTEMPTS,) numbers in [0, 1): left and top, then area and shape of each attempt.
+        width, height: of the picture.
+
+    Example:
+        >>> crop_box(np.full(22, 0.5), 100, 100)
+        (14, 14, 73, 73)
+    """
+    across, down = uniforms[0], uniforms[1]
+    for area, shape in uniforms[2:].reshape(-1, 2):
+        pixels = width * height * (AREA[0] + area * (AREA[1] - AREA[0]))
+        ratio = SHAPE[0] * (SHAPE[1] / SHAPE[0]) ** shape
+        wide, high = round((pixels * ratio) ** 0.5), round((pixels / ratio) ** 0.5)
+        if 0 < wide <= width and 0 < high <= height:
+            return int(across * (width - wide + 1)), int(down * (height - high + 1)), wide, high
+    wide, high = min(width, round(height * SHAPE[1])), min(height, round(width / SHAPE[0]))
+    return (width - wide) // 2, (height - high) // 2, wide, high
 
 
 def random_numbers(seed: int, epoch: int, view: int, index: NDArray[np.int64], *, count: int) -> NDArray[np.float64]:

@@ -5,6 +5,7 @@ labels noise changes; noise touches training and validation, never the test.
 """
 
 import difflib
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -22,12 +23,14 @@ DATASETS = {
     "digits": "scikit-learn's handwritten digits: 1,797 grey 8x8 pictures, 10 classes, embedded",
     "cifar10": "CIFAR-10 under ./data, 32x32, 10 classes (torchvision; --download fetches it)",
     "cifar100": "CIFAR-100 under ./data, 32x32, 100 classes (torchvision; --download fetches it)",
+    "tiny_imagenet": "Tiny ImageNet as published under ./data/tiny-imagenet-200, 64x64, 200 classes",
+    "imagenet": "ImageNet-1k under ./data/imagenet, train/<wnid> and val/<wnid>, 224x224, 1000 classes",
     "FOLDER": "a folder per class, under train/val/test or directly; Tiny ImageNet as published; Parquet files",
 }
 """What `load_data` takes, in a line each."""
 
 VALIDATION = 0.1
-"""Part of the training split that is held out for validation."""
+"""Part of the training split that is held out for validation, unless another is asked for."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +85,9 @@ def load_data(
     name: str | Path = "digits",
     *,
     seed: int = 0,
+    validation: float = VALIDATION,
     limit_train: int | None = None,
+    limit_test: int | None = None,
     label_noise: float = 0.0,
     image_size: int | None = None,
     augment: str | None = None,
@@ -92,8 +97,11 @@ def load_data(
 
     Args:
         name: one of `DATASETS`, or the path of a folder.
-        seed: fixes the validation split (10% of the training split, stratified), what a limit keeps, the noise.
+        seed: fixes the validation split, what a limit keeps of the training split, the noise.
+        validation: part of the training split that is held out, stratified, where the files bring no validation split;
+            0 for none.
         limit_train: keep this many training samples, stratified; validation and test stay whole.
+        limit_test: keep this many test samples, stratified; the same for every seed.
         label_noise: part of the training and validation labels that is replaced by another class.
         image_size: scale and crop pictures to this side length; their own by default.
         augment: one of `AUGMENTATIONS`; the data set's usual one by default.
@@ -111,6 +119,8 @@ def load_data(
         raise InputError(f"label noise must lie in [0, 1), got {label_noise}")
     if augment is not None and augment not in AUGMENTATIONS:
         raise InputError(f"unknown augmentation {augment!r}; choose from {', '.join(AUGMENTATIONS)}")
+    if not 0 <= validation < 1:
+        raise InputError(f"the validation part must lie in [0, 1), got {validation}")
     raw = _read(str(name), image_size, download)
     splits = {split: Split(*part) for split, part in raw.splits.items()}
     if "test" not in splits and "val" in splits:
@@ -118,17 +128,14 @@ def load_data(
     if "test" not in splits:
         rest, taken = _stratified(splits["train"].labels, raw.fixed_test, seed=0, what="the test split")
         splits["train"], splits["test"] = splits["train"].select(rest), splits["train"].select(taken)
-    if "val" not in splits:
-        rest, taken = _stratified(splits["train"].labels, VALIDATION, seed=seed, what="the validation split")
+    if "val" not in splits and validation == 0:
+        splits["val"] = splits["train"].select(torch.arange(0))
+    elif "val" not in splits:
+        rest, taken = _stratified(splits["train"].labels, validation, seed=seed, what="the validation split")
         splits["train"], splits["val"] = splits["train"].select(rest), splits["train"].select(taken)
     mean, std = raw.statistics or _measure(splits["train"])
-    if limit_train is not None and limit_train != len(splits["train"]):
-        if limit_train > len(splits["train"]):
-            raise InputError(
-                f"the limit of {limit_train} training samples exceeds the {len(splits['train'])} there are"
-            )
-        _, taken = _stratified(splits["train"].labels, limit_train, seed=seed, what="the limited training split")
-        splits["train"] = splits["train"].select(taken)
+    splits["train"] = _limited(splits["train"], limit_train, seed=seed, what="training")
+    splits["test"] = _limited(splits["test"], limit_test, seed=0, what="test")
     for stream, split in enumerate(("train", "val")):
         noisy = _with_noise(splits[split].labels, label_noise, len(raw.classes), seed=[seed, stream])
         splits[split] = Split(splits[split].inputs, noisy)
@@ -139,10 +146,15 @@ def load_data(
 
 @lru_cache(maxsize=2)
 def _read(name: str, image_size: int | None, download: bool) -> readers.Raw:
-    if name == "digits":
-        return readers.read_digits(image_size)
-    if name in ("cifar10", "cifar100"):
-        return readers.read_cifar(name, Path("data"), download, image_size)
+    by_name: dict[str, Callable[[], readers.Raw]] = {
+        "digits": lambda: readers.read_digits(image_size),
+        "cifar10": lambda: readers.read_cifar("cifar10", Path("data"), download, image_size),
+        "cifar100": lambda: readers.read_cifar("cifar100", Path("data"), download, image_size),
+        "tiny_imagenet": lambda: readers.read_tiny_imagenet(Path("data") / "tiny-imagenet-200", image_size),
+        "imagenet": lambda: readers.read_imagenet(Path("data") / "imagenet", image_size),
+    }
+    if name in by_name:
+        return by_name[name]()
     root = Path(name)
     if not root.is_dir():
         close = difflib.get_close_matches(name, [known for known in DATASETS if known.islower()], n=1)
@@ -156,6 +168,16 @@ def _read(name: str, image_size: int | None, download: bool) -> readers.Raw:
     if any(root.glob("*.parquet")):
         return readers.read_parquet(root, image_size)
     return readers.read_folder(root, image_size)
+
+
+def _limited(split: Split, limit: int | None, *, seed: int, what: str) -> Split:
+    """`limit` of the samples, stratified; all of them without a limit."""
+    if limit is None or limit == len(split):
+        return split
+    if limit > len(split):
+        raise InputError(f"the limit of {limit} {what} samples exceeds the {len(split)} there are")
+    _, taken = _stratified(split.labels, limit, seed=seed, what=f"the limited {what} split")
+    return split.select(taken)
 
 
 def _stratified(labels: Tensor, size: float | int, *, seed: int, what: str) -> tuple[Tensor, Tensor]:

@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from drkd.checks import IGNORED
-from drkd.data.augment import Augmentation, augment, random_numbers
+from drkd.data.augment import ATTEMPTS, Augmentation, augment, random_numbers
 from drkd.data.datasets import Data, Split
+from drkd.data.images import random_crops
 from drkd.errors import InputError
 
 REPLAY, PARTNER, CHOICE = 1, 2, 3
@@ -117,7 +118,14 @@ class Loader:
     def _serve(self, rows: NDArray[np.int64], epoch: int, view: int) -> tuple[Tensor, Tensor, Tensor]:
         """Inputs, labels and index of some samples."""
         ours = torch.from_numpy(rows)
-        images = self.split.inputs[ours].to(self.device, non_blocking=True).float().div_(255)
+        if self.augmentation.resized_crop:
+            uniforms = random_numbers(self.seed, epoch, view, rows, count=4 + 2 + 2 * ATTEMPTS)[
+                :, 4:
+            ]  # 4 for `augment`
+            pictures = random_crops(self.split.inputs, ours, uniforms)
+        else:
+            pictures = self.split.inputs[ours]
+        images = pictures.to(self.device, non_blocking=True).float().div_(255)
         images = augment(images, ours, self.augmentation, seed=self.seed, epoch=epoch, view=view)
         inputs = images.sub_(self.mean).div_(self.std)
         labels = self.split.labels[ours].to(self.device, non_blocking=True)
@@ -125,20 +133,20 @@ class Loader:
 
     def _partners(self, rows: NDArray[np.int64], epoch: int) -> NDArray[np.int64]:
         """For each sample another one of its class, drawn evenly; itself where it is alone."""
-        by_class, start_of, place_of = self._classes
-        labels = self.split.labels.numpy()[rows]
-        others = np.maximum(start_of[labels + 1] - start_of[labels] - 1, 1)
+        by_class, start_of, size_of, place_of = self._classes
+        others = np.maximum(size_of[rows] - 1, 1)
         chosen = np.floor(random_numbers(self.seed, epoch, CHOICE, rows, count=1)[:, 0] * others).astype(np.int64)
-        chosen += (chosen >= place_of[rows]) & (start_of[labels + 1] - start_of[labels] > 1)
-        partners: NDArray[np.int64] = by_class[start_of[labels] + chosen]
+        chosen += (chosen >= place_of[rows]) & (size_of[rows] > 1)
+        partners: NDArray[np.int64] = by_class[start_of[rows] + chosen]
         return partners
 
     @cached_property
-    def _classes(self) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-        """Samples sorted by class, where each class starts among them, and each sample's place within its class."""
-        labels = self.split.labels.numpy()
+    def _classes(self) -> tuple[NDArray[np.int64], ...]:
+        """Samples sorted by class; for each, where its class starts among them, its size, and the sample's place in it."""
+        _, labels = np.unique(self.split.labels.numpy(), return_inverse=True)  # ignored ones are a class like any other
         by_class = np.argsort(labels, kind="stable")
-        start_of = np.searchsorted(labels[by_class], np.arange(labels.max() + 2))
+        sizes = np.bincount(labels)
+        start_of = (np.cumsum(sizes) - sizes)[labels]
         place_of = np.empty_like(by_class)
-        place_of[by_class] = np.arange(len(labels)) - start_of[labels[by_class]]
-        return by_class, start_of, place_of
+        place_of[by_class] = np.arange(len(labels))
+        return by_class, start_of, sizes[labels], place_of - start_of

@@ -2,7 +2,7 @@
 
 import json
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ MIXED_SIZE = 64
 """Side length for pictures of differing sizes where none is asked for."""
 
 CIFAR_STATISTICS: Statistics = ((0.50708, 0.48655, 0.44092), (0.26733, 0.25644, 0.27615))
+IMAGENET_STATISTICS: Statistics = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 TINY_STATISTICS: Statistics = ((0.4802, 0.4481, 0.3975), (0.2302, 0.2265, 0.2262))
 
 
@@ -47,11 +48,12 @@ class Raw:
 def read_digits(image_size: int | None = None) -> Raw:
     """scikit-learn's 1,797 handwritten digits, 8x8, grey: embedded, nothing to fetch."""
     from sklearn.datasets import load_digits
+    from torchvision.transforms.v2.functional import resize
 
     digits = load_digits()
-    if image_size not in (None, 8):
-        raise InputError(f"digits are 8x8 pictures, got image size {image_size}; leave it out")
     images = torch.from_numpy(digits.images).mul(255 / 16).round().to(torch.uint8).unsqueeze(1)
+    if image_size not in (None, 8):
+        images = resize(images, [image_size, image_size])
     labels = torch.from_numpy(digits.target).long()
     return Raw(tuple("0123456789"), {"train": (images, labels)}, "shift", fixed_test=360)
 
@@ -85,6 +87,11 @@ def read_tiny_imagenet(root: Path, image_size: int | None) -> Raw:
 
     Its labelled `val` is the test split; its `test` bears no labels.
     """
+    if not (root / "wnids.txt").is_file():
+        raise InputError(
+            f"tiny_imagenet is expected at {root} (wnids.txt, words.txt, train/, val/), which is not there; unpack the "
+            "published archive tiny-imagenet-200.zip there, or give --data the folder"
+        )
     wnids = sorted((root / "wnids.txt").read_text().split())
     annotations = root / "val" / "val_annotations.txt"
     for place in (root / "words.txt", annotations, *(root / "train" / wnid / "images" for wnid in wnids)):
@@ -103,22 +110,31 @@ def read_tiny_imagenet(root: Path, image_size: int | None) -> Raw:
     return Raw(classes, splits, "tiny_imagenet", TINY_STATISTICS)
 
 
+def read_imagenet(root: Path, image_size: int | None) -> Raw:
+    """ImageNet-1k as a folder per class: `train/<wnid>/*` and `val/<wnid>/*`; its `val` is the test split.
+
+    Pictures are decoded on demand. For training a random part is scaled to `image_size` (224); for measuring the
+    shorter side is scaled to 256/224 of it and the centre cropped.
+    """
+    if not ((root / "train").is_dir() and (root / "val").is_dir()):
+        raise InputError(
+            f"imagenet is expected at {root}/train/<wnid>/*.JPEG and {root}/val/<wnid>/*.JPEG, which is not there; it "
+            "cannot be downloaded without an account: unpack the archives from its home page (val sorted by class), or "
+            f"link {root} to where they are"
+        )
+    classes, files = _by_class({"train": root / "train", "test": root / "val"})
+    size = image_size or 224
+    splits: dict[str, tuple[Images, Tensor]] = {
+        split: (LazyImages([path for path, _ in part], size, 3, margin=256 / 224), torch.tensor([y for _, y in part]))
+        for split, part in files.items()
+    }
+    return Raw(classes, splits, "imagenet", IMAGENET_STATISTICS)
+
+
 def read_folder(root: Path, image_size: int | None) -> Raw:
     """A folder per class, under `train`, `val` and `test` folders or directly under `root`."""
     found = _split_places(root, lambda path: path.is_dir()) or {"train": [root]}
-    classes = tuple(sorted(path.name for path in found["train"][0].iterdir() if _visible_folder(path)))
-    if len(classes) < 2:
-        raise InputError(f"{found['train'][0]} needs at least 2 folders, one per class, got {len(classes)}")
-    files: dict[str, list[tuple[Source, int]]] = {}
-    for split, (place, *_) in found.items():
-        names = {path.name for path in place.iterdir() if _visible_folder(path)}
-        if names - set(classes):
-            raise InputError(
-                f"{place} has classes that the training split lacks: {', '.join(sorted(names - set(classes)))}"
-            )
-        files[split] = [(path, label) for label, name in enumerate(classes) for path in _pictures(place / name)]
-        if not files[split]:
-            raise InputError(f"{place} holds no pictures ({', '.join(sorted(PICTURES))})")
+    classes, files = _by_class({split: place for split, (place, *_) in found.items()})
     size = image_size or _size_of([path for part in files.values() for path, _ in part])
     return Raw(classes, {split: _labelled(part, size) for split, part in files.items()})
 
@@ -158,6 +174,24 @@ def read_parquet(root: Path, image_size: int | None) -> Raw:
         raise InputError(f"{root} has labels from {min(labels)} to {max(labels)} for {len(classes)} classes")
     size = image_size or _size_of([source for part in files.values() for source, _ in part])
     return Raw(classes, {split: _labelled(part, size) for split, part in files.items()})
+
+
+def _by_class(places: Mapping[str, Path]) -> tuple[tuple[str, ...], dict[str, list[tuple[Source, int]]]]:
+    """Class names, and the pictures of each split with their labels."""
+    classes = tuple(sorted(path.name for path in places["train"].iterdir() if _visible_folder(path)))
+    if len(classes) < 2:
+        raise InputError(f"{places['train']} needs at least 2 folders, one per class, got {len(classes)}")
+    files: dict[str, list[tuple[Source, int]]] = {}
+    for split, place in places.items():
+        names = {path.name for path in place.iterdir() if _visible_folder(path)}
+        if names - set(classes):
+            raise InputError(
+                f"{place} has classes that the training split lacks: {', '.join(sorted(names - set(classes)))}"
+            )
+        files[split] = [(path, label) for label, name in enumerate(classes) for path in _pictures(place / name)]
+        if not files[split]:
+            raise InputError(f"{place} holds no pictures ({', '.join(sorted(PICTURES))})")
+    return classes, files
 
 
 def _labelled(files: Sequence[tuple[Source, int]], size: int) -> tuple[Images, Tensor]:

@@ -41,6 +41,7 @@ def write_report(out: Path) -> Path:
         plots=plots,
         captions=CAPTIONS,
         environment=results["environment"],
+        chosen_on_validation=results["panels"][0].get("chosen_on_validation", True),
         settings=_settings(out / "config.yaml"),
     )
     write_text(out / "report.html", page)

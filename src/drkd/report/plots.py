@@ -23,6 +23,10 @@ COLOURS = {
     "ps_kd": "#cc79a7",
     "online_dr_kd": "#e69f00",
     "kd": "#7a5195",
+    "ols": "#117733",
+    "max_sup": "#332288",
+    "cs_kd": "#882255",
+    "dlb": "#999933",
 }
 """A colour per method, told apart by colour-blind readers too; the same in every plot."""
 
@@ -49,7 +53,7 @@ def draw_all(results: dict[str, Any], out: Path) -> dict[str, Path]:
 
 
 def read_curves(results: dict[str, Any], out: Path) -> Curves:
-    """Validation accuracy per epoch, mean over seeds, by (panel, method); from the trainings' `metrics.csv`."""
+    """Validation accuracy per epoch, mean over seeds, by (panel, method), where there is any; from `metrics.csv`."""
     curves: Curves = {}
     for panel in results["panels"]:
         folder = out / "trainings" / panel["name"].replace(" ", "-")
@@ -57,8 +61,8 @@ def read_curves(results: dict[str, Any], out: Path) -> Curves:
             runs = []
             for file in sorted(folder.glob(f"seed-*/{method}/metrics.csv")):
                 with file.open() as lines:
-                    runs.append([float(row["val_accuracy"]) for row in csv.DictReader(lines)])
-            if runs:
+                    runs.append([float(row["val_accuracy"]) for row in csv.DictReader(lines) if "val_accuracy" in row])
+            if any(runs):
                 shortest = min(len(run) for run in runs)
                 curves[panel["name"], method] = np.array([run[:shortest] for run in runs]).mean(axis=0)
     return curves

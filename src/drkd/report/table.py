@@ -20,6 +20,10 @@ LABELS = {
     "dr_kd": "DR-KD",
     "ps_kd": "PS-KD",
     "online_dr_kd": "Online DR-KD",
+    "ols": "OLS",
+    "max_sup": "MaxSup",
+    "cs_kd": "CS-KD",
+    "dlb": "DLB",
 }
 """How the papers write the methods' names."""
 

@@ -38,8 +38,9 @@ class Partner(Target):
 class LastBatch(Target):
     """The student's own logits at the last step, for the samples that were in that batch (DLB, arXiv 2203.16172).
 
-    Other samples have no target. It wants batches that begin with the samples of the one before, seen anew, which a
-    loader makes when asked (`drkd.data.loader`). In training mode a call queues its rows; `update` keeps them.
+    Other samples have no target, and none has at an epoch's start, which `update` knows by its count of completed
+    epochs. It wants batches that begin with the samples of the one before, seen anew, which a loader makes when asked
+    (`drkd.data.loader`). In training mode a call queues its rows; `update` keeps them.
 
     Example:
         >>> target = LastBatch()
@@ -56,8 +57,11 @@ class LastBatch(Target):
         super().__init__()
         self.logits: Tensor
         self.index: Tensor
+        self.completed: Tensor
         self.register_buffer("logits", torch.zeros(0, 0))
         self.register_buffer("index", torch.zeros(0, dtype=torch.int64))
+        self.register_buffer("completed", torch.zeros((), dtype=torch.int64))
+        self._completed = 0  # the buffer's value, where reading it stalls no accelerator
         self._queue: list[tuple[Tensor, Tensor]] = []
 
     def forward(
@@ -81,6 +85,10 @@ class LastBatch(Target):
             self.index = torch.cat([index for index, _ in rows])
             self.logits = torch.cat([logits for _, logits in rows])
         self.discard()
+        if epoch > self._completed:  # the next batch replays nothing; what it has in common with the last is chance
+            self._completed = epoch
+            self.completed.fill_(epoch)
+            self.index, self.logits = self.index[:0], self.logits[:0]
 
     def discard(self) -> None:
         self._queue.clear()
@@ -88,3 +96,4 @@ class LastBatch(Target):
     def _load_from_state_dict(self, state: dict[str, Tensor], prefix: str, *args: object) -> None:
         make_room(self, state, prefix, ("logits", "index"))
         super()._load_from_state_dict(state, prefix, *args)
+        self._completed = int(self.completed)
