@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+import drkd
 from drkd.data import load_data
 from drkd.data.augment import AUGMENTATIONS
 from drkd.errors import InputError
@@ -221,7 +222,8 @@ def test_digits_can_be_enlarged_for_networks_that_need_it():
     assert large.test.inputs.shape == (360, 1, 32, 32)
     assert torch.equal(small.test.labels, large.test.labels)
     shrunk = torch.nn.functional.avg_pool2d(large.test.inputs.float(), 4)
-    assert (shrunk - small.test.inputs).abs().mean() < 16
+    both = torch.stack([shrunk.flatten(), small.test.inputs.float().flatten()])
+    assert torch.corrcoef(both)[0, 1] > 0.95
 
 
 def test_without_validation_everything_is_trained_on():

@@ -127,8 +127,7 @@ def decode(
             raise InputError(f"cannot decode the picture {_name(source)}: {reason}; remove or replace it") from reason
         if uniforms is not None:
             left, top, wide, high = crop_box(uniforms, *picture.size)
-            box = (left, top, left + wide, top + high)
-            picture = picture.resize((size, size), Image.Resampling.BILINEAR, box=box)
+            picture = picture.crop((left, top, left + wide, top + high)).resize((size, size), Image.Resampling.BILINEAR)
         elif picture.size != (size, size):
             scale = round(size * margin) / min(picture.size)
             width, height = (max(size, round(side * scale)) for side in picture.size)
