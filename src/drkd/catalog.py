@@ -2,6 +2,7 @@
 
 import ast
 from pathlib import Path
+from typing import Any
 
 HERE = Path(__file__).parent
 
@@ -37,6 +38,18 @@ def datasets() -> dict[str, str]:
     """What can be given as data, in a line each."""
     table: dict[str, str] = ast.literal_eval(_assigned(_tree(HERE / "data" / "datasets.py"), "DATASETS"))
     return table
+
+
+def recipes() -> dict[str, dict[str, Any]]:
+    """Every recipe with all that its file says.
+
+    Example:
+        >>> recipes()["tf_kd/cifar100/mobilenetv2-self"]["published"]
+        70.96
+    """
+    from drkd.recipe import load_recipe, recipe_names
+
+    return {name: load_recipe(name).model_dump(exclude={"name"}) for name in recipe_names()}
 
 
 def _tree(file: Path) -> ast.Module:

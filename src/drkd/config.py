@@ -6,7 +6,7 @@ Each field is an option of the same name (`--batch-size` for `batch_size`) and a
 import difflib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 import yaml
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
@@ -115,7 +115,35 @@ class CompareConfig(TrainingConfig):
     checkpoint_every: str = Field("30s", description="epoch, a number of steps, or seconds such as 30s")
 
 
-Config = TypeVar("Config", bound=TrainingConfig)
+class ReproduceConfig(BaseModel):
+    """A published row: what may stand in place of the recipe's settings, and how it is run."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    seeds: int = Field(3, ge=1, description="how many seeds, from 0 on")
+    miniature: bool = Field(False, description="two steps on digits, to see that everything works")
+    out: str = Field("runs/reproduce", description="where trainings are kept and found again")
+    jobs: int | None = Field(None, ge=1, description="trainings at once (default: one per processor, 1 on a GPU)")
+
+    data: str | None = Field(None, description="where the data is, or other data (default: the recipe's)")
+    download: bool | None = Field(None, description="fetch a missing data set")
+    image_size: int | None = Field(None, ge=4, description="other side length (default: the recipe's)")
+    limit_train: int | None = Field(None, ge=1, description="keep this many training samples (default: all)")
+    limit_test: int | None = Field(None, ge=1, description="keep this many test samples (default: all)")
+    epochs: int | None = Field(None, ge=1, description="other number of epochs (default: the recipe's)")
+    batch_size: int | None = Field(None, ge=1, description="other batch size (default: the recipe's)")
+    device: str | None = Field(None, description="cpu, cuda, ... (default: an accelerator where there is one)")
+    precision: Literal["float32", "bfloat16", "float16"] | None = Field(None, description="default: float32")
+    threads: int | None = Field(None, ge=1, description="processor threads per training")
+    checkpoint_every: str | None = Field(None, description="epoch, a number of steps, or seconds such as 30s")
+
+    OF_TRAINING: ClassVar[tuple[str, ...]] = (
+        *("data", "download", "image_size", "limit_train", "limit_test", "epochs", "batch_size"),
+        *("device", "precision", "threads", "checkpoint_every"),
+    )
+
+
+Config = TypeVar("Config", bound=BaseModel)
 
 EMBEDDED: dict[str, Any] = {
     "model": "mlp",
@@ -142,7 +170,7 @@ def resolve(
     """Lay the command line over a file over the defaults.
 
     Args:
-        kind: `TrainConfig` or `CompareConfig`.
+        kind: `TrainConfig`, `CompareConfig` or `ReproduceConfig`.
         given: options of the command line; None means not given.
         file: a YAML file of options.
 
@@ -160,7 +188,8 @@ def resolve(
     in_file = _read(Path(file)) if file is not None else {}
     on_line = {name: value for name, value in given.items() if value is not None}
     values = {**in_file, **on_line}
-    embedded = _embedded(kind) if values.get("data", "digits") == "digits" else {}
+    on_digits = issubclass(kind, TrainingConfig) and values.get("data", "digits") == "digits"
+    embedded = _embedded(kind) if on_digits else {}
     values = {**embedded, **values}
     for name in values:
         if name not in kind.model_fields:
@@ -194,7 +223,7 @@ def differences(old: Mapping[str, Any], new: BaseModel) -> list[str]:
     return [name for name, value in new.model_dump().items() if name not in WITHOUT_EFFECT and old.get(name) != value]
 
 
-def _embedded(kind: type[TrainingConfig]) -> dict[str, Any]:
+def _embedded(kind: type[BaseModel]) -> dict[str, Any]:
     return {
         name: value
         for name, value in EMBEDDED.items()

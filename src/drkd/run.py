@@ -161,7 +161,7 @@ def _train(
 
     def after_epoch(row: Row) -> None:
         if row["epoch"] in config.keep_epochs and rank() == 0:
-            kept = out / "epochs" / f"epoch-{row['epoch']:.0f}.safetensors"
+            kept = kept_epoch(out, int(row["epoch"]))
             kept.parent.mkdir(exist_ok=True)
             write_tensors(kept, student.state_dict(), about=_about(config, data))
         if on_epoch is not None:
@@ -199,6 +199,7 @@ def _train(
         "best_epoch": done.best_epoch,
         "val": asdict(evaluate(student, data, "val")) if len(data.val) else None,
         "test": asdict(evaluate(student, data, "test")),
+        "kept_epochs": {str(epoch): _measure_kept(out, epoch, data, device) for epoch in config.keep_epochs},
         "rectified_fraction_per_epoch": [row["rectified"] for row in done.history if "rectified" in row] or None,
         "teacher": None,
         "teacher_train_accuracy": None,
@@ -226,6 +227,17 @@ def weights_in_words(config: TrainConfig) -> str:
     has_teacher = config.teacher is not None or by_name(config.method) in SELF_TAUGHT
     stand_in = nn.Identity()
     return make_objective(config, teacher=stand_in if has_teacher else None, student=stand_in).weights_in_words()
+
+
+def kept_epoch(out: Path, epoch: int) -> Path:
+    """Where a run keeps the network as it was after `epoch`, if it was asked to."""
+    return out / "epochs" / f"epoch-{epoch}.safetensors"
+
+
+def _measure_kept(out: Path, epoch: int, data: Data, device: str) -> dict[str, Any]:
+    """The test metrics of a kept epoch."""
+    wait_for_all()  # rank 0 may still be writing it
+    return asdict(evaluate(load_model(kept_epoch(out, epoch))[0].to(device), data, "test"))
 
 
 def _train_teacher(config: TrainConfig, source: dict[str, str], out: Path, on_epoch: OnEpoch | None) -> dict[str, Any]:

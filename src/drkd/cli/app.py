@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,7 +11,7 @@ from rich.console import Console
 
 from drkd import __version__, catalog
 from drkd.cli.options import with_options
-from drkd.config import CompareConfig, TrainConfig, resolve
+from drkd.config import CompareConfig, ReproduceConfig, TrainConfig, resolve
 from drkd.errors import InputError
 
 app = typer.Typer(
@@ -84,6 +85,36 @@ def train(config: ConfigFile = None, **options: Any) -> int:
 
 
 @app.command()
+@with_options(ReproduceConfig)
+def reproduce(
+    name: Annotated[str, typer.Argument(help="a recipe, see `drkd list recipes`")],
+    config: ConfigFile = None,
+    **options: Any,
+) -> int:
+    """Train a published row, its teacher and baseline first, and put the measured figure beside the published one."""
+    settings, _ = resolve(ReproduceConfig, options, config)
+
+    from drkd import reproduction
+    from drkd.cli.display import Display
+    from drkd.recipe import load_recipe
+    from drkd.report.reproduced import print_reproduction
+
+    recipe = load_recipe(name)
+    console = _console()
+    console.print(f"{recipe.paper}: {recipe.table}", highlight=False)
+    steps = reproduction.plan(recipe, settings)
+    for step in steps:
+        found = " (finished earlier)" if step.earlier else ""
+        console.print(f"  {step.name}: {step.out}{found}", highlight=False, soft_wrap=True)
+    with Display(console, {step.name: step.config.epochs for step in steps}) as display:
+        done = reproduction.run(recipe, settings, steps, progress=display.tell)
+    print_reproduction(done, console)
+    for failed, reason in done.failures.items():
+        print(f"drkd: {failed}: {reason}", file=sys.stderr)
+    return 1 if done.failures else 0
+
+
+@app.command()
 def evaluate(
     run: RunPlace,
     data: Annotated[str | None, typer.Option("--data", help="data set or folder (default: the run's)")] = None,
@@ -149,11 +180,16 @@ def report(run: Annotated[Path, typer.Argument(help="run directory of `compare` 
 
 @app.command("list")
 def list_names(
-    what: Annotated[str, typer.Argument(help="methods, models, datasets or all")] = "all",
+    what: Annotated[str, typer.Argument(help="methods, models, datasets, recipes or all")] = "all",
     as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
 ) -> int:
-    """Name the methods, models and data sets, with a line on each."""
-    tables = {"methods": catalog.methods, "models": catalog.models, "datasets": catalog.datasets}
+    """Name the methods, models, data sets and recipes, with a line on each."""
+    tables: dict[str, Callable[[], dict[str, Any]]] = {
+        "methods": catalog.methods,
+        "models": catalog.models,
+        "datasets": catalog.datasets,
+        "recipes": catalog.recipes,
+    }
     if what != "all" and what not in tables:
         raise InputError(f"list knows {', '.join(tables)} and all, got {what!r}")
     chosen = {name: read() for name, read in tables.items() if what in ("all", name)}
@@ -161,6 +197,9 @@ def list_names(
         print(json.dumps(chosen, indent=2))
         return 0
     for heading, table in chosen.items():
+        if heading == "recipes":
+            _print_recipes(table, names=what != "all")
+            continue
         print(f"{heading}:")
         for name, line in table.items():
             print(f"  {name:<18} {line}")
@@ -175,6 +214,18 @@ def _say_if_nothing_to_resume(resume: bool, out: Path) -> None:
 def _console() -> Console:
     console = Console()
     return console if console.is_terminal else Console(width=160)
+
+
+def _print_recipes(table: dict[str, Any], *, names: bool) -> None:
+    if not names:
+        print(f"recipes:\n  {len(table)} for the rows of the papers; see `drkd list recipes`")
+        return
+    print("published  recipe")
+    for name, recipe in table.items():
+        published = "-" if recipe["published"] is None else f"{recipe['published']:.2f}"
+        print(f"{published:>9}  {name:<48} {recipe['table']}")
+    known = sum(recipe["published"] is not None for recipe in table.values())
+    print(f"{len(table)} recipes, {known} with a published figure (test accuracy in %); run one: drkd reproduce NAME")
 
 
 def _metrics(measured: dict[str, Any]) -> str:

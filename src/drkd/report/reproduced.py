@@ -1,0 +1,50 @@
+"""A reproduction on the console: measured beside published, and what differs."""
+
+from rich.console import Console
+from rich.table import Table
+
+from drkd.reproduction import Measured, Reproduction
+from drkd.stats import mean_and_deviation
+
+
+def print_reproduction(done: Reproduction, console: Console) -> None:
+    """The table, the gain over the baseline, every deviation, and where the numbers are kept."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in ("", "recipe", "published %", "measured %", "difference", "seeds"):
+        table.add_column(heading, justify="left" if heading in ("", "recipe") else "right")
+    for line in done.lines:
+        table.add_row(line.role, line.recipe, _published(line), *_measured(line))
+    console.print(table)
+    if done.gain is not None and done.gain["mean"] is not None:
+        console.print(f"gain over the baseline, paired by seed: {_gain_in_words(done.gain)}", highlight=False)
+    console.print("deviations from the published experiment:")
+    for deviation in done.deviations:
+        console.print(f"  - {deviation}", highlight=False, soft_wrap=True)
+    if any(line.from_earlier_runs for line in done.lines):
+        taken = ", ".join(line.role for line in done.lines if line.from_earlier_runs)
+        console.print(f"taken from earlier runs of the same configuration: {taken}", highlight=False)
+    console.print(f"kept in {done.file}", highlight=False, soft_wrap=True)
+
+
+def _published(line: Measured) -> str:
+    if line.published is None:
+        return "-"
+    return f"{line.published:.2f}" if line.spread is None else f"{line.published:.2f} ± {line.spread:.2f}"
+
+
+def _measured(line: Measured) -> tuple[str, str, str]:
+    """Measured, difference to published, number of seeds."""
+    there = [accuracy for accuracy in line.accuracies if accuracy is not None]
+    if not there:
+        return "-", "-", "0"
+    mean, deviation = mean_and_deviation(there)
+    measured = f"{mean:.2f}" if deviation is None else f"{mean:.2f} ± {deviation:.2f}"
+    return measured, "-" if line.published is None else f"{mean - line.published:+.2f}", str(len(there))
+
+
+def _gain_in_words(gain: dict[str, object]) -> str:
+    words = f"{gain['mean']:+.2f} points"
+    if isinstance(gain["ci95"], tuple | list):
+        words += f", 95% interval {gain['ci95'][0]:+.2f} to {gain['ci95'][1]:+.2f}"
+    published = "no figure" if gain["published"] is None else f"{gain['published']:+.2f}"
+    return f"{words} (published: {published})"
