@@ -10,7 +10,7 @@ import drkd
 from drkd import InputError
 from drkd.config import TrainConfig, resolve
 from drkd.inference import evaluate_run, predict_files
-from drkd.run import choose_device, train
+from drkd.run import choose_device, kept_epoch, train
 from drkd.storage import read_tensors, write_tensors
 from drkd.targets import state_hash
 
@@ -19,6 +19,11 @@ QUICK = {"epochs": 3, "limit_train": 100}
 
 def run(out, **options):
     return train(*resolve(TrainConfig, {**QUICK, **options}), out)
+
+
+def history(out):
+    with (out / "metrics.csv").open() as file:
+        return list(csv.DictReader(file))
 
 
 @pytest.fixture(scope="module")
@@ -32,8 +37,7 @@ def test_a_run_directory_is_complete(finished):
     assert {path.name for path in out.iterdir()} == {
         *("config.yaml", "metrics.csv", "timing.csv", "checkpoints", "model.safetensors", "summary.json", "teacher")
     }
-    with (out / "metrics.csv").open() as file:
-        rows = list(csv.DictReader(file))
+    rows = history(out)
     assert len(rows) == 3
     assert [float(row["rectified"]) for row in rows] == summary["rectified_fraction_per_epoch"]
     assert yaml.safe_load((out / "config.yaml").read_text())["epochs"] == 3
@@ -196,3 +200,65 @@ def test_predict_refuses_what_is_no_picture(finished, tmp_path):
 
 def test_auto_device_exists():
     assert torch.empty(0, device=choose_device("auto")).device.type
+
+
+def test_kept_epochs_are_the_network_as_it_was_then(tmp_path):
+    """The first of three epochs at a constant rate is the end of a run of one epoch."""
+    steady = {"method": "cross_entropy", "schedule": "constant", "validation": 0.0}
+    summary = run(tmp_path / "three", **steady, keep_epochs="0,2")
+    alone = run(tmp_path / "one", **steady, epochs=1)
+    first, last = (kept_epoch(tmp_path / "three", epoch) for epoch in (0, 2))
+    assert first.read_bytes() == (tmp_path / "one" / "model.safetensors").read_bytes()
+    assert last.read_bytes() == (tmp_path / "three" / "model.safetensors").read_bytes()
+    assert not kept_epoch(tmp_path / "three", 1).exists()
+    assert summary["kept_epochs"] == {"0": alone["test"], "2": summary["test"]}
+    taught = run(tmp_path / "taught", method="kd", teacher=str(first))
+    assert taught["teacher"]["sha256"] == state_hash(drkd.load_model(tmp_path / "one")[0])
+
+
+def test_kept_epochs_survive_an_interruption(tmp_path, monkeypatch):
+    """Interrupted right before the checkpoint of the epoch that is kept."""
+    options = {"method": "cross_entropy", "keep_epochs": "1"}
+    run(tmp_path / "whole", **options)
+
+    def interrupt(name, row):
+        if row["epoch"] == 1:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(*resolve(TrainConfig, {**QUICK, **options}), tmp_path / "cut", on_epoch=interrupt)
+    kept_epoch(tmp_path / "cut", 1).unlink()
+    run(tmp_path / "cut", **options, resume=True)
+    kept = [kept_epoch(tmp_path / place, 1).read_bytes() for place in ("whole", "cut")]
+    assert kept[0] == kept[1]
+
+
+def test_an_epoch_that_never_comes_cannot_be_kept(tmp_path):
+    with pytest.raises(InputError, match="--keep-epochs counts from 0 to 2 here, got 3"):
+        run(tmp_path / "out", keep_epochs="0,3")
+    assert not (tmp_path / "out").exists()
+
+
+def test_without_validation_the_last_epoch_is_taken(tmp_path):
+    summary = run(tmp_path / "out", method="cross_entropy", validation=0.0)
+    assert summary["best_epoch"] == 2
+    assert summary["val"] is None
+    assert not summary["notes"]
+    rows = history(tmp_path / "out")
+    assert "val_accuracy" not in rows[0]
+
+
+def test_milestones_and_gamma_reach_the_training(tmp_path):
+    run(tmp_path / "out", method="cross_entropy", schedule="step", milestones="0.34,0.67", gamma=0.5, lr=0.08)
+    rates = [float(row["lr"]) for row in history(tmp_path / "out")]
+    assert rates == pytest.approx([0.08, 0.04, 0.02])
+
+
+@pytest.mark.parametrize("rectify", ["swap", "smooth", "drop"])
+def test_rectifiers_by_name(finished, tmp_path, rectify):
+    teacher = str(finished[0] / "teacher")
+    summary = run(tmp_path / rectify, method="dr_kd", rectify=rectify, teacher=teacher, epochs=1)
+    assert 0 < summary["rectified_fraction_per_epoch"][0] < 1
+    loss = history(tmp_path / rectify)[0]["soft"]
+    swapped = history(finished[0])[0]["soft"]
+    assert (loss == swapped) == (rectify == "swap")

@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from drkd.schedules import complement, growing, learning_rate
+from drkd.schedules import complement, growing, learning_rate, linear
 
 PLAN = {"lr": 0.1, "steps_per_epoch": 10, "epochs": 200}
 
@@ -40,3 +40,12 @@ def test_growing_weight_without_epochs_follows_progress():
 def test_complement_adds_up_to_one():
     weight = growing(0.8)
     assert complement(weight)(0.3, 0) + weight(0.3, 0) == 1
+
+
+def test_milestones_and_factor_can_be_chosen():
+    rates = [learning_rate(epoch * 10, **PLAN, milestones=(0.75, 0.875), gamma=0.1) for epoch in (149, 150, 174, 175)]
+    assert rates == pytest.approx([0.1, 0.01, 0.01, 0.001])
+
+
+def test_linear_weight_goes_from_one_end_to_the_other():
+    assert [linear(0.1, 0.2)(p, 7) for p in (0.0, 0.5, 1.0)] == pytest.approx([0.1, 0.15, 0.2])
