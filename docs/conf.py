@@ -20,7 +20,7 @@ def assigned(file: str, name: str) -> object:
 project = "drkd"
 version = release = str(assigned("__init__.py", "__version__"))
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
-exclude_patterns = ["_build"]
+exclude_patterns = ["_build", "theory/*"]
 default_role = "code"
 
 html_theme = "furo"
@@ -28,7 +28,11 @@ html_title = f"drkd {version}"
 
 myst_enable_extensions = ["dollarmath", "substitution"]
 myst_heading_anchors = 3
+RECIPES = [file.read_text(encoding="utf-8") for file in (SOURCE / "recipes").rglob("*.yaml")]
+
 myst_substitutions = {
+    "recipes": str(len(RECIPES)),
+    "published": str(sum("\npublished: null" not in recipe for recipe in RECIPES)),
     "alpha": str(assigned("methods/papers.py", "ALPHA")),
     "temperature": str(assigned("methods/papers.py", "TEMPERATURE")),
 }

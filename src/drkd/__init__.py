@@ -36,6 +36,7 @@ _HOMES = {
     "drkd.models.loading": ("load_model",),
     "drkd.objective": ("Objective",),
     "drkd.rectify": ("swap",),
+    "drkd.reproduction": ("Reproduction", "reproduce"),
     "drkd.self_distillation": ("SelfDistillation", "self_distill"),
     "drkd.targets": (
         *("ClassMean", "Ema", "Frozen", "LastBatch", "Memory", "OneHot", "Partner"),
@@ -77,6 +78,8 @@ if TYPE_CHECKING:  # the same names, for type checkers and editors
     from drkd.models.loading import load_model as load_model
     from drkd.objective import Objective as Objective
     from drkd.rectify import swap as swap
+    from drkd.reproduction import Reproduction as Reproduction
+    from drkd.reproduction import reproduce as reproduce
     from drkd.self_distillation import SelfDistillation as SelfDistillation
     from drkd.self_distillation import self_distill as self_distill
     from drkd.targets import ClassMean as ClassMean
