@@ -7,9 +7,11 @@ from torch import nn
 
 import drkd
 from drkd import Frozen, InputError, Memory, NonFiniteLossError, Objective, OneHot, Rectified, Term, Uniform
+from drkd.factory import create
+from drkd.methods import METHODS
 
 K = 7
-Z, V = torch.randn(2, 5, K, dtype=torch.float64)
+Z, V = torch.randn(2, 5, K, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
 Y = torch.tensor([0, 1, 2, 3, 4])
 
 
@@ -118,6 +120,49 @@ def test_weights_follow_progress():
 def test_needs_are_those_of_the_targets():
     terms = [Term(Rectified(Memory()), name="a"), Term(Frozen(nn.Identity()), name="b")]
     assert Objective("both", terms).needs == {"index", "inputs"}
+    batches = [Term(Rectified(drkd.LastBatch()), name="a"), Term(drkd.Partner(), name="b")]
+    assert Objective("both", batches).needs == {"index", "pairs", "replay"}
+
+
+@pytest.mark.parametrize("method", [method.__name__ for method in METHODS])
+def test_every_method_names_its_parts_and_says_its_weights(method):
+    """Those that add up to the loss are the summands; whatever a batch can bring is asked for by name."""
+    objective = create(method, {}, teacher=lambda inputs: V[:4], epochs=3)
+    objective.update(progress=0.5)
+    labels = Y[:4].where(torch.tensor([True, True, False, False]), -100)
+    losses = objective(Z[:4], labels, inputs=Z, index=torch.arange(4))
+    weights = objective.effective_weights(K)
+    assert sum(losses[name] for name in weights).item() == pytest.approx(losses["loss"].item())
+    assert set(losses) - set(weights) <= {"loss", "rectified", *(f"{name}_kl" for name in weights)}
+    assert objective.name == method
+    assert objective.weights_in_words().startswith(f"{method}: {next(iter(weights))} ")
+    assert objective.needs <= {"inputs", "index", "pairs", "replay"}
+
+
+def test_penalties_stand_among_the_weights():
+    objective = drkd.max_sup(0.3, initial_weight=0.1)
+    assert objective.effective_weights(10) == {"ce": 1.0, "max": 0.3}
+    assert objective.weights_in_words() == "max_sup: ce 1, max 0.3"
+
+
+def test_the_student_is_rectified_before_every_term_sees_it():
+    """By any function; it gets wide logits, and labels that are ignored under their one name."""
+    seen = []
+
+    def double(logits, labels):
+        seen.append((logits.dtype, labels.tolist()))
+        return 2 * logits
+
+    terms = [Term(OneHot(), 0.5, name="ce"), Term(Uniform(), 0.5, name="soft")]
+    labels = torch.tensor([0, 1, 255, 3, 4])
+    logits = Z.to(torch.bfloat16).requires_grad_()
+    ours = Objective("doubled", terms, ignore_index=255, rectify_student=double)(logits, labels)["loss"]
+    plain = (2 * logits).detach().float().requires_grad_()
+    expected = Objective("plain", terms, ignore_index=255)(plain, labels)["loss"]
+    assert ours.item() == pytest.approx(expected.item())
+    assert seen == [(torch.float32, [0, 1, -100, 3, 4])]
+    (gradient,) = torch.autograd.grad(ours, logits)
+    assert torch.allclose(gradient.float(), 2 * torch.autograd.grad(expected, plain)[0], rtol=1e-2, atol=1e-4)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])

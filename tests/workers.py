@@ -16,9 +16,9 @@ def train(rank, world_size, port, out):
     if world_size > 1:
         address = f"tcp://127.0.0.1:{port}"
         dist.init_process_group("gloo", init_method=address, rank=rank, world_size=world_size)
-    data = drkd.load_data("digits", limit_train=101)
     histories = {}
-    for method in ("dr_kd", "ps_kd"):
+    for method, samples in (("dr_kd", 101), ("ps_kd", 101), ("ols", 101), ("cs_kd", 101), ("dlb", 100)):
+        data = drkd.load_data("digits", limit_train=samples)
         torch.manual_seed(0)
         student = drkd.create_model("mlp", num_classes=10, image_size=8, channels=1)
         torch.manual_seed(1)

@@ -5,30 +5,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from coded import MEAN, STD, coded_split, make, shown
 from drkd.data.augment import Augmentation, augment
-from drkd.data.datasets import Data, Split
-from drkd.data.loader import Loader
 from drkd.errors import InputError
-
-PLAIN = Augmentation()
-MEAN, STD = (0.25, 0.5), (0.5, 0.125)
-
-
-def coded_split(count, size=4):
-    """Picture i is 2 i in its first channel, 2 i + 1 in its second; its label is i modulo 7."""
-    values = (2 * torch.arange(count).view(-1, 1) + torch.tensor([0, 1])).to(torch.uint8)
-    inputs = values[:, :, None, None].expand(count, 2, size, size).contiguous()
-    return Split(inputs, torch.arange(count) % 7)
-
-
-def data_of(split, augmentation=PLAIN):
-    classes = tuple("abcdefg")
-    return Data("coded", classes, split, split, split, augmentation=augmentation, mean=MEAN, std=STD)
-
-
-def make(count=23, batch_size=5, training=True, augmentation=PLAIN, **options):
-    split = coded_split(count)
-    return Loader(data_of(split, augmentation), split, batch_size=batch_size, training=training, **options)
 
 
 def indices(loader, **where):
@@ -56,7 +35,7 @@ def test_another_seed_or_epoch_gives_another_order(options, epoch):
     assert indices(make(**options), epoch=epoch) != indices(make(seed=0), epoch=0)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40, deadline=None, derandomize=True)
 @given(st.integers(1, 60), st.integers(1, 20), st.integers(0, 1000), st.integers(0, 300))
 def test_an_epoch_visits_every_sample_once(count, batch_size, seed, epoch):
     loader = make(count, batch_size, seed=seed)
@@ -88,7 +67,7 @@ def test_a_last_batch_of_one_joins_the_one_before(count, batch_size, sizes):
     assert [len(batch) for batch in indices(make(count, batch_size))] == sizes
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60, deadline=None, derandomize=True)
 @given(st.integers(1, 60), st.integers(4, 12), st.integers(1, 4))
 def test_ranks_partition_every_batch(count, batch_size, world_size):
     order = joined(indices(make(count, batch_size)))
@@ -100,14 +79,14 @@ def test_ranks_partition_every_batch(count, batch_size, world_size):
     assert not order
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60, deadline=None, derandomize=True)
 @given(st.integers(8, 60), st.integers(8, 12), st.integers(1, 4))
 def test_every_rank_has_two_samples_at_least(count, batch_size, world_size):
     for rank in range(world_size):
         assert min(map(len, indices(make(count, batch_size, rank=rank, world_size=world_size)))) >= 2
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40, deadline=None, derandomize=True)
 @given(st.integers(2, 40), st.integers(4, 12), st.integers(1, 4))
 def test_share_makes_the_mean_over_ranks_the_mean_over_the_batch(count, batch_size, world_size):
     ranks = [list(make(count, batch_size, rank=rank, world_size=world_size).batches()) for rank in range(world_size)]
@@ -145,8 +124,7 @@ def test_inputs_are_normalised_per_channel():
 
 def test_index_and_labels_belong_to_the_pictures():
     for batch in make().batches():
-        shown = (batch.inputs[:, 0, 0, 0] * STD[0] + MEAN[0]) * 255 / 2
-        assert shown.round().long().tolist() == batch.index.tolist()
+        assert torch.equal(shown(batch.inputs), batch.index)
         assert batch.labels.tolist() == (batch.index % 7).tolist()
 
 

@@ -1,15 +1,49 @@
 import pytest
 import torch
 
-from drkd import Frozen, InputError, Memory, OneHot, Rectified, Uniform, swap
+from drkd import ClassMean, Ema, Frozen, InputError, LastBatch, Memory, OneHot, Partner, Rectified, Uniform, swap
+from drkd.rectify import smooth
 
-LOGITS, LABELS = torch.randn(4, 3), torch.tensor([0, 1, 2, 0])
+LOGITS, LABELS = torch.tensor([[3.0, 1, 2], [0, 5, 1], [4, 2, 1], [1, 2, 0]]), torch.tensor([0, 1, 2, 0])
+WRONG = [False, False, True, True]
 
 
-def test_default_rectifier_is_the_swap():
-    after, valid = Rectified(Frozen(lambda inputs: inputs))(torch.zeros(4, 3), LABELS, LOGITS)
+def rectified(*rectifier):
+    return Rectified(Frozen(lambda inputs: inputs), *rectifier)(torch.zeros(4, 3), LABELS, LOGITS)
+
+
+@pytest.mark.parametrize("rectifier", [(), ("swap",), (swap,)])
+def test_default_rectifier_is_the_swap(rectifier):
+    after, valid = rectified(*rectifier)
     assert valid is None
     assert torch.equal(after, swap(LOGITS, LABELS))
+
+
+def test_smooth_by_name_writes_wrong_rows_anew():
+    after, valid = rectified("smooth")
+    assert valid is None
+    assert torch.equal(after, smooth(LOGITS, LABELS, correct_prob=0.9))
+    assert (after != LOGITS).any(dim=1).tolist() == WRONG
+
+
+def test_drop_by_name_leaves_wrong_rows_to_the_label():
+    after, valid = rectified("drop")
+    assert torch.equal(after, LOGITS)
+    assert valid.tolist() == [not wrong for wrong in WRONG]
+
+
+def test_drop_leaves_what_had_no_target_without():
+    memory = Memory()
+    memory(LOGITS, LABELS, None, torch.arange(4))
+    memory.update()
+    _, valid = Rectified(memory, "drop")(LOGITS, LABELS, None, torch.tensor([0, 9, 2, 3]))
+    assert valid.tolist() == [True, False, False, False]
+
+
+@pytest.mark.parametrize("name", ["flip", "Swap", ""])
+def test_unknown_names_are_refused(name):
+    with pytest.raises(InputError, match=f"unknown rectifier '{name}'; choose from swap, smooth, drop or pass"):
+        Rectified(Uniform(), name)
 
 
 def test_a_rectifier_may_take_rows_out():
@@ -27,12 +61,27 @@ def test_rows_are_valid_only_where_both_say_so():
     assert valid.tolist() == [False, True, True, False]
 
 
-def test_needs_and_updates_are_those_of_the_source():
+@pytest.mark.parametrize("source", [Memory(), ClassMean(), Partner(), LastBatch(), Ema(torch.nn.Linear(3, 3))])
+def test_needs_are_those_of_the_source(source):
+    assert Rectified(source).needs == source.needs
+
+
+def test_updates_and_discards_are_those_of_the_source():
     target = Rectified(Memory())
-    assert target.needs == {"index"}
+    target(LOGITS, LABELS, None, torch.arange(4))
+    target.discard()
+    target.update()
+    assert not target.target.seen.any()
     target(LOGITS, LABELS, None, torch.arange(4))
     target.update()
     assert target.target.seen.all()
+
+
+def test_the_source_is_told_the_epoch():
+    target = Rectified(ClassMean())
+    target(LOGITS, LABELS)
+    target.update(epoch=1)
+    assert target.target.completed == 1
 
 
 @pytest.mark.parametrize("target", [OneHot(), Rectified(Uniform())])

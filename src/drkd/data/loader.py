@@ -142,7 +142,7 @@ class Loader:
 
     @cached_property
     def _classes(self) -> tuple[NDArray[np.int64], ...]:
-        """Samples sorted by class; for each, where its class starts among them, its size, and the sample's place in it."""
+        """Samples sorted by class; for each, where its class starts among them, its size, and its place there."""
         _, labels = np.unique(self.split.labels.numpy(), return_inverse=True)  # ignored ones are a class like any other
         by_class = np.argsort(labels, kind="stable")
         sizes = np.bincount(labels)
