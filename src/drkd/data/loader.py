@@ -119,10 +119,8 @@ class Loader:
         """Inputs, labels and index of some samples."""
         ours = torch.from_numpy(rows)
         if self.augmentation.resized_crop:
-            uniforms = random_numbers(self.seed, epoch, view, rows, count=4 + 2 + 2 * ATTEMPTS)[
-                :, 4:
-            ]  # 4 for `augment`
-            pictures = random_crops(self.split.inputs, ours, uniforms)
+            uniforms = random_numbers(self.seed, epoch, view, rows, count=4 + 2 + 2 * ATTEMPTS)
+            pictures = random_crops(self.split.inputs, ours, uniforms[:, 4:])  # the first 4 are those of `augment`
         else:
             pictures = self.split.inputs[ours]
         images = pictures.to(self.device, non_blocking=True).float().div_(255)
