@@ -30,6 +30,7 @@ class Recipe(BaseModel):
         settings: options of `drkd train`.
         deviations: what is known to differ from the published experiment.
         miniature_size: side length of the pictures with `--miniature`.
+        miniature_model: a smaller relative of a network that is too large for it.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -48,6 +49,7 @@ class Recipe(BaseModel):
     settings: dict[str, Any]
     deviations: list[str] = []
     miniature_size: int = 8
+    miniature_model: str | None = None
 
 
 @cache

@@ -23,13 +23,14 @@ from drkd.storage import write_json
 
 MINIATURE: dict[str, Any] = {
     "data": "digits",
-    "limit_train": 20,
-    "limit_test": 20,
+    "limit_train": 10,
+    "limit_test": 10,
     "epochs": 1,
-    "batch_size": 10,
+    "batch_size": 5,
+    "lr": 1e-4,
     "device": "cpu",
 }
-"""What `--miniature` sets: two steps on enlarged or plain digits."""
+"""What `--miniature` sets: two steps on digits, at a rate at which no setting diverges."""
 
 ALWAYS = (
     "selection: the last epoch, where the public code reports the best epoch on the test split",
@@ -183,27 +184,29 @@ def _step(role: str, recipe: Recipe, config: ReproduceConfig, seed: int, teacher
     values = {**recipe.settings, **overrides, "seed": seed}
     if "keep_epochs" in recipe.settings:
         values["keep_epochs"] = [_scaled(epoch, recipe, values["epochs"]) for epoch in recipe.settings["keep_epochs"]]
+    taught: list[Any] | None = None
     if teacher is not None:
-        values["teacher"] = str(teacher.out)
+        values["teacher"], taught = str(teacher.out), [teacher.out.parent.name]
         if recipe.teacher_epoch is not None:
             after = _scaled(recipe.teacher_epoch, teacher.recipe, teacher.config.epochs)
-            values["teacher"] = str(kept_epoch(teacher.out, after))
+            values["teacher"], taught = str(kept_epoch(teacher.out, after)), [*taught, after]
     trained, _ = resolve(TrainConfig, values)
     from_recipe = dict.fromkeys(recipe.settings, f"recipe {recipe.name}")
     source = {
         name: "reproduce" if name in overrides else from_recipe.get(name, "default")
         for name in TrainConfig.model_fields
     }
-    out = Path(config.out) / _folder(trained, teacher) / f"seed-{seed}"
+    out = Path(config.out) / _folder(trained, taught) / f"seed-{seed}"
     needs = None if teacher is None else teacher.out
     return Step(role, recipe, trained, source, out, needs, earlier=(out / "summary.json").exists())
 
 
 def _overrides(recipe: Recipe, config: ReproduceConfig) -> dict[str, Any]:
     """What the command line puts in place of the recipe's settings."""
-    miniature = (
-        {**MINIATURE, "image_size": recipe.miniature_size, "checkpoint_every": "1000000000"} if config.miniature else {}
-    )
+    miniature: dict[str, Any] = {}
+    if config.miniature:
+        own = {"image_size": recipe.miniature_size, "model": recipe.miniature_model or recipe.settings["model"]}
+        miniature = {**MINIATURE, **own, "checkpoint_every": "1000000000"}
     given = {name: value for name, value in config.model_dump().items() if value is not None}
     return {**miniature, **{name: value for name, value in given.items() if name in config.OF_TRAINING}}
 
@@ -213,10 +216,9 @@ def _scaled(epoch: int, recipe: Recipe, epochs: int) -> int:
     return min(round(epoch * epochs / int(recipe.settings["epochs"])), epochs - 1)
 
 
-def _folder(config: TrainConfig, teacher: Step | None) -> str:
-    """A name for all settings that change the result, the seed aside."""
+def _folder(config: TrainConfig, taught: list[Any] | None) -> str:
+    """A name for all settings that change the result, the seed aside; `taught` says by what, and after which epoch."""
     values = {k: v for k, v in config.model_dump().items() if k not in (*WITHOUT_EFFECT, "seed", "teacher")}
-    taught = None if teacher is None else (teacher.out.parent.name, Path(config.teacher or "").name)
     digest = hashlib.sha256(json.dumps([values, taught], sort_keys=True).encode()).hexdigest()
     return f"{config.model.replace(':', '-')}-{config.method}-{digest[:12]}"
 
