@@ -7,14 +7,41 @@ from typing import Any
 from torch import Tensor, nn
 
 from drkd.errors import InputError
+from drkd.models.alexnet import alexnet
+from drkd.models.cnn import cnn
+from drkd.models.densenet import densenet121
+from drkd.models.googlenet import googlenet
 from drkd.models.mlp import mlp
-from drkd.models.resnet import resnet18
+from drkd.models.mobilenetv2 import mobilenetv2
+from drkd.models.resnet import resnet18, resnet34, resnet50, resnet101
+from drkd.models.resnext import resnext29_8x64d
+from drkd.models.shufflenetv2 import shufflenetv2
 from drkd.models.small_cnn import small_cnn
+from drkd.models.vgg import vgg19_bn
+from drkd.models.wide_resnet import wrn16_2, wrn28_10, wrn40_2
 from drkd.storage import read_tensors
 
 __all__ = ["MODELS", "create_model"]
 
-MODELS = {"mlp": mlp, "small_cnn": small_cnn, "resnet18": resnet18}
+MODELS = {
+    "mlp": mlp,
+    "small_cnn": small_cnn,
+    "mobilenetv2": mobilenetv2,
+    "shufflenetv2": shufflenetv2,
+    "resnet18": resnet18,
+    "resnet34": resnet34,
+    "resnet50": resnet50,
+    "resnet101": resnet101,
+    "googlenet": googlenet,
+    "densenet121": densenet121,
+    "resnext29_8x64d": resnext29_8x64d,
+    "alexnet": alexnet,
+    "vgg19_bn": vgg19_bn,
+    "wrn16_2": wrn16_2,
+    "wrn40_2": wrn40_2,
+    "wrn28_10": wrn28_10,
+    "cnn": cnn,
+}
 """Our own networks; each takes (num_classes, image_size, channels)."""
 
 
