@@ -11,9 +11,9 @@ from typer.testing import CliRunner
 import drkd
 from drkd.cli.app import app
 from drkd.config import ReproduceConfig, TrainConfig, resolve
+from drkd.folders import kept_epoch
 from drkd.recipe import load_recipe, recipe_names
 from drkd.reproduction import deviations, plan, reproduce
-from drkd.run import kept_epoch
 from drkd.targets import state_hash
 
 

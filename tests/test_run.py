@@ -9,8 +9,9 @@ import yaml
 import drkd
 from drkd import InputError
 from drkd.config import TrainConfig, resolve
+from drkd.folders import kept_epoch
 from drkd.inference import evaluate_run, predict_files
-from drkd.run import choose_device, kept_epoch, train
+from drkd.run import choose_device, train
 from drkd.storage import read_tensors, write_tensors
 from drkd.targets import state_hash
 

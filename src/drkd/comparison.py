@@ -15,9 +15,10 @@ from typing import Any
 from drkd.config import METHOD_SETTINGS, CompareConfig, TrainConfig, resolve
 from drkd.errors import InputError
 from drkd.factory import by_name
+from drkd.folders import look_into, new_folder, open_folder
 from drkd.methods import SELF_TAUGHT
 from drkd.results import BASELINE, as_csv, collect, processors
-from drkd.run import choose_device, look_into, new_folder, open_folder, train, weights_in_words
+from drkd.run import choose_device, train, weights_in_words
 from drkd.scheduling import Failed, Job, Progress, run_jobs, silent
 from drkd.storage import read_json, write_json, write_text
 

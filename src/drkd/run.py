@@ -13,25 +13,24 @@ import time
 import warnings
 from collections.abc import Callable
 from dataclasses import asdict
-from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
-import yaml
 from torch import nn
 
-from drkd.config import METHOD_SETTINGS, TrainConfig, as_yaml, differences
+from drkd.config import METHOD_SETTINGS, TrainConfig
 from drkd.data import Data, load_data
 from drkd.distributed import rank, wait_for_all
 from drkd.errors import InputError
 from drkd.factory import by_name, create
+from drkd.folders import kept_epoch, look_into, open_folder
 from drkd.methods import SELF_TAUGHT
 from drkd.metrics import evaluate
 from drkd.models import create_model
 from drkd.models.loading import load_model, model_file
 from drkd.objective import Objective
-from drkd.storage import read_json, write_json, write_tensors, write_text
+from drkd.storage import read_json, write_json, write_tensors
 from drkd.targets import state_hash
 from drkd.train import Row, fit
 
@@ -40,46 +39,6 @@ FEW_SAMPLES = 50
 
 OnEpoch = Callable[[str, Row], None]
 """Called with the method that is training and its new row."""
-
-
-def new_folder(kind: str) -> Path:
-    """A fresh run directory's name under ./runs."""
-    return Path("runs") / f"{kind}-{datetime.now():%Y%m%d-%H%M%S}"
-
-
-def look_into(out: Path, config: Any, *, finished: str) -> Literal["new", "unfinished", "finished"]:
-    """What `out` holds of this run; nothing is written.
-
-    A run of the same configuration is gone on with, any other refused, and so is a finished one without `resume`.
-
-    Args:
-        out: the run directory.
-        config: as `drkd.config.resolve` gives it.
-        finished: name of the file that only a finished run has.
-    """
-    record = out / "config.yaml"
-    if not record.exists():
-        if out.exists() and (not out.is_dir() or any(out.iterdir())):
-            raise InputError(f"{out} exists and is no run directory; choose another with --out")
-        return "new"
-    changed = differences(yaml.safe_load(record.read_text(encoding="utf-8")), config)
-    if changed:
-        raise InputError(f"{out} holds a run with other settings ({', '.join(changed)}); choose another --out")
-    if not (out / finished).exists():
-        return "unfinished"
-    if not config.resume:
-        raise InputError(f"{out} holds a finished run; read it with `drkd report`, or choose another --out")
-    return "finished"
-
-
-def open_folder(out: Path, config: Any, source: dict[str, str]) -> None:
-    """Make `out` a run directory that says how it is configured."""
-    if rank() == 0 and not (out / "config.yaml").exists():
-        try:
-            out.mkdir(parents=True, exist_ok=True)
-            write_text(out / "config.yaml", as_yaml(config, source))
-        except OSError as reason:
-            raise InputError(f"cannot write to {out}: {reason.strerror}; choose another with --out") from reason
 
 
 def choose_device(name: str) -> str:
@@ -227,11 +186,6 @@ def weights_in_words(config: TrainConfig) -> str:
     has_teacher = config.teacher is not None or by_name(config.method) in SELF_TAUGHT
     stand_in = nn.Identity()
     return make_objective(config, teacher=stand_in if has_teacher else None, student=stand_in).weights_in_words()
-
-
-def kept_epoch(out: Path, epoch: int) -> Path:
-    """Where a run keeps the network as it was after `epoch`, if it was asked to."""
-    return out / "epochs" / f"epoch-{epoch}.safetensors"
 
 
 def _measure_kept(out: Path, epoch: int, data: Data, device: str) -> dict[str, Any]:

@@ -42,8 +42,8 @@ def compare(config: ConfigFile = None, **options: Any) -> int:
 
     from drkd import comparison
     from drkd.cli.display import Display
+    from drkd.folders import new_folder
     from drkd.report import print_results, write_report
-    from drkd.run import new_folder
 
     out = Path(settings.out) if settings.out else new_folder("compare")
     _say_if_nothing_to_resume(settings.resume, out)
@@ -70,7 +70,8 @@ def train(config: ConfigFile = None, **options: Any) -> int:
     import torch
 
     from drkd.distributed import process_group, rank
-    from drkd.run import choose_device, new_folder, weights_in_words
+    from drkd.folders import new_folder
+    from drkd.run import choose_device, weights_in_words
     from drkd.run import train as run_training
 
     out = Path(settings.out) if settings.out else new_folder("train")

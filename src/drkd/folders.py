@@ -1,0 +1,57 @@
+"""Run directories: what they are called, what they hold already, whether a run may write there."""
+
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from drkd.config import as_yaml, differences
+from drkd.distributed import rank
+from drkd.errors import InputError
+from drkd.storage import write_text
+
+
+def new_folder(kind: str) -> Path:
+    """A fresh run directory's name under ./runs."""
+    return Path("runs") / f"{kind}-{datetime.now():%Y%m%d-%H%M%S}"
+
+
+def look_into(out: Path, config: Any, *, finished: str) -> Literal["new", "unfinished", "finished"]:
+    """What `out` holds of this run; nothing is written.
+
+    A run of the same configuration is gone on with, any other refused, and so is a finished one without `resume`.
+
+    Args:
+        out: the run directory.
+        config: as `drkd.config.resolve` gives it.
+        finished: name of the file that only a finished run has.
+    """
+    record = out / "config.yaml"
+    if not record.exists():
+        if out.exists() and (not out.is_dir() or any(out.iterdir())):
+            raise InputError(f"{out} exists and is no run directory; choose another with --out")
+        return "new"
+    changed = differences(yaml.safe_load(record.read_text(encoding="utf-8")), config)
+    if changed:
+        raise InputError(f"{out} holds a run with other settings ({', '.join(changed)}); choose another --out")
+    if not (out / finished).exists():
+        return "unfinished"
+    if not config.resume:
+        raise InputError(f"{out} holds a finished run; read it with `drkd report`, or choose another --out")
+    return "finished"
+
+
+def open_folder(out: Path, config: Any, source: dict[str, str]) -> None:
+    """Make `out` a run directory that says how it is configured."""
+    if rank() == 0 and not (out / "config.yaml").exists():
+        try:
+            out.mkdir(parents=True, exist_ok=True)
+            write_text(out / "config.yaml", as_yaml(config, source))
+        except OSError as reason:
+            raise InputError(f"cannot write to {out}: {reason.strerror}; choose another with --out") from reason
+
+
+def kept_epoch(out: Path, epoch: int) -> Path:
+    """Where a run keeps the network as it was after `epoch`, if it was asked to."""
+    return out / "epochs" / f"epoch-{epoch}.safetensors"
