@@ -23,6 +23,7 @@ from models.published import PUBLISHED
 
 DEEPER = {"resnet34", "resnet101", "resnext29_8x64d", "wrn40_2", "wrn28_10"}
 """Networks with the same blocks as a smaller one, only more or wider."""
+WITHOUT_DEEPER = pytest.mark.parametrize("name", sorted(set(MODELS) - DEEPER), indirect=True, scope="module")
 SMALLEST = {"alexnet": 32, "vgg19_bn": 32, "densenet121": 8, "cnn": 8}
 """Networks with a smallest size; the others take any."""
 CLASSES = 5
@@ -67,8 +68,8 @@ def pictures(name):
     return torch.rand(2, 1, smallest(name), smallest(name), generator=torch.Generator().manual_seed(1))
 
 
-@pytest.mark.parametrize("name", sorted(set(MODELS) - DEEPER), indirect=True, scope="module")
-def test_training_moves_every_layer(name, network):
+@WITHOUT_DEEPER
+def test_gradients_in_training_move_every_layer(name, network):
     model = copy.deepcopy(network).train()
     torch.manual_seed(1)
     logits = model(torch.rand(3, 1, smallest(name), smallest(name)))
@@ -131,18 +132,24 @@ def test_counting_leaves_the_network_as_it_is():
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
 
 
-def test_an_odd_size_gives_logits_that_reach_every_parameter(name):
+def test_an_odd_size_gives_logits(name):
     model = shapes(name, image_size=45 if name == "mlp" else 32)  # the others are the same whatever they are made for
-    logits = model(torch.empty(2, 3, 45, 45, device="meta"))
-    assert logits.shape == (2, 100)
-    slopes = torch.autograd.grad(logits.sum(), list(model.parameters()), allow_unused=True)
-    assert all(slope is not None for slope in slopes)
+    with torch.no_grad():
+        assert model(torch.empty(2, 3, 45, 45, device="meta")).shape == (2, 100)
 
 
-@pytest.mark.parametrize("name", sorted(set(MODELS) - DEEPER), indirect=True, scope="module")
+@pytest.mark.parametrize("name", sorted(DEEPER), scope="function")
+def test_gradients_reach_every_parameter_of_the_deeper_ones(name):
+    model = shapes(name)
+    logits = model(torch.empty(2, 3, 8, 8, device="meta"))
+    torch.autograd.grad(logits.sum(), list(model.parameters()))  # raises for a parameter that is not reached
+
+
+@WITHOUT_DEEPER
 def test_larger_pictures_give_as_many_rows(name):
     model = shapes(name, image_size=64 if name == "mlp" else 32)
-    assert model(torch.empty(2, 3, 64, 64, device="meta")).shape == (2, 100)
+    with torch.no_grad():
+        assert model(torch.empty(2, 3, 64, 64, device="meta")).shape == (2, 100)
 
 
 @pytest.mark.parametrize("name", sorted(SMALLEST), scope="function")
@@ -152,6 +159,7 @@ def test_a_picture_below_the_smallest_size_is_an_error(name):
         shapes(name, image_size=least - 1)
 
 
+@WITHOUT_DEEPER
 def test_another_number_of_classes_changes_one_layer(name):
     few, many = (shapes(name, classes).state_dict() for classes in (CLASSES, 100))
     assert list(few) == list(many)
@@ -213,7 +221,7 @@ def test_ours_computes_what_torchvisions_does(name, make):
     weights = zip(ours.state_dict(), theirs.state_dict().values(), strict=True)  # the same layers in the same order
     ours.load_state_dict(dict(weights), assign=True)
     pictures = torch.rand(3, 3, smallest(name), smallest(name))
-    for training in (True, False):
+    for training in (True, False) if name == "resnet18" else (False,):
         with torch.no_grad():
             torch.testing.assert_close(ours.train(training)(pictures), theirs.train(training)(pictures))
 

@@ -14,7 +14,8 @@ def alexnet(num_classes: int, image_size: int, channels: int = 3) -> nn.Module:
 
     Input (B, channels, H, W) of 32x32 or more, output (B, num_classes). 15.0M multiply-adds at 32x32.
 
-    The five convolutions of the architecture paper, the pooling windows of 2x2, and one linear layer instead of three.
+    The Tf-KD paper's public code: torchvision's five convolutions with another padding for the first, pooling windows
+    of 2x2, and one linear layer instead of three.
 
     Raises:
         InputError: if the pictures are smaller than 32x32.
