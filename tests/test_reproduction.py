@@ -153,6 +153,20 @@ def test_every_deviation_is_said(chain):
     assert "jobs" not in said
 
 
+def test_nothing_but_what_was_asked_for_is_changed(tmp_path):
+    """Digits have defaults of their own in other commands; a recipe's settings stand."""
+    config = ReproduceConfig(seeds=1, data="digits", out=str(tmp_path))
+    recipe = load_recipe("tf_kd/cifar100/mobilenetv2-self")
+    for step in plan(recipe, config):
+        wanted = {**step.recipe.settings, "data": "digits", "teacher": step.config.teacher}
+        assert step.config == TrainConfig(**wanted)
+
+
+def test_the_published_gain_is_that_of_the_row_s_own_table(tmp_path):
+    place = options(tmp_path, seeds=1, epochs=1, image_size=8, batch_size=10)
+    assert reproduce("tf_kd/cifar100/googlenet-lsr", **place).gain["published"] == pytest.approx(79.07 - 78.15)
+
+
 def test_as_published_only_the_standing_deviations_remain():
     recipe = load_recipe("tf_kd/cifar100/mobilenetv2-self")
     config = ReproduceConfig(seeds=1)

@@ -24,6 +24,7 @@ class Recipe(BaseModel):
         hardware: what to expect it to take.
         command: runs it.
         baseline: the recipe that the row's gain is measured against.
+        baseline_published: the accuracy printed for it in the row's own table, where that is another.
         teacher: the recipe of the network that teaches.
         teacher_epoch: the epoch (from 0) after which the teacher is taken; None for its end.
         teacher_published: the accuracy printed for that teacher.
@@ -43,6 +44,7 @@ class Recipe(BaseModel):
     hardware: str
     command: str
     baseline: str | None = None
+    baseline_published: float | None = None
     teacher: str | None = None
     teacher_epoch: int | None = None
     teacher_published: float | None = None

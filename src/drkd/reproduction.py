@@ -143,7 +143,7 @@ def run(recipe: Recipe, config: ReproduceConfig, steps: list[Step], *, progress:
     basis = next((line for line in lines if line.recipe == recipe.baseline), None)
     reproduction = Reproduction(
         lines=lines,
-        gain=None if basis is None else _gain(row, basis, load_recipe(basis.recipe)),
+        gain=None if basis is None else _gain(row, basis, recipe.baseline_published or basis.published),
         deviations=deviations(recipe, steps[-1].config, config),
         failures={name: outcome.reason for name, outcome in outcomes.items() if isinstance(outcome, Failed)},
         file=Path(config.out) / "results" / f"{recipe.name.replace('/', '-')}.json",
@@ -191,7 +191,7 @@ def _step(role: str, recipe: Recipe, config: ReproduceConfig, seed: int, teacher
         if recipe.teacher_epoch is not None:
             after = _scaled(recipe.teacher_epoch, teacher.recipe, teacher.config.epochs)
             values["teacher"], taught = str(kept_epoch(teacher.out, after)), [*taught, after]
-    trained, _ = resolve(TrainConfig, values)
+    trained = TrainConfig(**values)
     from_recipe = dict.fromkeys(recipe.settings, f"recipe {recipe.name}")
     source = {
         name: "reproduce" if name in overrides else from_recipe.get(name, "default")
@@ -246,13 +246,12 @@ def _measure(role: str, recipe: Recipe, steps: list[Step], outcomes: Mapping[str
     )
 
 
-def _gain(row: Measured, basis: Measured, baseline: Recipe) -> dict[str, Any]:
+def _gain(row: Measured, basis: Measured, published: float | None) -> dict[str, Any]:
     test = paired(row.accuracies, basis.accuracies)
-    both = row.published is not None and baseline.published is not None
     return {
         "mean": None if test is None else test.mean_difference,
         "ci95": None if test is None else test.ci95,
-        "published": round(row.published - baseline.published, 2) if both else None,  # type: ignore[operator]
+        "published": None if row.published is None or published is None else round(row.published - published, 2),
     }
 
 
