@@ -110,7 +110,7 @@ def reproduce(name: str, *, progress: Progress = silent, **options: Any) -> Repr
     Example:
         >>> import tempfile
         >>> with tempfile.TemporaryDirectory() as folder:
-        ...     done = reproduce("tf_kd/cifar100/mobilenetv2-self", miniature=True, seeds=1, out=folder)
+        ...     done = reproduce("tf_kd/cifar100/mobilenetv2-self", miniature=True, seeds=1, jobs=1, out=folder)
         >>> [(line.role, line.published) for line in done.lines]
         [('teacher', 68.38), ('row', 70.96)]
     """
