@@ -28,11 +28,7 @@ html_title = f"drkd {version}"
 
 myst_enable_extensions = ["dollarmath", "substitution"]
 myst_heading_anchors = 3
-RECIPES = [file.read_text(encoding="utf-8") for file in (SOURCE / "recipes").rglob("*.yaml")]
-
 myst_substitutions = {
-    "recipes": str(len(RECIPES)),
-    "published": str(sum("\npublished: null" not in recipe for recipe in RECIPES)),
     "alpha": str(assigned("methods/papers.py", "ALPHA")),
     "temperature": str(assigned("methods/papers.py", "TEMPERATURE")),
 }

@@ -25,6 +25,7 @@ def done(tmp_path_factory):
 
 def test_baseline_and_control_are_added_where_they_belong():
     assert with_controls(["dr_kd"]) == ["cross_entropy", "cross_entropy_2x", "dr_kd"]
+    assert with_controls(["cs_kd"]) == ["cross_entropy", "cross_entropy_2x", "cs_kd"]
     assert with_controls(["ps_kd", "ps_kd"]) == ["cross_entropy", "ps_kd"]
 
 

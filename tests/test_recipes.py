@@ -1,6 +1,7 @@
 """The recipe files: what they say against the papers' figures, and against what the package can run."""
 
 import re
+from pathlib import Path
 
 import pytest
 
@@ -21,6 +22,16 @@ NAMES = recipe_names()
 def test_there_is_a_recipe_for_every_published_figure_and_no_figure_without_a_source():
     published = {name: load_recipe(name).published for name in NAMES if load_recipe(name).published is not None}
     assert published == PUBLISHED
+
+
+def test_the_page_counts_them():
+    page = (Path(__file__).parent.parent / "docs" / "recipes.md").read_text()
+    assert f"There are {len(NAMES)} recipes, {len(PUBLISHED)} of them with a published figure." in page
+
+
+def test_a_folder_of_recipes_is_listed():
+    with pytest.raises(InputError, match="it is a folder of tf_kd/cifar10/cnn, tf_kd/cifar10/cnn-kd-resnet18"):
+        load_recipe("tf_kd/cifar10/")
 
 
 def test_spreads_are_those_that_were_printed():

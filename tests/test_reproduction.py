@@ -92,6 +92,14 @@ def test_what_is_there_is_taken_and_not_trained_again(chain):
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*.safetensors")} == before
 
 
+def test_other_settings_do_not_overwrite_a_result(chain):
+    _, place, done = chain
+    kept = done.file.read_bytes()
+    other = reproduce("tf_kd/cifar10/cnn-kd-resnet18", **{**place, "seeds": 1, "epochs": 1})
+    assert other.file != done.file
+    assert done.file.read_bytes() == kept
+
+
 def test_a_row_shares_its_baseline_with_other_rows(chain):
     _, place, _ = chain
     config, _ = resolve(ReproduceConfig, place)
@@ -135,7 +143,7 @@ def test_the_epoch_of_a_defective_teacher_goes_with_the_length():
     teacher, _, row = plan(recipe, config)
     assert teacher.config.keep_epochs == [5]
     assert row.config.teacher.endswith("epoch-5.safetensors")
-    assert "teacher: taken after epoch 5 instead of 50" in deviations(recipe, row.config, config)
+    assert "teacher: taken after epoch 5 of 20 instead of 50 of 200" in deviations(recipe, row.config, config)
     published = plan(recipe, ReproduceConfig(seeds=1))
     assert published[0].config.keep_epochs == [50]
     assert published[2].config.teacher.endswith("epoch-50.safetensors")
@@ -190,7 +198,14 @@ def test_the_command_prints_measured_beside_published(chain):
     printed = output("reproduce", "tf_kd/cifar10/cnn-kd-resnet18", *flags, "--out", str(folder))
     mean = sum(done.lines[2].accuracies) / 2
     assert f"{mean:.2f} ±" in printed
-    for words in ("87.67", "(published: +0.53)", "taken from earlier runs", "epochs: 2 instead of 200"):
+    assert f"{mean - 87.67:+.2f}" not in printed  # digits are not CIFAR-10
+    for words in (
+        "as published: one data-centre GPU",
+        "87.67",
+        "(published: +0.53)",
+        "taken from earlier runs",
+        "epochs: 2 instead of 200",
+    ):
         assert words in printed
 
 

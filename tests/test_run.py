@@ -98,6 +98,8 @@ def test_a_folder_that_is_no_run_is_refused(tmp_path):
     [
         ({"data": "nowhere"}, "no data set and no folder"),
         ({"method": "kd"}, "kd needs a teacher"),
+        ({"method": "ols", "teacher": "x"}, "ols takes no teacher"),
+        ({"limit_train": 5}, "training split needs at least 10 samples, one of each class, got 5"),
         ({"teacher": "nowhere"}, "there is no file"),
         ({"model": "mpl"}, "did you mean mlp"),
         ({"method": "ps_kd", "temperature": 2.0}, "ps_kd takes no temperature"),

@@ -155,7 +155,9 @@ def test_final_weights_are_those_at_the_end_of_the_training():
     assert Penalty(max_over_mean, late, name="max").weight_in_words() == "max 2"
     assert Term(Uniform(), late, name="soft", scale=4.0, class_mean=True).final_weight(10) == pytest.approx(0.8)
     assert Term(OneHot(), 0.25, name="ce").weight_in_words() == "ce 0.25"
-    assert Term(Uniform(), 0.25, name="soft", scale=4.0).weight_in_words() == "soft 1 (public code: 1 K)"
+    soft = Term(Uniform(), 0.25, name="soft", scale=4.0, averaged_in_public=True)
+    assert soft.weight_in_words() == "soft 1 (public code: 1 K)"
+    assert Term(Uniform(), 0.25, name="soft", scale=4.0).weight_in_words() == "soft 1"
     assert (
         Term(Uniform(), 0.25, name="soft", scale=4.0, class_mean=True).weight_in_words() == "soft 1/K (public code: 1)"
     )

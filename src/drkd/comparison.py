@@ -16,7 +16,7 @@ from drkd.config import METHOD_SETTINGS, CompareConfig, TrainConfig, resolve
 from drkd.errors import InputError
 from drkd.factory import by_name
 from drkd.folders import look_into, new_folder, open_folder
-from drkd.methods import SELF_TAUGHT
+from drkd.methods import SELF_TAUGHT, TWICE
 from drkd.results import BASELINE, as_csv, collect, processors
 from drkd.run import choose_device, train, weights_in_words
 from drkd.scheduling import Failed, Job, Progress, run_jobs, silent
@@ -104,12 +104,12 @@ def run(config: CompareConfig, source: dict[str, str], out: Path, *, progress: P
 
 
 def with_controls(methods: Sequence[str]) -> list[str]:
-    """`methods` led by the baseline, and with the doubled control where a method had a pretrained self-teacher."""
+    """`methods` led by the baseline, and with the doubled control where one had a self-teacher or sees all twice."""
     for name in methods:
         if name != CONTROL:
             by_name(name)
     rest = [name for name in dict.fromkeys(methods) if name not in (BASELINE, CONTROL)]
-    needs_control = CONTROL in methods or any(by_name(name) in SELF_TAUGHT for name in rest)
+    needs_control = CONTROL in methods or any(by_name(name) in (*SELF_TAUGHT, *TWICE) for name in rest)
     return [BASELINE, *([CONTROL] if needs_control else []), *rest]
 
 

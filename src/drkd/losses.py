@@ -1,11 +1,30 @@
 """All loss arithmetic. Classes are dimension 1; every function sums over the classes and returns a value per row.
 
 Half-precision logits are widened to float32 first, so nothing here overflows under autocast; float64 stays float64.
+
+What an objective computes at every step goes through large logits in pieces, with the gradient written down: the same
+numbers to float tolerance, a fraction of the time and memory (benchmarks/large_k.py). Logits are large from
+`LARGE_CLASSES` classes and `LARGE_SIZE` elements on; below, and under `torch.compile`, nothing is in pieces.
 """
+
+from collections.abc import Iterator
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+LARGE_CLASSES = 4096
+"""From so many classes on, and `LARGE_SIZE` elements, logits are large."""
+
+LARGE_SIZE = 2**20
+"""4 MB in float32: beyond a core's own cache, where every further pass over the logits waits for memory."""
+
+PIECE = 2**17
+"""Elements of a piece for each core: 0.5 MB in float32, so that the three or four in use fit into the core's cache."""
+
+ACCELERATOR_CORES = 128
+"""What an accelerator counts for: pieces of 64 MB, long enough to hide the launch of the next kernel."""
 
 
 def widen(logits: Tensor) -> Tensor:
@@ -29,7 +48,10 @@ def hard_cross_entropy(logits: Tensor, labels: Tensor, *, ignore_index: int = -1
         >>> hard_cross_entropy(torch.zeros(1, 4), torch.tensor([2]))
         tensor([1.3863])
     """
-    return F.cross_entropy(widen(logits), labels, ignore_index=ignore_index, reduction=reduction)
+    if reduction not in ("none", "sum") or not is_large(logits):
+        return F.cross_entropy(widen(logits), labels, ignore_index=ignore_index, reduction=reduction)
+    rows: Tensor = _HardInPieces.apply(logits, labels, ignore_index)[0]
+    return rows if reduction == "none" else rows.sum()
 
 
 def soft_cross_entropy(
@@ -72,6 +94,39 @@ def entropy(logits: Tensor, *, temperature: float = 1.0) -> Tensor:
     return soft_cross_entropy(logits, logits, student_temperature=temperature, target_temperature=temperature)
 
 
+def soft_cross_entropy_and_entropy(
+    student_logits: Tensor,
+    target_logits: Tensor,
+    *,
+    student_temperature: float = 1.0,
+    target_temperature: float = 1.0,
+) -> tuple[Tensor, Tensor]:
+    """`soft_cross_entropy` with a target and the target's `entropy`: their difference is the KL divergence.
+
+    No gradient flows to the target. Large logits go through in pieces (see the module's text), with the gradient
+    `(softmax(student / T_student) - softmax(target / T_target)) / T_student` of a row (arXiv 1503.02531, Eq. 2),
+    computed anew in the backward pass; then there is no second derivative, and asking for it is an error.
+
+    Args:
+        student_logits, target_logits, student_temperature, target_temperature: as for `soft_cross_entropy`.
+
+    Returns:
+        Two tensors (B,) or (B, ...) in nats: summed over K, not reduced over rows; the entropy bears no gradient.
+
+    Example:
+        >>> soft_cross_entropy_and_entropy(torch.zeros(1, 4), torch.tensor([[0.0, 0.0, -90.0, -90.0]]))
+        (tensor([1.3863]), tensor([0.6931]))
+    """
+    target_logits = target_logits.detach()
+    if not is_large(student_logits):
+        softened = {"student_temperature": student_temperature, "target_temperature": target_temperature}
+        loss = soft_cross_entropy(student_logits, target_logits, **softened)
+        return loss, entropy(target_logits, temperature=target_temperature)
+    temperatures = (student_temperature, target_temperature)
+    loss, fixed, _ = _SoftInPieces.apply(student_logits, target_logits.expand_as(student_logits), *temperatures)
+    return loss, fixed
+
+
 def kl_divergence(
     student_logits: Tensor,
     target_logits: Tensor,
@@ -107,3 +162,138 @@ def max_over_mean(logits: Tensor) -> Tensor:
         tensor([2.])
     """
     return widen(logits).amax(dim=1) - widen(logits).mean(dim=1)
+
+
+def is_large(logits: Tensor) -> bool:
+    """Whether logits (B, K, ...) go through in pieces; a compiler makes its own.
+
+    Example:
+        >>> is_large(torch.zeros(128, 1000)), is_large(torch.zeros(1, 21841).expand(128, -1))
+        (False, True)
+    """
+    large = logits.numel() >= LARGE_SIZE and logits.shape[1] >= LARGE_CLASSES
+    return large and not torch.compiler.is_compiling()
+
+
+class _HardInPieces(torch.autograd.Function):
+    """(logits, labels, ignore_index) -> `hard_cross_entropy` of each row, and what backward reads, (2, B, 1, ...)."""
+
+    @staticmethod
+    def forward(logits: Tensor, labels: Tensor, ignore_index: int) -> tuple[Tensor, Tensor]:
+        kind = torch.promote_types(logits.dtype, torch.float32)
+        rows = torch.empty(labels.shape, dtype=kind, device=logits.device)
+        kept = rows.new_empty(2, *labels.unsqueeze(1).shape)
+        label_at = labels.where(labels != ignore_index, 0).unsqueeze(1)
+        for z, at, row, shift, total in _pieces(logits, label_at, rows.unsqueeze(1), *kept):
+            shifted = _shifted(z.to(kind), 1.0, shift)
+            label_logit = shifted.gather(1, at)
+            torch.sum(shifted.exp_(), dim=1, keepdim=True, out=total)
+            torch.sub(total.log(), label_logit, out=row)
+        return rows.where(labels != ignore_index, 0.0), kept
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+        logits, labels, ctx.ignore_index = inputs
+        ctx.mark_non_differentiable(output[1])
+        ctx.save_for_backward(logits, labels, output[1])
+
+    @staticmethod
+    def backward(ctx: Any, by_row: Tensor, *_: Tensor) -> tuple[Tensor, None, None]:
+        logits, labels, kept = ctx.saved_tensors
+        with torch.no_grad():
+            gradient = torch.empty_like(logits)
+            counted = labels != ctx.ignore_index
+            label_at, by = labels.where(counted, 0).unsqueeze(1), by_row.where(counted, 0.0).unsqueeze(1)
+            for z, at, g, shift, total, piece in _pieces(logits, label_at, by, *kept, gradient):
+                powers = torch.add(shift, z.to(kept.dtype)).exp_()
+                powers.scatter_(1, at, powers.gather(1, at) - total)
+                torch.mul(powers, g / total, out=piece)
+        return _once(gradient, logits, by_row), None, None
+
+
+class _SoftInPieces(torch.autograd.Function):
+    """(z, v, T_z, T_v) -> `soft_cross_entropy` and `entropy` of each row, and what backward reads, (4, B, 1, ...)."""
+
+    @staticmethod
+    def forward(
+        student: Tensor, target: Tensor, student_temperature: float, target_temperature: float
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        kind = torch.promote_types(torch.promote_types(student.dtype, target.dtype), torch.float32)
+        loss = torch.empty(student.shape[:1] + student.shape[2:], dtype=kind, device=student.device)
+        fixed = torch.empty_like(loss)
+        kept = loss.new_empty(4, *loss.unsqueeze(1).shape)
+        for z, v, row, fixed_row, z_shift, z_total, v_shift, v_total in _pieces(
+            student, target, loss.unsqueeze(1), fixed.unsqueeze(1), *kept
+        ):
+            ours = _shifted(z.to(kind), student_temperature, z_shift)
+            theirs = _shifted(v.to(kind), target_temperature, v_shift)
+            powers = theirs.exp()
+            torch.sum(powers, dim=1, keepdim=True, out=v_total)
+            theirs_mean = theirs.mul_(powers).sum(dim=1, keepdim=True) / v_total
+            ours_mean = powers.mul_(ours).sum(dim=1, keepdim=True) / v_total
+            torch.sum(ours.exp_(), dim=1, keepdim=True, out=z_total)
+            torch.sub(z_total.log(), ours_mean, out=row)
+            torch.sub(v_total.log(), theirs_mean, out=fixed_row)
+        return loss, fixed, kept
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+        student, target, *ctx.temperatures = inputs
+        ctx.mark_non_differentiable(*output[1:])
+        ctx.save_for_backward(student, target, output[2])
+
+    @staticmethod
+    def backward(ctx: Any, by_row: Tensor, *_: Tensor) -> tuple[Tensor, None, None, None]:
+        student, target, kept = ctx.saved_tensors
+        ours, theirs = ctx.temperatures
+        with torch.no_grad():
+            gradient = torch.empty_like(student)
+            by = (by_row / ours).unsqueeze(1)
+            for z, v, g, z_shift, z_total, v_shift, v_total, piece in _pieces(student, target, by, *kept, gradient):
+                z_powers = torch.add(z_shift, z.to(kept.dtype), alpha=1 / ours).exp_().mul_(g / z_total)
+                v_powers = torch.add(v_shift, v.to(kept.dtype), alpha=1 / theirs).exp_()
+                torch.addcmul(z_powers, v_powers, g / v_total, value=-1, out=piece)
+        return _once(gradient, student, by_row), None, None, None
+
+
+class _Once(torch.autograd.Function):
+    """A gradient as it is; the derivative of it is an error, not silence."""
+
+    @staticmethod
+    def forward(gradient: Tensor, *_: Tensor) -> Tensor:
+        return gradient.view_as(gradient)
+
+    @staticmethod
+    def setup_context(*_: Any) -> None:
+        """Nothing to keep."""
+
+    @staticmethod
+    def backward(*_: Any) -> None:
+        raise RuntimeError(
+            f"losses of large logits ({LARGE_CLASSES} classes or more) have no second derivative; use "
+            "`soft_cross_entropy` and `F.cross_entropy`, which keep what it needs"
+        )
+
+
+def _once(gradient: Tensor, *sources: Tensor) -> Tensor:
+    """`gradient`, tied to what it depends on where a second derivative may be asked for (`create_graph=True`)."""
+    return _Once.apply(gradient, *sources) if torch.is_grad_enabled() else gradient
+
+
+def _shifted(logits: Tensor, temperature: float, shift: Tensor) -> Tensor:
+    """`(logits - max) / temperature`, at most 0; `shift` receives `-max / temperature`."""
+    torch.div(logits.amax(dim=1, keepdim=True), -temperature, out=shift)
+    return torch.add(shift, logits, alpha=1 / temperature)
+
+
+def _pieces(*tensors: Tensor, dim: int = 0) -> Iterator[tuple[Tensor, ...]]:
+    """Views that cut tensors (B, K or 1, ...) alike, between rows only, by the size of the first one's pieces."""
+    first = tensors[0]
+    size = PIECE * (torch.get_num_threads() if first.device.type == "cpu" else ACCELERATOR_CORES)
+    step = max(1, size * first.shape[dim] // first.numel())
+    further = dim + 1 if dim else 2  # a sample of dense logits may be too large by itself
+    for parts in zip(*(torch.split(tensor, step, dim) for tensor in tensors), strict=True):
+        if parts[0].numel() > size and further < first.dim():
+            yield from _pieces(*parts, dim=further)
+        else:
+            yield parts

@@ -77,8 +77,15 @@ def load_recipe(name: str) -> Recipe:
         70.96
     """
     if name not in recipe_names():
-        close = difflib.get_close_matches(name, recipe_names(), n=1)
-        hint = f"did you mean {close[0]}?" if close else "see `drkd list recipes`"
+        below = [other for other in recipe_names() if other.startswith(name.rstrip("/") + "/")]
+        close = below or difflib.get_close_matches(name, recipe_names(), n=1)
+        hint = (
+            f"it is a folder of {', '.join(below)}"
+            if below
+            else f"did you mean {close[0]}?"
+            if close
+            else "see `drkd list recipes`"
+        )
         raise InputError(f"there is no recipe {name!r}; {hint}")
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     return Recipe(name=name, **yaml.load((FOLDER / f"{name}.yaml").read_text(encoding="utf-8"), Loader=loader))

@@ -37,11 +37,12 @@ def swap(logits: Tensor, labels: Tensor, *, ignore_index: int = IGNORED) -> Tens
         tensor([[2., 1., 5.],
                 [0., 3., 1.]])
     """
-    label_at, wrong = _mistakes(logits, labels, ignore_index, "swap")
+    label_at, counted = _labels_at(logits, labels, ignore_index, "swap")
     label_logit = logits.gather(1, label_at)
     top_logit, top_at = logits.max(dim=1, keepdim=True)
+    wrong = (label_logit < top_logit) & counted
     demoted = logits.scatter(1, top_at, label_logit.where(wrong, top_logit))
-    return demoted.scatter(1, label_at, top_logit.where(wrong, label_logit))
+    return demoted.scatter_(1, label_at, top_logit.where(wrong, label_logit))  # in place: of a copy, which is ours
 
 
 def smooth(logits: Tensor, labels: Tensor, *, correct_prob: float = 0.9, ignore_index: int = IGNORED) -> Tensor:
@@ -95,8 +96,12 @@ RECTIFIERS: dict[str, Callable[[Tensor, Tensor], Tensor | tuple[Tensor, Tensor]]
 
 def _mistakes(logits: Tensor, labels: Tensor, ignore_index: int, caller: str) -> tuple[Tensor, Tensor]:
     """Where the label's logit is, and whether another is larger, both (B, 1) or (B, 1, ...)."""
+    label_at, counted = _labels_at(logits, labels, ignore_index, caller)
+    return label_at, (logits.gather(1, label_at) < logits.amax(dim=1, keepdim=True)) & counted
+
+
+def _labels_at(logits: Tensor, labels: Tensor, ignore_index: int, caller: str) -> tuple[Tensor, Tensor]:
+    """Where the label's logit is (0 in ignored rows), and which rows count, both (B, 1) or (B, 1, ...)."""
     check_labels(logits, labels, ignore_index, caller=caller)
     counted = labels != ignore_index
-    label_at = labels.where(counted, torch.zeros_like(labels)).long().unsqueeze(1)
-    wrong = logits.gather(1, label_at) < logits.amax(dim=1, keepdim=True)
-    return label_at, wrong & counted.unsqueeze(1)
+    return labels.where(counted, torch.zeros_like(labels)).long().unsqueeze(1), counted.unsqueeze(1)

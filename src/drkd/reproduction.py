@@ -83,6 +83,7 @@ class Reproduction:
 
     Attributes:
         lines: teacher, baseline and row, measured beside published.
+        comparable: whether the data are those of the published experiment, so that a difference means something.
         gain: of the row over its baseline in points, paired over seeds: `{"mean", "ci95", "published"}`; None without.
         deviations: how this run differs from the published experiment.
         failures: why trainings have no result, by name.
@@ -90,6 +91,7 @@ class Reproduction:
     """
 
     lines: list[Measured]
+    comparable: bool
     gain: dict[str, Any] | None
     deviations: list[str]
     failures: dict[str, str]
@@ -143,10 +145,11 @@ def run(recipe: Recipe, config: ReproduceConfig, steps: list[Step], *, progress:
     basis = next((line for line in lines if line.recipe == recipe.baseline), None)
     reproduction = Reproduction(
         lines=lines,
+        comparable=not config.miniature and config.data != "digits",
         gain=None if basis is None else _gain(row, basis, recipe.baseline_published or basis.published),
         deviations=deviations(recipe, steps[-1].config, config),
         failures={name: outcome.reason for name, outcome in outcomes.items() if isinstance(outcome, Failed)},
-        file=Path(config.out) / "results" / f"{recipe.name.replace('/', '-')}.json",
+        file=Path(config.out) / "results" / f"{recipe.name.replace('/', '-')}-{steps[-1].out.parent.name[-12:]}.json",
     )
     reproduction.file.parent.mkdir(parents=True, exist_ok=True)
     about = {"recipe": recipe.model_dump(), "environment": environment()}
@@ -170,9 +173,11 @@ def deviations(recipe: Recipe, trained: TrainConfig, asked: ReproduceConfig) -> 
     ]
     if asked.miniature:
         changed.insert(0, "a miniature: it shows that everything works, its figures mean nothing")
-    if recipe.teacher and recipe.teacher_epoch is not None and trained.epochs != published.epochs:
+    if recipe.teacher and recipe.teacher_epoch is not None:
         after = _scaled(recipe.teacher_epoch, load_recipe(recipe.teacher), trained.epochs)
-        changed.append(f"teacher: taken after epoch {after} instead of {recipe.teacher_epoch}")
+        if (after, trained.epochs) != (recipe.teacher_epoch, published.epochs):
+            of_published = f"{recipe.teacher_epoch} of {published.epochs}"
+            changed.append(f"teacher: taken after epoch {after} of {trained.epochs} instead of {of_published}")
     spread = "one run" if recipe.spread is None else "a mean and deviation over an unknown number of runs"
     counted = [] if recipe.published is None else [f"seeds: {asked.seeds} here, the published figure is {spread}"]
     return [*changed, *counted, *recipe.deviations, *ALWAYS]

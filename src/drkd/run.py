@@ -9,6 +9,7 @@ summary.json        what came out
 teacher/            a run directory of its own, where the self-teacher was trained first
 """
 
+import inspect
 import time
 import warnings
 from collections.abc import Callable
@@ -105,6 +106,8 @@ def _train(
         channels=data.channels,
         weights=config.weights,
     )
+    if config.teacher is not None and "teacher" not in inspect.signature(by_name(config.method)).parameters:
+        raise InputError(f"{config.method} takes no teacher; leave --teacher out, or choose kd or dr_kd")
     trains_teacher = config.teacher is None and by_name(config.method) in SELF_TAUGHT
     teacher = None if config.teacher is None else _load_teacher(config.teacher, config, data)
     make_objective(config, teacher=student if trains_teacher else teacher, student=student)  # refuse bad settings first

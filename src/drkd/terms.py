@@ -7,7 +7,8 @@ from torch import Tensor, nn
 
 from drkd.checks import IGNORED
 from drkd.errors import InputError
-from drkd.losses import entropy, hard_cross_entropy, soft_cross_entropy
+from drkd.losses import hard_cross_entropy, soft_cross_entropy_and_entropy
+from drkd.rectify import swap
 from drkd.schedules import Weight
 from drkd.targets import OneHot, Rectified, Target
 
@@ -74,6 +75,7 @@ class Term(Summand):
         target_temperature, student_temperature: divide the logits of each side.
         class_mean: report and sum the KL divergence divided by the number of classes, as the public code does,
             instead of the cross-entropy.
+        averaged_in_public: whether the papers' public code takes the mean over the classes; only said in words.
         without_target: what a row without a target becomes: plain cross-entropy with its `label`, or `nothing`, and
             then the mean is over the rows that have one.
     """
@@ -88,6 +90,7 @@ class Term(Summand):
         target_temperature: float = 1.0,
         student_temperature: float = 1.0,
         class_mean: bool = False,
+        averaged_in_public: bool = False,
         without_target: Literal["label", "nothing"] = "label",
     ) -> None:
         super().__init__(weight, name)
@@ -96,6 +99,7 @@ class Term(Summand):
         self.target_temperature = target_temperature
         self.student_temperature = student_temperature
         self.class_mean = class_mean
+        self.averaged_in_public = averaged_in_public
         self.without_target = without_target
         self.needs = target.needs
 
@@ -104,7 +108,7 @@ class Term(Summand):
 
     def weight_in_words(self) -> str:
         weight = f"{self.final_weight(num_classes=1):g}"
-        if isinstance(self.target, OneHot):
+        if not (self.class_mean or self.averaged_in_public):
             return f"{self.name} {weight}"
         ours, theirs = (f"{weight}/K", weight) if self.class_mean else (weight, f"{weight} K")
         return f"{self.name} {ours} (public code: {theirs})"
@@ -120,10 +124,9 @@ class Term(Summand):
         counted = labels != IGNORED
         soft, valid = self.target_for(logits.detach(), labels, inputs, index, rows)
         taught = counted if valid is None else counted & valid
-        loss = soft_cross_entropy(
+        loss, fixed = soft_cross_entropy_and_entropy(
             logits, soft, student_temperature=self.student_temperature, target_temperature=self.target_temperature
         )
-        fixed = entropy(soft, temperature=self.target_temperature)
         rows["kl"] = (loss.detach() - fixed).where(taught, 0.0)
         if self.class_mean:
             loss = (loss - fixed) / logits.shape[1]
@@ -151,10 +154,15 @@ class Term(Summand):
         if rectified is not None:
             before, known = soft, valid
             soft, valid = rectified.rectify(before, known, labels)
-            changed = (soft != before).any(dim=1)
+            counted = labels != IGNORED
+            if rectified.rectifier is swap:  # it changes a row where it changes the label's logit: no need to read all
+                label_at = labels.where(counted, 0).unsqueeze(1)
+                changed = (soft.gather(1, label_at) != before.gather(1, label_at)).squeeze(1)
+            else:
+                changed = (soft != before).any(dim=1)
             if valid is not None and valid is not known:  # the rectifier took rows out
                 changed |= ~valid if known is None else known & ~valid
-            rows["rectified"] = (changed & (labels != IGNORED)).float()
+            rows["rectified"] = (changed & counted).float()
         return soft.detach(), valid
 
     def update(self, epoch: int) -> None:

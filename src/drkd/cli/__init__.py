@@ -13,6 +13,11 @@ from typing import Any
 
 from drkd.errors import InputError
 
+INTERRUPTED = 130
+GO_ON = (
+    "interrupted; what was finished is kept: run the same again to go on (train and compare: with --out and --resume)"
+)
+
 
 def main() -> None:
     """Run the command line and exit."""
@@ -30,12 +35,14 @@ def _run(arguments: list[str], *, debug: bool) -> int:
     usage_error: Any = typer.BadParameter.__mro__[2]  # click.ClickException, wherever typer keeps its click
     try:
         result = app(arguments, prog_name="drkd", standalone_mode=False)
+        if result == INTERRUPTED:  # what typer makes of Ctrl-C
+            raise KeyboardInterrupt
     except usage_error as reason:
         return _fail(reason.format_message(), 2, debug)
     except InputError as reason:
         return _fail(str(reason), 2, debug)
     except (KeyboardInterrupt, typer.Abort):
-        return _fail("interrupted; what was finished is kept, go on with the same --out and --resume", 130, debug)
+        return _fail(GO_ON, INTERRUPTED, debug)
     except BrokenPipeError:
         return 0
     except Exception as reason:  # whatever went wrong, the user gets one line

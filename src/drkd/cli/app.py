@@ -102,7 +102,7 @@ def reproduce(
 
     recipe = load_recipe(name)
     console = _console()
-    console.print(f"{recipe.paper}: {recipe.table}", highlight=False)
+    console.print(f"{recipe.paper}: {recipe.table}\nas published: {recipe.hardware}", highlight=False, soft_wrap=True)
     steps = reproduction.plan(recipe, settings)
     for step in steps:
         found = " (finished earlier)" if step.earlier else ""

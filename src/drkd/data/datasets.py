@@ -184,6 +184,9 @@ def _stratified(labels: Tensor, size: float | int, *, seed: int, what: str) -> t
     """Positions that stay and positions that are taken, each in order, classes in proportion."""
     from sklearn.model_selection import train_test_split
 
+    classes = len(np.unique(labels.numpy()))
+    if isinstance(size, int) and size < classes:
+        raise InputError(f"{what} needs at least {classes} samples, one of each class, got {size}")
     try:
         rest, taken = train_test_split(
             np.arange(len(labels)), test_size=size, random_state=seed, stratify=labels.numpy()

@@ -19,6 +19,7 @@ __all__ = [
     "METHODS",
     "SELF_TAUGHT",
     "TEMPERATURE",
+    "TWICE",
     "Convention",
     "Teacher",
     "cross_entropy",
@@ -43,3 +44,6 @@ METHODS = (
 
 SELF_TAUGHT = (tf_kd_self, dr_kd)
 """The methods whose teacher is the student's own trained copy."""
+
+TWICE = (cs_kd, dlb)
+"""The methods whose batches hold every sample twice."""

@@ -192,6 +192,7 @@ def distil(
         target_temperature=temperature,
         student_temperature=temperature,
         class_mean=is_reference(convention, multiplier),
+        averaged_in_public=True,
     )
     terms = [Term(OneHot(), 1 - alpha, name="ce"), soft]
     return Objective(name, terms, rectify_student=rectify_student, **options)

@@ -51,11 +51,11 @@ def need_size(network: str, image_size: int, smallest: int) -> None:
         >>> need_size("vgg19_bn", 8, 32)
         Traceback (most recent call last):
         ...
-        drkd.errors.InputError: vgg19_bn needs pictures of 32x32 or more, got 8x8; scale them up with image_size=32, \
-or take another network
+        drkd.errors.InputError: vgg19_bn needs pictures of 32x32 or more, got 8x8; scale them up with image_size=32 \
+(--image-size 32), or take another network
     """
     if image_size < smallest:
         raise InputError(
             f"{network} needs pictures of {smallest}x{smallest} or more, got {image_size}x{image_size}; "
-            f"scale them up with image_size={smallest}, or take another network"
+            f"scale them up with image_size={smallest} (--image-size {smallest}), or take another network"
         )

@@ -13,7 +13,7 @@ def print_reproduction(done: Reproduction, console: Console) -> None:
     for heading in ("", "recipe", "published %", "measured %", "difference", "seeds"):
         table.add_column(heading, justify="left" if heading in ("", "recipe") else "right")
     for line in done.lines:
-        table.add_row(line.role, line.recipe, _published(line), *_measured(line))
+        table.add_row(line.role, line.recipe, _published(line), *_measured(line, comparable=done.comparable))
     console.print(table)
     if done.gain is not None and done.gain["mean"] is not None:
         console.print(f"gain over the baseline, paired by seed: {_gain_in_words(done.gain)}", highlight=False)
@@ -32,14 +32,18 @@ def _published(line: Measured) -> str:
     return f"{line.published:.2f}" if line.spread is None else f"{line.published:.2f} ± {line.spread:.2f}"
 
 
-def _measured(line: Measured) -> tuple[str, str, str]:
+def _measured(line: Measured, *, comparable: bool) -> tuple[str, str, str]:
     """Measured, difference to published, number of seeds."""
     there = [accuracy for accuracy in line.accuracies if accuracy is not None]
     if not there:
         return "-", "-", "0"
     mean, deviation = mean_and_deviation(there)
     measured = f"{mean:.2f}" if deviation is None else f"{mean:.2f} ± {deviation:.2f}"
-    return measured, "-" if line.published is None else f"{mean - line.published:+.2f}", str(len(there))
+    return (
+        measured,
+        f"{mean - line.published:+.2f}" if comparable and line.published is not None else "-",
+        str(len(there)),
+    )
 
 
 def _gain_in_words(gain: dict[str, object]) -> str:
