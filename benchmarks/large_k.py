@@ -39,7 +39,10 @@ def steps(rows: int, classes: int) -> tuple[Tensor, dict[str, Callable[[], Tenso
     z = torch.randn(rows, classes, generator=draw).requires_grad_()
     v = torch.randn(rows, classes, generator=draw)
     y = torch.randint(0, classes, (rows,), generator=draw)
-    teacher = lambda inputs: v
+
+    def teacher(_: Tensor) -> Tensor:
+        return v
+
     methods = {
         "cross_entropy": drkd.cross_entropy(),
         "label_smoothing": drkd.label_smoothing(0.1),

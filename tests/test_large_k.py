@@ -57,6 +57,12 @@ def case(seed, shape, dtype=torch.float64, scale=4.0):
     return torch.tensor(z, dtype=dtype), torch.tensor(v, dtype=dtype), labels, weights.to(dtype)
 
 
+def probs(logits, temperature):
+    """The oracle's softmax over the classes, in float64."""
+    rows = logits.double().movedim(1, -1) / temperature
+    return torch.tensor(softmax(rows.reshape(-1, rows.shape[-1]).numpy())).view(rows.shape).movedim(-1, 1)
+
+
 def with_gradient(function, logits, weights):
     """The rows that `function` gives, and the gradient of their weighted sum."""
     logits = logits.detach().requires_grad_()
@@ -67,7 +73,6 @@ def with_gradient(function, logits, weights):
 
 def close(ours, expected, tolerance):
     """Relative to the largest value, absolute where all are below 1: `log(1 + tiny)` has no more digits."""
-    expected = torch.as_tensor(expected)
     assert ours.shape == expected.shape
     assert (ours.double().cpu() - expected.double()).abs().max() <= tolerance * expected.abs().max().clamp(min=1)
 
@@ -81,14 +86,13 @@ def test_soft_rows_and_gradients_equal_the_formula_and_the_plain_path(seed, shap
     fixed = soft_cross_entropy_and_entropy(z, v, **both)[1]
     assert rows.dtype is fixed.dtype is gradient.dtype is dtype
     plain, plain_gradient = with_gradient(lambda logits: soft_cross_entropy(logits, v, **both), z, weights)
-    q, p = (softmax(np.moveaxis(x.double().numpy(), 1, -1) / t) for x, t in ((z, ours), (v, theirs)))
-    by_hand = np.moveaxis((q - p) / ours * weights.double().numpy()[..., None], -1, 1)
-    for expected, expected_gradient in ((-(p * np.log(q)).sum(-1), by_hand), (plain, plain_gradient)):
+    q, p = (probs(x, t) for x, t in ((z, ours), (v, theirs)))
+    by_hand = (q - p) / ours * weights.double().unsqueeze(1)
+    for expected, expected_gradient in ((-(p * q.log()).sum(1), by_hand), (plain, plain_gradient)):
         close(rows, expected, tolerances[dtype])
-        assert (gradient.double() - torch.as_tensor(expected_gradient).double()).abs().max() <= tolerances[dtype] * (
-            weights.abs().max() / ours
-        )
-    close(fixed, -(p * np.log(p)).sum(-1), tolerances[dtype])
+        largest = weights.abs().max() / ours
+        assert torch.allclose(gradient.double(), expected_gradient.double(), rtol=0, atol=tolerances[dtype] * largest)
+    close(fixed, -(p * p.log()).sum(1), tolerances[dtype])
     close(fixed, entropy(v, temperature=theirs), tolerances[dtype])
 
 
@@ -159,7 +163,7 @@ def test_half_precision_is_widened_and_its_gradient_is_not(dtype):
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_autocast_gives_the_float32_loss_and_gradient(dtype):
+def test_autocast_gives_the_float32_loss(dtype):
     student, teacher, inputs = nn.Linear(4, 7), nn.Linear(4, 7), torch.randn(5, 4)
     objective, labels = drkd.dr_kd(teacher, 0.5, 4.0), torch.arange(5)
     exact = objective(student(inputs), labels, inputs=inputs)["loss"]
@@ -168,13 +172,12 @@ def test_autocast_gives_the_float32_loss_and_gradient(dtype):
         direct, _ = soft_cross_entropy_and_entropy(student(inputs), teacher(inputs))
     assert rough.dtype is direct.dtype is torch.float32
     assert rough.item() == pytest.approx(exact.item(), rel=2e-2)
-    for loss in (exact, rough):
-        loss.backward()
-    assert student.weight.grad.dtype is torch.float32
+    rough.backward()
+    assert student.weight.grad.isfinite().all()
 
 
 LAYOUTS = {
-    "transposed": lambda z: z.flatten(1).t().contiguous().t().view_as(z),
+    "classes first": lambda z: z.transpose(0, 1).contiguous().transpose(0, 1),
     "sliced": lambda z: z.repeat_interleave(2, 1)[:, ::2],
     "pictures turned": lambda z: z.transpose(2, 3).contiguous().transpose(2, 3),
     "channels_last": lambda z: z.contiguous(memory_format=torch.channels_last),

@@ -125,7 +125,7 @@ def test_a_limit_above_what_there_is_is_an_error(limit):
 
 @pytest.mark.parametrize("limit", [-1, 0, 9])
 def test_a_limit_that_leaves_a_class_empty_is_an_error(limit):
-    with pytest.raises(InputError, match=f"limited training split needs at least 10 samples, one of each class, got {limit}"):
+    with pytest.raises(InputError, match=f"training split needs at least 10 samples, one of each class, got {limit}"):
         load_data("digits", limit_train=limit)
 
 
