@@ -47,10 +47,22 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str,
     """Replace `path` by tensors; `about` goes into the one metadata key, as sorted JSON."""
     beside = path.with_name(f".{path.name}.tmp")
     metadata = {"drkd": json.dumps(about, sort_keys=True)} if about else None
-    save_file({name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}, beside, metadata)
+    save_file(_separate(tensors), beside, metadata)
     with beside.open("rb") as file:
         os.fsync(file.fileno())
     beside.replace(path)
+
+
+def _separate(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors on the CPU; what shares its memory with another one is copied, as the format wants it."""
+    separate: dict[str, Tensor] = {}
+    seen: set[int] = set()
+    for name, tensor in tensors.items():
+        ours = tensor.detach().cpu().contiguous()
+        place = ours.untyped_storage().data_ptr()
+        separate[name] = ours.clone() if place in seen or ours.untyped_storage().nbytes() > ours.nbytes else ours
+        seen.add(place)
+    return separate
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:

@@ -152,7 +152,10 @@ def fit(
         done.history.append(row)
         if not state.best or row.get("val_accuracy", 0) >= done.history[done.best_epoch].get("val_accuracy", 0):
             done.best_epoch = epoch
-            state.best = {name: tensor.detach().clone() for name, tensor in student.state_dict().items()}
+            now = {name: tensor.detach() for name, tensor in student.state_dict().items()}
+            if len(data.val):  # otherwise the last epoch is the best, and that is the student itself
+                now = {name: tensor.clone() for name, tensor in now.items()}
+            state.best = now
         done.seconds = earlier + time.perf_counter() - started
         done.seconds_per_epoch.append(done.seconds - sum(done.seconds_per_epoch))
         if on_epoch is not None:
