@@ -28,7 +28,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 import drkd
-from drkd import losses
+from drkd import large
 
 BASE = "F.cross_entropy"
 
@@ -90,17 +90,17 @@ def measure(rows: int, classes: int, repeats: int, clock: Callable[[], float], p
         contestants |= {(name, True): step for name, step in made.items() if name != BASE}
     times: dict[tuple[str, bool], list[float]] = {contestant: [] for contestant in contestants}
     memory = {}
-    large = losses.LARGE_SIZE
+    size = large.LARGE_SIZE
     try:
         for turn in range(repeats + 1):  # the first warms up, and is the one whose memory is counted
             for contestant, step in contestants.items():
-                losses.LARGE_SIZE = 2**62 if contestant[1] else large
+                large.LARGE_SIZE = 2**62 if contestant[1] else size
                 if turn:
                     times[contestant].append(seconds(step, z, clock))
                 else:
                     memory[contestant] = peak_bytes(step, z) / (4 * z.numel()) - 1
     finally:
-        losses.LARGE_SIZE = large
+        large.LARGE_SIZE = size
     base = statistics.median(times[BASE, False])
     return [
         {

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from torch import nn
 
 import drkd
-from drkd import losses
-from drkd.losses import entropy, hard_cross_entropy, is_large, soft_cross_entropy, soft_cross_entropy_and_entropy
+from drkd import large
+from drkd.large import is_large
+from drkd.losses import entropy, hard_cross_entropy, soft_cross_entropy, soft_cross_entropy_and_entropy
 from oracles.public_code import softmax
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "benchmarks"))
@@ -28,7 +29,7 @@ shapes = st.one_of(
     st.tuples(st.integers(1, 3), st.integers(2, 6), st.integers(1, 4), st.integers(1, 4)),
 )
 tolerances = {torch.float64: 1e-12, torch.float32: 1e-5}
-AS_THEY_ARE = {name: getattr(losses, name) for name in ("LARGE_CLASSES", "LARGE_SIZE", "PIECE")}
+AS_THEY_ARE = {name: getattr(large, name) for name in ("LARGE_CLASSES", "LARGE_SIZE", "PIECE")}
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
 
 
@@ -36,16 +37,16 @@ DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
 def all_is_large():
     """Everything goes through in pieces of a few elements."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(losses, "LARGE_CLASSES", 2)
-        patch.setattr(losses, "LARGE_SIZE", 1)
-        patch.setattr(losses, "PIECE", 6)
-        patch.setattr(losses, "ACCELERATOR_CORES", 2)
+        patch.setattr(large, "LARGE_CLASSES", 2)
+        patch.setattr(large, "LARGE_SIZE", 1)
+        patch.setattr(large, "PIECE", 6)
+        patch.setattr(large, "ACCELERATOR_CORES", 2)
         yield
 
 
 @pytest.fixture
 def nothing_is_large(monkeypatch):
-    return lambda: monkeypatch.setattr(losses, "LARGE_SIZE", 2**62)
+    return lambda: monkeypatch.setattr(large, "LARGE_SIZE", 2**62)
 
 
 def case(seed, shape, dtype=torch.float64, scale=4.0):
@@ -240,8 +241,8 @@ def test_an_empty_batch_is_zero():
 def test_small_logits_are_left_as_they_were(monkeypatch):
     """Bitwise: with the constants as they are no piece is cut below 4096 classes, nor below 2**20 elements."""
     for name, value in AS_THEY_ARE.items():
-        monkeypatch.setattr(losses, name, value)
-    monkeypatch.setattr(losses, "_pieces", None)
+        monkeypatch.setattr(large, name, value)
+    monkeypatch.setattr(large, "_pieces", None)
     assert not is_large(torch.zeros(1, 1).expand(10**6, 1000))
     assert not is_large(torch.zeros(1, 1).expand(255, 4096))
     assert is_large(torch.zeros(1, 1).expand(256, 4096))
@@ -268,7 +269,7 @@ def test_pieces_cover_every_row_once_and_are_small(shape, threads):
     rows = torch.zeros(shape[0], 1, *shape[2:])
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(torch, "get_num_threads", lambda: threads)
-        for logits, row in losses._pieces(torch.zeros(shape), rows):
+        for logits, row in large._pieces(torch.zeros(shape), rows):
             assert logits.numel() <= max(6 * threads, shape[1])
             assert logits.shape == (row.shape[0], shape[1], *row.shape[2:])
             row.add_(1)
@@ -311,7 +312,7 @@ def test_swap_counts_the_same_rows_as_any_rectifier():
 @pytest.mark.parametrize("method", ["cross_entropy", "kd", "dr_kd", "label_smoothing", "tf_kd_reg"])
 def test_one_more_tensor_beside_the_gradient_is_all_the_memory(method, monkeypatch, nothing_is_large):
     """Peak of one forward and backward pass, in units of B x K values, pieces of 1/32 of them."""
-    monkeypatch.setattr(losses, "PIECE", 2**14 // torch.get_num_threads())
+    monkeypatch.setattr(large, "PIECE", 2**14 // torch.get_num_threads())
     extra = extra_memory(method, 64, 8192)
     assert extra <= (0.2 if method == "cross_entropy" else 1.2)
     nothing_is_large()
