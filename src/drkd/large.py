@@ -18,8 +18,8 @@ LARGE_SIZE = 2**20
 """4 MB in float32: beyond a core's own cache, where every further pass over the logits waits for memory."""
 
 PIECE = 2**18
-"""Elements of a piece for each core, 1 MB in float32. A quarter or eight times as much is slower by a fifth, the one for
-the start of so many operations, the other for the core's cache."""
+"""Elements of a piece for each core, 1 MB in float32. A quarter or eight times as much is slower by a fifth, the one
+for the start of so many operations, the other for the core's cache."""
 
 ACCELERATOR_CORES = 128
 """What an accelerator counts for: pieces of 64 MB, long enough to hide the launch of the next kernel."""
