@@ -22,7 +22,7 @@ PIECE = 2**18
 for the start of so many operations, the other for the core's cache."""
 
 ACCELERATOR_CORES = 128
-"""What an accelerator counts for: pieces of 64 MB, long enough to hide the launch of the next kernel."""
+"""What an accelerator counts for: pieces of 128 MB, long enough to hide the launch of the next kernel."""
 
 
 def is_large(logits: Tensor) -> bool:

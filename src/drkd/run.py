@@ -110,7 +110,7 @@ def _train(
         raise InputError(f"{config.method} takes no teacher; leave --teacher out, or choose kd or dr_kd")
     trains_teacher = config.teacher is None and by_name(config.method) in SELF_TAUGHT
     teacher = None if config.teacher is None else _load_teacher(config.teacher, config, data)
-    make_objective(config, teacher=student if trains_teacher else teacher, student=student)  # refuse bad settings first
+    weights_in_words(config)  # refuses bad settings before anything is written
     open_folder(out, config, source)
     teacher_place, teacher_seconds = config.teacher, 0.0
     if trains_teacher:
