@@ -43,6 +43,7 @@ def made_up(dr_kd, tf_kd_self, *, rectified=0.05, label_noise=0.0):
         "dr_kd": {**lists(dr_kd, rectified), "teacher_seconds": [2.0] * 5},
     }
     panel = {"name": "p", "data": "d", "model": "m", "epochs": 3, "label_noise": label_noise, "limit_train": None}
+    panel["costs_double"] = ["tf_kd_self", "dr_kd"]
     return {**panel, "seeds": list(range(5)), "methods": methods}, _compare_with_baseline("p", methods)
 
 

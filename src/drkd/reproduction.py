@@ -178,8 +178,9 @@ def deviations(recipe: Recipe, trained: TrainConfig, asked: ReproduceConfig) -> 
         if (after, trained.epochs) != (recipe.teacher_epoch, published.epochs):
             of_published = f"{recipe.teacher_epoch} of {published.epochs}"
             changed.append(f"teacher: taken after epoch {after} of {trained.epochs} instead of {of_published}")
-    spread = "one run" if recipe.spread is None else "a mean and deviation over an unknown number of runs"
-    counted = [] if recipe.published is None else [f"seeds: {asked.seeds} here, the published figure is {spread}"]
+    spread = "has no deviation" if recipe.spread is None else "has a deviation"
+    runs = f"seeds: {asked.seeds} here; the published figure {spread}, over how many runs is not known"
+    counted = [] if recipe.published is None else [runs]
     return [*changed, *counted, *recipe.deviations, *ALWAYS]
 
 

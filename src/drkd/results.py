@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from drkd.config import CompareConfig
-from drkd.methods import SELF_TAUGHT
+from drkd.methods import SELF_TAUGHT, TWICE
 from drkd.stats import holm, paired
 
 BASELINE = "cross_entropy"
@@ -28,6 +28,7 @@ def collect(config: CompareConfig, summaries: Mapping[str, Mapping[str, Sequence
         summaries: by panel and method, the summary of each seed's training, None where it failed.
     """
     panels, comparisons = [], []
+    costs_double = {method.__name__ for method in (*SELF_TAUGHT, *TWICE)}
     for noise, (panel, of_methods) in zip(config.label_noise, summaries.items(), strict=True):
         methods = {name: _per_seed(of_seeds) for name, of_seeds in of_methods.items()}
         for name, lists in methods.items():
@@ -42,6 +43,7 @@ def collect(config: CompareConfig, summaries: Mapping[str, Mapping[str, Sequence
                 "label_noise": noise,
                 "limit_train": config.limit_train,
                 "chosen_on_validation": config.validation > 0,
+                "costs_double": [name for name in methods if name in costs_double],
                 "seeds": list(range(config.seeds)),
                 "methods": methods,
             }

@@ -98,7 +98,7 @@ def test_state_restores_into_an_empty_target(epoch):
     for both in (target, other):
         see(both, RIGHT / 2, epoch=1)
     assert torch.equal(means(target), means(other))
-    assert other.completed == 1
+    assert other.epochs.completed == 1
 
 
 def test_half_precision_is_averaged_in_float32():

@@ -81,7 +81,7 @@ def test_the_source_is_told_the_epoch():
     target = Rectified(ClassMean())
     target(LOGITS, LABELS)
     target.update(epoch=1)
-    assert target.target.completed == 1
+    assert target.target.epochs.completed == 1
 
 
 @pytest.mark.parametrize("target", [OneHot(), Rectified(Uniform())])

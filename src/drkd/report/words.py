@@ -10,8 +10,6 @@ LEVEL = 0.05
 
 FEW_SEEDS = 5
 
-SEE_TWICE = ("cs_kd", "dlb")
-
 
 def conclusions(panel: dict[str, Any], comparisons: Sequence[dict[str, Any]]) -> list[str]:
     """Sentences for one panel: what is shown, what is not, what rectification did, what the control says."""
@@ -26,7 +24,7 @@ def conclusions(panel: dict[str, Any], comparisons: Sequence[dict[str, Any]]) ->
         sentences.append(f"{seeds} seeds leave wide intervals: run at least {FEW_SEEDS} before you rely on them.")
     sentences += _shown(tests)
     sentences += _rectification(panel)
-    sentences += _control(methods)
+    sentences += _control(panel)
     sentences += _calibration(methods)
     return sentences
 
@@ -91,12 +89,13 @@ def _rectification(panel: dict[str, Any]) -> list[str]:
     return sentences
 
 
-def _control(methods: dict[str, Any]) -> list[str]:
+def _control(panel: dict[str, Any]) -> list[str]:
     """Whether methods with a pretrained teacher, or with all samples twice, beat as many epochs of cross-entropy."""
+    methods = panel["methods"]
     if "cross_entropy_2x" not in methods:
         return []
     sentences = []
-    for name in (name for name, lists in methods.items() if any(lists["teacher_seconds"]) or name in SEE_TWICE):
+    for name in panel["costs_double"]:
         test = paired(methods[name]["accuracy"], methods["cross_entropy_2x"]["accuracy"])
         if test is None or test.ci95 is None:
             continue

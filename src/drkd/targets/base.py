@@ -7,6 +7,8 @@ valid become plain cross-entropy. Calling a target changes nothing that a later 
 optimizer step.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -25,6 +27,28 @@ class Target(nn.Module):
 
     def discard(self) -> None:
         """Forget the calls since the last update: their step was skipped."""
+
+
+class Epochs(nn.Module):
+    """Tells a target when an epoch has ended; part of the target's state, so that a resumed training goes on alike."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.completed: Tensor
+        self.register_buffer("completed", torch.zeros((), dtype=torch.int64))
+        self._completed = 0  # the buffer's value, where reading it stalls no accelerator
+
+    def ended(self, epoch: int) -> bool:
+        """Whether `epoch`, the number of completed epochs, is higher than at any call before."""
+        if epoch <= self._completed:
+            return False
+        self._completed = epoch
+        self.completed.fill_(epoch)
+        return True
+
+    def _load_from_state_dict(self, *args: Any) -> None:
+        super()._load_from_state_dict(*args)
+        self._completed = int(self.completed)
 
 
 def make_room(target: Target, state: dict[str, Tensor], prefix: str, names: tuple[str, ...]) -> None:

@@ -6,7 +6,7 @@ from torch import Tensor
 from drkd.checks import IGNORED
 from drkd.distributed import gather
 from drkd.errors import InputError
-from drkd.targets.base import Target, Taught, make_room
+from drkd.targets.base import Epochs, Target, Taught, make_room
 
 
 class Partner(Target):
@@ -57,11 +57,9 @@ class LastBatch(Target):
         super().__init__()
         self.logits: Tensor
         self.index: Tensor
-        self.completed: Tensor
         self.register_buffer("logits", torch.zeros(0, 0))
         self.register_buffer("index", torch.zeros(0, dtype=torch.int64))
-        self.register_buffer("completed", torch.zeros((), dtype=torch.int64))
-        self._completed = 0  # the buffer's value, where reading it stalls no accelerator
+        self.epochs = Epochs()
         self._queue: list[tuple[Tensor, Tensor]] = []
 
     def forward(
@@ -85,9 +83,7 @@ class LastBatch(Target):
             self.index = torch.cat([index for index, _ in rows])
             self.logits = torch.cat([logits for _, logits in rows])
         self.discard()
-        if epoch > self._completed:  # the next batch replays nothing; what it has in common with the last is chance
-            self._completed = epoch
-            self.completed.fill_(epoch)
+        if self.epochs.ended(epoch):  # the next batch replays nothing; what it has in common with the last is chance
             self.index, self.logits = self.index[:0], self.logits[:0]
 
     def discard(self) -> None:
@@ -96,4 +92,3 @@ class LastBatch(Target):
     def _load_from_state_dict(self, state: dict[str, Tensor], prefix: str, *args: object) -> None:
         make_room(self, state, prefix, ("logits", "index"))
         super()._load_from_state_dict(state, prefix, *args)
-        self._completed = int(self.completed)

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from drkd.distributed import gather
-from drkd.targets.base import Target, Taught, make_room
+from drkd.targets.base import Epochs, Target, Taught, make_room
 
 
 class ClassMean(Target):
@@ -28,12 +28,10 @@ class ClassMean(Target):
         self.means: Tensor
         self.sums: Tensor
         self.counts: Tensor
-        self.completed: Tensor
         self.register_buffer("means", torch.zeros(0, 0))
         self.register_buffer("sums", torch.zeros(0, 0))
         self.register_buffer("counts", torch.zeros(0))
-        self.register_buffer("completed", torch.zeros((), dtype=torch.int64))
-        self._completed = 0  # the buffer's value, where reading it stalls no accelerator
+        self.epochs = Epochs()
         self._queue: list[tuple[Tensor, Tensor]] = []
 
     def forward(
@@ -58,9 +56,7 @@ class ClassMean(Target):
             self.sums.index_add_(0, label_at, probs * right[:, None])
             self.counts.index_add_(0, label_at, right)
         self.discard()
-        if epoch > self._completed:
-            self._completed = epoch
-            self.completed.fill_(epoch)
+        if self.epochs.ended(epoch):
             uniform = torch.full_like(self.sums, 1 / max(1, len(self.counts)))
             mean = self.sums / self.counts.clamp(min=1)[:, None]
             self.means = mean.where(self.counts[:, None] > 0, uniform)
@@ -72,4 +68,3 @@ class ClassMean(Target):
     def _load_from_state_dict(self, state: dict[str, Tensor], prefix: str, *args: object) -> None:
         make_room(self, state, prefix, ("means", "sums", "counts"))
         super()._load_from_state_dict(state, prefix, *args)
-        self._completed = int(self.completed)
