@@ -116,6 +116,7 @@ def start_comparison(folder):
     """A comparison in a process group of its own, once its first training is finished."""
     command = [sys.executable, "-m", "drkd", "compare", "--out", "run", "--seeds", "20"]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job may have it ignored
     process = subprocess.Popen(command, cwd=folder, start_new_session=True, **pipes)
     deadline = time.monotonic() + 60
     while not finished_trainings(folder) and time.monotonic() < deadline and process.poll() is None:
