@@ -10,7 +10,7 @@ from drkd import InputError, NonFiniteLossError, Objective, OneHot, Target, Term
 from drkd.data.loader import Loader
 from drkd.factory import create
 from drkd.schedules import learning_rate
-from drkd.train import _Watch
+from drkd.step import Watch
 
 SMALL = {"epochs": 3, "batch_size": 50}
 
@@ -156,7 +156,7 @@ def test_a_bad_step_can_be_cancelled_without_asking_the_device():
     """What happens on an accelerator: the fused optimizer skips the step, the report comes later."""
     net = nn.Linear(2, 2)
     optimizer = torch.optim.SGD(net.parameters(), lr=0.1, fused=True)
-    watch = _Watch("dr_kd", torch.device("cpu"))
+    watch = Watch("dr_kd", torch.device("cpu"))
     watch.deferred = True
     before = weights(net)
     loss = net(torch.full((1, 2), math.inf)).sum() * 0
@@ -172,7 +172,7 @@ def test_a_bad_step_can_be_cancelled_without_asking_the_device():
 def test_a_good_step_is_made_under_the_same_guard():
     net = nn.Linear(2, 2)
     optimizer = torch.optim.SGD(net.parameters(), lr=0.1, fused=True)
-    watch = _Watch("dr_kd", torch.device("cpu"))
+    watch = Watch("dr_kd", torch.device("cpu"))
     watch.deferred = True
     before = weights(net)
     loss = net(torch.ones(1, 2)).sum()

@@ -170,6 +170,11 @@ def _restore_optimizer(optimizer: optim.Optimizer, tensors: Mapping[str, Tensor]
     """Put back what `_optimizer_tensors` gave."""
     state: dict[int, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
-        number, what = name.split(".", 1)
-        state.setdefault(int(number), {})[what] = tensor
+        place, what = name.split(".", 1)
+        state.setdefault(int(place), {})[what] = tensor
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    for number, parts in state.items():
+        for what, value in parts.items():
+            if value.shape == parameters[number].shape:  # a fused step reads memory in order: lay it as the weights lie
+                parts[what] = torch.empty_like(parameters[number], dtype=value.dtype).detach().copy_(value)
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})

@@ -69,6 +69,10 @@ class TrainingConfig(BaseModel):
     clip_norm: float | None = Field(None, gt=0, description="largest norm of the gradient")
     device: str = Field("auto", description="cpu, cuda, ...; auto takes an accelerator where there is one")
     precision: Literal["float32", "bfloat16", "float16"] = Field("float32", description="float32, bfloat16 or float16")
+    memory_format: Literal["auto", "contiguous", "channels_last"] = Field(
+        "auto", description="contiguous or channels_last; auto takes what is faster for the network"
+    )
+    compile: Literal["auto", "on", "off"] = Field("auto", description="on or off; auto compiles long trainings")
     threads: int | None = Field(None, ge=1, description="processor threads per training")
 
     alpha: float | None = Field(None, ge=0, le=1, description="weight of the soft target (default: the method's)")

@@ -13,13 +13,15 @@ import inspect
 import time
 import warnings
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
+from drkd.acceleration import MemoryFormat
+from drkd.checkpoint import Done
 from drkd.config import METHOD_SETTINGS, TrainConfig
 from drkd.data import Data, load_data
 from drkd.distributed import rank, wait_for_all
@@ -28,7 +30,7 @@ from drkd.factory import by_name, create
 from drkd.folders import kept_epoch, look_into, open_folder
 from drkd.methods import SELF_TAUGHT
 from drkd.metrics import evaluate
-from drkd.models import create_model
+from drkd.models import CONTIGUOUS, create_model
 from drkd.models.loading import load_model, model_file
 from drkd.objective import Objective
 from drkd.storage import read_json, write_json, write_tensors
@@ -38,8 +40,32 @@ from drkd.train import Row, fit
 FEW_SAMPLES = 50
 """A validation split with fewer is warned of."""
 
+OF_FIT = (
+    *("epochs", "batch_size", "lr", "optimizer", "momentum", "weight_decay", "schedule", "milestones", "gamma"),
+    *("warmup_epochs", "clip_norm", "precision", "compile", "seed", "checkpoint_every"),
+)
+"""Options that `drkd.fit` takes under the same name."""
+
 OnEpoch = Callable[[str, Row], None]
 """Called with the method that is training and its new row."""
+
+
+@dataclass(frozen=True)
+class Ready:
+    """What a training needs, made as its configuration says.
+
+    Attributes:
+        data, student: what is trained on, and what is trained.
+        teacher, teacher_place, teacher_seconds: None, None and 0 without one; seconds only where it was trained here.
+        device: by its torch name.
+    """
+
+    data: Data
+    student: nn.Module
+    teacher: nn.Module | None
+    teacher_place: str | None
+    teacher_seconds: float
+    device: str
 
 
 def choose_device(name: str) -> str:
@@ -68,7 +94,7 @@ def train(config: TrainConfig, source: dict[str, str], out: Path, *, on_epoch: O
         summary, student, data = _train(config, source, out, resume=state == "unfinished", on_epoch=on_epoch)
     summary["notes"] = list(dict.fromkeys(str(warning.message) for warning in caught))
     if rank() == 0:
-        write_tensors(out / "model.safetensors", student.state_dict(), about=_about(config, data))
+        write_tensors(out / "model.safetensors", student.state_dict(), about=about(config, data))
         write_json(out / "summary.json", summary)
     wait_for_all()  # the other ranks may be about to read the model as their teacher
     return summary
@@ -77,6 +103,40 @@ def train(config: TrainConfig, source: dict[str, str], out: Path, *, on_epoch: O
 def _train(
     config: TrainConfig, source: dict[str, str], out: Path, *, resume: bool, on_epoch: OnEpoch | None
 ) -> tuple[dict[str, Any], nn.Module, Data]:
+    ready = prepare(config, source, out, on_epoch)
+    objective = make_objective(config, teacher=ready.teacher, student=ready.student)
+
+    def after_epoch(row: Row) -> None:
+        if row["epoch"] in config.keep_epochs and rank() == 0:
+            kept = kept_epoch(out, int(row["epoch"]))
+            kept.parent.mkdir(exist_ok=True)
+            write_tensors(kept, ready.student.state_dict(), about=about(config, ready.data))
+        if on_epoch is not None:
+            on_epoch(config.method, row)
+
+    started = time.perf_counter()
+    weights = objective.effective_weights(len(ready.data.classes))
+    done = fit(
+        ready.student,
+        objective,
+        ready.data,
+        **{name: getattr(config, name) for name in OF_FIT},
+        memory_format=_memory_format(config),
+        device=ready.device,
+        out=out,
+        resume=resume,
+        on_epoch=after_epoch,
+    )
+    summary = {**conclude(config, ready, done, out), "wall_seconds": time.perf_counter() - started}
+    return {**summary, "effective_weights": weights}, ready.student, ready.data
+
+
+def prepare(config: TrainConfig, source: dict[str, str], out: Path, on_epoch: OnEpoch | None = None) -> Ready:
+    """Read the data, build the student, load its teacher or train it; only then is `out` a run directory.
+
+    Raises:
+        InputError: for whatever does not fit, before anything is written.
+    """
     if config.threads is not None:
         torch.set_num_threads(config.threads)
     if max(config.keep_epochs, default=0) >= config.epochs:
@@ -119,61 +179,26 @@ def _train(
         teacher, _ = load_model(teacher_place)
     if teacher is not None:
         teacher.to(device)
-    objective = make_objective(config, teacher=teacher, student=student)
+    return Ready(data, student, teacher, teacher_place, teacher_seconds, device)
 
-    def after_epoch(row: Row) -> None:
-        if row["epoch"] in config.keep_epochs and rank() == 0:
-            kept = kept_epoch(out, int(row["epoch"]))
-            kept.parent.mkdir(exist_ok=True)
-            write_tensors(kept, student.state_dict(), about=_about(config, data))
-        if on_epoch is not None:
-            on_epoch(config.method, row)
 
-    started = time.perf_counter()
-    weights = objective.effective_weights(len(data.classes))
-    done = fit(
-        student,
-        objective,
-        data,
-        epochs=config.epochs,
-        batch_size=config.batch_size,
-        lr=config.lr,
-        optimizer=config.optimizer,
-        momentum=config.momentum,
-        weight_decay=config.weight_decay,
-        schedule=config.schedule,
-        milestones=config.milestones,
-        gamma=config.gamma,
-        warmup_epochs=config.warmup_epochs,
-        clip_norm=config.clip_norm,
-        device=device,
-        precision=config.precision,
-        seed=config.seed,
-        out=out,
-        resume=resume,
-        checkpoint_every=config.checkpoint_every,
-        on_epoch=after_epoch,
-    )
-    summary = {
+def conclude(config: TrainConfig, ready: Ready, done: Done, out: Path) -> dict[str, Any]:
+    """Measure what was trained: most of what `summary.json` holds."""
+    teacher = ready.teacher
+    return {
         "method": config.method,
         "seed": config.seed,
         "epochs": config.epochs,
         "best_epoch": done.best_epoch,
-        "val": asdict(evaluate(student, data, "val")) if len(data.val) else None,
-        "test": asdict(evaluate(student, data, "test")),
-        "kept_epochs": {str(epoch): _measure_kept(out, epoch, data, device) for epoch in config.keep_epochs},
+        "val": asdict(evaluate(ready.student, ready.data, "val")) if len(ready.data.val) else None,
+        "test": asdict(evaluate(ready.student, ready.data, "test")),
+        "kept_epochs": {str(epoch): _measure_kept(out, epoch, ready) for epoch in config.keep_epochs},
         "rectified_fraction_per_epoch": [row["rectified"] for row in done.history if "rectified" in row] or None,
-        "teacher": None,
-        "teacher_train_accuracy": None,
-        "teacher_seconds": teacher_seconds,
+        "teacher": None if teacher is None else {"path": str(ready.teacher_place), "sha256": state_hash(teacher)},
+        "teacher_train_accuracy": None if teacher is None else evaluate(teacher, ready.data, "train").accuracy,
+        "teacher_seconds": ready.teacher_seconds,
         "train_seconds": done.seconds,
-        "wall_seconds": time.perf_counter() - started,
-        "effective_weights": weights,
     }
-    if teacher is not None:
-        summary["teacher"] = {"path": str(teacher_place), "sha256": state_hash(teacher)}
-        summary["teacher_train_accuracy"] = evaluate(teacher, data, "train").accuracy
-    return summary, student, data
 
 
 def make_objective(config: TrainConfig, *, teacher: nn.Module | None, student: nn.Module) -> Objective:
@@ -191,10 +216,14 @@ def weights_in_words(config: TrainConfig) -> str:
     return make_objective(config, teacher=stand_in if has_teacher else None, student=stand_in).weights_in_words()
 
 
-def _measure_kept(out: Path, epoch: int, data: Data, device: str) -> dict[str, Any]:
+def _memory_format(config: TrainConfig) -> MemoryFormat:
+    return "contiguous" if config.memory_format == "auto" and config.model in CONTIGUOUS else config.memory_format
+
+
+def _measure_kept(out: Path, epoch: int, ready: Ready) -> dict[str, Any]:
     """The test metrics of a kept epoch."""
     wait_for_all()  # rank 0 may still be writing it
-    return asdict(evaluate(load_model(kept_epoch(out, epoch))[0].to(device), data, "test"))
+    return asdict(evaluate(load_model(kept_epoch(out, epoch))[0].to(ready.device), ready.data, "test"))
 
 
 def _train_teacher(config: TrainConfig, source: dict[str, str], out: Path, on_epoch: OnEpoch | None) -> dict[str, Any]:
@@ -227,7 +256,7 @@ def _load_teacher(place: str, config: TrainConfig, data: Data) -> nn.Module:
     return teacher
 
 
-def _about(config: TrainConfig, data: Data) -> dict[str, Any]:
+def about(config: TrainConfig, data: Data) -> dict[str, Any]:
     """What a model file says of itself: enough to build the network and to feed it."""
     return {
         "model": config.model,

@@ -16,21 +16,20 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from drkd.acceleration import Compile, Compiled, MemoryFormat, choose_memory_format, to_compile
 from drkd.checkpoint import Done, Due, State
 from drkd.checks import IGNORED, check_positive
 from drkd.data.datasets import Data
-from drkd.data.loader import Batch, Loader
+from drkd.data.loader import Loader
 from drkd.distributed import add_up, from_rank_0, rank, world_size
-from drkd.errors import InputError, NonFiniteLossError
+from drkd.errors import InputError
 from drkd.metrics import measure, predict_logits
 from drkd.objective import Objective
 from drkd.schedules import STEP_GAMMA, STEP_MILESTONES, learning_rate
+from drkd.step import Watch, make_optimizer, take_step
 from drkd.storage import write_text
 
 Row = dict[str, float]
-
-LOOK_EVERY = 20
-"""On an accelerator, a bad loss cancels its own step at once and is reported within this many steps."""
 
 
 def fit(
@@ -51,6 +50,8 @@ def fit(
     clip_norm: float | None = None,
     device: str = "cpu",
     precision: Literal["float32", "bfloat16", "float16"] = "float32",
+    memory_format: MemoryFormat = "auto",
+    compile: Compile = "auto",
     seed: int = 0,
     out: str | Path | None = None,
     resume: bool = False,
@@ -71,6 +72,7 @@ def fit(
         schedule, milestones, gamma, warmup_epochs: see `drkd.schedules.learning_rate`.
         clip_norm: largest norm of the whole gradient, None for no clipping.
         device, precision: where, and in which type autocast computes.
+        memory_format, compile: see `drkd.acceleration`; the student is left in the usual memory format.
         seed: fixes order, augmentation and dropout.
         out: a run directory for `metrics.csv`, `timing.csv` and checkpoints; nothing is written without.
         resume: go on from the last checkpoint in `out`, where there is one.
@@ -98,8 +100,9 @@ def fit(
         check_positive(name, value)
     place = torch.device(device)
     torch.manual_seed(seed)
-    student.to(place)
-    objective.to(place)
+    layout = choose_memory_format(memory_format, student)
+    student.to(place).to(memory_format=layout)
+    objective.to(place).to(memory_format=layout)
     served: dict[str, Any] = {"needs": objective.needs, "rank": rank(), "world_size": world_size()}
     loader = Loader(data, data.train, batch_size=batch_size, training=True, seed=seed, device=place, **served)
     validation = Loader(data, data.val, batch_size=max(512, batch_size), training=False, device=place)
@@ -110,13 +113,16 @@ def fit(
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
     scaler = torch.amp.GradScaler(place.type, enabled=precision == "float16")
-    state = State(student, objective, _optimizer(optimizer, student, lr, momentum, weight_decay), scaler)
-    model = DistributedDataParallel(student) if world_size() > 1 else student
+    state = State(student, objective, make_optimizer(optimizer, student, lr, momentum, weight_decay), scaler)
+    model: Callable[[Tensor], Tensor] = DistributedDataParallel(student) if world_size() > 1 else student
+    picture = (data.channels, data.image_size, data.image_size)
+    if to_compile(compile, student, picture, pictures=epochs * len(data.train), device=place):
+        model = Compiled(model, loader.rows, required=compile == "on")
     steps_per_epoch = len(loader)
     steps = epochs * steps_per_epoch
     if resume and out is not None and state.restore(out / "checkpoints"):
         objective.progress, objective.epoch = state.done.step / steps, state.done.step // steps_per_epoch
-    due, watch = Due(checkpoint_every), _Watch(objective.name, place)
+    due, watch = Due(checkpoint_every), Watch(objective.name, place)
     done = state.done
 
     while done.step < steps:
@@ -135,7 +141,7 @@ def fit(
                 gamma=gamma,
                 warmup_epochs=warmup_epochs,
             )
-            losses, logits, stepped = _step(model, state, batch, rate, precision, clip_norm, watch)
+            losses, logits, stepped = take_step(model, state, batch, rate, precision, clip_norm, watch)
             done.step += 1
             if stepped:
                 objective.update(progress=done.step / steps, epoch=done.step // steps_per_epoch)
@@ -168,93 +174,12 @@ def fit(
                 state.save(out / "checkpoints", best=done.best_epoch == epoch)
 
     student.load_state_dict(state.best)
-    student.eval()
+    student.to(memory_format=torch.contiguous_format).eval()
     if "rectified" in done.history[-1] and not any(row["rectified"] for row in done.history):
         warnings.warn(
             f"`{objective.name}` had nothing to rectify: its teacher made no mistake in training", stacklevel=2
         )
     return done
-
-
-def _step(
-    model: nn.Module,
-    state: State,
-    batch: Batch,
-    rate: float,
-    precision: str,
-    clip_norm: float | None,
-    watch: "_Watch",
-) -> tuple[dict[str, Tensor], Tensor, bool]:
-    """One optimizer step: losses, logits, and whether it was made (a scaled gradient may have overflowed)."""
-    for group in state.optimizer.param_groups:
-        group["lr"] = rate
-    with torch.autocast(batch.inputs.device.type, getattr(torch, precision), enabled=precision != "float32"):
-        logits = model(batch.inputs)
-        with watch.at_step(state.done.step):
-            losses = state.objective(logits, batch.labels, inputs=batch.inputs, index=batch.index)
-    state.optimizer.zero_grad(set_to_none=True)
-    state.scaler.scale(losses["loss"] * batch.share).backward()
-    if clip_norm is not None:
-        state.scaler.unscale_(state.optimizer)
-        nn.utils.clip_grad_norm_(model.parameters(), clip_norm)
-    scale = state.scaler.get_scale()
-    watch.guard(state.optimizer, losses["loss"], scaled=state.scaler.is_enabled())
-    state.scaler.step(state.optimizer)
-    state.scaler.update()
-    return losses, logits.detach(), state.scaler.get_scale() >= scale
-
-
-class _Watch:
-    """Sees to it that no update is made from a loss that is not finite, and that somebody is told.
-
-    On the CPU the objective raises at once. An accelerator is not asked at every step, which would stall it: the
-    optimizer gets a flag on the device that cancels the step, and the flag is read now and then.
-    """
-
-    def __init__(self, name: str, device: torch.device) -> None:
-        self.name = name
-        self.deferred = device.type != "cpu"
-        self.step = 0
-        self.bad_step = torch.full((), -1, device=device)
-
-    def at_step(self, step: int) -> "_Watch":
-        self.step = step
-        return self
-
-    def __enter__(self) -> None:
-        if self.deferred and self.step % LOOK_EVERY == 0:
-            self.report()
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, NonFiniteLossError):
-            raise NonFiniteLossError(f"step {self.step}: {error}") from None
-
-    def guard(self, optimizer: torch.optim.Optimizer, loss: Tensor, *, scaled: bool) -> None:
-        """Let a fused optimizer skip the coming step if `loss` is not finite."""
-        if not self.deferred:
-            return
-        bad = ~loss.detach().isfinite()
-        if not scaled:  # a gradient scaler sets the same flags itself
-            optimizer.grad_scale, optimizer.found_inf = None, bad.float()  # type: ignore[attr-defined]
-        self.bad_step = torch.where(bad & (self.bad_step < 0), self.step, self.bad_step)
-
-    def report(self) -> None:
-        """Raise if a step was cancelled."""
-        step = int(self.bad_step) if self.deferred else -1
-        if step >= 0:
-            raise NonFiniteLossError(
-                f"step {step}: the loss of `{self.name}` is NaN or infinite; lower the learning rate"
-            )
-
-
-def _optimizer(kind: str, student: nn.Module, lr: float, momentum: float, weight_decay: float) -> torch.optim.Optimizer:
-    parameters = [parameter for parameter in student.parameters() if parameter.requires_grad]
-    if not parameters:
-        raise InputError("the student has no parameters to train; pass a network with requires_grad parameters")
-    fused = parameters[0].device.type in ("cpu", "cuda")
-    if kind == "adamw":
-        return torch.optim.AdamW(parameters, lr=lr, weight_decay=weight_decay, fused=fused)
-    return torch.optim.SGD(parameters, lr=lr, momentum=momentum, weight_decay=weight_decay, fused=fused)
 
 
 def _accumulate(sums: dict[str, Tensor], losses: dict[str, Tensor], logits: Tensor, labels: Tensor) -> None:

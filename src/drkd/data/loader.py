@@ -57,6 +57,9 @@ class Loader:
         needs: what the method declares; `replay` and `pairs` are for training only.
         device: where batches go.
         rank, world_size: serve every `world_size`-th sample of each batch, starting at `rank`.
+
+    Attributes:
+        rows: of a full batch, as served to this rank.
     """
 
     provides = frozenset({"inputs", "index", "pairs", "replay"})
@@ -86,6 +89,7 @@ class Loader:
         self.seed = seed
         self.replay, self.pairs = training and "replay" in needs, training and "pairs" in needs
         self.rank, self.world_size = rank, world_size
+        self.rows = len(range(rank, batch_size, world_size)) * (1 + self.replay) * (1 + self.pairs)
         self.bounds = list(range(0, len(split), batch_size))
         if 0 < len(split) % batch_size < 2 * world_size and len(self.bounds) > 1:
             self.bounds.pop()

@@ -44,6 +44,9 @@ MODELS = {
 }
 """Our own networks; each takes (num_classes, image_size, channels)."""
 
+CONTIGUOUS = ("alexnet", "vgg19_bn")
+"""Networks that convolve and yet are slower with channels last (benchmarks/speed.py)."""
+
 
 def create_model(
     name: str, *, num_classes: int, image_size: int, channels: int = 3, weights: str | Path | None = None
