@@ -1,4 +1,5 @@
 import warnings
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -7,6 +8,7 @@ from torch import nn
 
 import drkd
 from drkd import Frozen, InputError, Memory, NonFiniteLossError, Objective, OneHot, Rectified, Term, Uniform
+from drkd.data.loader import Batch
 from drkd.factory import create
 from drkd.methods import METHODS
 
@@ -128,6 +130,8 @@ def test_needs_are_those_of_the_targets():
 def test_every_method_names_its_parts_and_says_its_weights(method):
     """Those that add up to the loss are the summands; whatever a batch can bring is asked for by name."""
     objective = create(method, {}, teacher=lambda inputs: V[:4], epochs=3)
+    served = Batch(Z[:4], Y[:4], torch.arange(4), 1.0)
+    objective.prepare(SimpleNamespace(split=Y[:4], batches=lambda: [served]))
     objective.update(progress=0.5)
     labels = Y[:4].where(torch.tensor([True, True, False, False]), -100)
     losses = objective(Z[:4], labels, inputs=Z, index=torch.arange(4))

@@ -10,13 +10,14 @@ A loop does three things with an objective, whatever the method:
 
 Calling changes nothing, `update` does; `discard` replaces it where the optimizer step was skipped. `needs` says which
 of `inputs` and `index` a call must get, and what the batches must be made of: `pairs` or `replay`, see
-`drkd.data.loader`. The summands stand in `terms.py`. A method that is no sum of them is an `nn.Module` with these, with
-`name`, `progress` and `epoch`, and with `effective_weights` and `weights_in_words` for the command line.
+`drkd.data.loader`; `prepare` is called once before training. The summands stand in `terms.py`. A method that is no sum
+of them is an `nn.Module` with these, with `name`, `progress` and `epoch`, and with `effective_weights` and
+`weights_in_words` for the command line.
 """
 
 import warnings
 from collections.abc import Callable, Sequence
-from typing import Literal, TypedDict
+from typing import TYPE_CHECKING, Literal, TypedDict
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +26,9 @@ from drkd.checks import IGNORED, check_labels
 from drkd.errors import InputError, NonFiniteLossError
 from drkd.losses import widen
 from drkd.terms import Summand
+
+if TYPE_CHECKING:
+    from drkd.data.loader import Loader
 
 Reduction = Literal["none", "sum", "batchmean"]
 
@@ -119,6 +123,11 @@ class Objective(nn.Module):
         if loss.device.type == "cpu" and not loss.isfinite().all():
             self._raise_non_finite(logits, parts)
         return {"loss": loss, **parts}
+
+    def prepare(self, samples: "Loader") -> None:
+        """Let the targets see the training samples, un-augmented and in order; `drkd.fit` does so before training."""
+        for term in self._terms():
+            term.prepare(samples)
 
     def update(self, progress: float | None = None, epoch: int | None = None) -> None:
         """Take in the optimizer step just made: move the schedules, let the targets learn.

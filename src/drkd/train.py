@@ -105,10 +105,12 @@ def fit(
     objective.to(place).to(memory_format=layout)
     served: dict[str, Any] = {"needs": objective.needs, "rank": rank(), "world_size": world_size()}
     loader = Loader(data, data.train, batch_size=batch_size, training=True, seed=seed, device=place, **served)
-    validation = Loader(data, data.val, batch_size=max(512, batch_size), training=False, device=place)
+    unchanged: dict[str, Any] = {"batch_size": max(512, batch_size), "training": False, "device": place}
+    validation = Loader(data, data.val, **unchanged)
     if objective.needs - loader.provides:
         missing = ", ".join(sorted(objective.needs - loader.provides))
         raise InputError(f"`{objective.name}` needs {missing}, which the loader does not give")
+    objective.prepare(Loader(data, data.train, **unchanged))
     out = None if out is None else Path(out)
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
