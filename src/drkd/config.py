@@ -232,7 +232,7 @@ def resolve(
     except ValidationError as reason:
         problem = reason.errors()[0]
         name = "-".join(str(part) for part in problem["loc"][:1]).replace("_", "-")
-        message = problem["msg"].removeprefix("Input ").removeprefix("should be ")
+        message = problem["msg"].removeprefix("Value error, ").removeprefix("Input ").removeprefix("should be ")
         raise InputError(f"--{name} should be {message}, got {problem['input']!r}") from None
     layers = {"command line": on_line, "file": in_file, "default for digits": embedded}
     source = {
