@@ -147,6 +147,30 @@ class ReproduceConfig(BaseModel):
     )
 
 
+class BenchConfig(BaseModel):
+    """What to measure the cost of, and how."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    model: str = Field("small_cnn", description="network by name, or timm:NAME")
+    image_size: int = Field(32, ge=4, description="side length of the pictures, which are made up")
+    classes: int = Field(10, ge=2, description="number of classes")
+    batch_size: int = Field(128, ge=2, description="samples per optimizer step")
+    methods: Names = Field(
+        ["cross_entropy", "label_smoothing", "tf_kd_reg", "tf_kd_self", "dr_kd", "ps_kd", "online_dr_kd"],
+        description="comma-separated; see `drkd list methods`",
+    )
+    rounds: int = Field(10, ge=1, description="steps that are measured of each method, after two of warm-up")
+    device: str = Field("auto", description="cpu, cuda, ...; auto takes an accelerator where there is one")
+    precision: Literal["float32", "bfloat16", "float16"] = Field("float32", description="float32, bfloat16 or float16")
+    memory_format: Literal["auto", "contiguous", "channels_last"] = Field(
+        "auto", description="contiguous or channels_last; auto takes what is faster for the network"
+    )
+    compile: Literal["on", "off"] = Field("off", description="on measures compiled steps")
+    threads: int | None = Field(None, ge=1, description="processor threads")
+    out: str | None = Field(None, description="JSON file for the figures")
+
+
 Config = TypeVar("Config", bound=BaseModel)
 
 EMBEDDED: dict[str, Any] = {
@@ -174,7 +198,7 @@ def resolve(
     """Lay the command line over a file over the defaults.
 
     Args:
-        kind: `TrainConfig`, `CompareConfig` or `ReproduceConfig`.
+        kind: `TrainConfig`, `CompareConfig`, `ReproduceConfig` or `BenchConfig`.
         given: options of the command line; None means not given.
         file: a YAML file of options.
 
