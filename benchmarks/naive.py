@@ -9,6 +9,7 @@ through the teacher, nothing is logged.
 
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
@@ -68,7 +69,6 @@ class PerSample(Dataset):
         self.pictures, self.labels = pictures.permute(0, 2, 3, 1).contiguous().numpy(), labels.tolist()
         self.transform = transforms.Compose(
             [
-                transforms.ToPILImage(),
                 transforms.RandomCrop(pictures.shape[-1], padding=4),
                 transforms.RandomHorizontalFlip(),
                 transforms.RandomRotation(15),
@@ -81,7 +81,7 @@ class PerSample(Dataset):
         return len(self.labels)
 
     def __getitem__(self, position: int) -> tuple[Tensor, int]:
-        return self.transform(self.pictures[position]), self.labels[position]
+        return self.transform(Image.fromarray(self.pictures[position])), self.labels[position]
 
 
 def per_sample_loader(samples: PerSample, batch_size: int, workers: int) -> DataLoader:

@@ -1,5 +1,6 @@
 """Where the time of a DR-KD step goes: `python benchmarks/speed.py --profile MODEL`."""
 
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -32,6 +33,7 @@ def print_profile(config: BenchConfig) -> None:
     state.optimizer.step = named("optimizer", state.optimizer.step)
     for _ in range(2):
         contender.step()
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # nothing of the profiler's own on standard error
     with profile(activities=[ProfilerActivity.CPU]) as recorded:
         for _ in range(config.rounds):
             named("step", contender.step)()
