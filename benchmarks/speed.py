@@ -52,7 +52,7 @@ PIPELINE, EPOCH, COMPARE = 10.0, 1.05, 45.0
 FEW_ROUNDS = 5
 """At most so many rounds where many settings are measured."""
 
-HEAVY, HEAVY_BATCH = 6e8, 16
+HEAVY, HEAVY_BATCH = 6e8, 32
 """Networks of more multiply-adds per picture get smaller batches where all networks are measured."""
 
 PICTURES = 2048
