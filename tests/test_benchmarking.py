@@ -16,7 +16,7 @@ from drkd.cli.app import app
 from drkd.config import BenchConfig, resolve
 from drkd.methods import METHODS
 from drkd.report.speed import print_bench
-from drkd.targets import Frozen
+from drkd.targets import Cached
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "benchmarks"))
 
@@ -123,13 +123,15 @@ def test_a_contender_steps_like_the_training_loop():
     assert all(torch.equal(value, before[name]) for name, value in contender.state.objective.state_dict().items())
 
 
-def test_the_cached_teacher_answers_by_index():
+def test_the_cached_teacher_is_looked_up_and_never_asked():
     contender = Contender(CACHED, tiny())
-    (teacher,) = (part for part in contender.state.objective.modules() if isinstance(part, Frozen))
+    (teacher,) = (part for part in contender.state.objective.modules() if isinstance(part, Cached))
+    teacher.teacher.forward = None
     taught = []
     for _ in range(timing.WARM_UP + 1):
         contender.step()
-        taught.append(teacher(contender.logits, contender.batch.labels, contender.batch.inputs)[0])
+        batch = contender.batch
+        taught.append(teacher(contender.logits, batch.labels, batch.inputs, batch.index)[0])
     first, second, again = taught
     assert torch.equal(first, again)
     assert not torch.equal(first, second)

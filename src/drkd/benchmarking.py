@@ -5,13 +5,15 @@ Everything is measured on pictures of noise with the training loop's own parts: 
 """
 
 import itertools
+import shutil
 import tempfile
 import time
+import weakref
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from drkd.acceleration import Compiled, choose_memory_format
 from drkd.checkpoint import State
@@ -27,11 +29,16 @@ from drkd.results import BASELINE, environment
 from drkd.run import choose_device, memory_format
 from drkd.step import Watch, make_optimizer, take_step
 from drkd.storage import write_json
+from drkd.targets import Cached, Frozen
+from drkd.teacher_cache import HEADER, TeacherCache
 from drkd.timing import WARM_UP, Clock, peak_bytes, ratios, spread, take_turns, wait_for
 from drkd.train import fit
 
 CACHED = "dr_kd_cached"
-"""DR-KD whose teacher's logits are known already."""
+"""DR-KD whose teacher's answers are found in a cache."""
+
+EPOCH = 1
+"""Completed epochs of a contender."""
 
 LEARNING_RATE = 1e-4
 """Small, so that labels of noise do no harm; a step costs the same at any rate."""
@@ -88,7 +95,7 @@ def bench(config: BenchConfig, *, clock: Clock = time.perf_counter) -> dict[str,
 class Contender:
     """A training of its own that makes one optimizer step each time it is asked.
 
-    It is in its second epoch of three: a memory is filled within the rounds of warm-up, ramps are half way up.
+    It is in the middle of its training: a memory is filled within the rounds of warm-up, ramps are half way up.
 
     Args:
         name: of the method, or `CACHED`.
@@ -103,14 +110,15 @@ class Contender:
         device = torch.device(config.device)
         data = made_up(config, batches * config.batch_size)
         if name == CACHED:
-            teacher = self._stored_logits(len(data.train), config)
+            teacher = self._cached(len(data.train), config)
         student = new_network(config)
         layout = choose_memory_format(memory_format(config), student)
         student.to(device).to(memory_format=layout)
         method = "dr_kd" if name == CACHED else name
-        objective = create(method, {}, teacher=teacher or new_network(config), student=student, epochs=3)
+        objective = create(method, {}, teacher=teacher or new_network(config), student=student, epochs=2 * EPOCH + 1)
         objective.to(device).to(memory_format=layout)
-        objective.update(progress=0.5, epoch=1)
+        objective.prepare(Loader(data, data.train, batch_size=config.batch_size, training=False, device=device))
+        objective.update(progress=0.5, epoch=EPOCH)
         loader = Loader(
             data, data.train, batch_size=config.batch_size, training=True, needs=objective.needs, device=device
         )
@@ -131,7 +139,7 @@ class Contender:
         _, _, stepped = take_step(self.model, state, self.batch, LEARNING_RATE, self.config.precision, None, self.watch)
         state.done.step += 1
         if stepped:
-            state.objective.update(progress=0.5, epoch=1)
+            state.objective.update(progress=0.5, epoch=EPOCH)
         else:
             state.objective.discard()
 
@@ -148,14 +156,14 @@ class Contender:
         self.state.optimizer.zero_grad(set_to_none=True)
         return peak_bytes(self.step, self.config.device)
 
-    def _stored_logits(self, samples: int, config: BenchConfig) -> Teacher:
-        """Stands for a cache of the teacher: made-up logits of every sample, looked up by its index."""
-        table = torch.randn(samples, config.classes, device=config.device)
-
-        def look_up(_inputs: Tensor) -> Tensor:
-            return table[self.batch.index]
-
-        return look_up
+    def _cached(self, samples: int, config: BenchConfig) -> Cached:
+        """A teacher whose answers for the epoch at hand, made up, lie in a cache on disk as long as this is there."""
+        folder = Path(tempfile.mkdtemp())
+        weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+        answers = torch.randn(samples, config.classes).half().numpy()
+        cache = TeacherCache(folder, {}, limit=2 * answers.nbytes + HEADER)
+        cache.write(EPOCH, answers)
+        return Cached(Frozen(new_network(config)), cache, samples=samples)
 
 
 def measure_methods(config: BenchConfig, *, clock: Clock = time.perf_counter) -> dict[str, Any]:
