@@ -177,7 +177,6 @@ class BenchConfig(BaseModel):
     """What to measure the cost of, and how."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-
     model: str = Field("small_cnn", description="network by name, or timm:NAME")
     image_size: int = Field(32, ge=4, description="side length of the pictures, which are made up")
     classes: int = Field(10, ge=2, description="number of classes")
