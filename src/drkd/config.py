@@ -29,6 +29,7 @@ def _once(values: list[Any]) -> list[Any]:
 
 Names = Annotated[list[str], BeforeValidator(_split), AfterValidator(_once), Field(min_length=1)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
+STANDARD = ["cross_entropy", "label_smoothing", "tf_kd_reg", "tf_kd_self", "dr_kd", "ps_kd", "online_dr_kd"]
 Epochs = Annotated[list[Annotated[int, Field(ge=0)]], BeforeValidator(_split), AfterValidator(_once)]
 Fractions = Annotated[list[Fraction], BeforeValidator(_split), AfterValidator(_once), Field(min_length=1)]
 
@@ -138,10 +139,7 @@ class TrainConfig(TrainingConfig):
 class CompareConfig(TrainingConfig):
     """Several methods, several seeds, side by side."""
 
-    methods: Names = Field(
-        ["cross_entropy", "label_smoothing", "tf_kd_reg", "tf_kd_self", "dr_kd", "ps_kd", "online_dr_kd"],
-        description="comma-separated; see `drkd list methods`",
-    )
+    methods: Names = Field(STANDARD, description="comma-separated; see `drkd list methods`")
     method_options: dict[str, dict[str, Any]] = Field({}, description="settings by method; in a file only")
     teacher: str | None = Field(None, description="run directory or file of the teacher of kd")
     seeds: int = Field(5, ge=1, description="how many seeds, from 0 on")
@@ -179,6 +177,24 @@ class ReproduceConfig(BaseModel):
     )
 
 
+class BenchConfig(BaseModel):
+    """What to measure the cost of, and how."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    model: str = Field("small_cnn", description="network by name, or timm:NAME")
+    image_size: int = Field(32, ge=4, description="side length of the pictures, which are made up")
+    classes: int = Field(10, ge=2, description="number of classes")
+    batch_size: int = Field(128, ge=2, description="samples per optimizer step")
+    methods: Names = Field(STANDARD, description="comma-separated; see `drkd list methods`")
+    rounds: int = Field(10, ge=1, description="steps that are measured of each method, after two of warm-up")
+    device: str = Field("auto", description="cpu, cuda, ...; auto takes an accelerator where there is one")
+    precision: Literal["float32", "bfloat16", "float16"] = Field("float32", description="float32, bfloat16 or float16")
+    memory_format: Literal["auto", "contiguous", "channels_last"] = Field("auto", description="as for `drkd train`")
+    compile: Literal["on", "off"] = Field("off", description="on measures compiled steps")
+    threads: int | None = Field(None, ge=1, description="processor threads")
+    out: str | None = Field(None, description="JSON file for the figures")
+
+
 Config = TypeVar("Config", bound=BaseModel)
 
 EMBEDDED: dict[str, Any] = {
@@ -206,7 +222,7 @@ def resolve(
     """Lay the command line over a file over the defaults.
 
     Args:
-        kind: `TrainConfig`, `CompareConfig` or `ReproduceConfig`.
+        kind: `TrainConfig`, `CompareConfig`, `ReproduceConfig` or `BenchConfig`.
         given: options of the command line; None means not given.
         file: a YAML file of options.
 

@@ -23,7 +23,7 @@ from torch import nn
 
 from drkd.acceleration import MemoryFormat
 from drkd.checkpoint import Done
-from drkd.config import METHOD_SETTINGS, TrainConfig
+from drkd.config import METHOD_SETTINGS, BenchConfig, TrainConfig
 from drkd.data import Data, load_data
 from drkd.distributed import rank, wait_for_all
 from drkd.errors import InputError
@@ -124,7 +124,7 @@ def _train(
         objective,
         ready.data,
         **{name: getattr(config, name) for name in OF_FIT},
-        memory_format=_memory_format(config),
+        memory_format=memory_format(config),
         device=ready.device,
         out=out,
         resume=resume,
@@ -226,7 +226,8 @@ def weights_in_words(config: TrainConfig) -> str:
     return make_objective(config, teacher=stand_in if has_teacher else None, student=stand_in).weights_in_words()
 
 
-def _memory_format(config: TrainConfig) -> MemoryFormat:
+def memory_format(config: TrainConfig | BenchConfig) -> MemoryFormat:
+    """How the network that `config` names is laid out: as asked, or as is faster for it."""
     return "contiguous" if config.memory_format == "auto" and config.model in CONTIGUOUS else config.memory_format
 
 

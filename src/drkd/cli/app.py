@@ -11,7 +11,7 @@ from rich.console import Console
 
 from drkd import __version__, catalog
 from drkd.cli.options import with_options
-from drkd.config import CompareConfig, ReproduceConfig, TrainConfig, resolve
+from drkd.config import BenchConfig, CompareConfig, ReproduceConfig, TrainConfig, resolve
 from drkd.errors import InputError
 
 app = typer.Typer(
@@ -186,6 +186,19 @@ def report(run: Annotated[Path, typer.Argument(help="run directory of `compare` 
     page = write_report(run)
     print_results(read_json(run / "results.json"), _console())
     print(f"Report: {page}")
+    return 0
+
+
+@app.command()
+@with_options(BenchConfig)
+def bench(config: ConfigFile = None, **options: Any) -> int:
+    """Measure what each method costs on a network and this machine: steps, loader, a whole epoch."""
+    settings, _ = resolve(BenchConfig, options, config)
+
+    from drkd import benchmarking
+    from drkd.report.speed import print_bench
+
+    print_bench(benchmarking.bench(settings), _console())
     return 0
 
 
