@@ -46,7 +46,9 @@ OPTIONS = {
 FILES = ("model.safetensors", "metrics.csv", "teacher/model.safetensors", "teacher/metrics.csv")
 
 context = multiprocessing.get_context("forkserver")
-context.set_forkserver_preload(["drkd.run"])
+context.set_forkserver_preload(
+    ["drkd.run", "sklearn.datasets", "sklearn.model_selection", "torch._dynamo", "torch.fx.experimental.optimization"]
+)
 
 
 def train(out: Path, steps: Any, said: Any, sabotage: Callable[[], None] | None) -> None:
@@ -151,6 +153,7 @@ class Campaign:
 
     def __init__(self, folder: Path, draw: random.Random) -> None:
         self.folder, self.draw = folder, draw
+        finish(folder / "first")  # the process that the others are copies of has to start
         started = time.monotonic()
         self.steps = finish(folder / "undisturbed")
         self.seconds = time.monotonic() - started
