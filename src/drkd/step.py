@@ -42,7 +42,7 @@ def take_step(
         with watch.at_step(state.done.step):
             losses = state.objective(logits, batch.labels, inputs=batch.inputs, index=batch.index)
     state.optimizer.zero_grad(set_to_none=True)
-    state.scaler.scale(losses["loss"] * batch.share).backward()
+    state.scaler.scale((losses["loss"] * batch.share).sum()).backward()  # of one number, or of one per row
     if clip_norm is not None:
         state.scaler.unscale_(state.optimizer)
         nn.utils.clip_grad_norm_(state.student.parameters(), clip_norm)
@@ -82,7 +82,7 @@ class Watch:
         """Let a fused optimizer skip the coming step if `loss` is not finite."""
         if not self.deferred:
             return
-        bad = ~loss.detach().isfinite()
+        bad = ~loss.detach().isfinite().all()
         if not scaled:  # a gradient scaler sets the same flags itself
             optimizer.grad_scale, optimizer.found_inf = None, bad.float()  # type: ignore[attr-defined]
         self.bad_step = torch.where(bad & (self.bad_step < 0), self.step, self.bad_step)

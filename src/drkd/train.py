@@ -168,8 +168,8 @@ def fit(
             on_epoch(row)
         if out is not None and rank() == 0:
             seconds = [{"epoch": i, "seconds": spent} for i, spent in enumerate(done.seconds_per_epoch)]
-            write_text(out / "metrics.csv", _as_csv(done.history), flush=False)  # a checkpoint has these rows too
-            write_text(out / "timing.csv", _as_csv(seconds), flush=False)
+            write_text(out / "metrics.csv", rows_as_csv(done.history), flush=False)  # a checkpoint has these rows too
+            write_text(out / "timing.csv", rows_as_csv(seconds), flush=False)
             if due.after_epoch(done.step):
                 state.save(out / "checkpoints", best=done.best_epoch == epoch)
 
@@ -206,7 +206,8 @@ def _validate(student: nn.Module, validation: Loader) -> Row:
     return {"val_accuracy": measured.accuracy, "val_nll": measured.nll}
 
 
-def _as_csv(rows: Sequence[Mapping[str, float]]) -> str:
+def rows_as_csv(rows: Sequence[Mapping[str, float]]) -> str:
+    """Rows under the names of all that any of them has."""
     text = io.StringIO()
     writer = csv.DictWriter(text, list(dict.fromkeys(name for row in rows for name in row)), lineterminator="\n")
     writer.writeheader()

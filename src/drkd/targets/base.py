@@ -22,6 +22,10 @@ class Target(nn.Module):
     needs: frozenset[str] = frozenset()
     """What `forward` reads beyond logits and labels (`inputs`, `index`), and batches it wants (`pairs`, `replay`)."""
 
+    independent_rows = False
+    """Whether a row's target depends on that row alone, and on what was said of that sample before: then trainings that
+    differ by seed can share a batch (`drkd.together`)."""
+
     def update(self, epoch: int = 0) -> None:
         """Take in the step that was just made; `epoch` is the number of completed epochs."""
 

@@ -19,6 +19,7 @@ class Memory(Target):
     """
 
     needs = frozenset({"index"})
+    independent_rows = True
 
     def __init__(self, size: int = 0) -> None:
         super().__init__()
