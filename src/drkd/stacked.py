@@ -4,7 +4,7 @@ The rows of a stacked batch are those of the first network, then those of the se
 """
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -55,12 +55,12 @@ class StackedNetwork(nn.Module):
         self.train(networks[0].training)
 
     def forward(self, inputs: Tensor) -> Tensor:
-        weights = dict(self.network.named_parameters()), dict(self.network.named_buffers())
-        by_lane = inputs.unflatten(0, (self.lanes, -1))
-        return vmap(self._one)(*weights, by_lane).flatten(0, 1)
+        parameters, buffers = dict(self.network.named_parameters()), dict(self.network.named_buffers())
+        by_lane = inputs.reshape(self.lanes, -1, *inputs.shape[1:])
+        return vmap(self._one)(parameters, buffers, by_lane).flatten(0, 1)
 
-    def _one(self, parameters: dict[str, Tensor], buffers: dict[str, Tensor], inputs: Tensor) -> Tensor:
-        logits: Tensor = functional_call(self.network, (parameters, buffers), (inputs,))
+    def _one(self, parameters: Mapping[str, Tensor], buffers: Mapping[str, Tensor], inputs: Tensor) -> Tensor:
+        logits: Tensor = functional_call(self.network, {**parameters, **buffers}, (inputs,))
         return logits
 
     @torch.no_grad()

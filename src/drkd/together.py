@@ -61,7 +61,7 @@ def fit_together(
         seeds: of each lane; they fix order and augmentation.
         epochs, batch_size, lr, optimizer, momentum, weight_decay: see `drkd.fit`; `batch_size` is a lane's.
         schedule, milestones, gamma, warmup_epochs, device, precision: see `drkd.fit`.
-        outs: the lanes' run directories, for `metrics.csv` and `timing.csv`, written with each checkpoint and at the end.
+        outs: the lanes' run directories, for `metrics.csv` and `timing.csv`: written with a checkpoint and at the end.
         checkpoints: folder for checkpoints of all lanes together; a training goes on from the last one in it.
         checkpoint_every: see `drkd.fit`.
         on_epoch: called with a lane and its new row.
@@ -86,7 +86,9 @@ def fit_together(
     for name, value in (("epochs", epochs), ("lr", lr)):
         check_positive(name, value)
     if not objective.independent_rows or objective.reduction != "none":
-        raise InputError(f"`{objective.name}` cannot be shared by lanes: it needs independent rows and reduction='none'")
+        raise InputError(
+            f"`{objective.name}` cannot be shared by lanes: its rows must be independent, its reduction none"
+        )
     place = torch.device(device)
     students.to(place)
     objective.to(place)
@@ -164,7 +166,7 @@ def _accumulate(sums: dict[str, Tensor], losses: dict[str, Tensor], right: Tenso
     """Add a batch to the epoch's sums, a number per lane, on the device."""
     values = {**{name: value.detach() for name, value in losses.items()}, "train_accuracy": right}
     values["rows"] = torch.ones_like(right)
-    added = torch.stack([value.double() for value in values.values()]).unflatten(1, (lanes, -1)).sum(dim=2)
+    added = torch.stack([value.double() for value in values.values()]).view(len(values), lanes, -1).sum(dim=2)
     for name, value in zip(values, added, strict=True):
         sums[name] = sums[name] + value if name in sums else value
 
@@ -185,8 +187,8 @@ def _validate(students: StackedNetwork, validation: LanesLoader, lanes: int) -> 
     right, nll = torch.zeros(2, lanes, dtype=torch.float64, device=validation.device)
     for batch in validation.batches():
         log_probs = students(batch.inputs).double().log_softmax(dim=1)
-        right += (log_probs.argmax(dim=1) == batch.labels).unflatten(0, (lanes, -1)).sum(dim=1)
-        nll += F.nll_loss(log_probs, batch.labels, reduction="none").unflatten(0, (lanes, -1)).sum(dim=1)
+        right += (log_probs.argmax(dim=1) == batch.labels).view(lanes, -1).sum(dim=1)
+        nll += F.nll_loss(log_probs, batch.labels, reduction="none").view(lanes, -1).sum(dim=1)
     if not nll.isfinite().all():
         raise NonFiniteLossError("a network answers NaN or infinite logits: it has diverged; lower the learning rate")
     accuracies, nlls = (right / validation.samples).tolist(), (nll / validation.samples).tolist()

@@ -175,11 +175,14 @@ def fit(
 
     student.load_state_dict(state.best)
     student.to(memory_format=torch.contiguous_format).eval()
-    if "rectified" in done.history[-1] and not any(row["rectified"] for row in done.history):
-        warnings.warn(
-            f"`{objective.name}` had nothing to rectify: its teacher made no mistake in training", stacklevel=2
-        )
+    warn_if_nothing_was_rectified(objective.name, done.history)
     return done
+
+
+def warn_if_nothing_was_rectified(method: str, history: Sequence[Row]) -> None:
+    """Then rectification cannot have helped, and who compares methods should know."""
+    if "rectified" in history[-1] and not any(row["rectified"] for row in history):
+        warnings.warn(f"`{method}` had nothing to rectify: its teacher made no mistake in training", stacklevel=3)
 
 
 def _accumulate(sums: dict[str, Tensor], losses: dict[str, Tensor], logits: Tensor, labels: Tensor) -> None:

@@ -5,6 +5,7 @@ pictures are gathered, augmented and normalised for many rows in one go, and bat
 """
 
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -81,17 +82,16 @@ class LanesLoader:
     def _serve(self, orders: NDArray[np.int64], bounds: list[int], epoch: int) -> Iterator[Batch]:
         """The batches between `bounds`, made ready together."""
         sizes = np.diff(bounds)
-        own = np.concatenate([orders[:, first:last].ravel() for first, last in zip(bounds, bounds[1:], strict=False)])
+        own = np.concatenate([orders[:, first:last].ravel() for first, last in pairwise(bounds)])
         lane = np.concatenate([np.repeat(np.arange(self.lanes), size) for size in sizes])
-        lane_of, index = torch.from_numpy(lane).to(self.device), torch.from_numpy(lane * self.samples + own)
-        index = index.to(self.device)
+        lane_of = torch.from_numpy(lane).to(self.device)
+        index = torch.from_numpy(lane * self.samples + own).to(self.device)
         images = self.inputs[index].float().div_(255)
-        seeds = self.seeds[lane]
-        images = augment(images, torch.from_numpy(own), self.augmentation, seed=seeds, epoch=epoch)
+        images = augment(images, torch.from_numpy(own), self.augmentation, seed=self.seeds[lane], epoch=epoch)
         inputs, labels = images.sub_(self.mean[lane_of]).div_(self.std[lane_of]), self.labels[index]
-        rows = (self.lanes * sizes).tolist()
-        for batch in zip(inputs.split(rows), labels.split(rows), index.split(rows), sizes, strict=True):
-            yield Batch(*batch[:3], share=1 / int(batch[3]))
+        cut = [torch.split(whole, (self.lanes * sizes).tolist()) for whole in (inputs, labels, index)]
+        for part, labels_of, index_of, size in zip(*cut, sizes.tolist(), strict=True):
+            yield Batch(part, labels_of, index_of, share=1 / size)
 
 
 def misfit(data: Sequence[Data], splits: Sequence[Split]) -> str | None:
