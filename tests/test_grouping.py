@@ -57,7 +57,7 @@ def test_every_training_has_its_own_files(done):
         for row, expected in zip(csv.DictReader(ours), csv.DictReader(theirs), strict=True):
             numbers = {name: float(value) for name, value in expected.items()}
             assert {k: float(v) for k, v in row.items()} == pytest.approx(numbers, rel=1e-4, abs=1e-6)
-    assert not list((done["on"].out / "trainings").glob("*/together/*"))
+    assert not list((done["on"].out / "trainings").glob("*/together*"))
 
 
 def test_the_summary_says_how_many_trained_together(done):
@@ -111,6 +111,16 @@ def test_seeds_of_a_method_make_a_group(tmp_path, together, sizes):
     assert len({group.name for group in groups}) == len(groups)
 
 
+def test_a_teacher_from_elsewhere_serves_all_seeds_as_it_is(done, tmp_path):
+    teacher = done["off"].out / "trainings" / "20%-label-noise" / "seed-0" / "cross_entropy"
+    options = {"methods": ["kd"], "teacher": str(teacher), "seeds": 2}
+    on, off = (compared(tmp_path / together, together, **options) for together in ("on", "off"))
+    assert [s["together"] for s in summaries(on, "kd")] == [2, 2]
+    ours, theirs = (run.results["panels"][0]["methods"]["kd"] for run in (on, off))
+    assert ours["nll"] == pytest.approx(theirs["nll"], rel=1e-3)
+    assert ours["teacher_train_accuracy"] == theirs["teacher_train_accuracy"]
+
+
 def test_finished_seeds_are_not_trained_again(done, tmp_path, monkeypatch):
     partial = compared(tmp_path / "run", methods=["ps_kd"])
     folders = [partial.out / "trainings" / "20%-label-noise" / f"seed-{seed}" / "ps_kd" for seed in range(3)]
@@ -136,7 +146,7 @@ def test_a_killed_group_goes_on_where_it_was_to_the_bit(done, tmp_path, method, 
 
     with pytest.raises(KeyboardInterrupt):
         compared(tmp_path / "run", progress=kill)
-    group = tmp_path / "run" / "trainings" / "20%-label-noise" / "together" / method
+    group = tmp_path / "run" / "trainings" / "20%-label-noise" / f"together-{method}"
     assert (group / "checkpoints" / "last").exists()
     resumed = compared(tmp_path / "run")
     for ours in (resumed.out / "trainings").glob("*/seed-*/*"):

@@ -2,7 +2,7 @@
 
 Whether they do is decided before anything is trained, by the settings, the method and the network, never by a clock: a
 comparison and its resumption decide alike. Trained together or not, each training has its own run directory with the
-same files. While a group trains, its state lies in `OUT/trainings/PANEL/together/METHOD`.
+same files. While a group trains, its state lies in `OUT/trainings/PANEL/together-METHOD`.
 """
 
 import shutil
@@ -96,7 +96,7 @@ class Group:
     @property
     def folder(self) -> Path:
         """Where its state is kept while it trains."""
-        return self.trainings[0].out.parents[1] / "together" / self.trainings[0].method
+        return self.trainings[0].out.parents[1] / f"together-{self.trainings[0].method}"
 
 
 def into_groups(config: CompareConfig, trainings: Sequence[Training]) -> list[Group]:
@@ -187,7 +187,7 @@ def _train_together(group: Group, able: Sequence[Training], report: Callable[[An
         read_json(record) if record.exists() else {"seeds": [t.config.seed for t in able if not t.finished]}
     )
     lanes = [t for t in able if t.config.seed in state["seeds"]]  # as they began: checkpoints hold all of them
-    if state.get("apart") or len(lanes) < 2:
+    if state.get("apart") or len(lanes) < 2 or all(training.finished for training in lanes):
         return state.get("apart")  # None: there is nothing to share
     notes: list[list[str]] = [[] for _ in lanes]
     ready = []
@@ -217,10 +217,10 @@ def _fit_lanes(
     """Train, measure and write each lane's run directory."""
     started, config = time.perf_counter(), lanes[0].config
     students = StackedNetwork([lane.student for lane in ready])
-    teachers = [lane.teacher for lane in ready if lane.teacher is not None]
+    teachers = {lane.teacher_place: lane.teacher for lane in ready if lane.teacher is not None}
     told_to_all: list[str] = []
     with _noting(told_to_all):
-        teacher = StackedNetwork(teachers) if teachers else None
+        teacher = StackedNetwork(list(teachers.values())) if len(teachers) > 1 else next(iter(teachers.values()), None)
         objective = make_objective(config, teacher=teacher, student=students)
         objective.reduction = "none"
         weights = objective.effective_weights(len(ready[0].data.classes))
