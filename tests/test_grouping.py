@@ -10,7 +10,7 @@ import drkd
 from drkd import grouping
 from drkd.comparison import plan, with_controls
 from drkd.config import CompareConfig, TrainConfig, resolve
-from drkd.grouping import into_groups, why_apart
+from drkd.grouping import into_groups, network_obstacle, settings_obstacle
 from drkd.stats import paired
 from drkd.storage import read_tensors
 
@@ -86,20 +86,28 @@ def test_what_cannot_train_together_is_told(done):
         ({"precision": "float16"}, "--precision"),
         ({"method": "cs_kd"}, "in cs_kd the samples"),
         ({"method": "dlb"}, "in dlb the samples"),
-        ({"model": "small_cnn"}, "too large"),
-        ({"model": "resnet18"}, "too large"),
     ],
 )
-def test_why_seeds_are_trained_one_by_one(settings, reason):
-    config = TrainConfig(**{"model": "mlp", "method": "cross_entropy", "device": "cpu", **settings})
-    assert reason in why_apart(config, only_where_it_pays=True)
+def test_settings_that_keep_seeds_apart(settings, reason):
+    plain = {"model": "mlp", "method": "cross_entropy", "device": "cpu"}
+    assert settings_obstacle(TrainConfig(**plain)) is None
+    assert reason in settings_obstacle(TrainConfig(**{**plain, **settings}))
+
+
+@pytest.mark.parametrize(("model", "gains"), [("mlp", True), ("small_cnn", False), ("resnet18", False)])
+def test_auto_takes_networks_that_gain_by_it(model, gains):
+    config = TrainConfig(model=model, method="cross_entropy", device="cpu")
+    expected = None if gains else "the network is too large to gain by it"
+    assert network_obstacle(config, only_where_it_pays=True) == expected
+    assert network_obstacle(config, only_where_it_pays=False) is None
 
 
 def test_a_network_with_dropout_is_trained_one_by_one(monkeypatch):
     layers = [torch.nn.Flatten(), torch.nn.Linear(64, 10), torch.nn.Dropout(0.5)]
     monkeypatch.setattr(grouping, "build", lambda *_: torch.nn.Sequential(*layers))
     config = TrainConfig(method="cross_entropy", device="cpu")
-    assert why_apart(config, only_where_it_pays=True) == "the network draws random numbers, as dropout does"
+    reason = "the network draws random numbers, as dropout does"
+    assert network_obstacle(config, only_where_it_pays=True) == reason
 
 
 @pytest.mark.parametrize(("together", "sizes"), [("on", {3}), ("auto", {3}), ("off", {1})])
@@ -145,10 +153,10 @@ def test_a_killed_group_goes_on_where_it_was_to_the_bit(done, tmp_path, method, 
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        compared(tmp_path / "run", progress=kill)
+        compared(tmp_path / "run", methods=[method], progress=kill)
     group = tmp_path / "run" / "trainings" / "20%-label-noise" / f"together-{method}"
     assert (group / "checkpoints" / "last").exists()
-    resumed = compared(tmp_path / "run")
+    resumed = compared(tmp_path / "run", methods=[method])
     for ours in (resumed.out / "trainings").glob("*/seed-*/*"):
         theirs = done["on"].out / ours.relative_to(resumed.out)
         assert (ours / "metrics.csv").read_bytes() == (theirs / "metrics.csv").read_bytes()

@@ -11,10 +11,12 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from drkd.config import CompareConfig, TrainConfig
 from drkd.data.lanes import misfit
@@ -104,23 +106,20 @@ def into_groups(config: CompareConfig, trainings: Sequence[Training]) -> list[Gr
     methods: dict[tuple[str, str], list[Training]] = {}
     for training in trainings:
         methods.setdefault((training.panel, training.method), []).append(training)
-    reasons: dict[str, str | None] = {}
+    if config.together == "off" or config.seeds == 1:
+        return [Group([training]) for training in trainings]
+    auto = config.together == "auto"
+    of_network = cache(lambda: network_obstacle(trainings[0].config, only_where_it_pays=auto))  # it reads the data
     groups = []
     for seeds in methods.values():
-        first = seeds[0].config
-        if config.together != "off" and config.seeds > 1 and first.method not in reasons:
-            reasons[first.method] = why_apart(first, only_where_it_pays=config.together == "auto")
-        reason = reasons.get(first.method, "off")
-        if reason is None:
-            groups.append(Group(seeds))
-        else:
-            told = config.together == "on" and config.seeds > 1
-            groups += [Group([seed], _one_by_one(reason) if told else None) for seed in seeds]
+        reason = settings_obstacle(seeds[0].config) or of_network()
+        note = None if auto or reason is None else _one_by_one(reason)
+        groups += [Group(seeds)] if reason is None else [Group([seed], note) for seed in seeds]
     return groups
 
 
-def why_apart(config: TrainConfig, *, only_where_it_pays: bool) -> str | None:
-    """Why trainings like this one are not trained together, in words, or None where they are."""
+def settings_obstacle(config: TrainConfig) -> str | None:
+    """Why the method or a setting of `config` allows no training together, in words, or None where they do."""
     for setting, reason in (
         (config.clip_norm is not None, "--clip-norm looks at the whole gradient"),
         (config.compile == "on", "--compile on compiles a single network"),
@@ -129,9 +128,14 @@ def why_apart(config: TrainConfig, *, only_where_it_pays: bool) -> str | None:
     ):
         if setting:
             return reason
-    stand_in = torch.nn.Identity()
+    stand_in = nn.Identity()
     if not make_objective(config, teacher=stand_in, student=stand_in).independent_rows:
         return f"in {config.method} the samples of a batch, or an epoch, teach each other"
+    return None
+
+
+def network_obstacle(config: TrainConfig, *, only_where_it_pays: bool) -> str | None:
+    """Why the network of `config` cannot, or should not, be trained together with others, or None."""
     data = load(config)
     network = build(config, data)
     picture = (data.channels, data.image_size, data.image_size)
