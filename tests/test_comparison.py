@@ -162,3 +162,19 @@ def test_mistakes_leave_nothing_behind(tmp_path, options, message):
     with pytest.raises(InputError, match=message):
         drkd.compare(out=str(tmp_path / "run"), **{**QUICK, **options})
     assert not (tmp_path / "run").exists()
+
+
+def test_methods_that_share_a_teacher_share_its_passes(tmp_path):
+    cnn = {
+        "model": "small_cnn",
+        "image_size": 32,
+        "lr": 0.01,
+        **QUICK,
+        "epochs": 2,
+        "limit_train": 60,
+        "label_noise": [0],
+    }
+    done = drkd.compare(methods=["tf_kd_self", "dr_kd"], limit_test=40, out=str(tmp_path / "run"), **cnn)
+    kept = sorted(path.name.split("-")[1] for path in tmp_path.glob("teacher-cache/*/epoch-*.npy"))
+    assert kept == ["0", "0", "1", "1"]  # for each seed
+    assert not done.failures

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from drkd import InputError
-from drkd.config import EMBEDDED, CompareConfig, TrainConfig, as_yaml, differences, resolve
+from drkd.config import EMBEDDED, CompareConfig, TrainConfig, as_bytes, as_yaml, differences, resolve
 
 
 def write(path, text):
@@ -86,3 +86,24 @@ def test_dashes_in_a_file_are_the_command_lines(tmp_path):
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(InputError, match="cannot read the configuration"):
         resolve(TrainConfig, {}, tmp_path / "none.yaml")
+
+
+@pytest.mark.parametrize(
+    ("size", "number"), [("0", 0), ("1e", None), ("2GB", 2 * 10**9), ("1.5 kb", 1500), ("-1", None), (300, 300)]
+)
+def test_sizes_are_numbers_with_a_unit(size, number):
+    if number is None:
+        with pytest.raises(InputError, match="--cache-size should be a size such as 500MB or 2GB, or 0"):
+            resolve(TrainConfig, {"cache_size": size})
+    else:
+        assert as_bytes(resolve(TrainConfig, {"cache_size": size})[0].cache_size) == number
+
+
+def test_whether_there_is_a_cache_changes_the_result_but_not_its_size_or_place():
+    def changed(**options):
+        return differences(
+            resolve(TrainConfig, {"cache_size": "1GB"})[0].model_dump(), resolve(TrainConfig, options)[0]
+        )
+
+    assert changed(cache_size="5MB", cache="elsewhere") == []
+    assert changed() == ["cache_size"]

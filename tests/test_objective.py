@@ -1,4 +1,5 @@
 import warnings
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -7,6 +8,7 @@ from torch import nn
 
 import drkd
 from drkd import Frozen, InputError, Memory, NonFiniteLossError, Objective, OneHot, Rectified, Term, Uniform
+from drkd.data.loader import Batch
 from drkd.factory import create
 from drkd.methods import METHODS
 
@@ -128,6 +130,8 @@ def test_needs_are_those_of_the_targets():
 def test_every_method_names_its_parts_and_says_its_weights(method):
     """Those that add up to the loss are the summands; whatever a batch can bring is asked for by name."""
     objective = create(method, {}, teacher=lambda inputs: V[:4], epochs=3)
+    served = Batch(Z[:4], Y[:4], torch.arange(4), 1.0)
+    objective.prepare(SimpleNamespace(split=Y[:4], batches=lambda: [served]))
     objective.update(progress=0.5)
     labels = Y[:4].where(torch.tensor([True, True, False, False]), -100)
     losses = objective(Z[:4], labels, inputs=Z, index=torch.arange(4))
@@ -206,7 +210,7 @@ def test_missing_needs_are_named(objective, what):
 
 
 def test_non_finite_logits_are_reported_with_the_method():
-    with pytest.raises(NonFiniteLossError, match="`cross_entropy` is NaN or infinite: the student's logits"):
+    with pytest.raises(NonFiniteLossError, match="`cross_entropy` is NaN or infinite .*: the student's logits"):
         drkd.cross_entropy()(Z * float("nan"), Y)
 
 
@@ -248,3 +252,19 @@ def test_moves_and_saves_as_a_module():
     other.load_state_dict(objective.state_dict())
     results = [o(Z, Y, index=torch.arange(5))["loss"] for o in (objective, other)]
     assert torch.equal(*results)
+
+
+def test_a_loss_that_is_not_finite_names_its_samples():
+    logits = torch.zeros(8, K)
+    logits[[1, 5], 0] = float("nan")
+    index = torch.arange(8) + 100
+    with pytest.raises(NonFiniteLossError, match=r"\(sample 101, 105\): the student's logits"):
+        drkd.ps_kd()(logits, Y[:1].expand(8), index=index)
+    with pytest.raises(NonFiniteLossError, match=r"\(row 1, 5\): the student's logits"):
+        drkd.cross_entropy()(logits, Y[:1].expand(8))
+    taught = V[:1].expand(8, K).clone()
+    taught[1:, 0] = float("inf")
+    with pytest.raises(
+        NonFiniteLossError, match=r"\(sample 101, 102, 103, 104, 105 and 2 more\): the part 'soft' is not"
+    ):
+        drkd.kd(lambda _: taught, 0.5)(Z[:1].expand(8, K), Y[:1].expand(8), inputs=Z, index=index)

@@ -14,6 +14,7 @@ from drkd.inference import evaluate_run, predict_files
 from drkd.run import choose_device, train
 from drkd.storage import read_tensors, write_tensors
 from drkd.targets import state_hash
+from drkd.teacher_cache import TeacherCache
 
 QUICK = {"epochs": 3, "limit_train": 100}
 
@@ -265,3 +266,66 @@ def test_rectifiers_by_name(finished, tmp_path, rectify):
     loss = history(tmp_path / rectify)[0]["soft"]
     swapped = history(finished[0])[0]["soft"]
     assert (loss == swapped) == (rectify == "swap")
+
+
+CNN = {"model": "small_cnn", "image_size": 32, "limit_train": 60, "limit_test": 40, "epochs": 2, "lr": 0.01}
+
+
+@pytest.fixture
+def passes(monkeypatch):
+    """The epochs that teachers' caches wrote, in order."""
+    written, write = [], TeacherCache.write
+    monkeypatch.setattr(
+        TeacherCache, "write", lambda self, epoch, answers: written.append(epoch) or write(self, epoch, answers)
+    )
+    return written
+
+
+def test_a_teacher_is_asked_once_for_all_runs_on_the_same_pictures(tmp_path, passes):
+    """Whatever the method; another seed or augmentation is other pictures, an altered teacher another teacher."""
+    first = run(tmp_path / "first", method="dr_kd", cache_size="1MB", **CNN)
+    teacher = {"teacher": str(tmp_path / "first" / "teacher"), "cache_size": "1MB", **CNN}
+    assert passes == [0, 1]
+    again = run(tmp_path / "again", method="dr_kd", **teacher)
+    run(tmp_path / "other", method="tf_kd_self", alpha=0.9, **teacher)
+    assert passes == [0, 1]
+    assert again["test"] == first["test"]
+    assert (tmp_path / "again" / "metrics.csv").read_text() == (tmp_path / "first" / "metrics.csv").read_text()
+    run(tmp_path / "seed", method="dr_kd", seed=1, **teacher)
+    run(tmp_path / "augment", method="dr_kd", augment="crop_flip", **teacher)
+    assert passes == [0, 1] * 3
+    assert len(list((tmp_path / "teacher-cache").iterdir())) == 3
+
+
+def test_the_cache_stays_out_where_it_saves_nothing(tmp_path, passes):
+    """No size; a teacher that is cheaper to ask than to look up; a teacher that sees plain pictures only."""
+    run(tmp_path / "off", method="dr_kd", **CNN)
+    run(tmp_path / "cheap", method="dr_kd", cache_size="1MB", epochs=2, limit_train=60)
+    summary = run(tmp_path / "clean", method="dr_kd_clean_view", cache_size="1MB", **CNN)
+    assert passes == []
+    assert summary["method"] == "dr_kd_clean_view"
+    assert summary["teacher_train_accuracy"] is not None
+
+
+def test_a_full_cache_is_noted_and_changes_nothing(tmp_path):
+    whole = run(tmp_path / "whole", method="dr_kd", cache_size="1MB", **CNN)
+    half = run(tmp_path / "half", method="dr_kd", cache_size="1.5KB", cache=str(tmp_path / "small"), **CNN)
+    assert half["test"] == whole["test"]
+    assert any("teacher cache" in note and "raise --cache-size" in note for note in half["notes"])
+    assert not any("teacher cache" in note for note in whole["notes"])
+
+
+def test_the_memory_format_is_the_networks_unless_it_is_said(tmp_path, monkeypatch):
+    chosen = []
+
+    def fit(*args, memory_format, **options):
+        chosen.append(memory_format)
+        raise InterruptedError
+
+    monkeypatch.setattr("drkd.run.fit", fit)
+    for number, options in enumerate(
+        ({"model": "vgg19_bn"}, {"model": "small_cnn"}, {"model": "vgg19_bn", "memory_format": "channels_last"})
+    ):
+        with pytest.raises(InterruptedError):
+            run(tmp_path / str(number), method="cross_entropy", image_size=32, **options)
+    assert chosen == ["contiguous", "auto", "channels_last"]

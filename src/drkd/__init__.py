@@ -15,14 +15,16 @@ _HOMES = {
     "drkd.checkpoint": ("Done",),
     "drkd.comparison": ("Comparison", "compare"),
     "drkd.data": ("Data", "Split", "load_data"),
-    "drkd.errors": ("InputError", "NonFiniteLossError"),
+    "drkd.errors": ("InputError", "NonFiniteLossError", "StorageError"),
     "drkd.losses": ("kl_divergence", "soft_cross_entropy"),
     "drkd.methods": (
         "cross_entropy",
         "cs_kd",
         "dlb",
         "dr_kd",
+        "dr_kd_clean_view",
         "kd",
+        "kd_clean_view",
         "label_smoothing",
         "max_sup",
         "ols",
@@ -30,6 +32,7 @@ _HOMES = {
         "ps_kd",
         "tf_kd_reg",
         "tf_kd_self",
+        "tf_kd_self_clean_view",
     ),
     "drkd.metrics": ("Metrics", "evaluate"),
     "drkd.models": ("create_model",),
@@ -39,9 +42,10 @@ _HOMES = {
     "drkd.reproduction": ("Reproduction", "reproduce"),
     "drkd.self_distillation": ("SelfDistillation", "self_distill"),
     "drkd.targets": (
-        *("ClassMean", "Ema", "Frozen", "LastBatch", "Memory", "OneHot", "Partner"),
+        *("Cached", "ClassMean", "CleanView", "Ema", "Frozen", "LastBatch", "Memory", "OneHot", "Partner"),
         *("Rectified", "Target", "Uniform", "Virtual"),
     ),
+    "drkd.teacher_cache": ("TeacherCache",),
     "drkd.terms": ("Penalty", "Term"),
     "drkd.train": ("fit",),
 }
@@ -58,13 +62,16 @@ if TYPE_CHECKING:  # the same names, for type checkers and editors
     from drkd.data import load_data as load_data
     from drkd.errors import InputError as InputError
     from drkd.errors import NonFiniteLossError as NonFiniteLossError
+    from drkd.errors import StorageError as StorageError
     from drkd.losses import kl_divergence as kl_divergence
     from drkd.losses import soft_cross_entropy as soft_cross_entropy
     from drkd.methods import cross_entropy as cross_entropy
     from drkd.methods import cs_kd as cs_kd
     from drkd.methods import dlb as dlb
     from drkd.methods import dr_kd as dr_kd
+    from drkd.methods import dr_kd_clean_view as dr_kd_clean_view
     from drkd.methods import kd as kd
+    from drkd.methods import kd_clean_view as kd_clean_view
     from drkd.methods import label_smoothing as label_smoothing
     from drkd.methods import max_sup as max_sup
     from drkd.methods import ols as ols
@@ -72,6 +79,7 @@ if TYPE_CHECKING:  # the same names, for type checkers and editors
     from drkd.methods import ps_kd as ps_kd
     from drkd.methods import tf_kd_reg as tf_kd_reg
     from drkd.methods import tf_kd_self as tf_kd_self
+    from drkd.methods import tf_kd_self_clean_view as tf_kd_self_clean_view
     from drkd.metrics import Metrics as Metrics
     from drkd.metrics import evaluate as evaluate
     from drkd.models import create_model as create_model
@@ -82,7 +90,9 @@ if TYPE_CHECKING:  # the same names, for type checkers and editors
     from drkd.reproduction import reproduce as reproduce
     from drkd.self_distillation import SelfDistillation as SelfDistillation
     from drkd.self_distillation import self_distill as self_distill
+    from drkd.targets import Cached as Cached
     from drkd.targets import ClassMean as ClassMean
+    from drkd.targets import CleanView as CleanView
     from drkd.targets import Ema as Ema
     from drkd.targets import Frozen as Frozen
     from drkd.targets import LastBatch as LastBatch
@@ -93,6 +103,7 @@ if TYPE_CHECKING:  # the same names, for type checkers and editors
     from drkd.targets import Target as Target
     from drkd.targets import Uniform as Uniform
     from drkd.targets import Virtual as Virtual
+    from drkd.teacher_cache import TeacherCache as TeacherCache
     from drkd.terms import Penalty as Penalty
     from drkd.terms import Term as Term
     from drkd.train import fit as fit

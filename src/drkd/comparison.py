@@ -22,6 +22,7 @@ from drkd.results import BASELINE, as_csv, collect, processors
 from drkd.run import choose_device, weights_in_words
 from drkd.scheduling import Failed, Job, Progress, run_jobs, silent
 from drkd.storage import read_json, write_json, write_text
+from drkd.teachers import default_cache
 
 CONTROL = "cross_entropy_2x"
 
@@ -131,6 +132,7 @@ def plan(config: CompareConfig, names: Sequence[str], out: Path) -> list[Trainin
                     "method": method,
                     "seed": seed,
                     "label_noise": noise,
+                    "cache": config.cache or str(default_cache(out)),
                     "out": None,
                 }
                 training = Training(panel_name(noise), name, TrainConfig(**special), folder / name, taught_by)

@@ -4,6 +4,7 @@ Each field is an option of the same name (`--batch-size` for `batch_size`) and a
 """
 
 import difflib
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, TypeVar
@@ -30,6 +31,27 @@ Names = Annotated[list[str], BeforeValidator(_split), AfterValidator(_once), Fie
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Epochs = Annotated[list[Annotated[int, Field(ge=0)]], BeforeValidator(_split), AfterValidator(_once)]
 Fractions = Annotated[list[Fraction], BeforeValidator(_split), AfterValidator(_once), Field(min_length=1)]
+
+
+def as_bytes(size: str) -> int:
+    """A size in words as a number of bytes.
+
+    Example:
+        >>> as_bytes("1.5GB"), as_bytes("20 MB"), as_bytes("0")
+        (1500000000, 20000000, 0)
+    """
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)B?", size.strip().upper())
+    if match is None:
+        raise ValueError("a size such as 500MB or 2GB, or 0")
+    return int(float(match[1]) * 1000.0 ** " KMGT".index(match[2] or " "))
+
+
+def _size(value: Any) -> str:
+    as_bytes(str(value))
+    return str(value)
+
+
+Size = Annotated[str, BeforeValidator(_size)]
 
 
 class TrainingConfig(BaseModel):
@@ -74,6 +96,8 @@ class TrainingConfig(BaseModel):
     )
     compile: Literal["auto", "on", "off"] = Field("auto", description="on or off; auto compiles long trainings")
     threads: int | None = Field(None, ge=1, description="processor threads per training")
+    cache_size: Size = Field("0", description="most that the cache of teachers' answers may hold, such as 2GB; 0: none")
+    cache: str | None = Field(None, description="its folder (default: teacher-cache, beside the run)")
 
     alpha: float | None = Field(None, ge=0, le=1, description="weight of the soft target (default: the method's)")
     temperature: float | None = Field(None, gt=0, description="softening (default: the method's)")
@@ -82,6 +106,9 @@ class TrainingConfig(BaseModel):
     source: Literal["memory", "ema"] | None = Field(None, description="of online_dr_kd: memory or ema")
     rectify: Literal["swap", "smooth", "drop"] | None = Field(
         None, description="of dr_kd and online_dr_kd: swap, smooth or drop the teacher's mistakes"
+    )
+    keep: Literal["full", "half"] | int | None = Field(
+        None, description="of ps_kd and online_dr_kd: remember full logits, half (float16), or this many of them"
     )
     convention: Literal["batchmean", "reference"] | None = Field(
         None, description="batchmean, or reference for the public code's numbers"
@@ -119,6 +146,7 @@ class CompareConfig(TrainingConfig):
         "auto", description="on or off: train a method's seeds in one loop; auto does so where it is faster"
     )
     jobs: int | None = Field(None, ge=1, description="trainings at once (default: one per processor, 1 on a GPU)")
+    cache_size: Size = Field("1GB", description="most that the cache of teachers' answers may hold; 0: none")
     checkpoint_every: str = Field("30s", description="epoch, a number of steps, or seconds such as 30s")
 
 
@@ -163,11 +191,11 @@ EMBEDDED: dict[str, Any] = {
 """Defaults for digits, the embedded data set; how they were chosen stands in docs/defaults.md."""
 
 METHOD_SETTINGS = (
-    *("alpha", "temperature", "epsilon", "correct_prob", "source", "rectify", "convention", "multiplier"),
+    *("alpha", "temperature", "epsilon", "correct_prob", "source", "rectify", "keep", "convention", "multiplier"),
 )
 """Fields that belong to the method."""
 
-WITHOUT_EFFECT = ("out", "resume", "checkpoint_every", "jobs", "download")
+WITHOUT_EFFECT = ("out", "resume", "checkpoint_every", "jobs", "download", "cache")
 """Fields that do not change the result."""
 
 
@@ -207,7 +235,7 @@ def resolve(
     except ValidationError as reason:
         problem = reason.errors()[0]
         name = "-".join(str(part) for part in problem["loc"][:1]).replace("_", "-")
-        message = problem["msg"].removeprefix("Input ").removeprefix("should be ")
+        message = problem["msg"].removeprefix("Value error, ").removeprefix("Input ").removeprefix("should be ")
         raise InputError(f"--{name} should be {message}, got {problem['input']!r}") from None
     layers = {"command line": on_line, "file": in_file, "default for digits": embedded}
     source = {
@@ -227,7 +255,16 @@ def as_yaml(config: BaseModel, source: Mapping[str, str]) -> str:
 
 def differences(old: Mapping[str, Any], new: BaseModel) -> list[str]:
     """Options that change the result and differ between a run's `config.yaml` and `new`."""
-    return [name for name, value in new.model_dump().items() if name not in WITHOUT_EFFECT and old.get(name) != value]
+
+    def effect(name: str, value: Any) -> Any:
+        """A cache rounds what a teacher says, whatever its size."""
+        return as_bytes(str(value)) > 0 if name == "cache_size" else value
+
+    return [
+        name
+        for name, value in new.model_dump().items()
+        if name not in WITHOUT_EFFECT and effect(name, old.get(name, value)) != effect(name, value)
+    ]
 
 
 def _embedded(kind: type[BaseModel]) -> dict[str, Any]:

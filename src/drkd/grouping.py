@@ -130,7 +130,7 @@ def settings_obstacle(config: TrainConfig) -> str | None:
             return reason
     stand_in = nn.Identity()
     if not make_objective(config, teacher=stand_in, student=stand_in).independent_rows:
-        return f"in {config.method} the samples of a batch, or an epoch, teach each other"
+        return f"{config.method} has targets that seeds cannot share"
     return None
 
 

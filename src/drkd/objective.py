@@ -10,13 +10,14 @@ A loop does three things with an objective, whatever the method:
 
 Calling changes nothing, `update` does; `discard` replaces it where the optimizer step was skipped. `needs` says which
 of `inputs` and `index` a call must get, and what the batches must be made of: `pairs` or `replay`, see
-`drkd.data.loader`. The summands stand in `terms.py`. A method that is no sum of them is an `nn.Module` with these, with
-`name`, `progress` and `epoch`, and with `effective_weights` and `weights_in_words` for the command line.
+`drkd.data.loader`; `prepare` is called once before training. The summands stand in `terms.py`. A method that is no sum
+of them is an `nn.Module` with these, with `name`, `progress` and `epoch`, and with `effective_weights` and
+`weights_in_words` for the command line.
 """
 
 import warnings
 from collections.abc import Callable, Sequence
-from typing import Literal, TypedDict
+from typing import TYPE_CHECKING, Literal, TypedDict
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +26,9 @@ from drkd.checks import IGNORED, check_labels
 from drkd.errors import InputError, NonFiniteLossError
 from drkd.losses import widen
 from drkd.terms import Summand
+
+if TYPE_CHECKING:
+    from drkd.data.loader import Loader
 
 Reduction = Literal["none", "sum", "batchmean"]
 
@@ -123,8 +127,13 @@ class Objective(nn.Module):
         if loss is None:
             raise InputError(f"every term of `{self.name}` has weight 0; give one of them a weight")
         if loss.device.type == "cpu" and not loss.isfinite().all():
-            self._raise_non_finite(logits, parts)
+            self._raise_non_finite(logits, labels, inputs, index, parts)
         return {"loss": loss, **parts}
+
+    def prepare(self, samples: "Loader") -> None:
+        """Let the targets see the training samples, un-augmented and in order; `drkd.fit` does so before training."""
+        for term in self._terms():
+            term.prepare(samples)
 
     def update(self, progress: float | None = None, epoch: int | None = None) -> None:
         """Take in the optimizer step just made: move the schedules, let the targets learn.
@@ -183,10 +192,20 @@ class Objective(nn.Module):
                     stacklevel=3,
                 )
 
-    def _raise_non_finite(self, logits: Tensor, parts: dict[str, Tensor]) -> None:
-        if not logits.isfinite().all():
-            culprit = "the student's logits are not finite; lower the learning rate or clip gradients"
-        else:
-            bad = [name for name, value in parts.items() if not value.isfinite().all()]
-            culprit = f"the part {bad[0]!r} is not finite; check its target" if bad else "the sum overflows"
-        raise NonFiniteLossError(f"the loss of `{self.name}` is NaN or infinite: {culprit}")
+    def _raise_non_finite(
+        self, logits: Tensor, labels: Tensor, inputs: Tensor | None, index: Tensor | None, parts: dict[str, Tensor]
+    ) -> None:
+        """Say what went wrong first, and for which rows."""
+        rows = ~logits.detach().isfinite().all(dim=1)
+        culprit = "the student's logits are not finite; lower the learning rate or clip gradients"
+        if not rows.any():
+            bad = [term for term in self._terms() if not parts[term.name].isfinite().all()]
+            culprit = f"the part {bad[0].name!r} is not finite; check its target" if bad else "the sum overflows"
+            for term in bad[:1]:
+                rows = ~term(logits.detach(), labels, inputs, index, by_row=True)["loss"].isfinite()
+        where = rows.flatten(1).any(dim=1).nonzero().flatten() if rows.dim() > 1 else rows.nonzero().flatten()
+        known = where if index is None else index[where]
+        some = ", ".join(str(number) for number in known[:5].tolist())
+        more = f" and {len(known) - 5} more" if len(known) > 5 else ""
+        samples = f" ({'row' if index is None else 'sample'} {some}{more})" if len(known) else ""
+        raise NonFiniteLossError(f"the loss of `{self.name}` is NaN or infinite{samples}: {culprit}")

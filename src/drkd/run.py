@@ -31,10 +31,11 @@ from drkd.folders import kept_epoch, look_into, open_folder
 from drkd.methods import SELF_TAUGHT
 from drkd.metrics import evaluate
 from drkd.models import CONTIGUOUS, create_model
-from drkd.models.loading import load_model, model_file
+from drkd.models.loading import load_model
 from drkd.objective import Objective
 from drkd.storage import read_json, write_json, write_tensors
 from drkd.targets import state_hash
+from drkd.teachers import load_teacher, with_cache
 from drkd.train import Row, fit
 
 FEW_SAMPLES = 50
@@ -110,7 +111,8 @@ def _train(
     config: TrainConfig, source: dict[str, str], out: Path, *, resume: bool, on_epoch: OnEpoch | None
 ) -> tuple[dict[str, Any], nn.Module, Data]:
     ready = prepare(config, source, out, on_epoch)
-    objective = make_objective(config, teacher=ready.teacher, student=ready.student)
+    teacher = None if ready.teacher is None else with_cache(ready.teacher, config, ready.data, out)
+    objective = make_objective(config, teacher=teacher, student=ready.student)
 
     def after_epoch(row: Row) -> None:
         if row["epoch"] in config.keep_epochs and rank() == 0:
@@ -159,7 +161,7 @@ def prepare(config: TrainConfig, source: dict[str, str], out: Path, on_epoch: On
     if config.teacher is not None and "teacher" not in inspect.signature(by_name(config.method)).parameters:
         raise InputError(f"{config.method} takes no teacher; leave --teacher out, or choose kd or dr_kd")
     trains_teacher = config.teacher is None and by_name(config.method) in SELF_TAUGHT
-    teacher = None if config.teacher is None else _load_teacher(config.teacher, config, data)
+    teacher = None if config.teacher is None else load_teacher(config.teacher, config, data)
     weights_in_words(config)  # refuses bad settings before anything is written
     open_folder(out, config, source)
     teacher_place, teacher_seconds = config.teacher, 0.0
@@ -258,24 +260,6 @@ def _train_teacher(config: TrainConfig, source: dict[str, str], out: Path, on_ep
         **dict.fromkeys(METHOD_SETTINGS),
     }
     return train(config.model_copy(update=plain), source, out, on_epoch=on_epoch)
-
-
-def _load_teacher(place: str, config: TrainConfig, data: Data) -> nn.Module:
-    """A teacher from a run directory, from drkd's own file, or from a file of weights of the student's network."""
-    try:
-        teacher, about = load_model(place)
-    except InputError:
-        if Path(place).is_dir() or not model_file(place).is_file():
-            raise
-        sizes = {"image_size": data.image_size, "channels": data.channels}
-        return create_model(config.model, num_classes=len(data.classes), **sizes, weights=place).eval()
-    ours = {"classes": list(data.classes), "channels": data.channels}
-    for what, expected in ours.items():
-        if about[what] != expected:
-            raise InputError(
-                f"the teacher in {place} has other {what} than {config.data}: {about[what]} instead of {expected}"
-            )
-    return teacher
 
 
 def about(config: TrainConfig, data: Data) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """The summands of the equation in `objective.py`: a target to match, or a penalty on the student's logits alone."""
 
 from collections.abc import Callable
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from torch import Tensor, nn
 
@@ -11,6 +11,9 @@ from drkd.losses import hard_cross_entropy, soft_cross_entropy_and_entropy
 from drkd.rectify import swap
 from drkd.schedules import Weight
 from drkd.targets import OneHot, Rectified, Target
+
+if TYPE_CHECKING:
+    from drkd.data.loader import Loader
 
 LAST_EPOCH = 2**31
 """Later than any training: where schedules have reached their final value."""
@@ -60,6 +63,9 @@ class Summand(nn.Module):
             `loss`; where it has them `kl` and `rectified`, and `rows`, the number of rows to take the mean over.
         """
         raise NotImplementedError
+
+    def prepare(self, samples: "Loader") -> None:
+        """Take a look at the training samples before the first step, see `Target.prepare`."""
 
     def update(self, epoch: int) -> None:
         """Take in the step that was just made; `epoch` counts completed epochs."""
@@ -168,6 +174,9 @@ class Term(Summand):
                 changed |= ~valid if known is None else known & ~valid
             rows["rectified"] = (changed & counted).float()
         return soft.detach(), valid
+
+    def prepare(self, samples: "Loader") -> None:
+        self.target.prepare(samples)
 
     def update(self, epoch: int) -> None:
         self.target.update(epoch)

@@ -21,11 +21,13 @@ from drkd.data.datasets import Data
 from drkd.data.lanes import LanesLoader
 from drkd.data.loader import Loader
 from drkd.errors import InputError, NonFiniteLossError
+from drkd.interruption import deferred
 from drkd.objective import Objective
 from drkd.schedules import STEP_GAMMA, STEP_MILESTONES, learning_rate
 from drkd.stacked import StackedNetwork
 from drkd.step import Watch, make_optimizer, take_step
 from drkd.storage import write_text
+from drkd.targets import Memory
 from drkd.train import Row, rows_as_csv
 
 
@@ -100,6 +102,9 @@ def fit_together(
     if objective.needs - Loader.provides:
         missing = ", ".join(sorted(objective.needs - Loader.provides))
         raise InputError(f"`{objective.name}` needs {missing}, which the loader does not give")
+    for part in objective.modules():
+        if isinstance(part, Memory):
+            part.size = lanes * loader.samples  # so that it need not look at every index
     scaler = torch.amp.GradScaler(place.type, enabled=False)
     state = State(students, objective, make_optimizer(optimizer, students, lr, momentum, weight_decay), scaler)
     steps_per_epoch = len(loader)
@@ -109,51 +114,58 @@ def fit_together(
     due, watch = Due(checkpoint_every), Watch(objective.name, place)
     done = state.done  # of all lanes: its history holds their rows lane after lane, epoch after epoch
 
-    while done.step < steps:
-        epoch, first = divmod(done.step, steps_per_epoch)
-        started, earlier = time.perf_counter(), done.seconds
-        students.train()
-        objective.train()
-        for batch in loader.batches(epoch, start=first):
-            rate = learning_rate(
-                done.step,
-                lr=lr,
-                steps_per_epoch=steps_per_epoch,
-                epochs=epochs,
-                schedule=schedule,
-                milestones=milestones,
-                gamma=gamma,
-                warmup_epochs=warmup_epochs,
-            )
-            losses, logits, _ = take_step(students, state, batch, rate, precision, None, watch)
-            done.step += 1
-            objective.update(progress=done.step / steps, epoch=done.step // steps_per_epoch)
-            _accumulate(state.sums, losses, logits.argmax(dim=1) == batch.labels, lanes)
-            done.seconds = earlier + time.perf_counter() - started
-            if checkpoints is not None and done.step % steps_per_epoch and due.after_step(done.step):
-                state.save(checkpoints, best=False)
-        watch.report()
+    with deferred() as pending:
+        while done.step < steps:
+            epoch, first = divmod(done.step, steps_per_epoch)
+            started, earlier = time.perf_counter(), done.seconds
+            students.train()
+            objective.train()
+            for batch in loader.batches(epoch, start=first):
+                rate = learning_rate(
+                    done.step,
+                    lr=lr,
+                    steps_per_epoch=steps_per_epoch,
+                    epochs=epochs,
+                    schedule=schedule,
+                    milestones=milestones,
+                    gamma=gamma,
+                    warmup_epochs=warmup_epochs,
+                )
+                losses, logits, _ = take_step(students, state, batch, rate, precision, None, watch)
+                done.step += 1
+                objective.update(progress=done.step / steps, epoch=done.step // steps_per_epoch)
+                _accumulate(state.sums, losses, logits.argmax(dim=1) == batch.labels, lanes)
+                done.seconds = earlier + time.perf_counter() - started
+                stop = pending.agreed(place, done.step)
+                if done.step % steps_per_epoch:
+                    if checkpoints is not None and (stop or due.after_step(done.step)):
+                        state.save(checkpoints, best=False)
+                    if stop:
+                        pending.obey()
+            watch.report()
 
-        means = _means(state.sums)
-        state.sums = {}
-        measured = _validate(students, validation, lanes)
-        rows = [{"epoch": epoch, "lr": rate, **means[lane], **measured[lane]} for lane in range(lanes)]
-        done.history += rows
-        now = students.state_dict()
-        improved = [lane for lane in range(lanes) if _best_epoch(done.history[lane::lanes]) == epoch]
-        if not state.best:
-            state.best = {name: tensor.clone() for name, tensor in now.items()}
-        elif improved:
-            for name, tensor in now.items():
-                state.best[name][improved] = tensor[improved]
-        done.seconds = earlier + time.perf_counter() - started
-        done.seconds_per_epoch.append(done.seconds - sum(done.seconds_per_epoch))
-        if on_epoch is not None:
-            for lane, row in enumerate(rows):
-                on_epoch(lane, row)
-        if checkpoints is not None and due.after_epoch(done.step):
-            _write_rows(outs, _by_lane(done, lanes))
-            state.save(checkpoints, best=False)
+            means = _means(state.sums)
+            state.sums = {}
+            measured = _validate(students, validation, lanes)
+            rows = [{"epoch": epoch, "lr": rate, **means[lane], **measured[lane]} for lane in range(lanes)]
+            done.history += rows
+            now = students.state_dict()
+            improved = [lane for lane in range(lanes) if _best_epoch(done.history[lane::lanes]) == epoch]
+            if not state.best:
+                state.best = {name: tensor.clone() for name, tensor in now.items()}
+            elif improved:
+                for name, tensor in now.items():
+                    state.best[name][improved] = tensor[improved]
+            done.seconds = earlier + time.perf_counter() - started
+            done.seconds_per_epoch.append(done.seconds - sum(done.seconds_per_epoch))
+            if on_epoch is not None:
+                for lane, row in enumerate(rows):
+                    on_epoch(lane, row)
+            if checkpoints is not None and (stop or due.after_epoch(done.step)):
+                _write_rows(outs, _by_lane(done, lanes))
+                state.save(checkpoints, best=False)
+            if stop:
+                pending.obey()
 
     students.load_state_dict(state.best)
     students.eval()

@@ -1,5 +1,9 @@
 """A loader has no state: its batches are a function of (seed, epoch), cut alike for any number of ranks."""
 
+import sys
+import threading
+import time
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -7,6 +11,8 @@ from hypothesis import strategies as st
 
 from coded import MEAN, STD, coded_split, make, shown
 from drkd.data.augment import Augmentation, augment
+from drkd.data.datasets import Split
+from drkd.data.images import LazyImages
 from drkd.errors import InputError
 
 
@@ -170,3 +176,52 @@ def test_evaluation_is_not_augmented():
 def test_a_batch_smaller_than_the_ranks_is_an_error(batch_size, world_size):
     with pytest.raises(InputError, match=f"number of ranks, got {batch_size}"):
         make(batch_size=batch_size, world_size=world_size)
+
+
+class Decoded(LazyImages):
+    """Pictures that note when they are asked for."""
+
+    def __getitem__(self, index):
+        asked.append(index.tolist())
+        if FAILING in asked[-1]:
+            raise InputError("a broken picture")
+        return coded_split(20).inputs[index]
+
+
+asked: list[list[int]] = []
+FAILING = 1000
+
+
+def lazy_loader(count=20, batch_size=5):
+    loader = make(count, batch_size)
+    asked.clear()
+    loader.split = Split(Decoded([b""] * count, loader.split.inputs.shape[-1], 3), loader.split.labels)
+    return loader
+
+
+def test_pictures_on_demand_give_the_same_batches():
+    for ours, theirs in zip(lazy_loader().batches(epoch=2), make(20, 5).batches(epoch=2), strict=True):
+        assert all(torch.equal(a, b) for a, b in zip(ours[:3], theirs[:3], strict=True))
+
+
+def test_the_next_batch_is_made_while_one_is_used():
+    """By then no more than that one; leaving in the middle of an epoch ends it."""
+    before, batches = threading.active_count(), lazy_loader().batches()
+    next(batches)
+    next(batches)
+    for _ in range(200):
+        if len(asked) == 3:
+            break
+        time.sleep(0.01)
+    assert len(asked) == 3
+    batches.close()
+    assert threading.active_count() == before
+
+
+def test_an_error_ahead_is_raised_at_its_batch(monkeypatch):
+    order = joined(indices(make(20, 5)))
+    monkeypatch.setattr(sys.modules[__name__], "FAILING", order[12])
+    served = []
+    with pytest.raises(InputError, match="a broken picture"):
+        served.extend(row for batch in lazy_loader().batches() for row in batch.index.tolist())
+    assert served == order[:10]

@@ -1,5 +1,9 @@
+from types import SimpleNamespace
+
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from drkd import InputError, Memory
 
@@ -105,3 +109,71 @@ def test_other_number_of_classes_is_an_error():
 def test_index_is_required():
     with pytest.raises(InputError, match="index"):
         Memory()(torch.zeros(2, 3), LABELS)
+
+
+@given(st.integers(0, 10**6), st.integers(2, 40), st.floats(0.01, 1000))
+def test_half_errs_by_its_rounding_only(seed, classes, size):
+    logits = size * torch.randn(2, classes, generator=torch.Generator().manual_seed(seed))
+    memory = Memory(keep="half")
+    visit(memory, logits, [0, 1])
+    memory.update()
+    remembered, _ = visit(memory, logits, [0, 1])
+    assert memory.table.dtype == torch.float16
+    assert remembered.dtype == torch.float32
+    assert ((remembered - logits).abs() <= logits.abs() * 2.0**-11 + 2.0**-25).all()
+
+
+def test_half_stays_finite_beyond_its_range():
+    memory = Memory(keep="half")
+    visit(memory, torch.tensor([[1e6, -1e6]]), [0])
+    memory.update()
+    assert visit(memory, torch.zeros(1, 2), [0])[0].tolist() == [[65504.0, -65504.0]]
+
+
+@given(st.integers(0, 10**6), st.integers(2, 12), st.integers(1, 12), st.booleans())
+def test_the_largest_are_exact_and_the_rest_keep_their_sum(seed, classes, k, dense):
+    shape = (2, classes, 3) if dense else (2, classes)
+    logits = 5 * torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+    memory, labels = Memory(keep=k), torch.zeros(2, *shape[2:], dtype=torch.long)
+    memory(logits, labels, None, torch.tensor([3, 0]))
+    memory.update()
+    remembered, valid = memory(logits, labels, None, torch.tensor([3, 0]))
+    assert valid.all()
+    assert remembered.isfinite().all()
+    assert sum(table[0].numel() * table.element_size() for table in (memory.table, memory.places, memory.rest)) <= (
+        (8 * min(k, classes) + 4) * (3 if dense else 1)
+    )
+    true, kept = logits.softmax(1), remembered.softmax(1)
+    top = logits.topk(min(k, classes), dim=1).indices
+    assert torch.allclose(kept.gather(1, top), true.gather(1, top), rtol=1e-4, atol=1e-6)
+    assert torch.equal(remembered.argmax(1), logits.argmax(1))
+    rest = 1 - true.gather(1, top).sum(1)
+    assert ((kept - true).abs().sum(1) / 2 <= rest + 1e-5).all()  # total variation
+
+
+@pytest.mark.parametrize("keep", ["half", 2])
+def test_what_is_kept_of_logits_grows_and_restores(keep):
+    memory, other = Memory(keep=keep), Memory(keep=keep)
+    first = torch.randn(1, 5)
+    visit(memory, first, [0])
+    memory.update()
+    before, _ = visit(memory, first, [0])
+    memory.discard()
+    visit(memory, torch.randn(1, 5), [50])
+    memory.update()
+    other.load_state_dict(memory.state_dict())
+    assert torch.equal(visit(memory, first, [0])[0], before)
+    assert torch.equal(visit(other, first, [0])[0], before)
+
+
+def test_fit_tells_the_number_of_samples():
+    memory = Memory()
+    memory.prepare(SimpleNamespace(split=range(7)))
+    visit(memory, torch.randn(1, 3), [0])
+    assert len(memory.seen) == 7
+
+
+@pytest.mark.parametrize("keep", ["quarter", 0, -3])
+def test_what_to_keep_is_checked(keep):
+    with pytest.raises(InputError, match="full, half or a number of logits above 0"):
+        Memory(keep=keep)

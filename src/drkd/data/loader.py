@@ -3,6 +3,9 @@
 The order is a function of (seed, epoch), the augmentation of (seed, epoch, index, view): a loader has no state, so any
 epoch can be had again and from any batch on.
 
+Pictures in memory move to the device once, as they are, and are augmented there. Where serving takes time of its own,
+because pictures are decoded or the device is not the processor, the next batch is made while this one is trained on.
+
 What a method needs of the batches, it declares, and the loader makes:
 
     replay    the samples of the batch before come first, in a second view (none before an epoch's first batch)
@@ -10,6 +13,7 @@ What a method needs of the batches, it declares, and the loader makes:
 """
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from typing import NamedTuple
 
@@ -21,7 +25,7 @@ from torch import Tensor
 from drkd.checks import IGNORED
 from drkd.data.augment import ATTEMPTS, Augmentation, augment, random_numbers
 from drkd.data.datasets import Data, Split
-from drkd.data.images import random_crops
+from drkd.data.images import LazyImages, random_crops
 from drkd.errors import InputError
 
 REPLAY, PARTNER, CHOICE = 1, 2, 3
@@ -79,9 +83,9 @@ class Loader:
     ) -> None:
         if batch_size < max(1, world_size):
             raise InputError(f"batch_size must be at least 1 and at least the number of ranks, got {batch_size}")
+        self.device = torch.device(device)
         self.split = split
         self.augmentation = data.augmentation if training else Augmentation()
-        self.device = torch.device(device)
         self.mean = torch.tensor(data.mean, device=device).view(1, -1, 1, 1)
         self.std = torch.tensor(data.std, device=device).view(1, -1, 1, 1)
         self.batch_size = batch_size
@@ -100,6 +104,11 @@ class Loader:
 
     def batches(self, epoch: int = 0, start: int = 0) -> Iterator[Batch]:
         """The batches of `epoch`, from batch `start` on."""
+        served = self._batches(epoch, start)
+        takes_time = isinstance(self.split.inputs, LazyImages) or self.device.type != "cpu"
+        return _ahead(served) if takes_time else served
+
+    def _batches(self, epoch: int, start: int) -> Iterator[Batch]:
         order = np.arange(len(self.split))
         if self.training:
             order = np.random.default_rng([self.seed, epoch]).permutation(order)
@@ -122,16 +131,30 @@ class Loader:
     def _serve(self, rows: NDArray[np.int64], epoch: int, view: int) -> tuple[Tensor, Tensor, Tensor]:
         """Inputs, labels and index of some samples."""
         ours = torch.from_numpy(rows)
+        index = ours.to(self.device, non_blocking=True)
         if self.augmentation.resized_crop:
             uniforms = random_numbers(self.seed, epoch, view, rows, count=4 + 2 + 2 * ATTEMPTS)
-            pictures = random_crops(self.split.inputs, ours, uniforms[:, 4:])  # the first 4 are those of `augment`
+            pictures = random_crops(self._inputs, ours, uniforms[:, 4:])  # the first 4 are those of `augment`
         else:
-            pictures = self.split.inputs[ours]
+            here = isinstance(self._inputs, Tensor) and self._inputs.device == index.device
+            pictures = self._inputs[index if here else ours]
         images = pictures.to(self.device, non_blocking=True).float().div_(255)
         images = augment(images, ours, self.augmentation, seed=self.seed, epoch=epoch, view=view)
         inputs = images.sub_(self.mean).div_(self.std)
-        labels = self.split.labels[ours].to(self.device, non_blocking=True)
-        return inputs, labels, ours.to(self.device, non_blocking=True)
+        return inputs, self._labels[index], index
+
+    @cached_property
+    def _inputs(self) -> Tensor | LazyImages:
+        """All pictures: on an accelerator, where they are in memory and take half of its free room at most."""
+        pictures = self.split.inputs
+        if self.device.type != "cuda" or not isinstance(pictures, Tensor):
+            return pictures
+        free, _ = torch.cuda.mem_get_info(self.device)
+        return pictures.to(self.device) if pictures.nbytes <= free / 2 else pictures
+
+    @cached_property
+    def _labels(self) -> Tensor:
+        return self.split.labels.to(self.device)
 
     def _partners(self, rows: NDArray[np.int64], epoch: int) -> NDArray[np.int64]:
         """For each sample another one of its class, drawn evenly; itself where it is alone."""
@@ -152,3 +175,12 @@ class Loader:
         place_of = np.empty_like(by_class)
         place_of[by_class] = np.arange(len(labels))
         return by_class, start_of, sizes[labels], place_of - start_of
+
+
+def _ahead(batches: Iterator[Batch]) -> Iterator[Batch]:
+    """The same batches, each made by another thread while the one before it is used."""
+    with ThreadPoolExecutor(1) as pool:
+        coming = pool.submit(next, batches, None)
+        while (batch := coming.result()) is not None:
+            coming = pool.submit(next, batches, None)
+            yield batch

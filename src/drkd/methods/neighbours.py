@@ -12,10 +12,13 @@ from drkd.methods.papers import ALPHA, TEMPERATURE, distil
 from drkd.objective import Objective, Options
 from drkd.schedules import complement, growing, linear
 from drkd.targets import ClassMean, LastBatch, Memory, OneHot, Partner, Rectified, Rectifier, Target
+from drkd.targets.memory import Keep
 from drkd.terms import Penalty, Term
 
 
-def ps_kd(alpha: float = 0.8, *, epochs: int | None = None, **options: Unpack[Options]) -> Objective:
+def ps_kd(
+    alpha: float = 0.8, *, epochs: int | None = None, keep: Keep = "full", **options: Unpack[Options]
+) -> Objective:
     """PS-KD (arXiv 2006.12000): the student's own prediction at its last visit of the sample, ever more of it.
 
     (1 - a_t) CE(y, p) + a_t CE(p_last, p), where a_t grows linearly to `alpha`. Samples not yet visited are plain CE.
@@ -23,6 +26,7 @@ def ps_kd(alpha: float = 0.8, *, epochs: int | None = None, **options: Unpack[Op
     Args:
         alpha: final weight of the soft target.
         epochs: length of the training, for the published staircase a (e + 1) / E; else a_t = a * progress.
+        keep: what is remembered of a sample, see `drkd.Memory`: `full`, `half`, or a number of logits.
 
     Example:
         >>> sorted(ps_kd().needs)
@@ -30,7 +34,7 @@ def ps_kd(alpha: float = 0.8, *, epochs: int | None = None, **options: Unpack[Op
     """
     check_fraction("alpha", alpha)
     weight = growing(alpha, epochs)
-    terms = [Term(OneHot(), complement(weight), name="ce"), Term(Memory(), weight, name="soft")]
+    terms = [Term(OneHot(), complement(weight), name="ce"), Term(Memory(keep=keep), weight, name="soft")]
     return Objective("ps_kd", terms, **options)
 
 
@@ -40,12 +44,14 @@ def online_dr_kd(
     *,
     source: Literal["memory"] | Target = "memory",
     rectify: Rectifier = "swap",
+    keep: Keep = "full",
     **options: Unpack[Options],
 ) -> Objective:
     """Online DR-KD (ours): rectify the student's own past, so that no pretraining and no second network is needed.
 
     (1 - a) CE(y, p) + a T^2 CE(softmax_T(swap(w, y)), softmax_T(z)), where w are the student's logits at its last
-    visit of the sample (`source="memory"`) or those of a running average of it (`source=Ema(student)`).
+    visit of the sample (`source="memory"`, which keeps what `drkd.Memory` says of `keep`) or those of a running average
+    of it (`source=Ema(student)`).
 
     Example:
         >>> import torch
@@ -56,7 +62,7 @@ def online_dr_kd(
     """
     if not isinstance(source, Target) and source != "memory":
         raise InputError(f'`online_dr_kd` needs source="memory" or a target such as Ema(student), got {source!r}')
-    target = Memory() if source == "memory" else source
+    target = Memory(keep=keep) if source == "memory" else source
     return distil("online_dr_kd", Rectified(target, rectify), alpha, temperature, "batchmean", 1.0, options)
 
 

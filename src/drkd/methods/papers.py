@@ -20,7 +20,7 @@ from drkd.rectify import swap
 from drkd.targets import Frozen, OneHot, Rectified, Rectifier, Target, Uniform, Virtual
 from drkd.terms import Term
 
-Teacher = Callable[..., Tensor] | nn.Module
+Teacher = Callable[..., Tensor] | nn.Module | Target
 Convention = Literal["batchmean", "reference"]
 
 ALPHA = 0.3
@@ -75,7 +75,7 @@ def kd(
     Re-KD, a poorly trained one De-KD.
 
     Args:
-        teacher: a module (copied, frozen, set to eval) or any callable from inputs to logits.
+        teacher: a module (copied, frozen, set to eval), any callable from inputs to logits, or a target.
         alpha: weight of the soft target, in [0, 1].
         temperature: T, above 0.
         convention, multiplier: see the module's text.
@@ -87,7 +87,7 @@ def kd(
         >>> list(losses)
         ['loss', 'ce', 'soft', 'soft_kl']
     """
-    return distil("kd", Frozen(teacher), alpha, temperature, convention, multiplier, options)
+    return distil("kd", as_target(teacher), alpha, temperature, convention, multiplier, options)
 
 
 def tf_kd_self(
@@ -107,7 +107,7 @@ def tf_kd_self(
         >>> sorted(tf_kd_self(nn.Linear(2, 3)).needs)
         ['inputs']
     """
-    return distil("tf_kd_self", Frozen(teacher), alpha, temperature, convention, multiplier, options)
+    return distil("tf_kd_self", as_target(teacher), alpha, temperature, convention, multiplier, options)
 
 
 def tf_kd_reg(
@@ -166,7 +166,7 @@ def dr_kd(
         >>> dr_kd(wrong)(torch.zeros(1, 3), torch.tensor([0]), inputs=torch.ones(1, 2))["rectified"]
         tensor(1.)
     """
-    target = Rectified(Frozen(teacher), rectify)
+    target = Rectified(as_target(teacher), rectify)
     rectify_student = swap if student_swap else None
     return distil("dr_kd", target, alpha, temperature, convention, multiplier, options, rectify_student)
 
@@ -196,6 +196,11 @@ def distil(
     )
     terms = [Term(OneHot(), 1 - alpha, name="ce"), soft]
     return Objective(name, terms, rectify_student=rectify_student, **options)
+
+
+def as_target(teacher: Teacher) -> Target:
+    """A teacher as what it teaches."""
+    return teacher if isinstance(teacher, Target) else Frozen(teacher)
 
 
 def is_reference(convention: Convention, multiplier: float) -> bool:

@@ -2,6 +2,7 @@
 
 from drkd.targets.base import Target
 from drkd.targets.batches import LastBatch, Partner
+from drkd.targets.cached import Cached, CleanView
 from drkd.targets.class_mean import ClassMean
 from drkd.targets.memory import Memory
 from drkd.targets.networks import Ema, Frozen, state_hash
@@ -9,7 +10,9 @@ from drkd.targets.rectified import Rectified, Rectifier
 from drkd.targets.rules import OneHot, Uniform, Virtual
 
 __all__ = [
+    "Cached",
     "ClassMean",
+    "CleanView",
     "Ema",
     "Frozen",
     "LastBatch",

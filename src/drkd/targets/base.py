@@ -7,10 +7,13 @@ valid become plain cross-entropy. Calling a target changes nothing that a later 
 optimizer step.
 """
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from drkd.data.loader import Loader
 
 Taught = tuple[Tensor, Tensor | None]
 """Target logits, and which rows have any (None: all)."""
@@ -26,6 +29,9 @@ class Target(nn.Module):
     """Whether a row's target depends on that row alone, and on what was said of that sample before: then trainings that
     differ by seed can share a batch (`drkd.together`)."""
 
+    def prepare(self, samples: "Loader") -> None:
+        """Look at the training samples, un-augmented and in order; `drkd.fit` calls this before training."""
+
     def update(self, epoch: int = 0) -> None:
         """Take in the step that was just made; `epoch` is the number of completed epochs."""
 
@@ -34,25 +40,28 @@ class Target(nn.Module):
 
 
 class Epochs(nn.Module):
-    """Tells a target when an epoch has ended; part of the target's state, so that a resumed training goes on alike."""
+    """Tells a target when an epoch has ended; part of the target's state, so that a resumed training goes on alike.
+
+    `number` counts the completed epochs.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.completed: Tensor
         self.register_buffer("completed", torch.zeros((), dtype=torch.int64))
-        self._completed = 0  # the buffer's value, where reading it stalls no accelerator
+        self.number = 0  # the buffer's value, where reading it stalls no accelerator
 
     def ended(self, epoch: int) -> bool:
         """Whether `epoch`, the number of completed epochs, is higher than at any call before."""
-        if epoch <= self._completed:
+        if epoch <= self.number:
             return False
-        self._completed = epoch
+        self.number = epoch
         self.completed.fill_(epoch)
         return True
 
     def _load_from_state_dict(self, *args: Any) -> None:
         super()._load_from_state_dict(*args)
-        self._completed = int(self.completed)
+        self.number = int(self.completed)
 
 
 def make_room(target: Target, state: dict[str, Tensor], prefix: str, names: tuple[str, ...]) -> None:
@@ -61,3 +70,9 @@ def make_room(target: Target, state: dict[str, Tensor], prefix: str, names: tupl
         saved = state.get(prefix + name)
         if saved is not None:
             setattr(target, name, torch.empty_like(saved, device=getattr(target, name).device))
+
+
+def to_half(logits: Tensor) -> Tensor:
+    """Logits in float16: a relative error of at most 2^-11, and none beyond its range."""
+    largest = torch.finfo(torch.float16).max
+    return logits.clamp(-largest, largest).half()

@@ -1,7 +1,7 @@
 """The target that corrects another one."""
 
 from collections.abc import Callable
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from torch import Tensor
 
@@ -9,6 +9,9 @@ from drkd.errors import InputError
 from drkd.rectify import RECTIFIERS
 from drkd.targets.base import Target, Taught
 from drkd.targets.rules import OneHot
+
+if TYPE_CHECKING:
+    from drkd.data.loader import Loader
 
 Rectifier = Literal["swap", "smooth", "drop"] | Callable[[Tensor, Tensor], Tensor | Taught]
 """A name in `drkd.rectify`, or a function of (logits, labels) to corrected logits, or to `(logits, valid)`."""
@@ -59,6 +62,9 @@ class Rectified(Target):
         if valid is None or still_valid is None:
             return after, valid if still_valid is None else still_valid
         return after, valid & still_valid
+
+    def prepare(self, samples: "Loader") -> None:
+        self.target.prepare(samples)
 
     def update(self, epoch: int = 0) -> None:
         self.target.update(epoch)

@@ -1,0 +1,66 @@
+"""The papers' distillation with a teacher that sees every picture once, un-augmented: cheaper, and other methods.
+
+The student sees augmented pictures as ever, and is taught what the teacher says of the plain ones. Notation as in
+`papers.py`; w are the teacher's logits on the plain picture. "A good teacher is patient and consistent" (arXiv
+2106.05237) calls this a fixed teacher, and finds it worse than one that sees what the student sees.
+"""
+
+from collections.abc import Callable
+from typing import Unpack
+
+from torch import Tensor
+
+from drkd.methods.papers import ALPHA, TEMPERATURE, distil
+from drkd.objective import Objective, Options
+from drkd.targets import CleanView, Rectified, Rectifier
+
+
+def kd_clean_view(
+    teacher: Callable[..., Tensor], alpha: float = ALPHA, temperature: float = TEMPERATURE, **options: Unpack[Options]
+) -> Objective:
+    """`kd` from un-augmented pictures: (1 - a) CE(y, p) + a T^2 CE(softmax_T(w), softmax_T(z)).
+
+    Arguments as for `kd`.
+
+    Example:
+        >>> import torch
+        >>> sorted(kd_clean_view(torch.nn.Linear(2, 3)).needs)
+        ['index']
+    """
+    return distil("kd_clean_view", CleanView(teacher), alpha, temperature, "batchmean", 1.0, options)
+
+
+def tf_kd_self_clean_view(
+    teacher: Callable[..., Tensor], alpha: float = ALPHA, temperature: float = TEMPERATURE, **options: Unpack[Options]
+) -> Objective:
+    """`tf_kd_self` from un-augmented pictures: (1 - a) CE(y, p) + a T^2 CE(softmax_T(w), softmax_T(z)).
+
+    Arguments as for `kd`.
+
+    Example:
+        >>> import torch
+        >>> list(tf_kd_self_clean_view(torch.nn.Linear(2, 3)).effective_weights(num_classes=3))
+        ['ce', 'soft']
+    """
+    return distil("tf_kd_self_clean_view", CleanView(teacher), alpha, temperature, "batchmean", 1.0, options)
+
+
+def dr_kd_clean_view(
+    teacher: Callable[..., Tensor],
+    alpha: float = ALPHA,
+    temperature: float = TEMPERATURE,
+    *,
+    rectify: Rectifier = "swap",
+    **options: Unpack[Options],
+) -> Objective:
+    """`dr_kd` from un-augmented pictures: (1 - a) CE(y, p) + a T^2 CE(softmax_T(swap(w, y)), softmax_T(z)).
+
+    Arguments as for `dr_kd`. The teacher errs less on plain pictures, so less is rectified.
+
+    Example:
+        >>> import torch
+        >>> dr_kd_clean_view(torch.nn.Linear(2, 3)).name
+        'dr_kd_clean_view'
+    """
+    target = Rectified(CleanView(teacher), rectify)
+    return distil("dr_kd_clean_view", target, alpha, temperature, "batchmean", 1.0, options)

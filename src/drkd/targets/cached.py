@@ -1,0 +1,121 @@
+"""Targets that spare a frozen network's passes: `Cached` for the very pictures, `CleanView` for the plain ones."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from drkd.errors import InputError
+from drkd.targets.base import Epochs, Target, Taught, to_half
+from drkd.targets.networks import Frozen
+
+if TYPE_CHECKING:
+    from drkd.data.loader import Loader
+    from drkd.teacher_cache import TeacherCache
+
+
+class Cached(Target):
+    """A frozen network whose answers are kept on disk, for all trainings that show it the same pictures.
+
+    What it teaches is rounded to float16, whether the network was asked or the answer was found: a relative error of
+    at most 2^-11 per logit. The answers of an epoch are kept when all its samples were asked about.
+
+    Args:
+        teacher: the network.
+        cache: where its answers are kept. What it belongs to must fix the pictures, up to epoch and index. Second views
+            (`replay`, `pairs`) cannot be told apart from first ones and must not be used with it.
+        samples: their number.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> from drkd import TeacherCache
+        >>> with tempfile.TemporaryDirectory() as root:
+        ...     cache = TeacherCache(Path(root), {"teacher": "its hash"}, limit=10**6)
+        ...     target = Cached(Frozen(torch.nn.Linear(2, 3)), cache, samples=1)
+        ...     logits, valid = target(torch.zeros(1, 3), torch.tensor([0]), torch.ones(1, 2), torch.tensor([0]))
+        ...     target.update(epoch=1)
+        ...     cache.read(0, rows=1).shape
+        (1, 3)
+    """
+
+    needs = frozenset({"inputs", "index"})
+
+    def __init__(self, teacher: Frozen, cache: "TeacherCache", *, samples: int) -> None:
+        super().__init__()
+        self.teacher = teacher
+        self.cache = cache
+        self.samples = samples
+        self.epochs = Epochs()
+        self._open = -1  # the epoch that the rest is about
+        self._known: Callable[[Tensor], Tensor] | None = None
+        self._asked = torch.zeros(0)
+        self._complete = torch.zeros(0, dtype=torch.bool)
+
+    def forward(
+        self, logits: Tensor, labels: Tensor, inputs: Tensor | None = None, index: Tensor | None = None
+    ) -> Taught:
+        if index is None:
+            raise InputError("`Cached` needs the samples' index (B,), got none; pass `index=`")
+        if self._open != self.epochs.number:
+            self._start(self.epochs.number, logits)
+        if self._known is not None:
+            return self._known(index).float(), None
+        answers, _ = self.teacher(logits, labels, inputs)
+        rounded = to_half(answers)
+        if rounded.shape != logits.shape:
+            return rounded.float(), None  # the term refuses it
+        if self.training:
+            self._asked[index], self._complete[index] = rounded, True
+        return rounded.float(), None
+
+    def update(self, epoch: int = 0) -> None:
+        if self.epochs.ended(epoch) and self._open == epoch - 1 and self._known is None and self._complete.all():
+            self.cache.write(self._open, self._asked.cpu().numpy())
+
+    def _start(self, epoch: int, like: Tensor) -> None:
+        """Find the answers of `epoch`, or make room for new ones shaped like these logits."""
+        self._open, self._known = epoch, None
+        known = self.cache.read(epoch, rows=self.samples)
+        if known is None:
+            self._asked = torch.zeros(self.samples, *like.shape[1:], dtype=torch.float16, device=like.device)
+            self._complete = torch.zeros(self.samples, dtype=torch.bool, device=like.device)
+        elif like.device.type == "cpu":
+            self._known = lambda index: torch.from_numpy(known[index.numpy()])
+        else:  # an accelerator should not wait for the disk at every step
+            self._known = torch.tensor(known, device=like.device).__getitem__
+
+
+class CleanView(Target):
+    """A frozen network that is asked once about every sample, un-augmented, before training starts.
+
+    Cheaper than `Frozen`, and another method: it teaches what the network says of the plain picture whatever the
+    student sees of it. Answers are kept in memory in float16, a relative error of at most 2^-11 per logit.
+
+    Args:
+        teacher: as for `Frozen`.
+
+    `drkd.fit` lets it see the samples; in a loop of one's own, call `prepare` with a `drkd.data.Loader` of the training
+    split that neither shuffles nor augments.
+    """
+
+    needs = frozenset({"index"})
+
+    def __init__(self, teacher: Callable[..., Tensor]) -> None:
+        super().__init__()
+        self.teacher = Frozen(teacher)
+        self.answers: Tensor | None = None
+
+    @torch.no_grad()
+    def prepare(self, samples: "Loader") -> None:
+        parts = [to_half(self.teacher(batch.inputs, batch.labels, batch.inputs)[0]) for batch in samples.batches()]
+        self.answers = torch.cat(parts)
+
+    def forward(
+        self, logits: Tensor, labels: Tensor, inputs: Tensor | None = None, index: Tensor | None = None
+    ) -> Taught:
+        if self.answers is None or index is None:
+            missing = "its first look at the samples; call `prepare`" if index is not None else "index; pass `index=`"
+            raise InputError(f"`CleanView` needs {missing}")
+        return self.answers[index].float(), None
