@@ -1,6 +1,7 @@
 """Seeds that train together get the numbers that they get alone."""
 
 import copy
+import signal
 
 import pytest
 import torch
@@ -129,6 +130,20 @@ def test_a_group_goes_on_where_it_was_cut_to_the_bit(data, tmp_path, method, eve
     assert [lane.history for lane in resumed[1]] == [lane.history for lane in whole[1]]
     assert all(torch.equal(weights(a), weights(b)) for a, b in zip(resumed[0], whole[0], strict=True))
     assert [(out / "metrics.csv").read_bytes() for out in outs] == rows
+
+
+def test_ctrl_c_waits_for_a_checkpoint_of_all_lanes(data, tmp_path):
+    def press(lane, row):
+        if (lane, row["epoch"]) == (1, 0):
+            signal.raise_signal(signal.SIGINT)
+
+    seldom = {"checkpoint_every": 1000, "checkpoints": tmp_path}
+    with pytest.raises(KeyboardInterrupt):
+        together("mlp", data, "online_dr_kd", {}, on_epoch=press, **seldom)
+    resumed, done = together("mlp", data, "online_dr_kd", {}, **seldom)
+    whole, expected = together("mlp", data, "online_dr_kd", {})
+    assert [lane.history for lane in done] == [lane.history for lane in expected]
+    assert all(torch.equal(weights(a), weights(b)) for a, b in zip(resumed, whole, strict=True))
 
 
 def test_a_divergence_stops_all_lanes(data):
