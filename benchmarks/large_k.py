@@ -18,7 +18,6 @@ import argparse
 import json
 import platform
 import statistics
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -29,6 +28,7 @@ from torch import Tensor
 
 import drkd
 from drkd import large
+from drkd.timing import peak_bytes
 
 BASE = "F.cross_entropy"
 
@@ -62,25 +62,16 @@ def seconds(step: Callable[[], Tensor], z: Tensor, clock: Callable[[], float]) -
     return clock() - start
 
 
-def peak_bytes(step: Callable[[], Tensor], z: Tensor) -> int:
+def held_bytes(step: Callable[[], Tensor], z: Tensor) -> int:
     """The most that one forward and backward pass holds at once."""
     z.grad = None
-    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
-        step().backward()
-    with tempfile.TemporaryDirectory() as folder:
-        profile.export_chrome_trace(str(Path(folder) / "trace.json"))
-        trace = json.loads((Path(folder) / "trace.json").read_text())["traceEvents"]
-    held = most = 0
-    for event in sorted((event for event in trace if event["name"] == "[memory]"), key=lambda event: event["ts"]):
-        held += event["args"]["Bytes"]
-        most = max(most, held)
-    return most
+    return peak_bytes(lambda: step().backward())
 
 
 def extra_memory(method: str, rows: int, classes: int) -> float:
     """Peak memory of a step beyond the gradient, in units of B x K x 4 bytes."""
     z, made = steps(rows, classes)
-    return peak_bytes(made[method], z) / (4 * z.numel()) - 1
+    return held_bytes(made[method], z) / (4 * z.numel()) - 1
 
 
 def measure(rows: int, classes: int, repeats: int, clock: Callable[[], float], plain: bool) -> list[dict[str, object]]:
@@ -98,7 +89,7 @@ def measure(rows: int, classes: int, repeats: int, clock: Callable[[], float], p
                 if turn:
                     times[contestant].append(seconds(step, z, clock))
                 else:
-                    memory[contestant] = peak_bytes(step, z) / (4 * z.numel()) - 1
+                    memory[contestant] = held_bytes(step, z) / (4 * z.numel()) - 1
     finally:
         large.LARGE_SIZE = size
     base = statistics.median(times[BASE, False])

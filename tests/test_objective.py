@@ -210,7 +210,7 @@ def test_missing_needs_are_named(objective, what):
 
 
 def test_non_finite_logits_are_reported_with_the_method():
-    with pytest.raises(NonFiniteLossError, match="`cross_entropy` is NaN or infinite .*: the student's logits"):
+    with pytest.raises(NonFiniteLossError, match=r"`cross_entropy` is NaN or infinite .*: the student's logits"):
         drkd.cross_entropy()(Z * float("nan"), Y)
 
 

@@ -29,6 +29,7 @@ def _once(values: list[Any]) -> list[Any]:
 
 Names = Annotated[list[str], BeforeValidator(_split), AfterValidator(_once), Field(min_length=1)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
+STANDARD = ["cross_entropy", "label_smoothing", "tf_kd_reg", "tf_kd_self", "dr_kd", "ps_kd", "online_dr_kd"]
 Epochs = Annotated[list[Annotated[int, Field(ge=0)]], BeforeValidator(_split), AfterValidator(_once)]
 Fractions = Annotated[list[Fraction], BeforeValidator(_split), AfterValidator(_once), Field(min_length=1)]
 
@@ -91,6 +92,7 @@ class TrainingConfig(BaseModel):
     clip_norm: float | None = Field(None, gt=0, description="largest norm of the gradient")
     device: str = Field("auto", description="cpu, cuda, ...; auto takes an accelerator where there is one")
     precision: Literal["float32", "bfloat16", "float16"] = Field("float32", description="float32, bfloat16 or float16")
+    deterministic: bool = Field(False, description="same numbers every time on an accelerator too, at some cost")
     memory_format: Literal["auto", "contiguous", "channels_last"] = Field(
         "auto", description="contiguous or channels_last; auto takes what is faster for the network"
     )
@@ -127,6 +129,9 @@ class TrainConfig(TrainingConfig):
     teacher: str | None = Field(None, description="run directory or file of the teacher (default: trained first)")
     seed: int = Field(0, ge=0, description="fixes splits, initial weights, order and augmentation")
     label_noise: float = Field(0.0, ge=0, lt=1, description="part of the training and validation labels made wrong")
+    devices: int = Field(1, ge=1, description="processes that share each batch on this machine, one per device")
+    num_nodes: int = Field(1, ge=1, description="machines that run this same command; needs MASTER_ADDR")
+    sync_batchnorm: bool = Field(False, description="batch norm over the whole batch of all devices; not on processors")
     keep_epochs: Epochs = Field([], description="comma-separated, from 0: keep the network as it is after these epochs")
     method_options: dict[str, Any] = Field({}, description="further settings of the method; in a file only")
 
@@ -134,10 +139,7 @@ class TrainConfig(TrainingConfig):
 class CompareConfig(TrainingConfig):
     """Several methods, several seeds, side by side."""
 
-    methods: Names = Field(
-        ["cross_entropy", "label_smoothing", "tf_kd_reg", "tf_kd_self", "dr_kd", "ps_kd", "online_dr_kd"],
-        description="comma-separated; see `drkd list methods`",
-    )
+    methods: Names = Field(STANDARD, description="comma-separated; see `drkd list methods`")
     method_options: dict[str, dict[str, Any]] = Field({}, description="settings by method; in a file only")
     teacher: str | None = Field(None, description="run directory or file of the teacher of kd")
     seeds: int = Field(5, ge=1, description="how many seeds, from 0 on")
@@ -178,6 +180,24 @@ class ReproduceConfig(BaseModel):
     )
 
 
+class BenchConfig(BaseModel):
+    """What to measure the cost of, and how."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    model: str = Field("small_cnn", description="network by name, or timm:NAME")
+    image_size: int = Field(32, ge=4, description="side length of the pictures, which are made up")
+    classes: int = Field(10, ge=2, description="number of classes")
+    batch_size: int = Field(128, ge=2, description="samples per optimizer step")
+    methods: Names = Field(STANDARD, description="comma-separated; see `drkd list methods`")
+    rounds: int = Field(10, ge=1, description="steps that are measured of each method, after two of warm-up")
+    device: str = Field("auto", description="cpu, cuda, ...; auto takes an accelerator where there is one")
+    precision: Literal["float32", "bfloat16", "float16"] = Field("float32", description="float32, bfloat16 or float16")
+    memory_format: Literal["auto", "contiguous", "channels_last"] = Field("auto", description="as for `drkd train`")
+    compile: Literal["on", "off"] = Field("off", description="on measures compiled steps")
+    threads: int | None = Field(None, ge=1, description="processor threads")
+    out: str | None = Field(None, description="JSON file for the figures")
+
+
 Config = TypeVar("Config", bound=BaseModel)
 
 EMBEDDED: dict[str, Any] = {
@@ -205,7 +225,7 @@ def resolve(
     """Lay the command line over a file over the defaults.
 
     Args:
-        kind: `TrainConfig`, `CompareConfig` or `ReproduceConfig`.
+        kind: `TrainConfig`, `CompareConfig`, `ReproduceConfig` or `BenchConfig`.
         given: options of the command line; None means not given.
         file: a YAML file of options.
 

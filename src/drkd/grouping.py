@@ -42,8 +42,8 @@ from drkd.train import Row, warn_if_nothing_was_rectified
 
 PAYS_UP_TO = {"cpu": 1e5}
 """Multiply-adds for a picture up to which `auto` trains seeds together, by device (benchmarks/together.py). On a
-processor the mlp on digits gains at any number of seeds; larger ones gain little or nothing, and with convolutions lose,
-since stacked they are grouped convolutions. Devices without measurements are left out: `auto` trains one by one there."""
+processor the mlp on digits gains at any number of seeds; larger networks gain little or nothing, and those with
+convolutions lose, since stacked they are grouped convolutions. On devices without measurements `auto` does not."""
 
 OF_ALL = tuple(name for name in OF_FIT if name not in ("seed", "clip_norm", "compile"))
 """Options that `fit_together` takes under the same name."""

@@ -10,6 +10,7 @@ teacher/            a run directory of its own, where the self-teacher was train
 """
 
 import inspect
+import os
 import time
 import warnings
 from collections.abc import Callable, Sequence
@@ -22,7 +23,7 @@ from torch import nn
 
 from drkd.acceleration import MemoryFormat
 from drkd.checkpoint import Done
-from drkd.config import METHOD_SETTINGS, TrainConfig
+from drkd.config import METHOD_SETTINGS, BenchConfig, TrainConfig
 from drkd.data import Data, load_data
 from drkd.distributed import rank, wait_for_all
 from drkd.errors import InputError
@@ -129,7 +130,7 @@ def _train(
         objective,
         ready.data,
         **{name: getattr(config, name) for name in OF_FIT},
-        memory_format=_memory_format(config),
+        memory_format=memory_format(config),
         device=ready.device,
         out=out,
         resume=resume,
@@ -150,6 +151,11 @@ def prepare(config: TrainConfig, source: dict[str, str], out: Path, on_epoch: On
     if max(config.keep_epochs, default=0) >= config.epochs:
         raise InputError(f"--keep-epochs counts from 0 to {config.epochs - 1} here, got {max(config.keep_epochs)}")
     device = choose_device(config.device)
+    if config.deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # before the first product on the device
+        torch.use_deterministic_algorithms(True)
+    if config.sync_batchnorm and device == "cpu":
+        raise InputError("--sync-batchnorm needs an accelerator: torch has none for processors; leave it out")
     data = load(config)
     if 0 < len(data.val) < FEW_SAMPLES:
         warnings.warn(
@@ -158,6 +164,8 @@ def prepare(config: TrainConfig, source: dict[str, str], out: Path, on_epoch: On
         )
     torch.manual_seed(config.seed)
     student = build(config, data)
+    if config.sync_batchnorm:
+        student = nn.SyncBatchNorm.convert_sync_batchnorm(student)  # type: ignore[no-untyped-call]
     if config.teacher is not None and "teacher" not in inspect.signature(by_name(config.method)).parameters:
         raise InputError(f"{config.method} takes no teacher; leave --teacher out, or choose kd or dr_kd")
     trains_teacher = config.teacher is None and by_name(config.method) in SELF_TAUGHT
@@ -240,7 +248,8 @@ def weights_in_words(config: TrainConfig) -> str:
     return make_objective(config, teacher=stand_in if has_teacher else None, student=stand_in).weights_in_words()
 
 
-def _memory_format(config: TrainConfig) -> MemoryFormat:
+def memory_format(config: TrainConfig | BenchConfig) -> MemoryFormat:
+    """How the network that `config` names is laid out: as asked, or as is faster for it."""
     return "contiguous" if config.memory_format == "auto" and config.model in CONTIGUOUS else config.memory_format
 
 

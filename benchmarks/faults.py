@@ -1,0 +1,321 @@
+"""What a training survives: kills, signals, damaged files, a full disk. Every run must end as the undisturbed one did.
+
+    python benchmarks/faults.py               # the whole campaign, some ten minutes on two cores
+    python benchmarks/faults.py --short       # a few of each kind
+    python benchmarks/faults.py --json faults.json
+
+Each training is a process of its own: DR-KD on digits with its self-teacher trained first, a checkpoint every five
+steps. After every fault the same call is made again until it is through. Then models and metrics, the teacher's too,
+are compared byte for byte with those of a training that nothing happened to.
+
+    random     SIGKILL at a random moment, again and again
+    call       SIGKILL right before every single write, flush, rename, link and removal; and in the middle of a write
+    term       SIGTERM at a random moment: exit code 143, and not a step lost
+    damage     a bit flipped, or the file cut, anywhere in the newest checkpoint; in a finished model
+    full       the disk takes no more than a few bytes; a folder that cannot be written to
+
+"Lost" counts steps that were made twice, in the worst case of each kind; an interval is five steps, and a killed
+training may be in the middle of the step after it.
+"""
+
+import argparse
+import json
+import multiprocessing
+import os
+import random
+import resource
+import shutil
+import signal
+import tempfile
+import time
+import warnings
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+INTERVAL = 5
+OPTIONS = {
+    "resume": True,
+    "limit_train": 150,
+    "epochs": 3,
+    "batch_size": 25,
+    "checkpoint_every": str(INTERVAL),
+    "method": "dr_kd",
+}
+FILES = ("model.safetensors", "metrics.csv", "teacher/model.safetensors", "teacher/metrics.csv")
+
+context = multiprocessing.get_context("forkserver")
+context.set_forkserver_preload(["drkd.run"])
+
+
+def train(out: Path, steps: Any, said: Any, sabotage: Callable[[], None] | None) -> None:
+    """What the process does: the training, with what is to go wrong in it."""
+    import torch
+
+    import drkd.train
+    from drkd.cli import _terminate
+    from drkd.config import TrainConfig, resolve
+    from drkd.run import train as run
+
+    torch.set_num_threads(1)
+    signal.signal(signal.SIGTERM, _terminate)
+    take_step = drkd.train.take_step
+
+    def counted(*arguments: Any) -> Any:
+        result = take_step(*arguments)
+        steps.value += 1
+        return result
+
+    drkd.train.take_step = counted
+    if sabotage is not None:
+        sabotage()
+    try:
+        summary = run(*resolve(TrainConfig, OPTIONS), out)
+    except Exception as reason:
+        said.put(f"{type(reason).__name__}: {reason}")
+        raise SystemExit(1) from None
+    said.put(summary["notes"])
+
+
+class Sitting:
+    """One process that trains into `out`; `steps` counts its optimizer steps."""
+
+    def __init__(self, out: Path, sabotage: Callable[[], None] | None = None) -> None:
+        self.steps, self.said = context.Value("i", 0), context.Queue()
+        self.process = context.Process(target=train, args=(out, self.steps, self.said, sabotage))
+        self.process.start()
+
+    def end(self) -> int:
+        """Wait for its end; the exit code."""
+        self.process.join(timeout=120)
+        assert self.process.exitcode is not None, "a training hangs"
+        return self.process.exitcode
+
+    def message(self) -> Any:
+        return self.said.get(timeout=10)
+
+
+def finish(out: Path) -> int:
+    """Train until it is through; the steps made."""
+    sitting = Sitting(out)
+    assert sitting.end() == 0, sitting.message()
+    return sitting.steps.value
+
+
+def content(out: Path) -> list[bytes]:
+    return [(out / file).read_bytes() for file in FILES]
+
+
+def at_call(number: int, *, torn: bool) -> None:
+    """Die at the call with this number of those that change the disk; `torn`: with half a file written."""
+    import drkd.storage
+
+    calls = 0
+
+    def dies(function: Callable[..., Any], writes: bool) -> Callable[..., Any]:
+        def wrapped(*arguments: Any, **named: Any) -> Any:
+            nonlocal calls
+            calls += 1
+            if calls == number:
+                if torn and writes:
+                    function(*arguments, **named)
+                    place = next(argument for argument in arguments if isinstance(argument, Path))
+                    os.truncate(place, place.stat().st_size // 2)
+                os.kill(os.getpid(), signal.SIGKILL)
+            return function(*arguments, **named)
+
+        return wrapped
+
+    drkd.storage.save_file = dies(drkd.storage.save_file, writes=True)
+    Path.write_text = dies(Path.write_text, writes=True)  # type: ignore[method-assign]
+    os.fsync = dies(os.fsync, writes=False)
+    for name in ("replace", "rename", "symlink_to", "unlink", "mkdir"):
+        setattr(Path, name, dies(getattr(Path, name), writes=False))
+    shutil.rmtree = dies(shutil.rmtree, writes=False)
+
+
+def no_room(left: int) -> None:
+    """No file may grow beyond so many bytes, as on a full disk."""
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (left, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
+
+
+class Campaign:
+    """All kinds of faults, counted.
+
+    Args:
+        folder: where trainings go.
+        draw: the random moments and places.
+    """
+
+    def __init__(self, folder: Path, draw: random.Random) -> None:
+        self.folder, self.draw = folder, draw
+        started = time.monotonic()
+        self.steps = finish(folder / "undisturbed")
+        self.seconds = time.monotonic() - started
+        self.expected = content(folder / "undisturbed")
+        self.results: dict[str, dict[str, Any]] = {}
+
+    def _check(self, kind: str, out: Path, *, faults: int, lost: int, told: int | None = None) -> None:
+        row = self.results.setdefault(kind, {"trainings": 0, "faults": 0, "equal": 0, "most_lost": 0})
+        row["trainings"] += 1
+        row["faults"] += faults
+        row["equal"] += content(out) == self.expected
+        row["most_lost"] = max(row["most_lost"], lost)
+        if told is not None:
+            row["told"] = row.get("told", 0) + told
+        shutil.rmtree(out)
+
+    def random_kills(self, count: int) -> None:
+        """Each training is killed up to five times."""
+        left = count
+        while left > 0:
+            out, worst, faults, needed = self.folder / "killed", 0, 0, self.steps
+            for _ in range(min(5, left)):
+                sitting = Sitting(out)
+                time.sleep(self.draw.uniform(0, self.seconds))
+                sitting.process.kill()
+                if sitting.end() == 0:
+                    needed -= sitting.steps.value
+                    break
+                faults += 1
+                kept = needed - self._left(out)
+                worst, needed = max(worst, sitting.steps.value - kept), needed - kept
+            finish(out)
+            left -= max(1, faults)
+            self._check("random", out, faults=faults, lost=worst)
+
+    def _left(self, out: Path) -> int:
+        """How many steps a training in `out` still needs, by its newest checkpoints."""
+        each = self.steps // 2
+        newest = [
+            each
+            if (place / "summary.json").is_file()
+            else max((int(path.name[5:]) for path in place.glob("checkpoints/step-*")), default=0)
+            for place in (out / "teacher", out)
+        ]
+        return self.steps - sum(newest)
+
+    def kills_at_calls(self, most: int | None) -> None:
+        """At every call, or at `most` of them, evenly spread."""
+        number, spacing = 1, 1
+        if most is not None:
+            spacing = max(1, 2 * self._calls() // most)
+        while True:
+            for torn in (False, True):
+                out = self.folder / "call"
+                sitting = Sitting(out, partial(at_call, number, torn=torn))
+                if sitting.end() == 0:
+                    shutil.rmtree(out)
+                    return
+                lost = sitting.steps.value - (self.steps - self._left(out))
+                finish(out)
+                self._check("call", out, faults=1, lost=lost)
+            number += spacing
+
+    def _calls(self) -> int:
+        """About how many calls change the disk: they are alike for every checkpoint."""
+        return 45 * (self.steps // INTERVAL)
+
+    def terminations(self, count: int) -> None:
+        done = 0
+        while done < count:
+            out = self.folder / "term"
+            sitting = Sitting(out)
+            while not sitting.steps.value and sitting.process.is_alive():
+                time.sleep(0.01)
+            time.sleep(self.draw.uniform(0, self.seconds / 3))
+            sitting.process.terminate()
+            code = sitting.end()
+            made = sitting.steps.value
+            if code == 0:
+                shutil.rmtree(out)
+                continue
+            assert code == 143, f"exit code {code}"
+            again = finish(out)
+            done += 1
+            self._check("term", out, faults=1, lost=made + again - self.steps)
+
+    def damage(self, checkpoints: int, models: int) -> None:
+        """Flip a bit of a file of the newest checkpoint, or cut it; then of a finished model."""
+        from drkd import InputError
+        from drkd.models.loading import load_model
+
+        unfinished = self.folder / "unfinished"
+        sitting = Sitting(unfinished)
+        while sitting.steps.value < self.steps - 4:
+            time.sleep(0.001)
+        sitting.process.kill()
+        sitting.end()
+        for number in range(checkpoints):
+            out = self.folder / "damaged"
+            shutil.copytree(unfinished, out, symlinks=True)
+            newest = max(out.glob("checkpoints/step-*"), key=lambda path: int(path.name[5:]))
+            self._harm(self.draw.choice(sorted(newest.iterdir())), flip=number % 2 == 0)
+            sitting = Sitting(out)
+            notes = sitting.message()
+            assert sitting.end() == 0, notes
+            told = any("is damaged" in note for note in notes)
+            self._check("damage, checkpoint", out, faults=1, lost=0, told=told)
+        row = {"trainings": 0, "faults": models, "equal": 0, "most_lost": 0, "told": 0}
+        for number in range(models):
+            shutil.copy(self.folder / "undisturbed" / "model.safetensors", self.folder / "model.safetensors")
+            self._harm(self.folder / "model.safetensors", flip=number % 2 == 0)
+            try:
+                load_model(self.folder / "model.safetensors")
+            except InputError:
+                row["told"] += 1
+        self.results["damage, model"] = row
+
+    def _harm(self, file: Path, *, flip: bool) -> None:
+        content = bytearray(file.read_bytes())
+        if flip and content:
+            bit = self.draw.randrange(8 * len(content))
+            content[bit // 8] ^= 1 << bit % 8
+        else:
+            del content[self.draw.randrange(max(1, len(content) - 1)) :]
+        file.write_bytes(content)
+
+    def full_disk(self, limits: list[int]) -> None:
+        for limit in limits:
+            out = self.folder / "full"
+            sitting = Sitting(out, partial(no_room, limit))
+            message = sitting.message()
+            assert sitting.end() == 1, message
+            finish(out)
+            self._check("full", out, faults=1, lost=0, told="cannot write" in message)
+        blocked = self.folder / "file"
+        blocked.write_text("in the way")
+        sitting = Sitting(blocked / "run")
+        row = self.results["full"]
+        row["faults"] += 1
+        row["told"] += "cannot write" in sitting.message() and sitting.end() == 1
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--short", action="store_true", help="a few faults of each kind")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--json", type=Path, help="write the counts here too")
+    arguments = parser.parse_args()
+    print(json.dumps(results := campaign(short=arguments.short, seed=arguments.seed), indent=2))
+    if arguments.json:
+        arguments.json.write_text(json.dumps(results, indent=2) + "\n")
+
+
+def campaign(*, short: bool, seed: int) -> dict[str, dict[str, Any]]:
+    """Counts by kind: trainings, faults, how many ended equal, the most steps lost, how many damages were told."""
+    warnings.simplefilter("ignore")
+    with tempfile.TemporaryDirectory() as folder:
+        run = Campaign(Path(folder), random.Random(seed))
+        run.random_kills(5 if short else 100)
+        run.kills_at_calls(8 if short else None)
+        run.terminations(2 if short else 20)
+        run.damage(*((8, 20) if short else (150, 50)))
+        run.full_disk([0, 3000] if short else [0, 100, 1000, 3000, 20_000, 45_000])
+        return run.results
+
+
+if __name__ == "__main__":
+    main()
