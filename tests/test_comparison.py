@@ -122,7 +122,9 @@ def test_a_method_that_diverges_is_null_and_told(tmp_path, monkeypatch):
     real = comparison.run_jobs
 
     def with_failure(jobs, work, **options):
-        return {**real(jobs, work, **options), "clean labels, seed 1, ps_kd": Failed("step 3: boom")}
+        outcomes = real(jobs, work, **options)
+        outcomes["clean labels, ps_kd"]["clean labels, seed 1, ps_kd"] = Failed("step 3: boom")
+        return outcomes
 
     monkeypatch.setattr(comparison, "run_jobs", with_failure)
     options = {"methods": ["ps_kd"], "out": str(tmp_path / "run"), **QUICK, "label_noise": [0.0]}

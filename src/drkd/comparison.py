@@ -1,13 +1,13 @@
 """`compare`: methods x seeds x label noise, paired, with the same self-teacher for all that need one.
 
-For each seed cross-entropy is trained first; its network teaches every self-taught method of that seed. The control
+Cross-entropy is trained first; its network teaches every self-taught method of the same seed. The control
 `cross_entropy_2x` has the epochs of baseline and student together. All trainings are ordinary run directories under
 `OUT/trainings/PANEL/seed-S/METHOD`, so that an interrupted comparison goes on at the first unfinished one.
 """
 
 import inspect
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,9 +16,10 @@ from drkd.config import METHOD_SETTINGS, CompareConfig, TrainConfig, resolve
 from drkd.errors import InputError
 from drkd.factory import by_name
 from drkd.folders import look_into, new_folder, open_folder
+from drkd.grouping import Group, Training, into_groups, train_group
 from drkd.methods import SELF_TAUGHT, TWICE
 from drkd.results import BASELINE, as_csv, collect, processors
-from drkd.run import choose_device, train, weights_in_words
+from drkd.run import choose_device, weights_in_words
 from drkd.scheduling import Failed, Job, Progress, run_jobs, silent
 from drkd.storage import read_json, write_json, write_text
 from drkd.teachers import default_cache
@@ -39,16 +40,6 @@ class Comparison:
     results: dict[str, Any]
     out: Path
     failures: dict[str, str]
-
-
-@dataclass(frozen=True)
-class Training:
-    """One training of a comparison."""
-
-    panel: str
-    method: str
-    config: TrainConfig
-    out: Path
 
 
 def compare(*, config: str | Path | None = None, progress: Progress = silent, **options: Any) -> Comparison:
@@ -87,16 +78,23 @@ def run(config: CompareConfig, source: dict[str, str], out: Path, *, progress: P
         if not results["failures"]:
             return Comparison(results, out, {})
     weights(trainings)  # refuses what no method takes, before anything is written
+    groups = into_groups(config, trainings)
     missing = [place for place in (out, *out.parents) if not place.exists()]
     open_folder(out, config, source)
     processes = config.jobs or (processors() if choose_device(config.device) == "cpu" else 1)
-    jobs = [_job(training, trainings) for training in trainings]
+    jobs = [_job(group, groups) for group in groups]
+
+    def tell(_: str, said: Any) -> None:
+        for name, news in said.items() if isinstance(said, dict) else [said]:  # outcomes at the end, a row before
+            progress(name, news)
+
     try:
-        outcomes = run_jobs(jobs, train_one, processes=min(processes, len(jobs)), progress=progress)
+        finished = run_jobs(jobs, train_group, processes=min(processes, len(jobs)), progress=tell)
     except InputError:
         if missing and not any(out.rglob("metrics.csv")):
             shutil.rmtree(missing[-1])  # nothing was trained: leave nothing behind
         raise
+    outcomes = {name: outcome for of_group in finished.values() for name, outcome in of_group.items()}
     failures = {name: outcome.reason for name, outcome in outcomes.items() if isinstance(outcome, Failed)}
     results = {**collect(config, _sorted(trainings, outcomes)), "failures": failures}
     write_json(out / "results.json", results)
@@ -115,19 +113,21 @@ def with_controls(methods: Sequence[str]) -> list[str]:
 
 
 def plan(config: CompareConfig, names: Sequence[str], out: Path) -> list[Training]:
-    """Every training, cross-entropy before those that it teaches."""
+    """Every training, method by method, cross-entropy before those that it teaches."""
     shared = {name: getattr(config, name) for name in TrainConfig.model_fields if name in CompareConfig.model_fields}
     trainings = []
     for noise in config.label_noise:
-        for seed in range(config.seeds):
-            for name in names:
-                method = BASELINE if name == CONTROL else name
+        baselines: dict[int, Training] = {}
+        for name in names:
+            method = BASELINE if name == CONTROL else name
+            for seed in range(config.seeds):
                 folder = out / "trainings" / panel_name(noise).replace(" ", "-") / f"seed-{seed}"
-                teacher = str(folder / BASELINE) if by_name(method) in SELF_TAUGHT else None
+                taught_by = baselines[seed] if by_name(method) in SELF_TAUGHT else None
+                own_teacher = None if taught_by is None else str(taught_by.out)
                 special = {
                     **shared,
                     **_own_settings(config, method),
-                    "teacher": config.teacher if method == "kd" else teacher,
+                    "teacher": config.teacher if method == "kd" else own_teacher,
                     "epochs": config.epochs * (2 if name == CONTROL else 1),
                     "method": method,
                     "seed": seed,
@@ -135,7 +135,10 @@ def plan(config: CompareConfig, names: Sequence[str], out: Path) -> list[Trainin
                     "cache": config.cache or str(default_cache(out)),
                     "out": None,
                 }
-                trainings.append(Training(panel_name(noise), name, TrainConfig(**special), folder / name))
+                training = Training(panel_name(noise), name, TrainConfig(**special), folder / name, taught_by)
+                if name == BASELINE:
+                    baselines[seed] = training
+                trainings.append(training)
     return trainings
 
 
@@ -154,13 +157,6 @@ def panel_name(noise: float) -> str:
     return f"{100 * noise:g}% label noise" if noise else "clean labels"
 
 
-def train_one(training: Training, report: Callable[[Any], None]) -> dict[str, Any]:
-    """The work of one job: a training, or the summary of one that is finished."""
-    source = dict.fromkeys(TrainConfig.model_fields, "comparison")
-    config = training.config.model_copy(update={"resume": True})
-    return train(config, source, training.out, on_epoch=lambda _, row: report(row))
-
-
 def _own_settings(config: CompareConfig, method: str) -> dict[str, Any]:
     """The settings that `method` takes: the general ones it knows, and its own from the file."""
     accepted = inspect.signature(by_name(method)).parameters
@@ -168,22 +164,18 @@ def _own_settings(config: CompareConfig, method: str) -> dict[str, Any]:
     return {**general, "method_options": config.method_options.get(method, {})}
 
 
-def _job(training: Training, trainings: Sequence[Training]) -> Job:
-    teacher = training.config.teacher
-    before = next((name_of(other) for other in trainings if str(other.out) == teacher), None)
-    return Job(name_of(training), training, after=before)
-
-
-def name_of(training: Training) -> str:
-    """What a training's progress is called by."""
-    return f"{training.panel}, seed {training.config.seed}, {training.method}"
+def _job(group: Group, groups: Sequence[Group]) -> Job:
+    """Seeds that train together are taught by seeds that did: their networks are the same. So one job is awaited."""
+    teacher = group.trainings[0].taught_by
+    before = next((other.name for other in groups if teacher in other.trainings), None)
+    return Job(group.name, group, after=before)
 
 
 def _sorted(trainings: Sequence[Training], outcomes: dict[str, Any]) -> dict[str, dict[str, list[Any]]]:
     """Summaries by panel, method and seed; None for what failed."""
     table: dict[str, dict[str, list[Any]]] = {}
     for training in trainings:
-        outcome = outcomes[name_of(training)]
+        outcome = outcomes[training.name]
         of_seeds = table.setdefault(training.panel, {}).setdefault(training.method, [])
         of_seeds.append(None if isinstance(outcome, Failed) else outcome)
     return table

@@ -144,6 +144,9 @@ class CompareConfig(TrainingConfig):
     teacher: str | None = Field(None, description="run directory or file of the teacher of kd")
     seeds: int = Field(5, ge=1, description="how many seeds, from 0 on")
     label_noise: Fractions = Field([0.0], description="comma-separated; a panel for each")
+    together: Literal["auto", "on", "off"] = Field(
+        "auto", description="on or off: train a method's seeds in one loop; auto does so where it is faster"
+    )
     jobs: int | None = Field(None, ge=1, description="trainings at once (default: one per processor, 1 on a GPU)")
     cache_size: Size = Field("1GB", description="most that the cache of teachers' answers may hold; 0: none")
     checkpoint_every: str = Field("30s", description="epoch, a number of steps, or seconds such as 30s")

@@ -56,7 +56,7 @@ class Objective(nn.Module):
     Calling it with logits (B, K) or (B, K, ...), integer labels (B,) or (B, ...), and `inputs` and `index` where
     `needs` asks for them, returns a dictionary: `loss` to call backward on; then, detached, each term's weighted
     contribution under its name (they add up to `loss`), `<name>_kl`, the plain KL divergence in nats between a soft
-    target and the student, and `rectified`, the part of the rows whose target was changed.
+    target and the student, and `rectified`, the part of the rows whose target was changed, or 1 for each of them.
 
     Raises:
         InputError: for labels or logits that do not fit, or missing `inputs` or `index`.
@@ -88,6 +88,11 @@ class Objective(nn.Module):
     def needs(self) -> frozenset[str]:
         return frozenset().union(*(term.needs for term in self._terms()))
 
+    @property
+    def independent_rows(self) -> bool:
+        """Whether the loss of a row depends on that row alone, so that trainings can share a batch."""
+        return all(term.independent_rows for term in self._terms())
+
     def forward(
         self, logits: Tensor, labels: Tensor, *, inputs: Tensor | None = None, index: Tensor | None = None
     ) -> dict[str, Tensor]:
@@ -105,7 +110,7 @@ class Objective(nn.Module):
         for term in self._terms():
             weight = term.weight_at(self.progress, self.epoch)
             if weight == 0:
-                parts[term.name] = logits.new_zeros(())
+                parts[term.name] = logits.new_zeros(labels.shape if self.reduction == "none" else ())
                 continue
             values = term(logits, labels, inputs, index, by_row=self.reduction == "none")
             divisor = rows_that_count if self.reduction == "batchmean" else 1
@@ -117,7 +122,8 @@ class Objective(nn.Module):
             if "kl" in values:
                 parts[f"{term.name}_kl"] = values["kl"] / divisor
             if "rectified" in values:
-                parts["rectified"] = values["rectified"].sum() / rows_that_count
+                rectified = values["rectified"]
+                parts["rectified"] = rectified if self.reduction == "none" else rectified.sum() / rows_that_count
         if loss is None:
             raise InputError(f"every term of `{self.name}` has weight 0; give one of them a weight")
         if loss.device.type == "cpu" and not loss.isfinite().all():

@@ -13,7 +13,7 @@ import inspect
 import os
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -82,11 +82,18 @@ def choose_device(name: str) -> str:
     return name
 
 
-def train(config: TrainConfig, source: dict[str, str], out: Path, *, on_epoch: OnEpoch | None = None) -> dict[str, Any]:
+def train(
+    config: TrainConfig,
+    source: dict[str, str],
+    out: Path,
+    *,
+    on_epoch: OnEpoch | None = None,
+    notes: Sequence[str] = (),
+) -> dict[str, Any]:
     """Train as `config` says, its self-teacher first where it needs one, and write the run directory `out`.
 
     Returns:
-        What `summary.json` holds; warnings are among its `notes`.
+        What `summary.json` holds; among its `notes` are `notes` and all warnings.
     """
     state = look_into(out, config, finished="summary.json")
     if state == "finished":
@@ -94,10 +101,9 @@ def train(config: TrainConfig, source: dict[str, str], out: Path, *, on_epoch: O
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
         summary, student, data = _train(config, source, out, resume=state == "unfinished", on_epoch=on_epoch)
-    summary["notes"] = list(dict.fromkeys(str(warning.message) for warning in caught))
+    summary |= {"together": 1, "notes": list(dict.fromkeys([*notes, *(str(warning.message) for warning in caught)]))}
     if rank() == 0:
-        write_tensors(out / "model.safetensors", student.state_dict(), about=about(config, data))
-        write_json(out / "summary.json", summary)
+        finish(config, data, student, summary, out)
     wait_for_all()  # the other ranks may be about to read the model as their teacher
     return summary
 
@@ -150,30 +156,14 @@ def prepare(config: TrainConfig, source: dict[str, str], out: Path, on_epoch: On
         torch.use_deterministic_algorithms(True)
     if config.sync_batchnorm and device == "cpu":
         raise InputError("--sync-batchnorm needs an accelerator: torch has none for processors; leave it out")
-    data = load_data(
-        config.data,
-        seed=config.seed,
-        validation=config.validation,
-        limit_train=config.limit_train,
-        limit_test=config.limit_test,
-        label_noise=config.label_noise,
-        image_size=config.image_size,
-        augment=config.augment,
-        download=config.download,
-    )
+    data = load(config)
     if 0 < len(data.val) < FEW_SAMPLES:
         warnings.warn(
             f"the epoch is chosen on {len(data.val)} validation samples only: the choice is close to chance",
             stacklevel=2,
         )
     torch.manual_seed(config.seed)
-    student = create_model(
-        config.model,
-        num_classes=len(data.classes),
-        image_size=data.image_size,
-        channels=data.channels,
-        weights=config.weights,
-    )
+    student = build(config, data)
     if config.sync_batchnorm:
         student = nn.SyncBatchNorm.convert_sync_batchnorm(student)  # type: ignore[no-untyped-call]
     if config.teacher is not None and "teacher" not in inspect.signature(by_name(config.method)).parameters:
@@ -190,6 +180,32 @@ def prepare(config: TrainConfig, source: dict[str, str], out: Path, on_epoch: On
     if teacher is not None:
         teacher.to(device)
     return Ready(data, student, teacher, teacher_place, teacher_seconds, device)
+
+
+def load(config: TrainConfig) -> Data:
+    """The data that `config` names, split for its seed."""
+    return load_data(
+        config.data,
+        seed=config.seed,
+        validation=config.validation,
+        limit_train=config.limit_train,
+        limit_test=config.limit_test,
+        label_noise=config.label_noise,
+        image_size=config.image_size,
+        augment=config.augment,
+        download=config.download,
+    )
+
+
+def build(config: TrainConfig, data: Data) -> nn.Module:
+    """The network that `config` names, for `data`; random weights come from torch's global generator."""
+    return create_model(
+        config.model,
+        num_classes=len(data.classes),
+        image_size=data.image_size,
+        channels=data.channels,
+        weights=config.weights,
+    )
 
 
 def conclude(config: TrainConfig, ready: Ready, done: Done, out: Path) -> dict[str, Any]:
@@ -209,6 +225,12 @@ def conclude(config: TrainConfig, ready: Ready, done: Done, out: Path) -> dict[s
         "teacher_seconds": ready.teacher_seconds,
         "train_seconds": done.seconds,
     }
+
+
+def finish(config: TrainConfig, data: Data, student: nn.Module, summary: dict[str, Any], out: Path) -> None:
+    """Write the model, and then `summary.json`, by which a run is known to be finished."""
+    write_tensors(out / "model.safetensors", student.state_dict(), about=about(config, data))
+    write_json(out / "summary.json", summary)
 
 
 def make_objective(config: TrainConfig, *, teacher: nn.Module | None, student: nn.Module) -> Objective:

@@ -43,7 +43,7 @@ def take_step(
         with watch.at_step(state.done.step):
             losses = state.objective(logits, batch.labels, inputs=batch.inputs, index=batch.index)
     state.optimizer.zero_grad(set_to_none=True)
-    state.scaler.scale(losses["loss"] * batch.share).backward()
+    state.scaler.scale((losses["loss"] * batch.share).sum()).backward()  # of one number, or of one per row
     if clip_norm is not None:
         state.scaler.unscale_(state.optimizer)
         nn.utils.clip_grad_norm_(state.student.parameters(), clip_norm)
@@ -84,7 +84,7 @@ class Watch:
 
         A gradient scaler looks at gradients itself: theirs overflow now and then, and it lowers its scale.
         """
-        bad = ~loss.detach().isfinite()
+        bad = ~loss.detach().isfinite().all()
         if not state.scaler.is_enabled():
             gradients = [p.grad for p in state.student.parameters() if p.grad is not None]
             bad = bad | ~nn.utils.get_total_norm(gradients).isfinite()

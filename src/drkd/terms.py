@@ -33,6 +33,9 @@ class Summand(nn.Module):
     class_mean = False
     """Whether the loss is divided by the number of classes."""
 
+    independent_rows = False
+    """Whether the loss of a row depends on that row alone, and all rows count alike; see `drkd.targets.Target`."""
+
     def __init__(self, weight: Weight, name: str) -> None:
         super().__init__()
         self.weight = weight
@@ -108,6 +111,7 @@ class Term(Summand):
         self.averaged_in_public = averaged_in_public
         self.without_target = without_target
         self.needs = target.needs
+        self.independent_rows = target.independent_rows and without_target == "label"
 
     def final_weight(self, num_classes: int) -> float:
         return super().final_weight(num_classes) * self.scale / (num_classes if self.class_mean else 1)
@@ -194,6 +198,8 @@ class Penalty(Summand):
         >>> penalty(torch.full((2, 3), 2.0), torch.tensor([0, IGNORED]), None, None, by_row=True)["loss"]
         tensor([4., 0.])
     """
+
+    independent_rows = True
 
     def __init__(self, function: Callable[[Tensor], Tensor], weight: Weight = 1.0, *, name: str) -> None:
         super().__init__(weight, name)

@@ -178,8 +178,8 @@ def fit(
                 on_epoch(row)
             if folder is not None:
                 seconds = [{"epoch": i, "seconds": spent} for i, spent in enumerate(done.seconds_per_epoch)]
-                write_text(folder / "metrics.csv", _as_csv(done.history), flush=False)  # checkpoints have them
-                write_text(folder / "timing.csv", _as_csv(seconds), flush=False)
+                write_text(folder / "metrics.csv", rows_as_csv(done.history), flush=False)  # checkpoints have them
+                write_text(folder / "timing.csv", rows_as_csv(seconds), flush=False)
                 if stop or due.after_epoch(done.step):
                     state.save(folder / "checkpoints", best=done.best_epoch == epoch)
             if stop:
@@ -188,11 +188,14 @@ def fit(
 
     student.load_state_dict(state.best)
     student.to(memory_format=torch.contiguous_format).eval()
-    if "rectified" in done.history[-1] and not any(row["rectified"] for row in done.history):
-        warnings.warn(
-            f"`{objective.name}` had nothing to rectify: its teacher made no mistake in training", stacklevel=2
-        )
+    warn_if_nothing_was_rectified(objective.name, done.history)
     return done
+
+
+def warn_if_nothing_was_rectified(method: str, history: Sequence[Row]) -> None:
+    """Then rectification cannot have helped, and who compares methods should know."""
+    if "rectified" in history[-1] and not any(row["rectified"] for row in history):
+        warnings.warn(f"`{method}` had nothing to rectify: its teacher made no mistake in training", stacklevel=3)
 
 
 def _accumulate(sums: dict[str, Tensor], losses: dict[str, Tensor], logits: Tensor, labels: Tensor) -> None:
@@ -219,7 +222,8 @@ def _validate(student: nn.Module, validation: Loader) -> Row:
     return {"val_accuracy": measured.accuracy, "val_nll": measured.nll}
 
 
-def _as_csv(rows: Sequence[Mapping[str, float]]) -> str:
+def rows_as_csv(rows: Sequence[Mapping[str, float]]) -> str:
+    """Rows under the names of all that any of them has."""
     text = io.StringIO()
     writer = csv.DictWriter(text, list(dict.fromkeys(name for row in rows for name in row)), lineterminator="\n")
     writer.writeheader()

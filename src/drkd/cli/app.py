@@ -52,7 +52,7 @@ def compare(config: ConfigFile = None, **options: Any) -> int:
     console.print(f"{len(trainings)} trainings, to be written to {out}. {WEIGHTS}", highlight=False)
     for line in comparison.weights(trainings).values():
         console.print(f"  {line}", highlight=False, soft_wrap=True)
-    with Display(console, {comparison.name_of(t): t.config.epochs for t in trainings}) as display:
+    with Display(console, {t.name: t.config.epochs for t in trainings}) as display:
         done = comparison.run(settings, source, out, progress=display.tell)
     print_results(done.results, console)
     console.print(f"Report: {write_report(out)}", highlight=False, soft_wrap=True)

@@ -12,6 +12,9 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+Seeds = int | NDArray[np.int64]
+"""One seed, or one for each picture."""
+
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 
@@ -48,7 +51,7 @@ AREA, SHAPE, ATTEMPTS = (0.08, 1.0), (3 / 4, 4 / 3), 10
 
 
 def augment(
-    images: Tensor, index: Tensor, augmentation: Augmentation, *, seed: int, epoch: int, view: int = 0
+    images: Tensor, index: Tensor, augmentation: Augmentation, *, seed: Seeds, epoch: int, view: int = 0
 ) -> Tensor:
     """Crop, flip and rotate every picture by its own random numbers, as one look-up of pixels; no resized crop.
 
@@ -116,8 +119,10 @@ def crop_box(uniforms: NDArray[np.float64], width: int, height: int) -> tuple[in
     return (width - wide) // 2, (height - high) // 2, wide, high
 
 
-def random_numbers(seed: int, epoch: int, view: int, index: NDArray[np.int64], *, count: int) -> NDArray[np.float64]:
+def random_numbers(seed: Seeds, epoch: int, view: int, index: NDArray[np.int64], *, count: int) -> NDArray[np.float64]:
     """Uniform numbers in [0, 1), (B, count): a hash (SplitMix64) of (seed, epoch, view, index, column).
+
+    `seed` may be an array (B,): a seed for each row.
 
     Example:
         >>> both = random_numbers(0, 3, 0, np.array([7, 8]), count=2)

@@ -25,6 +25,10 @@ class Target(nn.Module):
     needs: frozenset[str] = frozenset()
     """What `forward` reads beyond logits and labels (`inputs`, `index`), and batches it wants (`pairs`, `replay`)."""
 
+    independent_rows = False
+    """Whether a row's target depends on that row alone, and on what was said of that sample before: then trainings that
+    differ by seed can share a batch (`drkd.together`)."""
+
     def prepare(self, samples: "Loader") -> None:
         """Look at the training samples, un-augmented and in order; `drkd.fit` calls this before training."""
 

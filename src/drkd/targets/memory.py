@@ -43,6 +43,7 @@ class Memory(Target):
     """
 
     needs = frozenset({"index"})
+    independent_rows = True
 
     def __init__(self, size: int = 0, *, keep: Keep = "full") -> None:
         super().__init__()

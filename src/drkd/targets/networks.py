@@ -37,6 +37,7 @@ class Frozen(Target):
     """
 
     needs = frozenset({"inputs"})
+    independent_rows = True
 
     def __init__(self, teacher: Callable[..., Tensor], *, fold: bool = True) -> None:
         super().__init__()
@@ -75,6 +76,7 @@ class Ema(Target):
     """
 
     needs = frozenset({"inputs"})
+    independent_rows = True
 
     def __init__(self, student: nn.Module, decay: float = 0.99) -> None:
         super().__init__()

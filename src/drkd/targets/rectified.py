@@ -45,6 +45,7 @@ class Rectified(Target):
         self.target = target
         self.rectifier = RECTIFIERS[rectifier] if isinstance(rectifier, str) else rectifier
         self.needs = target.needs
+        self.independent_rows = target.independent_rows
 
     def forward(
         self, logits: Tensor, labels: Tensor, inputs: Tensor | None = None, index: Tensor | None = None

@@ -13,6 +13,8 @@ from drkd.targets.base import Target, Taught
 class OneHot(Target):
     """The labels themselves: never a soft target, so every row is plain cross-entropy (arithmetic on integers)."""
 
+    independent_rows = True
+
     def forward(
         self, logits: Tensor, labels: Tensor, inputs: Tensor | None = None, index: Tensor | None = None
     ) -> Taught:
@@ -26,6 +28,8 @@ class Uniform(Target):
         >>> Uniform()(torch.randn(1, 4), torch.tensor([0]))
         (tensor([[0., 0., 0., 0.]]), None)
     """
+
+    independent_rows = True
 
     def forward(
         self, logits: Tensor, labels: Tensor, inputs: Tensor | None = None, index: Tensor | None = None
@@ -46,6 +50,8 @@ class Virtual(Target):
         >>> logits.exp()
         tensor([[0.0500, 0.9000, 0.0500]])
     """
+
+    independent_rows = True
 
     def __init__(self, correct_prob: float = 0.99, *, probs_as_logits: bool = False) -> None:
         super().__init__()
