@@ -75,6 +75,7 @@ class TrainingConfig(BaseModel):
     limit_train: int | None = Field(None, ge=1, description="keep this many training samples, stratified")
     limit_test: int | None = Field(None, ge=1, description="keep this many test samples, stratified")
     download: bool = Field(False, description="fetch a missing data set")
+    skip_bad_images: bool = Field(False, description="leave out pictures that cannot be read, and count them")
 
     epochs: int = Field(30, ge=1, description="passes over the training split")
     batch_size: int = Field(128, ge=1, description="samples per optimizer step")

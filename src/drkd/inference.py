@@ -10,7 +10,7 @@ import yaml
 from drkd.config import TrainConfig
 from drkd.data import load_data
 from drkd.data.images import decode_all
-from drkd.data.readers import PICTURES
+from drkd.data.listing import PICTURES
 from drkd.errors import InputError
 from drkd.metrics import evaluate
 from drkd.models.loading import load_model
@@ -31,7 +31,8 @@ def evaluate_run(place: Path, *, data: str | None, split: str, device: str = "au
     if record.is_file():
         config = TrainConfig(**yaml.safe_load(record.read_text(encoding="utf-8")))
         same = data is None or data == config.data
-        keys = ("seed", "validation", "limit_train", "limit_test", "label_noise", "image_size") if same else ("seed",)
+        of_data = ("validation", "limit_train", "limit_test", "label_noise", "image_size", "skip_bad_images")
+        keys = ("seed", *of_data) if same else ("seed",)
         wanted |= {key: getattr(config, key) for key in keys}
         data = data or config.data
     if data is None:

@@ -154,6 +154,7 @@ def prepare(config: TrainConfig, source: dict[str, str], out: Path, on_epoch: On
         image_size=config.image_size,
         augment=config.augment,
         download=config.download,
+        skip_bad_images=config.skip_bad_images,
     )
     if 0 < len(data.val) < FEW_SAMPLES:
         warnings.warn(
@@ -200,6 +201,7 @@ def conclude(config: TrainConfig, ready: Ready, done: Done, out: Path) -> dict[s
         "teacher_train_accuracy": None if teacher is None else evaluate(teacher, ready.data, "train").accuracy,
         "teacher_seconds": ready.teacher_seconds,
         "train_seconds": done.seconds,
+        "skipped_images": dict(ready.data.skipped_images),
     }
 
 
