@@ -72,12 +72,25 @@ def opened(source: Source) -> Image.Image:
     return picture
 
 
+def decoded(picture: Image.Image, source: Source) -> None:
+    """Decode an open picture, once: Pillow may take what is left of a damaged one for whole when asked again.
+
+    Raises:
+        BadPictureError: if its content is damaged.
+    """
+    try:
+        picture.load()
+    except Exception as reason:
+        raise _unreadable(source, reason) from reason
+
+
 def converted(picture: Image.Image, source: Source, channels: int) -> Image.Image:
-    """An open picture decoded, turned as its EXIF orientation says, and in `channels` of 8 bits.
+    """An open picture as it is used: decoded, turned as its EXIF orientation says, and in `channels` of 8 bits.
 
     Raises:
         BadPictureError: if its content is damaged, or its brightness has no known range.
     """
+    decoded(picture, source)
     try:
         _upright(picture)
         if picture.mode == "F":
@@ -102,9 +115,7 @@ def _upright(picture: Image.Image) -> None:
     """Turn and mirror a picture as its EXIF orientation says."""
     try:
         ImageOps.exif_transpose(picture, in_place=True)
-    except (
-        Exception
-    ):  # damaged EXIF does not say how the picture lies; damaged pixels are found when they are converted
+    except Exception:  # damaged EXIF does not say how the picture lies
         return
 
 
