@@ -21,7 +21,7 @@ import torch
 from torch import nn
 
 from drkd.acceleration import MemoryFormat
-from drkd.checkpoint import Done
+from drkd.checkpoint import Done, Due
 from drkd.config import METHOD_SETTINGS, TrainConfig
 from drkd.data import Data, load_data
 from drkd.distributed import rank, wait_for_all
@@ -173,7 +173,8 @@ def prepare(config: TrainConfig, source: dict[str, str], out: Path, on_epoch: On
         raise InputError(f"{config.method} takes no teacher; leave --teacher out, or choose kd or dr_kd")
     trains_teacher = config.teacher is None and by_name(config.method) in SELF_TAUGHT
     teacher = None if config.teacher is None else load_teacher(config.teacher, config, data)
-    weights_in_words(config)  # refuses bad settings before anything is written
+    weights_in_words(config)  # refuses bad settings before anything is written, and so does the next line
+    Due(config.checkpoint_every)
     open_folder(out, config, source)
     teacher_place, teacher_seconds = config.teacher, 0.0
     if trains_teacher:

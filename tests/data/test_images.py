@@ -188,7 +188,7 @@ def test_pictures_are_turned_as_their_exif_says(orientation, kind):
         3: lambda p: p[::-1, ::-1],
         4: lambda p: p[::-1],
         5: lambda p: p.transpose(1, 0, 2),
-        6: lambda p: np.rot90(p),
+        6: np.rot90,
         7: lambda p: p[::-1, ::-1].transpose(1, 0, 2),
         8: lambda p: np.rot90(p, -1),
     }[orientation](np.asarray(upright))

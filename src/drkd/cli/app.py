@@ -187,7 +187,7 @@ def report(run: Annotated[Path, typer.Argument(help="run directory of `compare` 
     from drkd.storage import read_json
 
     if (run / "summary.json").is_file():
-        _print_summary(read_json(run / "summary.json"))
+        _print_summary(read_json(run / "summary.json", needs=("method", "seed", "epochs", "test", "val", "teacher")))
         return 0
 
     from drkd.report import print_results, write_report
