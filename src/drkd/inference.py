@@ -78,8 +78,8 @@ def _statistics(about: dict[str, Any], place: Path) -> list[tuple[float, ...]]:
         value = about.get(name)
         if not isinstance(value, list) or [type(part) for part in value] != [float] * about["channels"]:
             raise InputError(
-                f"{place} needs to say the {name} of its {about['channels']} channels as fractions, got {value!r}; give "
-                "a file that drkd wrote"
+                f"{place} needs to say the {name} of its {about['channels']} channels as fractions, got {value!r}; "
+                "give a file of drkd's own"
             )
         statistics.append(tuple(value))
     return statistics
