@@ -8,6 +8,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
+from drkd.storage import write_tensors
 from pictures import ROWS, write_parquet
 
 
@@ -44,8 +45,9 @@ def about(**changes):
         path = here / "run" / "model.safetensors"
         with safe_open(path, "pt") as file:
             said = json.loads(file.metadata()["drkd"])
+        del said["sha256"]
         said = {key: value for key, value in {**said, **changes}.items() if value is not None}
-        save_file(load_file(path), path, {"drkd": json.dumps(said)})
+        write_tensors(path, load_file(path), said)
 
     return write
 

@@ -84,6 +84,13 @@ CASES = {
         ("evaluate", "run"),
         "run/config.yaml: --epochs should be a valid integer.*got 'x'",
     ),
+    "model with other weights": (
+        lambda here: (here / "run/model.safetensors").write_bytes(
+            (here / "run/model.safetensors").read_bytes()[:-1] + b"!"
+        ),
+        ("evaluate", "run"),
+        "run/model.safetensors is damaged: its content is not what was written; copy it anew",
+    ),
     "weights without a network": (
         lambda here: save_file({"a": torch.ones(1)}, here / "w.safetensors"),
         ("evaluate", "w.safetensors"),

@@ -1,4 +1,6 @@
+import errno
 import json
+import random
 
 import pytest
 import torch
@@ -6,8 +8,9 @@ from safetensors.torch import load_file
 from torch import nn
 
 import drkd
-from drkd import InputError
+from drkd import InputError, StorageError, checkpoint
 from drkd.checkpoint import Due, State
+from drkd.hashing import content_hash
 from drkd.models.loading import load_model
 from drkd.storage import read_json, read_tensors, write_tensors
 
@@ -121,4 +124,112 @@ def test_metadata_is_one_sorted_key(tmp_path):
 
     write_tensors(tmp_path / "w", {"w": torch.ones(1)}, {"b": 1, "a": 2})
     with safe_open(tmp_path / "w", "pt") as file:
-        assert file.metadata() == {"drkd": json.dumps({"a": 2, "b": 1})}
+        (said,) = file.metadata().items()
+    content = content_hash({"w": torch.ones(1)}, {"a": 2, "b": 1})
+    assert said == ("drkd", json.dumps({"a": 2, "b": 1, "sha256": content}))
+
+
+def trained(step):
+    """A state whose numbers tell its step."""
+    one = state(step)
+    with torch.no_grad():
+        one.student.weight.fill_(step)
+    return one
+
+
+@pytest.fixture
+def three(tmp_path):
+    """Three checkpoints, of steps 1 (the best), 2 and 3."""
+    for step in (1, 2, 3):
+        trained(step).save(tmp_path, best=step == 1)
+    return tmp_path
+
+
+def flip(path, seed=0):
+    content = bytearray(path.read_bytes())
+    bit = random.Random(seed).randrange(8 * len(content))
+    content[bit // 8] ^= 1 << bit % 8
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("name", ["student", "objective", "optimizer", "best", "sums", "rng", "state", "manifest"])
+@pytest.mark.parametrize("harm", ["flip", "cut", "missing", "empty"])
+def test_a_damaged_checkpoint_is_told_and_passed_over(three, name, harm):
+    (file,) = (three / "step-3").glob(f"{name}.*")
+    if harm == "flip":
+        flip(file)
+    if harm == "cut":
+        file.write_bytes(file.read_bytes()[:-2])
+    if harm == "missing":
+        file.unlink()
+    if harm == "empty":
+        file.write_bytes(b"")
+    found = state()
+    with pytest.warns(UserWarning, match=r"the checkpoint .*step-3 is damaged: .*; going on from an older state"):
+        assert found.restore(three)
+    assert found.done.step == 2
+    assert (found.student.weight == 2).all()
+
+
+def test_where_all_are_damaged_there_is_none(three):
+    for place in three.glob("step-*"):
+        flip(place / "state.json")
+    with pytest.warns(UserWarning, match="is damaged") as told:
+        assert not state().restore(three)
+    assert len(told) == 3
+
+
+def test_the_newest_is_found_without_its_link(three):
+    (three / "last").unlink()
+    found = state()
+    assert found.restore(three)
+    assert found.done.step == 3
+
+
+def test_what_a_killed_process_left_is_neither_read_nor_kept(three):
+    (three / ".step-9.tmp").mkdir()
+    (three / ".step-9.tmp" / "state.json").write_text("{")
+    found = state()
+    assert found.restore(three)
+    assert found.done.step == 3
+    trained(4).save(three, best=False)
+    assert not list(three.glob(".*"))
+
+
+@pytest.mark.parametrize("what", ["write_tensors", "write_json", "flush_to_disk", "file_hash"])
+def test_a_full_disk_is_one_error_and_leaves_the_last_good_state(three, monkeypatch, what):
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(checkpoint, what, full)
+    with pytest.raises(StorageError, match=r"cannot write .*step-4.*: No space left on device; what was saved before"):
+        trained(4).save(three, best=False)
+    monkeypatch.undo()
+    found = state()
+    assert found.restore(three)
+    assert found.done.step == 3
+    assert not list(three.glob(".*"))
+
+
+def test_another_teacher_is_refused(tmp_path):
+    net, teachers = nn.Linear(2, 2), [nn.Linear(2, 2) for _ in range(2)]
+    states = [state(1) for _ in range(3)]
+    for one, teacher in zip(states, (teachers[0], teachers[0], teachers[1]), strict=True):
+        one.objective = drkd.kd(teacher)
+    states[0].save(tmp_path / "run" / "checkpoints", best=True)
+    assert states[1].restore(tmp_path / "run" / "checkpoints")
+    with pytest.raises(InputError, match=r"training in .*run began with another teacher \(SHA-256 .*\); give that one"):
+        states[2].restore(tmp_path / "run" / "checkpoints")
+    del net
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_damaged_model_file_is_refused(tmp_path, seed):
+    """Flipped in the numbers, in their names, or in what is said about them."""
+    net = drkd.create_model("mlp", num_classes=3, image_size=2, channels=1)
+    about = {"model": "mlp", "classes": ["a", "b", "c"], "image_size": 2, "channels": 1, "mean": [0.5], "std": [0.25]}
+    file = tmp_path / "model.safetensors"
+    write_tensors(file, net.state_dict(), about)
+    flip(file, seed)
+    with pytest.raises(InputError):
+        load_model(file)

@@ -1,13 +1,16 @@
 """The command line through real processes."""
 
+import contextlib
 import csv
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -69,14 +72,38 @@ def test_compare_writes_its_report(tmp_path):
     assert "Label smoothing" in again.stdout
 
 
-def test_torchrun_trains_on_two_processes_like_on_one(trained, tmp_path):
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    command = [*launcher, "-m", "drkd", "train", *QUICK, "--out", "run", "--device", "cpu"]
-    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
+def test_two_devices_train_like_one(trained, tmp_path):
+    result = drkd_("train", *QUICK, "--out", "run", "--device", "cpu", "--devices", "2", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
+    assert result.stdout.count("dr_kd epoch 1:") == 1
     two, one = (json.loads((folder / "run" / "summary.json").read_text()) for folder in (tmp_path, trained[0]))
     assert two["test"]["nll"] == pytest.approx(one["test"]["nll"], rel=1e-4)
     assert two["rectified_fraction_per_epoch"] == pytest.approx(one["rectified_fraction_per_epoch"], abs=1e-6)
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="finds processes by /proc")
+def test_a_dying_rank_ends_the_others(tmp_path):
+    """With one line, and nobody is left waiting."""
+    options = ("--epochs", "100000", "--method", "cross_entropy", "--device", "cpu", "--devices", "2", "--out", "run")
+    process = start("train", *options, cwd=tmp_path)
+    for line in process.stdout:
+        if " epoch 1:" in line:
+            break
+    os.kill(children(process.pid)[-1], signal.SIGKILL)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert re.fullmatch(r"drkd: .*process \d of 2 was killed by signal 9; the others were ended.*\n", errors), errors
+
+
+def children(parent):
+    """Processes that `parent` has started, the newest last, without multiprocessing's own helpers."""
+    found = []
+    for place in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            ours = int((place / "stat").read_text().rpartition(")")[2].split()[1]) == parent
+            if ours and b"resource_tracker" not in (place / "cmdline").read_bytes():
+                found.append(int(place.name))
+    return sorted(found)
 
 
 def test_list_needs_no_torch(tmp_path):
@@ -92,9 +119,7 @@ def test_list_needs_no_torch(tmp_path):
     ("arguments", "message"),
     [
         (["train", "--epoch", "3"], "--epochs"),
-        (["train", "--method", "drkd"], "did you mean dr_kd?"),
         (["compare", "--data", "nowhere"], "no data set and no folder is called 'nowhere'"),
-        (["evaluate", "nowhere"], "there is no file nowhere"),
     ],
 )
 def test_mistakes_get_one_line_and_exit_2(tmp_path, arguments, message):
@@ -112,12 +137,16 @@ def test_a_run_that_fails_exits_1_with_one_line_or_a_traceback(tmp_path):
     assert "Traceback" in result.stderr
 
 
-def start_comparison(folder):
-    """A comparison in a process group of its own, once its first training is finished."""
-    command = [sys.executable, "-m", "drkd", "compare", "--out", "run", "--seeds", "20"]
+def start(*arguments, cwd):
+    """A command in a process group of its own."""
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job may have it ignored
-    process = subprocess.Popen(command, cwd=folder, start_new_session=True, **pipes)
+    return subprocess.Popen([sys.executable, "-m", "drkd", *arguments], cwd=cwd, start_new_session=True, **pipes)
+
+
+def start_comparison(folder):
+    """A comparison, once its first training is finished."""
+    process = start("compare", "--out", "run", "--seeds", "20", cwd=folder)
     deadline = time.monotonic() + 60
     while not finished_trainings(folder) and time.monotonic() < deadline and process.poll() is None:
         time.sleep(0.1)

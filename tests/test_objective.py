@@ -210,7 +210,7 @@ def test_missing_needs_are_named(objective, what):
 
 
 def test_non_finite_logits_are_reported_with_the_method():
-    with pytest.raises(NonFiniteLossError, match="`cross_entropy` is NaN or infinite: the student's logits"):
+    with pytest.raises(NonFiniteLossError, match=r"`cross_entropy` is NaN or infinite .*: the student's logits"):
         drkd.cross_entropy()(Z * float("nan"), Y)
 
 
@@ -252,3 +252,19 @@ def test_moves_and_saves_as_a_module():
     other.load_state_dict(objective.state_dict())
     results = [o(Z, Y, index=torch.arange(5))["loss"] for o in (objective, other)]
     assert torch.equal(*results)
+
+
+def test_a_loss_that_is_not_finite_names_its_samples():
+    logits = torch.zeros(8, K)
+    logits[[1, 5], 0] = float("nan")
+    index = torch.arange(8) + 100
+    with pytest.raises(NonFiniteLossError, match=r"\(sample 101, 105\): the student's logits"):
+        drkd.ps_kd()(logits, Y[:1].expand(8), index=index)
+    with pytest.raises(NonFiniteLossError, match=r"\(row 1, 5\): the student's logits"):
+        drkd.cross_entropy()(logits, Y[:1].expand(8))
+    taught = V[:1].expand(8, K).clone()
+    taught[1:, 0] = float("inf")
+    with pytest.raises(
+        NonFiniteLossError, match=r"\(sample 101, 102, 103, 104, 105 and 2 more\): the part 'soft' is not"
+    ):
+        drkd.kd(lambda _: taught, 0.5)(Z[:1].expand(8, K), Y[:1].expand(8), inputs=Z, index=index)

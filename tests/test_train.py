@@ -7,6 +7,7 @@ from torch import nn
 
 import drkd
 from drkd import InputError, NonFiniteLossError, Objective, OneHot, Target, Term
+from drkd.checkpoint import State
 from drkd.data.loader import Loader
 from drkd.factory import create
 from drkd.schedules import learning_rate
@@ -152,17 +153,45 @@ def test_an_explosion_stops_at_once_and_names_step_and_method(data):
         drkd.fit(network(), drkd.cross_entropy(), data, lr=1e6, **SMALL)
 
 
-def test_a_bad_step_can_be_cancelled_without_asking_the_device():
+def guarded(net, optimizer):
+    return State(net, drkd.cross_entropy(), optimizer, torch.amp.GradScaler("cpu", enabled=False))
+
+
+class Steep(nn.Module):
+    """A network with a finite value and an infinite slope at 0."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(64, 10)
+
+    def forward(self, inputs):
+        return (self.layer(inputs.flatten(1)) * 0).sqrt()
+
+
+def test_a_gradient_that_is_not_finite_stops_before_the_update(data, tmp_path):
+    """And keeps the last good checkpoint."""
+    student = Steep()
+    before = weights(student)
+    with pytest.raises(
+        NonFiniteLossError, match=r"step 0: the gradient of `cross_entropy` of layer.weight and 1 more is"
+    ):
+        drkd.fit(student, drkd.cross_entropy(), data, **SMALL)
+    assert torch.equal(weights(student), before)
+
+
+@pytest.mark.parametrize("bad", ["loss", "gradient"])
+def test_a_bad_step_can_be_cancelled_without_asking_the_device(bad):
     """What happens on an accelerator: the fused optimizer skips the step, the report comes later."""
     net = nn.Linear(2, 2)
     optimizer = torch.optim.SGD(net.parameters(), lr=0.1, fused=True)
     watch = Watch("dr_kd", torch.device("cpu"))
     watch.deferred = True
     before = weights(net)
-    loss = net(torch.full((1, 2), math.inf)).sum() * 0
+    loss = net(torch.full((1, 2), math.inf)).sum() * 0 if bad == "loss" else (net(torch.ones(1, 2)) * 0).sqrt().sum()
+    assert loss.isfinite() == (bad == "gradient")
     with watch.at_step(7):
         loss.backward()
-    watch.guard(optimizer, loss, scaled=False)
+    watch.guard(guarded(net, optimizer), loss)
     optimizer.step()
     assert torch.equal(weights(net), before)
     with pytest.raises(NonFiniteLossError, match="step 7: the loss of `dr_kd`"):
@@ -177,7 +206,7 @@ def test_a_good_step_is_made_under_the_same_guard():
     before = weights(net)
     loss = net(torch.ones(1, 2)).sum()
     loss.backward()
-    watch.guard(optimizer, loss, scaled=False)
+    watch.guard(guarded(net, optimizer), loss)
     optimizer.step()
     watch.report()
     assert not torch.equal(weights(net), before)

@@ -15,7 +15,7 @@ _HOMES = {
     "drkd.checkpoint": ("Done",),
     "drkd.comparison": ("Comparison", "compare"),
     "drkd.data": ("Data", "Split", "load_data"),
-    "drkd.errors": ("InputError", "NonFiniteLossError"),
+    "drkd.errors": ("InputError", "NonFiniteLossError", "StorageError"),
     "drkd.losses": ("kl_divergence", "soft_cross_entropy"),
     "drkd.methods": (
         "cross_entropy",
@@ -62,6 +62,7 @@ if TYPE_CHECKING:  # the same names, for type checkers and editors
     from drkd.data import load_data as load_data
     from drkd.errors import InputError as InputError
     from drkd.errors import NonFiniteLossError as NonFiniteLossError
+    from drkd.errors import StorageError as StorageError
     from drkd.losses import kl_divergence as kl_divergence
     from drkd.losses import soft_cross_entropy as soft_cross_entropy
     from drkd.methods import cross_entropy as cross_entropy

@@ -1,12 +1,14 @@
 """Checkpoints: everything that a training needs to go on exactly, under `checkpoints/step-N/`.
 
-A checkpoint is written beside its place and then renamed, so it is there whole or not at all; `last` and `best` are
-symbolic links that are replaced at once. Tensors are in safetensors, the rest in JSON: loading one runs no code.
+A checkpoint is written beside its place and then renamed, so it is there whole or not at all; its manifest tells
+whether it still is what was written. `last` and `best` are symbolic links that are replaced at once. Tensors are in
+safetensors, the rest in JSON: loading one runs no code.
 """
 
 import json
 import shutil
 import time
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,9 +18,14 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn, optim
 
-from drkd.errors import InputError
+from drkd.errors import InputError, StorageError
+from drkd.hashing import file_hash
 from drkd.objective import Objective
-from drkd.storage import write_json, write_tensors
+from drkd.storage import cannot_write, flush_to_disk, write_json, write_tensors
+from drkd.targets import Frozen
+
+MANIFEST = "manifest.json"
+"""SHA-256 of every other file of a checkpoint."""
 
 COMPLETE_CHECKPOINTS = 2
 """How many checkpoints are kept."""
@@ -75,16 +82,41 @@ class State:
             "sums": self.sums,
             "rng": rng,
         }
-        state = {"scaler": self.scaler.state_dict(), "order_of_sums": list(self.sums), "done": vars(self.done)}
+        state = {
+            "scaler": self.scaler.state_dict(),
+            "order_of_sums": list(self.sums),
+            "done": vars(self.done),
+            "teachers": self._teachers,
+        }
         _write(folder, self.done.step, tensors, state, best)
 
     def restore(self, folder: Path) -> bool:
-        """Put everything back as the newest checkpoint under `folder` holds it; False where there is none."""
-        place = folder / "last"
-        if not (place / "state.json").is_file():
-            return False
+        """Put everything back as the newest good checkpoint under `folder` holds it; False where there is none.
+
+        Damaged ones are warned of and passed over.
+
+        Raises:
+            InputError: for a checkpoint of a training that another teacher taught.
+        """
+        for place in reversed(_complete(folder)):
+            damage = _damage(place)
+            if damage is not None:
+                warnings.warn(
+                    f"the checkpoint {place} is damaged: {damage}; going on from an older state", stacklevel=3
+                )
+                continue
+            self._restore(place)
+            return True
+        return False
+
+    def _restore(self, place: Path) -> None:
         tensors = {path.stem: load_file(path) for path in place.glob("*.safetensors")}
         state = json.loads((place / "state.json").read_text())
+        if state["teachers"] != self._teachers:
+            raise InputError(
+                f"the training in {place.parent.parent} began with another teacher (SHA-256 {state['teachers']}, now "
+                f"{self._teachers}); give that one, or choose another --out"
+            )
         self.student.load_state_dict(tensors["student"])
         self.objective.load_state_dict(tensors["objective"])
         _restore_optimizer(self.optimizer, tensors["optimizer"])
@@ -95,7 +127,11 @@ class State:
         self.best = {name: tensor.to(self._device) for name, tensor in tensors["best"].items()}
         self.sums = {name: tensors["sums"][name].to(self._device) for name in state["order_of_sums"]}
         self.done = Done(**state["done"])
-        return True
+
+    @property
+    def _teachers(self) -> list[str | None]:
+        """Who teaches: the identities of the objective's frozen networks, which are no part of a checkpoint."""
+        return [module.identity for module in self.objective.modules() if isinstance(module, Frozen)]
 
     @property
     def _device(self) -> torch.device:
@@ -136,26 +172,53 @@ class Due:
 
 
 def _write(folder: Path, step: int, tensors: Mapping[str, Mapping[str, Tensor]], state: Any, best: bool) -> None:
-    """Write `step-N` with a safetensors file per entry and `state.json`; keep the two newest and the best."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Write `step-N`: a safetensors file per entry, `state.json`, the manifest. Keep the two newest and the best.
+
+    Every file is on disk before the folder gets its name, and the name is on disk before an older one goes.
+    """
     place, beside = folder / f"step-{step}", folder / f".step-{step}.tmp"
-    shutil.rmtree(beside, ignore_errors=True)
-    beside.mkdir()
-    for name, content in tensors.items():
-        write_tensors(beside / f"{name}.safetensors", content)
-    write_json(beside / "state.json", state)
-    shutil.rmtree(place, ignore_errors=True)
-    beside.rename(place)
-    for link in ("last", "best") if best else ("last",):
-        pointer = folder / f".{link}.tmp"
-        pointer.unlink(missing_ok=True)
-        pointer.symlink_to(place.name)
-        pointer.replace(folder / link)
-    pointed = {(folder / link).resolve() for link in ("last", "best")}
-    complete = sorted(folder.glob("step-*"), key=lambda path: int(path.name.removeprefix("step-")))
-    for old in complete[:-COMPLETE_CHECKPOINTS]:
-        if old.resolve() not in pointed:
-            shutil.rmtree(old)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for left in folder.glob(".step-*.tmp"):  # of a process that was killed while it wrote
+            shutil.rmtree(left)
+        beside.mkdir()
+        for name, content in tensors.items():
+            write_tensors(beside / f"{name}.safetensors", content)
+        write_json(beside / "state.json", state)
+        write_json(beside / MANIFEST, {path.name: file_hash(path) for path in sorted(beside.iterdir())})
+        flush_to_disk(beside)
+        shutil.rmtree(place, ignore_errors=True)  # a damaged one of the same step
+        beside.rename(place)
+        flush_to_disk(folder)
+        for link in ("last", "best") if best else ("last",):
+            pointer = folder / f".{link}.tmp"
+            pointer.unlink(missing_ok=True)
+            pointer.symlink_to(place.name)
+            pointer.replace(folder / link)
+        flush_to_disk(folder)
+        pointed = {(folder / link).resolve() for link in ("last", "best")}
+        for old in _complete(folder)[:-COMPLETE_CHECKPOINTS]:
+            if old.resolve() not in pointed:
+                shutil.rmtree(old)
+    except OSError as reason:
+        shutil.rmtree(beside, ignore_errors=True)
+        raise reason if isinstance(reason, StorageError) else cannot_write(place, reason) from reason
+
+
+def _complete(folder: Path) -> list[Path]:
+    """The checkpoints under `folder`, oldest first."""
+    return sorted(folder.glob("step-*"), key=lambda path: int(path.name.removeprefix("step-")))
+
+
+def _damage(place: Path) -> str | None:
+    """What is wrong with a checkpoint by its manifest, None if nothing is."""
+    try:
+        manifest = json.loads((place / MANIFEST).read_text(encoding="utf-8"))
+        wrong = [name for name, digest in manifest.items() if file_hash(place / name) != digest]
+        missing = {"state.json", "student.safetensors"} - set(manifest)
+    except (OSError, ValueError, AttributeError, TypeError) as reason:
+        return str(reason)
+    return f"{(*wrong, *missing)[0]} is not what was written" if wrong or missing else None
 
 
 def _optimizer_tensors(optimizer: optim.Optimizer) -> dict[str, Tensor]:

@@ -92,6 +92,7 @@ class TrainingConfig(BaseModel):
     clip_norm: float | None = Field(None, gt=0, description="largest norm of the gradient")
     device: str = Field("auto", description="cpu, cuda, ...; auto takes an accelerator where there is one")
     precision: Literal["float32", "bfloat16", "float16"] = Field("float32", description="float32, bfloat16 or float16")
+    deterministic: bool = Field(False, description="same numbers every time on an accelerator too, at some cost")
     memory_format: Literal["auto", "contiguous", "channels_last"] = Field(
         "auto", description="contiguous or channels_last; auto takes what is faster for the network"
     )
@@ -128,6 +129,9 @@ class TrainConfig(TrainingConfig):
     teacher: str | None = Field(None, description="run directory or file of the teacher (default: trained first)")
     seed: int = Field(0, ge=0, description="fixes splits, initial weights, order and augmentation")
     label_noise: float = Field(0.0, ge=0, lt=1, description="part of the training and validation labels made wrong")
+    devices: int = Field(1, ge=1, description="processes that share each batch on this machine, one per device")
+    num_nodes: int = Field(1, ge=1, description="machines that run this same command; needs MASTER_ADDR")
+    sync_batchnorm: bool = Field(False, description="batch norm over the whole batch of all devices; not on processors")
     keep_epochs: Epochs = Field([], description="comma-separated, from 0: keep the network as it is after these epochs")
     method_options: dict[str, Any] = Field({}, description="further settings of the method; in a file only")
 

@@ -1,4 +1,4 @@
-"""The two ways in which drkd says no."""
+"""The ways in which drkd says no."""
 
 
 class InputError(ValueError):
@@ -7,3 +7,7 @@ class InputError(ValueError):
 
 class NonFiniteLossError(FloatingPointError):
     """A loss became NaN or infinite; the message names the method and the part that went bad."""
+
+
+class StorageError(OSError):
+    """Something could not be written; the message names it, and what was written before is as it was."""

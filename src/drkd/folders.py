@@ -47,7 +47,8 @@ def open_folder(out: Path, config: Any, source: dict[str, str]) -> None:
             out.mkdir(parents=True, exist_ok=True)
             write_text(out / "config.yaml", as_yaml(config, source))
         except OSError as reason:
-            raise InputError(f"cannot write to {out}: {reason.strerror}; choose another with --out") from reason
+            why = reason.strerror or reason
+            raise InputError(f"cannot write to {out}: {why}; choose another with --out") from reason
 
 
 def kept_epoch(out: Path, epoch: int) -> Path:

@@ -121,7 +121,7 @@ class Objective(nn.Module):
         if loss is None:
             raise InputError(f"every term of `{self.name}` has weight 0; give one of them a weight")
         if loss.device.type == "cpu" and not loss.isfinite().all():
-            self._raise_non_finite(logits, parts)
+            self._raise_non_finite(logits, labels, inputs, index, parts)
         return {"loss": loss, **parts}
 
     def prepare(self, samples: "Loader") -> None:
@@ -186,10 +186,20 @@ class Objective(nn.Module):
                     stacklevel=3,
                 )
 
-    def _raise_non_finite(self, logits: Tensor, parts: dict[str, Tensor]) -> None:
-        if not logits.isfinite().all():
-            culprit = "the student's logits are not finite; lower the learning rate or clip gradients"
-        else:
-            bad = [name for name, value in parts.items() if not value.isfinite().all()]
-            culprit = f"the part {bad[0]!r} is not finite; check its target" if bad else "the sum overflows"
-        raise NonFiniteLossError(f"the loss of `{self.name}` is NaN or infinite: {culprit}")
+    def _raise_non_finite(
+        self, logits: Tensor, labels: Tensor, inputs: Tensor | None, index: Tensor | None, parts: dict[str, Tensor]
+    ) -> None:
+        """Say what went wrong first, and for which rows."""
+        rows = ~logits.detach().isfinite().all(dim=1)
+        culprit = "the student's logits are not finite; lower the learning rate or clip gradients"
+        if not rows.any():
+            bad = [term for term in self._terms() if not parts[term.name].isfinite().all()]
+            culprit = f"the part {bad[0].name!r} is not finite; check its target" if bad else "the sum overflows"
+            for term in bad[:1]:
+                rows = ~term(logits.detach(), labels, inputs, index, by_row=True)["loss"].isfinite()
+        where = rows.flatten(1).any(dim=1).nonzero().flatten() if rows.dim() > 1 else rows.nonzero().flatten()
+        known = where if index is None else index[where]
+        some = ", ".join(str(number) for number in known[:5].tolist())
+        more = f" and {len(known) - 5} more" if len(known) > 5 else ""
+        samples = f" ({'row' if index is None else 'sample'} {some}{more})" if len(known) else ""
+        raise NonFiniteLossError(f"the loss of `{self.name}` is NaN or infinite{samples}: {culprit}")

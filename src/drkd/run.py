@@ -10,6 +10,7 @@ teacher/            a run directory of its own, where the self-teacher was train
 """
 
 import inspect
+import os
 import time
 import warnings
 from collections.abc import Callable
@@ -144,6 +145,11 @@ def prepare(config: TrainConfig, source: dict[str, str], out: Path, on_epoch: On
     if max(config.keep_epochs, default=0) >= config.epochs:
         raise InputError(f"--keep-epochs counts from 0 to {config.epochs - 1} here, got {max(config.keep_epochs)}")
     device = choose_device(config.device)
+    if config.deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # before the first product on the device
+        torch.use_deterministic_algorithms(True)
+    if config.sync_batchnorm and device == "cpu":
+        raise InputError("--sync-batchnorm needs an accelerator: torch has none for processors; leave it out")
     data = load_data(
         config.data,
         seed=config.seed,
@@ -169,6 +175,8 @@ def prepare(config: TrainConfig, source: dict[str, str], out: Path, on_epoch: On
         channels=data.channels,
         weights=config.weights,
     )
+    if config.sync_batchnorm:
+        student = nn.SyncBatchNorm.convert_sync_batchnorm(student)  # type: ignore[no-untyped-call]
     if config.teacher is not None and "teacher" not in inspect.signature(by_name(config.method)).parameters:
         raise InputError(f"{config.method} takes no teacher; leave --teacher out, or choose kd or dr_kd")
     trains_teacher = config.teacher is None and by_name(config.method) in SELF_TAUGHT

@@ -69,11 +69,23 @@ def run_jobs(jobs: Sequence[Job], work: Work, *, processes: int, progress: Progr
     try:
         return _run_in(pool, said, jobs, work, processes, progress)
     except BaseException:
-        for process in list((pool._processes or {}).values()):
-            process.terminate()
+        _end(list((pool._processes or {}).values()))
         raise
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _end(workers: Sequence[Any]) -> None:
+    """Have workers save what they are at and leave; a second interruption ends them at once."""
+    for worker in workers:
+        worker.terminate()
+    try:
+        for worker in workers:
+            worker.join()
+    except BaseException:
+        for worker in workers:
+            worker.kill()
+        raise
 
 
 def _run_in(
@@ -121,12 +133,16 @@ _said: Any = None
 
 
 def _start_worker(said: Any) -> None:
-    """One thread; the parent alone answers Ctrl-C; without the parent there is no worker."""
+    """One thread; the parent alone answers Ctrl-C, and ends a worker with SIGTERM; without it there is no worker."""
     global _said  # noqa: PLW0603  # how an initializer hands something to the work of its process
     import torch
 
+    from drkd import interruption
+
     _said = said
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    interruption.patient = True
     threading.Thread(target=_leave_with_the_parent, daemon=True).start()
     torch.set_num_threads(1)
     os.environ["OMP_NUM_THREADS"] = "1"

@@ -1,6 +1,7 @@
 """One optimizer step: forward, losses, backward, update; and no update from a loss that is not finite."""
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -47,7 +48,7 @@ def take_step(
         state.scaler.unscale_(state.optimizer)
         nn.utils.clip_grad_norm_(state.student.parameters(), clip_norm)
     scale = state.scaler.get_scale()
-    watch.guard(state.optimizer, losses["loss"], scaled=state.scaler.is_enabled())
+    watch.guard(state, losses["loss"])
     state.scaler.step(state.optimizer)
     state.scaler.update()
     return losses, logits.detach(), state.scaler.get_scale() >= scale
@@ -78,22 +79,37 @@ class Watch:
         if isinstance(error, NonFiniteLossError):
             raise NonFiniteLossError(f"step {self.step}: {error}") from None
 
-    def guard(self, optimizer: torch.optim.Optimizer, loss: Tensor, *, scaled: bool) -> None:
-        """Let a fused optimizer skip the coming step if `loss` is not finite."""
-        if not self.deferred:
-            return
+    def guard(self, state: State, loss: Tensor) -> None:
+        """Stop the coming update, or let a fused optimizer skip it, if `loss` or its gradient is not finite.
+
+        A gradient scaler looks at gradients itself: theirs overflow now and then, and it lowers its scale.
+        """
         bad = ~loss.detach().isfinite()
-        if not scaled:  # a gradient scaler sets the same flags itself
-            optimizer.grad_scale, optimizer.found_inf = None, bad.float()  # type: ignore[attr-defined]
-        self.bad_step = torch.where(bad & (self.bad_step < 0), self.step, self.bad_step)
+        if not state.scaler.is_enabled():
+            gradients = [p.grad for p in state.student.parameters() if p.grad is not None]
+            bad = bad | ~nn.utils.get_total_norm(gradients).isfinite()
+            if self.deferred:
+                optimizer: Any = state.optimizer
+                optimizer.grad_scale, optimizer.found_inf = None, bad.float()
+            elif bad:
+                raise NonFiniteLossError(f"step {self.step}: {_bad_gradients(self.name, state.student)}")
+        if self.deferred:
+            self.bad_step = torch.where(bad & (self.bad_step < 0), self.step, self.bad_step)
 
     def report(self) -> None:
         """Raise if a step was cancelled."""
         step = int(self.bad_step) if self.deferred else -1
         if step >= 0:
             raise NonFiniteLossError(
-                f"step {step}: the loss of `{self.name}` is NaN or infinite; lower the learning rate"
+                f"step {step}: the loss of `{self.name}` or its gradient is NaN or infinite; lower the learning rate"
             )
+
+
+def _bad_gradients(name: str, student: nn.Module) -> str:
+    gradients = [(name, p.grad) for name, p in student.named_parameters() if p.grad is not None]
+    bad = [parameter for parameter, gradient in gradients if not gradient.isfinite().all()]
+    where = f"of {bad[0]}{f' and {len(bad) - 1} more' if bad[1:] else ''}" if bad else "as a whole"
+    return f"the gradient of `{name}` {where} is NaN or infinite; lower the learning rate or clip gradients"
 
 
 def make_optimizer(

@@ -5,7 +5,8 @@ Everything is written beside its place and then moved there, so that a reader fi
 
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,18 +15,52 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from drkd.errors import InputError
+from drkd.errors import InputError, StorageError
+from drkd.hashing import content_hash
+
+
+@contextmanager
+def replacing(path: Path, *, flush: bool = True) -> Iterator[Path]:
+    """A place beside `path` to write to, which then takes its place at once; an error leaves `path` as it was.
+
+    Raises:
+        StorageError: in place of every other error of the file system.
+    """
+    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        try:
+            yield beside
+            if flush:
+                flush_to_disk(beside)
+            beside.replace(path)
+        finally:
+            beside.unlink(missing_ok=True)
+    except (OSError, SafetensorError) as reason:
+        raise cannot_write(path, reason) from reason
+
+
+def cannot_write(path: Path, reason: Exception) -> StorageError:
+    """The error to raise for what the file system said."""
+    why = reason.strerror if isinstance(reason, OSError) and reason.strerror else str(reason)
+    return StorageError(
+        f"cannot write {path}: {why}; what was saved before is as it was: make room or mend the rights, then go on "
+        "with --resume"
+    )
+
+
+def flush_to_disk(place: Path) -> None:
+    """Have a file, or a folder's list of names, survive a power cut."""
+    descriptor = os.open(place, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def write_text(path: Path, text: str, *, flush: bool = True) -> None:
     """Replace `path` by `text` at once; without `flush` a power cut may lose what is written."""
-    beside = path.with_name(f".{path.name}.tmp")
-    with beside.open("w", encoding="utf-8") as file:
-        file.write(text)
-        if flush:
-            file.flush()
-            os.fsync(file.fileno())
-    beside.replace(path)
+    with replacing(path, flush=flush) as beside:
+        beside.write_text(text, encoding="utf-8")
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -52,13 +87,13 @@ def read_json(path: Path, *, needs: Iterable[str] = ()) -> Any:
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str, Any] | None = None) -> None:
-    """Replace `path` by tensors; `about` goes into the one metadata key, as sorted JSON."""
-    beside = path.with_name(f".{path.name}.tmp")
-    metadata = {"drkd": json.dumps(about, sort_keys=True)} if about else None
-    save_file(_separate(tensors), beside, metadata)
-    with beside.open("rb") as file:
-        os.fsync(file.fileno())
-    beside.replace(path)
+    """Replace `path` by tensors; `about` goes into the one metadata key, as sorted JSON, with a hash of everything."""
+    ours = _separate(tensors)
+    metadata = None
+    if about:
+        metadata = {"drkd": json.dumps({**about, "sha256": content_hash(ours, about)}, sort_keys=True)}
+    with replacing(path) as beside:
+        save_file(ours, beside, metadata)
 
 
 def _separate(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

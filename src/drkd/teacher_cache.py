@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from drkd.errors import InputError
-from drkd.storage import read_json, write_json
+from drkd.storage import read_json, replacing, write_json
 
 HEADER = 128
 """Bytes of a `.npy` file before its numbers."""
@@ -85,17 +85,10 @@ class TeacherCache:
             if not (self.folder / "about.json").exists():
                 write_json(self.folder / "about.json", self.belongs_to)
             place = self.folder / f"epoch-{epoch}-{_hash(answers)}.npy"
-            beside = place.with_name(f".{place.name}.{os.getpid()}.tmp")
-            try:
-                with beside.open("wb") as file:
-                    np.save(file, answers)
-                    file.flush()
-                    os.fsync(file.fileno())
-                beside.replace(place)
-            finally:
-                beside.unlink(missing_ok=True)
+            with replacing(place) as beside, beside.open("wb") as file:
+                np.save(file, answers)
         except OSError as reason:
-            self._stop(f"cannot be written ({reason.strerror})")
+            self._stop(f"cannot be written ({reason.strerror or reason})")
 
     def _make_room(self, needed: int) -> bool:
         """Let other teachers' answers go, those not used for longest first, until `needed` bytes are free."""

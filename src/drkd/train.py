@@ -1,7 +1,8 @@
 """`fit`: one network, one objective, one loop to read from top to bottom.
 
 A batch goes: loader -> student -> objective (whose targets ask the teacher) -> optimizer -> `objective.update`. After
-each epoch the validation split is measured, a row is written, and a checkpoint when one is due.
+each epoch the validation split is measured, a row is written, and a checkpoint when one is due. SIGINT and SIGTERM wait
+for the step at hand and a checkpoint after it.
 """
 
 import csv
@@ -21,8 +22,9 @@ from drkd.checkpoint import Done, Due, State
 from drkd.checks import IGNORED, check_positive
 from drkd.data.datasets import Data
 from drkd.data.loader import Loader
-from drkd.distributed import add_up, from_rank_0, rank, world_size
+from drkd.distributed import add_up, from_rank_0, rank, wait_for_all, world_size
 from drkd.errors import InputError
+from drkd.interruption import deferred
 from drkd.metrics import measure, predict_logits
 from drkd.objective import Objective
 from drkd.schedules import STEP_GAMMA, STEP_MILESTONES, learning_rate
@@ -111,9 +113,9 @@ def fit(
         missing = ", ".join(sorted(objective.needs - loader.provides))
         raise InputError(f"`{objective.name}` needs {missing}, which the loader does not give")
     objective.prepare(Loader(data, data.train, **unchanged))
-    out = None if out is None else Path(out)
-    if out is not None:
-        out.mkdir(parents=True, exist_ok=True)
+    folder = None if out is None or rank() else Path(out)  # rank 0 alone writes
+    if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)
     scaler = torch.amp.GradScaler(place.type, enabled=precision == "float16")
     state = State(student, objective, make_optimizer(optimizer, student, lr, momentum, weight_decay), scaler)
     model: Callable[[Tensor], Tensor] = DistributedDataParallel(student) if world_size() > 1 else student
@@ -122,58 +124,67 @@ def fit(
         model = Compiled(model, loader.rows, required=compile == "on")
     steps_per_epoch = len(loader)
     steps = epochs * steps_per_epoch
-    if resume and out is not None and state.restore(out / "checkpoints"):
+    if resume and out is not None and state.restore(Path(out) / "checkpoints"):
         objective.progress, objective.epoch = state.done.step / steps, state.done.step // steps_per_epoch
     due, watch = Due(checkpoint_every), Watch(objective.name, place)
     done = state.done
 
-    while done.step < steps:
-        epoch, first = divmod(done.step, steps_per_epoch)
-        started, earlier = time.perf_counter(), done.seconds
-        student.train()
-        objective.train()
-        for batch in loader.batches(epoch, start=first):
-            rate = learning_rate(
-                done.step,
-                lr=lr,
-                steps_per_epoch=steps_per_epoch,
-                epochs=epochs,
-                schedule=schedule,
-                milestones=milestones,
-                gamma=gamma,
-                warmup_epochs=warmup_epochs,
-            )
-            losses, logits, stepped = take_step(model, state, batch, rate, precision, clip_norm, watch)
-            done.step += 1
-            if stepped:
-                objective.update(progress=done.step / steps, epoch=done.step // steps_per_epoch)
-            else:
-                objective.discard()
-            _accumulate(state.sums, losses, logits, batch.labels)
-            done.seconds = earlier + time.perf_counter() - started
-            if out is not None and rank() == 0 and done.step % steps_per_epoch and due.after_step(done.step):
-                state.save(out / "checkpoints", best=False)
-        watch.report()
+    with deferred() as pending:
+        while done.step < steps:
+            epoch, first = divmod(done.step, steps_per_epoch)
+            started, earlier = time.perf_counter(), done.seconds
+            student.train()
+            objective.train()
+            for batch in loader.batches(epoch, start=first):
+                rate = learning_rate(
+                    done.step,
+                    lr=lr,
+                    steps_per_epoch=steps_per_epoch,
+                    epochs=epochs,
+                    schedule=schedule,
+                    milestones=milestones,
+                    gamma=gamma,
+                    warmup_epochs=warmup_epochs,
+                )
+                losses, logits, stepped = take_step(model, state, batch, rate, precision, clip_norm, watch)
+                done.step += 1
+                if stepped:
+                    objective.update(progress=done.step / steps, epoch=done.step // steps_per_epoch)
+                else:
+                    objective.discard()
+                _accumulate(state.sums, losses, logits, batch.labels)
+                done.seconds = earlier + time.perf_counter() - started
+                stop = pending.agreed(place, done.step)
+                if done.step % steps_per_epoch:
+                    if folder is not None and (stop or due.after_step(done.step)):
+                        state.save(folder / "checkpoints", best=False)
+                    if stop:
+                        wait_for_all()
+                        pending.obey()
+            watch.report()
 
-        row = {"epoch": epoch, "lr": rate, **_means(state.sums), **from_rank_0(_validate(student, validation))}
-        state.sums = {}
-        done.history.append(row)
-        if not state.best or row.get("val_accuracy", 0) >= done.history[done.best_epoch].get("val_accuracy", 0):
-            done.best_epoch = epoch
-            now = {name: tensor.detach() for name, tensor in student.state_dict().items()}
-            if len(data.val):  # otherwise the last epoch is the best, and that is the student itself
-                now = {name: tensor.clone() for name, tensor in now.items()}
-            state.best = now
-        done.seconds = earlier + time.perf_counter() - started
-        done.seconds_per_epoch.append(done.seconds - sum(done.seconds_per_epoch))
-        if on_epoch is not None:
-            on_epoch(row)
-        if out is not None and rank() == 0:
-            seconds = [{"epoch": i, "seconds": spent} for i, spent in enumerate(done.seconds_per_epoch)]
-            write_text(out / "metrics.csv", _as_csv(done.history), flush=False)  # a checkpoint has these rows too
-            write_text(out / "timing.csv", _as_csv(seconds), flush=False)
-            if due.after_epoch(done.step):
-                state.save(out / "checkpoints", best=done.best_epoch == epoch)
+            row = {"epoch": epoch, "lr": rate, **_means(state.sums), **from_rank_0(_validate(student, validation))}
+            state.sums = {}
+            done.history.append(row)
+            if not state.best or row.get("val_accuracy", 0) >= done.history[done.best_epoch].get("val_accuracy", 0):
+                done.best_epoch = epoch
+                now = {name: tensor.detach() for name, tensor in student.state_dict().items()}
+                if len(data.val):  # otherwise the last epoch is the best, and that is the student itself
+                    now = {name: tensor.clone() for name, tensor in now.items()}
+                state.best = now
+            done.seconds = earlier + time.perf_counter() - started
+            done.seconds_per_epoch.append(done.seconds - sum(done.seconds_per_epoch))
+            if on_epoch is not None:
+                on_epoch(row)
+            if folder is not None:
+                seconds = [{"epoch": i, "seconds": spent} for i, spent in enumerate(done.seconds_per_epoch)]
+                write_text(folder / "metrics.csv", _as_csv(done.history), flush=False)  # checkpoints have them
+                write_text(folder / "timing.csv", _as_csv(seconds), flush=False)
+                if stop or due.after_epoch(done.step):
+                    state.save(folder / "checkpoints", best=done.best_epoch == epoch)
+            if stop:
+                wait_for_all()
+                pending.obey()
 
     student.load_state_dict(state.best)
     student.to(memory_format=torch.contiguous_format).eval()

@@ -11,7 +11,7 @@ import warnings
 from types import FrameType
 from typing import Any
 
-from drkd.errors import InputError
+from drkd.errors import InputError, NonFiniteLossError, StorageError
 
 INTERRUPTED = 130
 GO_ON = (
@@ -47,7 +47,8 @@ def _run(arguments: list[str], *, debug: bool) -> int:
     except BrokenPipeError:
         return 0
     except Exception as reason:  # whatever went wrong, the user gets one line
-        return _fail(f"{type(reason).__name__}: {reason}", 1, debug)
+        ours = isinstance(reason, NonFiniteLossError | StorageError)
+        return _fail(str(reason) if ours else f"{type(reason).__name__}: {reason}", 1, debug)
     return result if isinstance(result, int) else 0
 
 

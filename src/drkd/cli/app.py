@@ -67,15 +67,25 @@ def train(config: ConfigFile = None, **options: Any) -> int:
     """Train one network with one method; a self-teacher that it needs is trained first."""
     settings, source = resolve(TrainConfig, options, config)
 
+    import os
+
     import torch
 
     from drkd.distributed import process_group, rank
     from drkd.folders import new_folder
     from drkd.run import choose_device, weights_in_words
     from drkd.run import train as run_training
+    from drkd.storage import read_json
 
     out = Path(settings.out) if settings.out else new_folder("train")
     _say_if_nothing_to_resume(settings.resume, out)
+    if (settings.devices > 1 or settings.num_nodes > 1) and "RANK" not in os.environ:
+        from drkd.launching import train_on_devices
+
+        print(f"To be written to {out}. {WEIGHTS}\n  {weights_in_words(settings)}", flush=True)
+        train_on_devices(settings, source, out, _print_row)
+        _print_summary(read_json(out / "summary.json"))
+        return 0
     with process_group(torch.device(choose_device(settings.device))):
         if rank() == 0:
             print(f"To be written to {out}. {WEIGHTS}\n  {weights_in_words(settings)}")

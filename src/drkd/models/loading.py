@@ -8,6 +8,7 @@ from safetensors import safe_open
 from torch import nn
 
 from drkd.errors import InputError
+from drkd.hashing import content_hash
 from drkd.models import create_model
 from drkd.storage import read_tensors
 
@@ -38,6 +39,9 @@ def load_model(place: str | Path) -> tuple[nn.Module, dict[str, Any]]:
     path = model_file(place)
     tensors = read_tensors(path)
     about = _about(path)
+    written = about.pop("sha256", None)
+    if content_hash(tensors, about) != written:
+        raise InputError(f"{path} is damaged: its content is not what was written; copy it anew, or train again")
     model = create_model(
         about["model"],
         num_classes=len(about["classes"]),

@@ -9,10 +9,10 @@ from torch import Tensor
 from drkd.errors import InputError
 from drkd.targets.base import Epochs, Target, Taught, to_half
 from drkd.targets.networks import Frozen
-from drkd.teacher_cache import TeacherCache
 
 if TYPE_CHECKING:
     from drkd.data.loader import Loader
+    from drkd.teacher_cache import TeacherCache
 
 
 class Cached(Target):
@@ -30,6 +30,7 @@ class Cached(Target):
     Example:
         >>> import tempfile
         >>> from pathlib import Path
+        >>> from drkd import TeacherCache
         >>> with tempfile.TemporaryDirectory() as root:
         ...     cache = TeacherCache(Path(root), {"teacher": "its hash"}, limit=10**6)
         ...     target = Cached(Frozen(torch.nn.Linear(2, 3)), cache, samples=1)
@@ -41,7 +42,7 @@ class Cached(Target):
 
     needs = frozenset({"inputs", "index"})
 
-    def __init__(self, teacher: Frozen, cache: TeacherCache, *, samples: int) -> None:
+    def __init__(self, teacher: Frozen, cache: "TeacherCache", *, samples: int) -> None:
         super().__init__()
         self.teacher = teacher
         self.cache = cache

@@ -1,7 +1,6 @@
 """Targets that ask a network: a frozen one, or a running average of the student."""
 
 import copy
-import hashlib
 import logging
 from collections.abc import Callable
 
@@ -9,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from drkd.checks import check_fraction
+from drkd.hashing import content_hash
 from drkd.targets.base import Target, Taught
 
 log = logging.getLogger(__name__)
@@ -114,12 +114,7 @@ def state_hash(module: nn.Module) -> str:
         >>> state_hash(nn.ReLU())[:8]
         'e3b0c442'
     """
-    digest = hashlib.sha256()
-    for name, tensor in sorted(module.state_dict().items()):
-        flat = tensor.detach().cpu().contiguous()
-        digest.update(f"{name} {tuple(flat.shape)} {flat.dtype};".encode())
-        digest.update(flat.reshape(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
+    return content_hash(module.state_dict())
 
 
 def _tensors(module: nn.Module) -> list[Tensor]:

@@ -1,0 +1,31 @@
+"""What tells whether a network, or a file, is the one it should be."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+def content_hash(tensors: Mapping[str, Tensor], about: Mapping[str, Any] | None = None) -> str:
+    """SHA-256 over names, shapes, types and bytes of tensors, and over what is said about them.
+
+    Example:
+        >>> content_hash({"w": torch.zeros(2)}) == content_hash({"w": torch.zeros(2)}, {"classes": ["a", "b"]})
+        False
+    """
+    digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode() if about else b"")
+    for name, tensor in sorted(tensors.items()):
+        flat = tensor.detach().cpu().contiguous()
+        digest.update(f"{name} {tuple(flat.shape)} {flat.dtype};".encode())
+        digest.update(flat.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def file_hash(path: Path) -> str:
+    """SHA-256 of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
