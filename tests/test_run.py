@@ -194,7 +194,7 @@ def test_predict_names_pictures_as_the_network_sees_them(finished, tmp_path):
 
 def test_predict_refuses_what_is_no_picture(finished, tmp_path):
     (tmp_path / "notes.png").write_text("no picture")
-    for place, message in (("notes.png", "cannot read the picture"), ("none.png", "there is no picture")):
+    for place, message in (("notes.png", "cannot be read as a picture"), ("none.png", "there is no picture")):
         with pytest.raises(InputError, match=message):
             predict_files(finished[0], [tmp_path / place])
     (tmp_path / "empty").mkdir()

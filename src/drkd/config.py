@@ -58,7 +58,7 @@ Size = Annotated[str, BeforeValidator(_size)]
 class TrainingConfig(BaseModel):
     """What `train` and `compare` have in common."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     data: str = Field("digits", description="data set by name, or a folder")
     model: str = Field("small_cnn", description="network by name, or timm:NAME")
@@ -76,6 +76,7 @@ class TrainingConfig(BaseModel):
     limit_train: int | None = Field(None, ge=1, description="keep this many training samples, stratified")
     limit_test: int | None = Field(None, ge=1, description="keep this many test samples, stratified")
     download: bool = Field(False, description="fetch a missing data set")
+    skip_bad_images: bool = Field(False, description="leave out pictures that cannot be read, and count them")
 
     epochs: int = Field(30, ge=1, description="passes over the training split")
     batch_size: int = Field(128, ge=1, description="samples per optimizer step")
@@ -240,7 +241,7 @@ def resolve(
         >>> config.epochs, source["epochs"], source["lr"]
         (3, 'command line', 'default')
     """
-    in_file = _read(Path(file)) if file is not None else {}
+    in_file = read_options(Path(file)) if file is not None else {}
     on_line = {name: value for name, value in given.items() if value is not None}
     values = {**in_file, **on_line}
     on_digits = issubclass(kind, TrainingConfig) and values.get("data", "digits") == "digits"
@@ -249,14 +250,18 @@ def resolve(
     for name in values:
         if name not in kind.model_fields:
             close = difflib.get_close_matches(name, kind.model_fields, n=1)
-            raise InputError(f"unknown option {name!r}{f'; did you mean {close[0]}?' if close else ''}")
+            where = "" if name in on_line else f"{file}: "
+            raise InputError(f"{where}unknown option {name!r}{f'; did you mean {close[0]}?' if close else ''}")
     try:
         config = kind(**values)
     except ValidationError as reason:
         problem = reason.errors()[0]
         name = "-".join(str(part) for part in problem["loc"][:1]).replace("_", "-")
-        message = problem["msg"].removeprefix("Value error, ").removeprefix("Input ").removeprefix("should be ")
-        raise InputError(f"--{name} should be {message}, got {problem['input']!r}") from None
+        message = problem["msg"].removeprefix("Value error, ").removeprefix("Value ").removeprefix("Input ")
+        message = message.split(" after validation")[0]
+        wanted = message if message.startswith("should ") else f"should be {message}"
+        where = "" if problem["loc"][0] in on_line else f"{file}: "
+        raise InputError(f"{where}--{name} {wanted}, got {problem['input']!r}") from None
     layers = {"command line": on_line, "file": in_file, "default for digits": embedded}
     source = {
         name: next((where for where, layer in layers.items() if name in layer), "default") for name in kind.model_fields
@@ -295,7 +300,12 @@ def _embedded(kind: type[BaseModel]) -> dict[str, Any]:
     }
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read_options(path: Path) -> dict[str, Any]:
+    """What a YAML file of options holds, by field name.
+
+    Raises:
+        InputError: if it cannot be read, or is something else.
+    """
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as reason:

@@ -4,9 +4,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
-
-from drkd.config import as_yaml, differences
+from drkd.config import as_yaml, differences, read_options
 from drkd.distributed import rank
 from drkd.errors import InputError
 from drkd.storage import write_text
@@ -32,7 +30,7 @@ def look_into(out: Path, config: Any, *, finished: str) -> Literal["new", "unfin
         if out.exists() and (not out.is_dir() or any(out.iterdir())):
             raise InputError(f"{out} exists and is no run directory; choose another with --out")
         return "new"
-    changed = differences(yaml.safe_load(record.read_text(encoding="utf-8")), config)
+    changed = differences(read_options(record), config)
     if changed:
         raise InputError(f"{out} holds a run with other settings ({', '.join(changed)}); choose another --out")
     if not (out / finished).exists():

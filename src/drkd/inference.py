@@ -5,12 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 
-from drkd.config import TrainConfig
+from drkd.config import TrainConfig, resolve
 from drkd.data import load_data
 from drkd.data.images import decode_all
-from drkd.data.readers import PICTURES
+from drkd.data.listing import PICTURES
 from drkd.errors import InputError
 from drkd.metrics import evaluate
 from drkd.models.loading import load_model
@@ -29,9 +28,10 @@ def evaluate_run(place: Path, *, data: str | None, split: str, device: str = "au
     record = (place if place.is_dir() else place.parent) / "config.yaml"
     wanted: dict[str, Any] = {"image_size": about["image_size"] if data else None}
     if record.is_file():
-        config = TrainConfig(**yaml.safe_load(record.read_text(encoding="utf-8")))
+        config, _ = resolve(TrainConfig, {}, record)
         same = data is None or data == config.data
-        keys = ("seed", "validation", "limit_train", "limit_test", "label_noise", "image_size") if same else ("seed",)
+        of_data = ("validation", "limit_train", "limit_test", "label_noise", "image_size", "skip_bad_images")
+        keys = ("seed", *of_data) if same else ("seed",)
         wanted |= {key: getattr(config, key) for key in keys}
         data = data or config.data
     if data is None:
@@ -43,7 +43,8 @@ def evaluate_run(place: Path, *, data: str | None, split: str, device: str = "au
     ):
         if has != needs:
             raise InputError(f"{data} has other {what} than the network in {place}: {has} instead of {needs}")
-    normalised = replace(loaded, mean=tuple(about["mean"]), std=tuple(about["std"]))
+    mean, std = _statistics(about, place)
+    normalised = replace(loaded, mean=mean, std=std)
     measured = evaluate(model.to(choose_device(device)), normalised, split)
     return {"data": data, "split": split, "samples": len(getattr(loaded, split)), **asdict(measured)}
 
@@ -58,7 +59,7 @@ def predict_files(place: Path, images: list[Path], *, device: str = "auto") -> l
     target = choose_device(device)
     model.to(target)
     files = [file for path in images for file in _pictures(path)]
-    mean, std = (torch.tensor(about[name], device=target).view(1, -1, 1, 1) for name in ("mean", "std"))
+    mean, std = (torch.tensor(part, device=target).view(1, -1, 1, 1) for part in _statistics(about, place))
     rows = []
     with torch.no_grad():
         for start in range(0, len(files), BATCH):
@@ -68,6 +69,20 @@ def predict_files(place: Path, images: list[Path], *, device: str = "auto") -> l
             for file, probability, label in zip(part, *(t.tolist() for t in probs.max(dim=1)), strict=True):
                 rows.append({"file": str(file), "label": about["classes"][label], "probability": probability})
     return rows
+
+
+def _statistics(about: dict[str, Any], place: Path) -> list[tuple[float, ...]]:
+    """Mean and deviation per channel, as the network's file says."""
+    statistics = []
+    for name in ("mean", "std"):
+        value = about.get(name)
+        if not isinstance(value, list) or [type(part) for part in value] != [float] * about["channels"]:
+            raise InputError(
+                f"{place} needs to say the {name} of its {about['channels']} channels as fractions, got {value!r}; "
+                "give a file of drkd's own"
+            )
+        statistics.append(tuple(value))
+    return statistics
 
 
 def _pictures(path: Path) -> list[Path]:

@@ -106,6 +106,7 @@ def _per_seed(summaries: Sequence[Summary | None]) -> dict[str, list[Any]]:
         "train_seconds": each(lambda s: s["train_seconds"]),
         "teacher_seconds": each(lambda s: s["teacher_seconds"]),
         "reliability": each(lambda s: s["test"]["reliability"]),
+        "skipped_images": each(lambda s: s.get("skipped_images")),
         "notes": each(lambda s: s["notes"]),
     }
 

@@ -22,7 +22,7 @@ import torch
 from torch import nn
 
 from drkd.acceleration import MemoryFormat
-from drkd.checkpoint import Done
+from drkd.checkpoint import Done, Due
 from drkd.config import METHOD_SETTINGS, BenchConfig, TrainConfig
 from drkd.data import Data, load_data
 from drkd.distributed import rank, wait_for_all
@@ -170,7 +170,8 @@ def prepare(config: TrainConfig, source: dict[str, str], out: Path, on_epoch: On
         raise InputError(f"{config.method} takes no teacher; leave --teacher out, or choose kd or dr_kd")
     trains_teacher = config.teacher is None and by_name(config.method) in SELF_TAUGHT
     teacher = None if config.teacher is None else load_teacher(config.teacher, config, data)
-    weights_in_words(config)  # refuses bad settings before anything is written
+    weights_in_words(config)  # refuses bad settings before anything is written, and so does the next line
+    Due(config.checkpoint_every)
     open_folder(out, config, source)
     teacher_place, teacher_seconds = config.teacher, 0.0
     if trains_teacher:
@@ -194,6 +195,7 @@ def load(config: TrainConfig) -> Data:
         image_size=config.image_size,
         augment=config.augment,
         download=config.download,
+        skip_bad_images=config.skip_bad_images,
     )
 
 
@@ -224,6 +226,7 @@ def conclude(config: TrainConfig, ready: Ready, done: Done, out: Path) -> dict[s
         "teacher_train_accuracy": None if teacher is None else evaluate(teacher, ready.data, "train").accuracy,
         "teacher_seconds": ready.teacher_seconds,
         "train_seconds": done.seconds,
+        "skipped_images": dict(ready.data.skipped_images),
     }
 
 

@@ -5,7 +5,7 @@ Everything is written beside its place and then moved there, so that a reader fi
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -68,14 +68,22 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2) + "\n")
 
 
-def read_json(path: Path) -> Any:
-    """The value that a JSON file holds."""
+def read_json(path: Path, *, needs: Iterable[str] = ()) -> Any:
+    """The value that a JSON file holds.
+
+    Raises:
+        InputError: if it cannot be read, or `needs` are given and it is no object with these keys.
+    """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        value = json.loads(path.read_text(encoding="utf-8"))
     except OSError as reason:
         raise InputError(f"cannot read {path}: {reason.strerror}; give a run directory of drkd") from reason
     except ValueError as reason:
-        raise InputError(f"{path} is damaged: {reason}") from reason
+        raise InputError(f"{path} is damaged: {reason}; give another run, or make it anew") from reason
+    missing = [name for name in needs if not isinstance(value, dict) or name not in value]
+    if missing:
+        raise InputError(f"{path} is not what drkd writes, it lacks {', '.join(missing)}; give a run directory of drkd")
+    return value
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str, Any] | None = None) -> None:

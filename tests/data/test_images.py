@@ -173,3 +173,58 @@ def test_a_selection_of_lazy_pictures_is_renumbered(tmp_path):
     part = lazy.select(torch.tensor([3, 1]))
     assert part.shape == (2, 1, 8, 8)
     assert torch.equal(part[torch.tensor([1])], lazy[torch.tensor([1])])
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("kind", ["PNG", "TIFF", "WEBP"])
+def test_pictures_are_turned_as_their_exif_says(orientation, kind):
+    tags = Image.Exif()
+    tags[0x0112] = orientation
+    file = io.BytesIO()
+    upright = colour(8, 8)
+    stored = {  # how a camera held that way stores what is upright
+        1: lambda p: p,
+        2: lambda p: p[:, ::-1],
+        3: lambda p: p[::-1, ::-1],
+        4: lambda p: p[::-1],
+        5: lambda p: p.transpose(1, 0, 2),
+        6: np.rot90,
+        7: lambda p: p[::-1, ::-1].transpose(1, 0, 2),
+        8: lambda p: np.rot90(p, -1),
+    }[orientation](np.asarray(upright))
+    Image.fromarray(np.ascontiguousarray(stored)).save(file, kind, exif=tags, lossless=True)
+    assert np.array_equal(decode(file.getvalue(), 8), pixels_of(upright))
+
+
+def test_sixteen_bits_are_turned_too():
+    tags = Image.Exif()
+    tags[0x0112] = 3
+    deep = np.arange(64, dtype=np.uint16).reshape(8, 8) * 1000
+    assert np.array_equal(decode(png(Image.fromarray(deep), exif=tags), 8, 1)[0], deep[::-1, ::-1] // 256)
+
+
+def test_a_sixteen_bit_pgm_is_scaled():
+    deep = np.arange(64, dtype=np.uint16).reshape(8, 8) * 1000
+    file = b"P5 8 8 65535\n" + deep.astype(">u2").tobytes()
+    assert np.array_equal(decode(file, 8, 1)[0], deep // 256)
+
+
+def test_one_bit_is_black_and_white():
+    checks = np.indices((8, 8)).sum(axis=0) % 2 == 0
+    assert np.array_equal(decode(png(Image.fromarray(checks)), 8, 1)[0], checks * np.uint8(255))
+
+
+def test_cmyk_gives_its_colours():
+    file = io.BytesIO()
+    Image.new("RGB", (8, 8), (200, 100, 50)).convert("CMYK").save(file, "TIFF")
+    assert decode(file.getvalue(), 8)[:, 0, 0].tolist() == [200, 100, 50]
+
+
+def test_what_cannot_be_read_is_black_where_it_is_taken_in(tmp_path):
+    paths = saved(tmp_path)
+    paths[3].write_bytes(b"")
+    failed = {}
+    decoded = decode_all(paths, 8, failed=failed)
+    assert list(failed) == [3]
+    assert decoded[3].sum() == 0
+    assert np.array_equal(decoded[4].numpy(), decode(paths[4], 8))

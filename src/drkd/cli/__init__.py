@@ -32,6 +32,7 @@ def _run(arguments: list[str], *, debug: bool) -> int:
 
     signal.signal(signal.SIGTERM, _terminate)
     warnings.showwarning = _note
+    warnings.filterwarnings("ignore", message="Image size .* exceeds limit", category=RuntimeWarning)  # it is refused
     usage_error: Any = typer.BadParameter.__mro__[2]  # click.ClickException, wherever typer keeps its click
     try:
         result = app(arguments, prog_name="drkd", standalone_mode=False)

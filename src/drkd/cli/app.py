@@ -173,12 +173,31 @@ def predict(
 
 
 @app.command()
+def check(
+    data: Annotated[str, typer.Argument(help="data set by name, or a folder")],
+    as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
+) -> int:
+    """List everything that is wrong with a data set, file by file; exits 2 where a training would not start."""
+    from drkd.cli import findings
+
+    found = findings.check_with_progress(data)
+    if as_json:
+        print(findings.as_json(found))
+    else:
+        findings.print_findings(found)
+    if not found.count("error"):
+        return 0
+    print(f"drkd: {findings.verdict(found)}", file=sys.stderr)
+    return 2
+
+
+@app.command()
 def report(run: Annotated[Path, typer.Argument(help="run directory of `compare` or `train`")]) -> int:
     """Print the results of a run again; for a comparison, write its page and plots anew."""
     from drkd.storage import read_json
 
     if (run / "summary.json").is_file():
-        _print_summary(read_json(run / "summary.json"))
+        _print_summary(read_json(run / "summary.json", needs=("method", "seed", "epochs", "test", "val", "teacher")))
         return 0
 
     from drkd.report import print_results, write_report

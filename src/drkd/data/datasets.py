@@ -4,10 +4,10 @@ The test split never moves. The run's seed fixes what is held out for validation
 labels noise changes; noise touches training and validation, never the test.
 """
 
-import difflib
 import hashlib
-from collections.abc import Callable
-from dataclasses import dataclass
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from torch import Tensor
 from drkd.data import readers
 from drkd.data.augment import AUGMENTATIONS, Augmentation
 from drkd.data.images import LazyImages
+from drkd.data.problems import named
 from drkd.errors import InputError
 
 DATASETS = {
@@ -60,6 +61,7 @@ class Data:
         train, val, test: the splits.
         augmentation: applied to training pictures.
         mean, std: per channel, as fractions of full brightness.
+        skipped_images: how many pictures of each split could not be read and were left out; see `load_data`.
     """
 
     name: str
@@ -70,6 +72,7 @@ class Data:
     augmentation: Augmentation
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    skipped_images: Mapping[str, int] = field(default_factory=lambda: dict.fromkeys(("train", "val", "test"), 0))
 
     @property
     def channels(self) -> int:
@@ -93,6 +96,7 @@ def load_data(
     image_size: int | None = None,
     augment: str | None = None,
     download: bool = False,
+    skip_bad_images: bool = False,
 ) -> Data:
     """Read a data set and split it for the run with `seed`.
 
@@ -107,9 +111,11 @@ def load_data(
         image_size: scale and crop pictures to this side length; their own by default.
         augment: one of `AUGMENTATIONS`; the data set's usual one by default.
         download: let torchvision fetch a data set that is missing.
+        skip_bad_images: leave out pictures that cannot be read, with a warning; they are counted in `skipped_images`.
 
     Raises:
-        InputError: for an unknown name, missing or unreadable files, limits that leave a class empty.
+        InputError: for an unknown name, missing files, limits that leave a class empty, and for pictures that cannot be
+            read, all of them at once. Of those decoded on demand only the headers are read beforehand.
 
     Example:
         >>> data = load_data("digits", limit_train=200)
@@ -122,10 +128,34 @@ def load_data(
         raise InputError(f"unknown augmentation {augment!r}; choose from {', '.join(AUGMENTATIONS)}")
     if not 0 <= validation < 1:
         raise InputError(f"the validation part must lie in [0, 1), got {validation}")
-    raw = _read(str(name), image_size, download)
+    raw = _read(str(name), image_size, download, skip_bad_images)
+    splits, skipped = divide(raw, validation=validation, seed=seed)
+    left_out = [problem for part in raw.left_out.values() for problem in part]
+    if left_out:
+        counts = ", ".join(f"{split} {count}" for split, count in skipped.items())
+        warnings.warn(
+            f"{len(left_out)} pictures that cannot be read are left out ({counts}): {named(left_out)}", stacklevel=2
+        )
+    mean, std = raw.statistics or _measure(splits["train"])
+    splits["train"] = _limited(splits["train"], limit_train, seed=seed, what="training")
+    splits["test"] = _limited(splits["test"], limit_test, seed=0, what="test")
+    for stream, split in enumerate(("train", "val")):
+        noisy = _with_noise(splits[split].labels, label_noise, len(raw.classes), seed=[seed, stream])
+        splits[split] = Split(splits[split].inputs, noisy)
+    augmentation = AUGMENTATIONS[augment or raw.augmentation]
+    return Data(str(name), raw.classes, **splits, augmentation=augmentation, mean=mean, std=std, skipped_images=skipped)
+
+
+def divide(raw: readers.Raw, *, validation: float, seed: int) -> tuple[dict[str, Split], dict[str, int]]:
+    """The three splits of a data set, and how many pictures each lost: those of its own files where it has any.
+
+    Raises:
+        InputError: if a class has too few samples to be divided.
+    """
     splits = {split: Split(*part) for split, part in raw.splits.items()}
+    skipped = {split: len(part) for split, part in raw.left_out.items()}
     if "test" not in splits and "val" in splits:
-        splits["test"] = splits.pop("val")
+        splits["test"], skipped["test"] = splits.pop("val"), skipped.pop("val", 0)
     if "test" not in splits:
         rest, taken = _stratified(splits["train"].labels, raw.fixed_test, seed=0, what="the test split")
         splits["train"], splits["test"] = splits["train"].select(rest), splits["train"].select(taken)
@@ -134,15 +164,7 @@ def load_data(
     elif "val" not in splits:
         rest, taken = _stratified(splits["train"].labels, validation, seed=seed, what="the validation split")
         splits["train"], splits["val"] = splits["train"].select(rest), splits["train"].select(taken)
-    mean, std = raw.statistics or _measure(splits["train"])
-    splits["train"] = _limited(splits["train"], limit_train, seed=seed, what="training")
-    splits["test"] = _limited(splits["test"], limit_test, seed=0, what="test")
-    for stream, split in enumerate(("train", "val")):
-        noisy = _with_noise(splits[split].labels, label_noise, len(raw.classes), seed=[seed, stream])
-        splits[split] = Split(splits[split].inputs, noisy)
-    return Data(
-        str(name), raw.classes, **splits, augmentation=AUGMENTATIONS[augment or raw.augmentation], mean=mean, std=std
-    )
+    return splits, {split: skipped.get(split, 0) for split in ("train", "val", "test")}
 
 
 def fingerprint(split: Split) -> str:
@@ -167,29 +189,8 @@ def fingerprint(split: Split) -> str:
 
 
 @lru_cache(maxsize=2)
-def _read(name: str, image_size: int | None, download: bool) -> readers.Raw:
-    by_name: dict[str, Callable[[], readers.Raw]] = {
-        "digits": lambda: readers.read_digits(image_size),
-        "cifar10": lambda: readers.read_cifar("cifar10", Path("data"), download, image_size),
-        "cifar100": lambda: readers.read_cifar("cifar100", Path("data"), download, image_size),
-        "tiny_imagenet": lambda: readers.read_tiny_imagenet(Path("data") / "tiny-imagenet-200", image_size),
-        "imagenet": lambda: readers.read_imagenet(Path("data") / "imagenet", image_size),
-    }
-    if name in by_name:
-        return by_name[name]()
-    root = Path(name)
-    if not root.is_dir():
-        close = difflib.get_close_matches(name, [known for known in DATASETS if known.islower()], n=1)
-        hint = f"did you mean {close[0]}?" if close else "see `drkd list datasets`"
-        raise InputError(f"no data set and no folder is called {name!r}; {hint}")
-    if (root / "wnids.txt").exists():
-        return readers.read_tiny_imagenet(root, image_size)
-    for cifar, folder in (("cifar10", "cifar-10-batches-py"), ("cifar100", "cifar-100-python")):
-        if (root / folder).is_dir():
-            return readers.read_cifar(cifar, root, download, image_size)
-    if any(root.glob("*.parquet")):
-        return readers.read_parquet(root, image_size)
-    return readers.read_folder(root, image_size)
+def _read(name: str, image_size: int | None, download: bool, skip_bad_images: bool) -> readers.Raw:
+    return readers.read(name, image_size, download=download, skip_bad_images=skip_bad_images)
 
 
 def _limited(split: Split, limit: int | None, *, seed: int, what: str) -> Split:

@@ -1,25 +1,30 @@
 """Pictures: decoded once into memory as uint8 where they fit, on demand otherwise."""
 
-import io
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from pathlib import Path
+from itertools import islice
+from typing import TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from drkd.data.augment import crop_box
+from drkd.data.pictures import Source, converted, decode, opened
+from drkd.data.problems import BadPictureError, Problem, in_words
 from drkd.errors import InputError
 
 MEMORY_LIMIT = 4 * 2**30
 """Decoded pictures of one split are kept in memory up to this many bytes."""
 
-Source = Path | bytes
+IN_FLIGHT = 512
+"""Pictures that wait for threads at a time, so that a large set is not queued whole."""
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -51,22 +56,51 @@ class LazyImages:
         return replace(self, sources=[self.sources[i] for i in index.tolist()])
 
 
-def load_images(sources: Sequence[Source], size: int, channels: int = 3) -> Tensor | LazyImages:
-    """Pictures as one uint8 tensor (N, C, size, size) where that fits `MEMORY_LIMIT`, else on demand."""
-    if len(sources) * channels * size * size > MEMORY_LIMIT:
-        return LazyImages(sources, size, channels)
-    return decode_all(sources, size, channels)
+def load_images(
+    sources: Sequence[Source],
+    size: int,
+    channels: int = 3,
+    *,
+    margin: float = 1.0,
+    lazy: bool = False,
+    failed: dict[int, Problem] | None = None,
+    thorough: bool = False,
+) -> Tensor | LazyImages:
+    """Pictures as one uint8 tensor (N, C, size, size) where that fits `MEMORY_LIMIT`, else on demand.
+
+    Args:
+        sources: N files, or the bytes of N files.
+        size: side length.
+        channels: 1 for grey, 3 for colour.
+        margin: see `LazyImages`.
+        lazy: on demand, whatever fits.
+        failed: takes in what cannot be read, by position; without it, that is an error.
+        thorough: decode pictures on demand once beforehand, to find out which can be; else only headers are read.
+
+    Raises:
+        InputError: that names what cannot be read, unless `failed` takes it in.
+    """
+    if not lazy and len(sources) * channels * size * size <= MEMORY_LIMIT:
+        return decode_all(sources, size, channels, margin=margin, failed=failed)
+    _settle(enumerate(in_threads(_whole if thorough else _header, sources)), failed)
+    return LazyImages(sources, size, channels, margin)
 
 
 def common_size(sources: Sequence[Source]) -> int | None:
-    """The side length that all pictures share, None if they differ or are not square. Reads headers only."""
+    """The side length that all pictures share, None if they differ or are not square. Reads headers only.
+
+    Pictures that cannot be opened do not count; 0 if none can.
+    """
     sizes = set()
     for source in sources:
-        with _open(source) as picture:
-            sizes.add(picture.size)
+        try:
+            with opened(source) as picture:
+                sizes.add(picture.size)
+        except BadPictureError:
+            continue
         if len(sizes) > 1:
             return None
-    width, height = next(iter(sizes))
+    width, height = next(iter(sizes), (0, 0))
     return int(width) if width == height else None
 
 
@@ -97,53 +131,58 @@ def decode_all(
     *,
     margin: float = 1.0,
     uniforms: NDArray[np.float64] | None = None,
+    failed: dict[int, Problem] | None = None,
 ) -> Tensor:
     """Decode into uint8 (N, C, size, size); a picture of another size is scaled and cropped.
 
     About its centre, with `margin` around it; or, where `uniforms` are given, at random (see `random_crops`).
+
+    Raises:
+        InputError: that names all pictures that cannot be read; where `failed` takes them in by position, they are
+            black instead.
     """
-    out = np.empty((len(sources), channels, size, size), dtype=np.uint8)
+    out = np.zeros((len(sources), channels, size, size), dtype=np.uint8)
 
-    def fill(row: int) -> None:
-        out[row] = decode(sources[row], size, channels, margin, None if uniforms is None else uniforms[row])
+    def fill(row: int) -> Problem | None:
+        try:
+            out[row] = decode(sources[row], size, channels, margin, None if uniforms is None else uniforms[row])
+        except BadPictureError as bad:
+            return bad.problem
+        return None
 
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        list(pool.map(fill, range(len(sources))))
+    _settle(enumerate(in_threads(fill, range(len(sources)))), failed)
     return torch.from_numpy(out)
 
 
-def decode(
-    source: Source, size: int, channels: int = 3, margin: float = 1.0, uniforms: NDArray[np.float64] | None = None
-) -> NDArray[np.uint8]:
-    """One picture as uint8 (C, size, size)."""
-    with _open(source) as picture:
-        try:
-            if picture.mode.startswith("I;16"):  # Pillow would clip 16 bits to 8, not scale them
-                picture = Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
-            elif picture.mode == "P" and "transparency" in picture.info:  # else Pillow warns
-                picture = picture.convert("RGBA")
-            picture = picture.convert("RGB" if channels == 3 else "L")
-        except (OSError, ValueError, SyntaxError) as reason:
-            raise InputError(f"cannot decode the picture {_name(source)}: {reason}; remove or replace it") from reason
-        if uniforms is not None:
-            left, top, wide, high = crop_box(uniforms, *picture.size)
-            picture = picture.crop((left, top, left + wide, top + high)).resize((size, size), Image.Resampling.BILINEAR)
-        elif picture.size != (size, size):
-            scale = round(size * margin) / min(picture.size)
-            width, height = (max(size, round(side * scale)) for side in picture.size)
-            left, top = (width - size) // 2, (height - size) // 2
-            picture = picture.resize((width, height), Image.Resampling.BILINEAR)
-            picture = picture.crop((left, top, left + size, top + size))
-        pixels = np.asarray(picture, dtype=np.uint8)
-    return pixels.reshape(size, size, channels).transpose(2, 0, 1)
+def in_threads(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+    """`function` of each item, in order, by several threads; only a few items are taken ahead."""
+    rest = iter(items)
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        while part := list(islice(rest, IN_FLIGHT)):
+            yield from pool.map(function, part)
 
 
-def _open(source: Source) -> Image.Image:
+def _header(source: Source) -> Problem | None:
     try:
-        return Image.open(io.BytesIO(source) if isinstance(source, bytes) else source)
-    except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as reason:
-        raise InputError(f"cannot read the picture {_name(source)}: {reason}; remove or replace it") from reason
+        opened(source).close()
+    except BadPictureError as bad:
+        return bad.problem
+    return None
 
 
-def _name(source: Source) -> str:
-    return f"({len(source)} bytes in a table)" if isinstance(source, bytes) else str(source)
+def _whole(source: Source) -> Problem | None:
+    try:
+        with opened(source) as picture:
+            converted(picture, source, 3)
+    except BadPictureError as bad:
+        return bad.problem
+    return None
+
+
+def _settle(outcomes: Iterable[tuple[int, Problem | None]], failed: dict[int, Problem] | None) -> None:
+    """Hand what went wrong to `failed`, or raise all of it."""
+    bad = {row: problem for row, problem in outcomes if problem is not None}
+    if failed is not None:
+        failed.update(bad)
+    elif bad:
+        raise InputError(in_words(list(bad.values())))

@@ -12,6 +12,9 @@ from drkd.hashing import content_hash
 from drkd.models import create_model
 from drkd.storage import read_tensors
 
+KINDS = {"model": str, "classes": list, "image_size": int, "channels": int}
+"""What a network is built from."""
+
 
 def model_file(place: str | Path) -> Path:
     """The model file of a run directory, or the file itself."""
@@ -35,12 +38,7 @@ def load_model(place: str | Path) -> tuple[nn.Module, dict[str, Any]]:
         raise InputError(f"{place} is a comparison; give one of its trainings: {place}/trainings/PANEL/seed-S/METHOD")
     path = model_file(place)
     tensors = read_tensors(path)
-    about: dict[str, Any] = {}
-    if path.suffix == ".safetensors":
-        with safe_open(path, "pt") as file:
-            about = json.loads((file.metadata() or {}).get("drkd", "{}"))
-    if "model" not in about:
-        raise InputError(f"{path} does not say which network it is; give a run directory or its model.safetensors")
+    about = _about(path)
     written = about.pop("sha256", None)
     if content_hash(tensors, about) != written:
         raise InputError(f"{path} is damaged: its content is not what was written; copy it anew, or train again")
@@ -55,3 +53,22 @@ def load_model(place: str | Path) -> tuple[nn.Module, dict[str, Any]]:
     except RuntimeError as reason:
         raise InputError(f"{path} does not fit its own network {about['model']}: {reason}") from reason
     return model.eval(), about
+
+
+def _about(path: Path) -> dict[str, Any]:
+    """What a model file says of itself."""
+    about: Any = {}
+    if path.suffix == ".safetensors":
+        with safe_open(path, "pt") as file:
+            try:
+                about = json.loads((file.metadata() or {}).get("drkd", "{}"))
+            except ValueError as reason:
+                raise InputError(f"{path} is damaged where it says which network it is: {reason}") from reason
+    if not isinstance(about, dict) or "model" not in about:
+        raise InputError(f"{path} does not say which network it is; give a run directory or its model.safetensors")
+    for name, kind in KINDS.items():
+        if not isinstance(about.get(name), kind):
+            raise InputError(
+                f"{path} needs to say its {name} as {kind.__name__}, got {about.get(name)!r}; give a file of drkd's own"
+            )
+    return about

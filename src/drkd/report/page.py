@@ -31,7 +31,9 @@ def write_report(out: Path) -> Path:
         raise InputError(
             f"{out} holds no finished comparison (no results.json); finish it with --resume, or give another"
         )
-    results = read_json(out / "results.json")
+    results = read_json(out / "results.json", needs=("panels", "comparisons", "environment"))
+    if not (out / "config.yaml").is_file():
+        raise InputError(f"{out / 'config.yaml'} is missing, and with it the settings; give a whole run directory")
     plots = {name: _inline(file, name) for name, file in draw_all(results, out).items()}
     template = Environment(loader=PackageLoader("drkd.report"), autoescape=True).get_template("page.html")
     page = template.render(

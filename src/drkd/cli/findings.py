@@ -1,0 +1,57 @@
+"""What `drkd check` prints: a line per finding, and what was counted."""
+
+import json
+from collections import Counter
+from dataclasses import asdict
+
+from rich.console import Console
+from rich.progress import Progress
+
+from drkd.data.checking import Findings, check_data
+from drkd.data.problems import shown
+
+ALIKE = 3
+"""Notes of one wording that are printed one by one; `--json` has all."""
+
+
+def check_with_progress(data: str) -> Findings:
+    """`check_data` with a bar on the terminal, if standard error is one."""
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("pictures")
+        return check_data(data, progress=lambda done, total: bar.update(task, completed=done, total=total))
+
+
+def as_json(found: Findings) -> str:
+    """All findings, in the order in which they are printed."""
+    return json.dumps({**asdict(found), "counts": {name: found.count(name) for name in ("error", "warning", "note")}})
+
+
+def print_findings(found: Findings) -> None:
+    """A line per finding; of notes that say the same, the first few and their number."""
+    alike: Counter[str] = Counter()
+    for problem in found.problems:
+        alike[problem.reason] += problem.severity == "note"
+        if alike[problem.reason] <= ALIKE:
+            print(f"{problem.severity:<8} {problem.place}: {problem.reason}")
+    for reason, count in alike.items():
+        if count > ALIKE:
+            print(f"{'note':<8} {count - ALIKE} more: {reason}")
+    pictures = ", ".join(f"{split} {count:,}" for split, count in found.pictures.items()) or "none"
+    print(f"looked at: {pictures} pictures, {len(found.classes):,} classes")
+    for severity, meaning in (
+        ("error", "stop a training"),
+        ("warning", "make its figures doubtful"),
+        ("note", "say how pictures are read"),
+    ):
+        counts = found.count(severity)  # type: ignore[arg-type]
+        kinds = ", ".join(f"{kind} {count}" for kind, count in counts.items())
+        print(f"{sum(counts.values())} {severity}s ({meaning}){': ' + kinds if kinds else ''}")
+
+
+def verdict(found: Findings) -> str:
+    """One line on what stops a training."""
+    errors = found.count("error")
+    skippable = {"unreadable picture", "oversized picture"} >= set(errors)
+    way = "remove or replace them" + (", or leave them out with --skip-bad-images" if skippable else "")
+    return f"{sum(errors.values())} errors in {shown(found.data)} stop a training; {way}"

@@ -1,0 +1,143 @@
+"""Parquet files in the Hugging Face image layout: `image` {bytes, path} and `label`, named after their split."""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from drkd.data.listing import Listing, Sample, split_places
+from drkd.data.pictures import TableBytes
+from drkd.data.problems import NAMED, Problem, Tell, refuse, shown
+from drkd.errors import InputError
+
+ROWS = 256
+"""Rows that are read at a time."""
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The samples of some files, read as they are asked for.
+
+    Attributes:
+        labels: of all rows, file by file; None where a row has none.
+        tell: takes in rows that are no samples; they are left out.
+    """
+
+    tell: Tell
+    labels: dict[Path, Sequence[int | None]] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return sum(len(labels) for labels in self.labels.values())
+
+    def __iter__(self) -> Iterator[Sample]:
+        for path in self.labels:
+            empty = []
+            for row, (picture, label) in enumerate(_read_rows(path, self.tell)):
+                if picture is None or label is None:
+                    empty.append(row)
+                    continue
+                source = TableBytes(picture)
+                source.path, source.row = path, row
+                yield source, label
+            if empty:
+                some = ", ".join(map(str, empty[:NAMED])) + (", ..." if len(empty) > NAMED else "")
+                reason = f"has {len(empty)} rows without the bytes of a picture or without a label; leave them out"
+                self.tell(_wrong(path, f"{reason} (from 0: {some})", "empty row"))
+
+
+def list_parquet(root: Path, tell: Tell = refuse) -> Listing:
+    """The pictures in `train*.parquet`, `val*.parquet` and `test*.parquet` under `root`."""
+    found = split_places(root, lambda path: path.suffix == ".parquet")
+    if not found:
+        raise InputError(f"{root} needs Parquet files named train*.parquet (and val* or test*), got none for training")
+    named: tuple[Path, tuple[str, ...]] | None = None
+    splits = {}
+    for split, paths in found.items():
+        splits[split] = Rows(tell)
+        for path in paths:
+            labels, names = _read_labels(path, tell)
+            if labels is None:
+                continue
+            splits[split].labels[path] = labels
+            if names and named and names != named[1]:
+                tell(_wrong(path, f"has other class names than {shown(named[0])}; use one list", "wrong columns"))
+            named = named or ((path, names) if names else None)
+        if not len(splits[split]):
+            tell(_wrong(root, f"has no rows for the {split} split", "empty split"))
+    known = [label for rows in splits.values() for part in rows.labels.values() for label in part if label is not None]
+    highest = max(known, default=-1)
+    if named is None and highest >= len(known):
+        reason = f"has labels up to {highest} for {len(known)} pictures; number the classes from 0 on"
+        tell(_wrong(root, reason, "label out of range"))
+        return Listing((), splits)
+    classes = named[1] if named else tuple(str(label) for label in range(highest + 1))
+    if known and (min(known) < 0 or highest >= len(classes)):
+        reason = f"has labels from {min(known)} to {highest} for {len(classes)} classes; correct labels or names"
+        tell(_wrong(root, reason, "label out of range"))
+    if len(classes) < 2:
+        tell(_wrong(root, f"needs at least 2 classes, got {len(classes)}", "missing class"))
+    return Listing(classes, splits)
+
+
+def _read_labels(path: Path, tell: Tell) -> tuple[list[int | None] | None, tuple[str, ...]]:
+    """The labels of a file, None if it cannot be used, and the class names that it brings."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        with pq.ParquetFile(path) as file:
+            kinds = {column.name: column.type for column in file.schema_arrow}
+            if not (_holds_bytes(kinds.get("image")) and pa.types.is_integer(kinds.get("label", pa.null()))):
+                columns = ", ".join(f"{column} ({kind})" for column, kind in kinds.items())
+                reason = f"needs the columns image (a struct with bytes) and label (integers), got {columns}"
+                tell(_wrong(path, reason, "wrong columns"))
+                return None, ()
+            return file.read(columns=["label"]).column("label").to_pylist(), _class_names(file.schema_arrow.metadata)
+    except InputError:
+        raise
+    except Exception as reason:  # pyarrow raises whatever a damaged file leads it to
+        tell(_damaged(path, reason))
+        return None, ()
+
+
+def _read_rows(path: Path, tell: Tell) -> Iterator[tuple[bytes | None, int | None]]:
+    """Pictures and labels of a file."""
+    import pyarrow.parquet as pq
+
+    try:
+        with pq.ParquetFile(path) as file:
+            for batch in file.iter_batches(ROWS, columns=["image.bytes", "label"]):
+                pictures, labels = (batch.column(name).to_pylist() for name in ("image", "label"))
+                yield from zip((row and row["bytes"] for row in pictures), labels, strict=True)
+    except Exception as reason:
+        tell(_damaged(path, reason))
+
+
+def _holds_bytes(kind: Any) -> bool:
+    """Whether a pyarrow type is a struct with bytes."""
+    import pyarrow as pa
+
+    if kind is None or not pa.types.is_struct(kind):
+        return False
+    return any(part.name == "bytes" and _is_binary(part.type) for part in kind)
+
+
+def _is_binary(kind: Any) -> bool:
+    import pyarrow as pa
+
+    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
+
+
+def _class_names(metadata: dict[bytes, bytes] | None) -> tuple[str, ...]:
+    features = json.loads((metadata or {}).get(b"huggingface", b"{}")).get("info", {}).get("features", {})
+    return tuple(str(name) for name in features.get("label", {}).get("names", ()))
+
+
+def _damaged(path: Path, reason: Exception) -> Problem:
+    why = str(reason).splitlines()[0] if str(reason) else type(reason).__name__
+    return _wrong(path, f"cannot be read as Parquet: {why}; remove or replace it", "damaged file")
+
+
+def _wrong(place: Path, reason: str, kind: str) -> Problem:
+    return Problem("error", shown(place), reason, kind)
