@@ -33,11 +33,11 @@ from drkd.acceleration import has_compiler
 from drkd.benchmarking import CACHED, Contender, made_up, measure_epoch, measure_loader, measure_methods, new_network
 from drkd.config import BenchConfig
 from drkd.data.loader import Loader
+from drkd.making import choose_device
 from drkd.models import CONTIGUOUS, MODELS
 from drkd.models.counting import count_macs
 from drkd.report.speed import in_words, machine
 from drkd.results import environment
-from drkd.run import choose_device
 from drkd.targets import Frozen
 from drkd.timing import Spread, ratios, spread, take_turns
 

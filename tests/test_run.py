@@ -11,7 +11,8 @@ from drkd import InputError
 from drkd.config import TrainConfig, resolve
 from drkd.folders import kept_epoch
 from drkd.inference import evaluate_run, predict_files
-from drkd.run import choose_device, train
+from drkd.making import choose_device
+from drkd.run import train
 from drkd.storage import read_tensors, write_tensors
 from drkd.targets import state_hash
 from drkd.teacher_cache import TeacherCache

@@ -23,10 +23,10 @@ from drkd.data.augment import AUGMENTATIONS
 from drkd.data.loader import Loader
 from drkd.errors import InputError
 from drkd.factory import by_name, create
+from drkd.making import choose_device, memory_format
 from drkd.methods.papers import Teacher
 from drkd.models import create_model
 from drkd.results import BASELINE, environment
-from drkd.run import choose_device, memory_format
 from drkd.step import Watch, make_optimizer, take_step
 from drkd.storage import write_json
 from drkd.targets import Cached, Frozen

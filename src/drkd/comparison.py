@@ -17,9 +17,9 @@ from drkd.errors import InputError
 from drkd.factory import by_name
 from drkd.folders import look_into, new_folder, open_folder
 from drkd.grouping import Group, Training, into_groups, train_group
+from drkd.making import choose_device, weights_in_words
 from drkd.methods import SELF_TAUGHT, TWICE
 from drkd.results import BASELINE, as_csv, collect, processors
-from drkd.run import choose_device, weights_in_words
 from drkd.scheduling import Failed, Job, Progress, run_jobs, silent
 from drkd.storage import read_json, write_json, write_text
 from drkd.teachers import default_cache

@@ -21,19 +21,9 @@ from torch import nn
 from drkd.config import CompareConfig, TrainConfig
 from drkd.data.lanes import misfit
 from drkd.errors import NonFiniteLossError
+from drkd.making import build, choose_device, load, make_objective
 from drkd.models.counting import count_macs
-from drkd.run import (
-    OF_FIT,
-    Ready,
-    build,
-    choose_device,
-    conclude,
-    finish,
-    load,
-    make_objective,
-    prepare,
-    train,
-)
+from drkd.run import OF_FIT, Ready, conclude, finish, prepare, train
 from drkd.scheduling import Failed
 from drkd.stacked import StackedNetwork, obstacle
 from drkd.storage import read_json, write_json

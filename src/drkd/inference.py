@@ -11,9 +11,9 @@ from drkd.data import load_data
 from drkd.data.images import decode_all
 from drkd.data.listing import PICTURES
 from drkd.errors import InputError
+from drkd.making import choose_device
 from drkd.metrics import evaluate
 from drkd.models.loading import load_model
-from drkd.run import choose_device
 
 BATCH = 256
 

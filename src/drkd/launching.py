@@ -17,8 +17,9 @@ from drkd import interruption
 from drkd.config import TrainConfig
 from drkd.distributed import process_group, rank
 from drkd.errors import InputError, NonFiniteLossError, StorageError
+from drkd.making import choose_device
 from drkd.results import processors
-from drkd.run import OnEpoch, choose_device, train
+from drkd.run import OnEpoch, train
 
 PORT = "29400"
 """Of the first machine, where MASTER_PORT names no other."""

@@ -15,9 +15,10 @@ from typing import Any
 from drkd.config import WITHOUT_EFFECT, ReproduceConfig, TrainConfig, resolve
 from drkd.errors import InputError
 from drkd.folders import kept_epoch
+from drkd.making import choose_device
 from drkd.recipe import Recipe, load_recipe
 from drkd.results import environment, processors
-from drkd.run import choose_device, train
+from drkd.run import train
 from drkd.scheduling import Failed, Job, Progress, run_jobs, silent
 from drkd.stats import paired
 from drkd.storage import write_json

@@ -21,19 +21,17 @@ from typing import Any
 import torch
 from torch import nn
 
-from drkd.acceleration import MemoryFormat
 from drkd.checkpoint import Done, Due
-from drkd.config import METHOD_SETTINGS, BenchConfig, TrainConfig
-from drkd.data import Data, load_data
+from drkd.config import METHOD_SETTINGS, TrainConfig
+from drkd.data import Data
 from drkd.distributed import rank, wait_for_all
 from drkd.errors import InputError
-from drkd.factory import by_name, create
+from drkd.factory import by_name
 from drkd.folders import kept_epoch, look_into, open_folder
+from drkd.making import about, build, choose_device, load, make_objective, memory_format, weights_in_words
 from drkd.methods import SELF_TAUGHT
 from drkd.metrics import evaluate
-from drkd.models import CONTIGUOUS, create_model
 from drkd.models.loading import load_model
-from drkd.objective import Objective
 from drkd.storage import read_json, write_json, write_tensors
 from drkd.targets import state_hash
 from drkd.teachers import load_teacher, with_cache
@@ -68,18 +66,6 @@ class Ready:
     teacher_place: str | None
     teacher_seconds: float
     device: str
-
-
-def choose_device(name: str) -> str:
-    """`auto` as the accelerator that is there, or the processor; other names as they are, if they work."""
-    if name == "auto":
-        accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
-        return accelerator.type if accelerator is not None else "cpu"
-    try:
-        torch.empty(0, device=name)
-    except (RuntimeError, AssertionError, NotImplementedError) as reason:
-        raise InputError(f"the device {name!r} cannot be used here: {str(reason).splitlines()[0]}") from reason
-    return name
 
 
 def train(
@@ -183,33 +169,6 @@ def prepare(config: TrainConfig, source: dict[str, str], out: Path, on_epoch: On
     return Ready(data, student, teacher, teacher_place, teacher_seconds, device)
 
 
-def load(config: TrainConfig) -> Data:
-    """The data that `config` names, split for its seed."""
-    return load_data(
-        config.data,
-        seed=config.seed,
-        validation=config.validation,
-        limit_train=config.limit_train,
-        limit_test=config.limit_test,
-        label_noise=config.label_noise,
-        image_size=config.image_size,
-        augment=config.augment,
-        download=config.download,
-        skip_bad_images=config.skip_bad_images,
-    )
-
-
-def build(config: TrainConfig, data: Data) -> nn.Module:
-    """The network that `config` names, for `data`; random weights come from torch's global generator."""
-    return create_model(
-        config.model,
-        num_classes=len(data.classes),
-        image_size=data.image_size,
-        channels=data.channels,
-        weights=config.weights,
-    )
-
-
 def conclude(config: TrainConfig, ready: Ready, done: Done, out: Path) -> dict[str, Any]:
     """Measure what was trained: most of what `summary.json` holds."""
     teacher = ready.teacher
@@ -236,26 +195,6 @@ def finish(config: TrainConfig, data: Data, student: nn.Module, summary: dict[st
     write_json(out / "summary.json", summary)
 
 
-def make_objective(config: TrainConfig, *, teacher: nn.Module | None, student: nn.Module) -> Objective:
-    """The method that `config` names, with its settings."""
-    named = {name: getattr(config, name) for name in METHOD_SETTINGS if getattr(config, name) is not None}
-    return create(
-        config.method, {**named, **config.method_options}, teacher=teacher, student=student, epochs=config.epochs
-    )
-
-
-def weights_in_words(config: TrainConfig) -> str:
-    """The final weights of the method that `config` names, for the start of a run; bad settings are refused."""
-    has_teacher = config.teacher is not None or by_name(config.method) in SELF_TAUGHT
-    stand_in = nn.Identity()
-    return make_objective(config, teacher=stand_in if has_teacher else None, student=stand_in).weights_in_words()
-
-
-def memory_format(config: TrainConfig | BenchConfig) -> MemoryFormat:
-    """How the network that `config` names is laid out: as asked, or as is faster for it."""
-    return "contiguous" if config.memory_format == "auto" and config.model in CONTIGUOUS else config.memory_format
-
-
 def _measure_kept(out: Path, epoch: int, ready: Ready) -> dict[str, Any]:
     """The test metrics of a kept epoch."""
     wait_for_all()  # rank 0 may still be writing it
@@ -272,15 +211,3 @@ def _train_teacher(config: TrainConfig, source: dict[str, str], out: Path, on_ep
         **dict.fromkeys(METHOD_SETTINGS),
     }
     return train(config.model_copy(update=plain), source, out, on_epoch=on_epoch)
-
-
-def about(config: TrainConfig, data: Data) -> dict[str, Any]:
-    """What a model file says of itself: enough to build the network and to feed it."""
-    return {
-        "model": config.model,
-        "classes": list(data.classes),
-        "image_size": data.image_size,
-        "channels": data.channels,
-        "mean": list(data.mean),
-        "std": list(data.std),
-    }

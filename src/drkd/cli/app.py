@@ -73,7 +73,7 @@ def train(config: ConfigFile = None, **options: Any) -> int:
 
     from drkd.distributed import process_group, rank
     from drkd.folders import new_folder
-    from drkd.run import choose_device, weights_in_words
+    from drkd.making import choose_device, weights_in_words
     from drkd.run import train as run_training
     from drkd.storage import read_json
 

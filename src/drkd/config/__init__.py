@@ -1,0 +1,32 @@
+"""The run's configuration, validated."""
+
+from drkd.config.fields import as_bytes
+from drkd.config.options import (
+    EMBEDDED,
+    METHOD_SETTINGS,
+    STANDARD,
+    WITHOUT_EFFECT,
+    BenchConfig,
+    CompareConfig,
+    ReproduceConfig,
+    TrainConfig,
+    TrainingConfig,
+)
+from drkd.config.resolving import as_yaml, differences, read_options, resolve
+
+__all__ = [
+    "EMBEDDED",
+    "METHOD_SETTINGS",
+    "STANDARD",
+    "WITHOUT_EFFECT",
+    "BenchConfig",
+    "CompareConfig",
+    "ReproduceConfig",
+    "TrainConfig",
+    "TrainingConfig",
+    "as_bytes",
+    "as_yaml",
+    "differences",
+    "read_options",
+    "resolve",
+]

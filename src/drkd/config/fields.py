@@ -1,0 +1,45 @@
+"""Kinds of options that are more than a number or a word."""
+
+import re
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BeforeValidator, Field
+
+
+def _split(value: Any) -> Any:
+    """`a,b,c` as a list."""
+    if isinstance(value, str):
+        return [part.strip() for part in value.split(",") if part.strip()]
+    return [value] if isinstance(value, int | float) else value
+
+
+def _once(values: list[Any]) -> list[Any]:
+    """Each value the first time it stands there."""
+    return list(dict.fromkeys(values))
+
+
+Names = Annotated[list[str], BeforeValidator(_split), AfterValidator(_once), Field(min_length=1)]
+Fraction = Annotated[float, Field(ge=0, lt=1)]
+Epochs = Annotated[list[Annotated[int, Field(ge=0)]], BeforeValidator(_split), AfterValidator(_once)]
+Fractions = Annotated[list[Fraction], BeforeValidator(_split), AfterValidator(_once), Field(min_length=1)]
+
+
+def as_bytes(size: str) -> int:
+    """A size in words as a number of bytes.
+
+    Example:
+        >>> as_bytes("1.5GB"), as_bytes("20 MB"), as_bytes("0")
+        (1500000000, 20000000, 0)
+    """
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)B?", size.strip().upper())
+    if match is None:
+        raise ValueError("a size such as 500MB or 2GB, or 0")
+    return int(float(match[1]) * 1000.0 ** " KMGT".index(match[2] or " "))
+
+
+def _size(value: Any) -> str:
+    as_bytes(str(value))
+    return str(value)
+
+
+Size = Annotated[str, BeforeValidator(_size)]

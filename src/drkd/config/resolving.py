@@ -1,0 +1,112 @@
+"""From the command line, a file and the defaults to one configuration, and from there to a file again."""
+
+import difflib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from drkd.config.fields import as_bytes
+from drkd.config.options import EMBEDDED, WITHOUT_EFFECT, CompareConfig, TrainingConfig
+from drkd.errors import InputError
+
+Config = TypeVar("Config", bound=BaseModel)
+
+
+def resolve(
+    kind: type[Config], given: Mapping[str, Any], file: str | Path | None = None
+) -> tuple[Config, dict[str, str]]:
+    """Lay the command line over a file over the defaults.
+
+    Args:
+        kind: `TrainConfig`, `CompareConfig`, `ReproduceConfig` or `BenchConfig`.
+        given: options of the command line; None means not given.
+        file: a YAML file of options.
+
+    Returns:
+        The configuration, and where each value came from: `default`, `default for digits`, `file` or `command line`.
+
+    Raises:
+        InputError: for unknown or unfitting options; one line for the first of them.
+
+    Example:
+        >>> config, source = resolve(TrainConfig, {"data": "cifar10", "epochs": 3})
+        >>> config.epochs, source["epochs"], source["lr"]
+        (3, 'command line', 'default')
+    """
+    in_file = read_options(Path(file)) if file is not None else {}
+    on_line = {name: value for name, value in given.items() if value is not None}
+    values = {**in_file, **on_line}
+    on_digits = issubclass(kind, TrainingConfig) and values.get("data", "digits") == "digits"
+    embedded = _embedded(kind) if on_digits else {}
+    values = {**embedded, **values}
+    for name in values:
+        if name not in kind.model_fields:
+            close = difflib.get_close_matches(name, kind.model_fields, n=1)
+            where = "" if name in on_line else f"{file}: "
+            raise InputError(f"{where}unknown option {name!r}{f'; did you mean {close[0]}?' if close else ''}")
+    try:
+        config = kind(**values)
+    except ValidationError as reason:
+        problem = reason.errors()[0]
+        name = "-".join(str(part) for part in problem["loc"][:1]).replace("_", "-")
+        message = problem["msg"].removeprefix("Value error, ").removeprefix("Value ").removeprefix("Input ")
+        message = message.split(" after validation")[0]
+        wanted = message if message.startswith("should ") else f"should be {message}"
+        where = "" if problem["loc"][0] in on_line else f"{file}: "
+        raise InputError(f"{where}--{name} {wanted}, got {problem['input']!r}") from None
+    layers = {"command line": on_line, "file": in_file, "default for digits": embedded}
+    source = {
+        name: next((where for where, layer in layers.items() if name in layer), "default") for name in kind.model_fields
+    }
+    return config, source
+
+
+def as_yaml(config: BaseModel, source: Mapping[str, str]) -> str:
+    """A configuration as YAML that `--config` reads back, with the source of each value beside it."""
+    lines = []
+    for name, value in config.model_dump().items():
+        text = yaml.safe_dump({name: value}, default_flow_style=True, sort_keys=False, width=10**6).strip()
+        lines.append(f"{text[1:-1]}  # {source[name]}")
+    return "\n".join(lines) + "\n"
+
+
+def differences(old: Mapping[str, Any], new: BaseModel) -> list[str]:
+    """Options that change the result and differ between a run's `config.yaml` and `new`."""
+
+    def effect(name: str, value: Any) -> Any:
+        """A cache rounds what a teacher says, whatever its size."""
+        return as_bytes(str(value)) > 0 if name == "cache_size" else value
+
+    return [
+        name
+        for name, value in new.model_dump().items()
+        if name not in WITHOUT_EFFECT and effect(name, old.get(name, value)) != effect(name, value)
+    ]
+
+
+def _embedded(kind: type[BaseModel]) -> dict[str, Any]:
+    return {
+        name: value
+        for name, value in EMBEDDED.items()
+        if name in kind.model_fields and (name != "label_noise" or kind is CompareConfig)
+    }
+
+
+def read_options(path: Path) -> dict[str, Any]:
+    """What a YAML file of options holds, by field name.
+
+    Raises:
+        InputError: if it cannot be read, or is something else.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as reason:
+        raise InputError(f"cannot read the configuration {path}: {reason.strerror}") from reason
+    except (yaml.YAMLError, UnicodeDecodeError) as reason:
+        raise InputError(f"{path} is not YAML: {' '.join(str(reason).split())}") from reason
+    if content is not None and not isinstance(content, dict):
+        raise InputError(f"{path} needs a line `option: value` for each option, got {type(content).__name__}")
+    return {str(name).replace("-", "_"): value for name, value in (content or {}).items()}
