@@ -81,7 +81,8 @@ def run(config: CompareConfig, source: dict[str, str], out: Path, *, progress: P
     groups = into_groups(config, trainings)
     missing = [place for place in (out, *out.parents) if not place.exists()]
     open_folder(out, config, source)
-    processes = config.jobs or (processors() if choose_device(config.device) == "cpu" else 1)
+    device = choose_device(config.device)
+    processes = config.jobs or (processors() if device == "cpu" else 1)
     jobs = [_job(group, groups) for group in groups]
 
     def tell(_: str, said: Any) -> None:
@@ -89,7 +90,12 @@ def run(config: CompareConfig, source: dict[str, str], out: Path, *, progress: P
             progress(name, news)
 
     try:
-        finished = run_jobs(jobs, train_group, processes=min(processes, len(jobs)), progress=tell)
+        if config.launcher == "ray":
+            from drkd.on_ray import run_jobs_on_ray
+
+            finished = run_jobs_on_ray(jobs, train_group, on_gpus=device != "cpu", at_once=config.jobs, progress=tell)
+        else:
+            finished = run_jobs(jobs, train_group, processes=min(processes, len(jobs)), progress=tell)
     except InputError:
         if missing and not any(out.rglob("metrics.csv")):
             shutil.rmtree(missing[-1])  # nothing was trained: leave nothing behind

@@ -57,7 +57,7 @@ def run_jobs(jobs: Sequence[Job], work: Work, *, processes: int, progress: Progr
     if processes == 1:
         results: dict[str, Any] = {}
         for job in jobs:
-            results[job.name] = _doomed(job, results) or _attempt(work, job, partial(progress, job.name))
+            results[job.name] = _doomed(job, results) or attempt(work, job, partial(progress, job.name))
             progress(job.name, results[job.name])
         return results
     kind = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
@@ -67,7 +67,11 @@ def run_jobs(jobs: Sequence[Job], work: Work, *, processes: int, progress: Progr
     said: Any = context.Queue()
     pool = ProcessPoolExecutor(processes, context, initializer=_start_worker, initargs=(said,))
     try:
-        return _run_in(pool, said, jobs, work, processes, progress)
+        return run_in_order(
+            jobs, lambda job: pool.submit(_work_in_worker, work, job), said, at_once=processes, progress=progress
+        )
+    except BrokenProcessPool as reason:
+        raise RuntimeError("a worker died, for lack of memory perhaps; go on with --resume") from reason
     except BaseException:
         _end(list((pool._processes or {}).values()))
         raise
@@ -88,9 +92,13 @@ def _end(workers: Sequence[Any]) -> None:
         raise
 
 
-def _run_in(
-    pool: ProcessPoolExecutor, said: Any, jobs: Sequence[Job], work: Work, processes: int, progress: Progress
+def run_in_order(
+    jobs: Sequence[Job], submit: Callable[[Job], Future[Any]], said: Any, *, at_once: int, progress: Progress
 ) -> dict[str, Any]:
+    """Submit each of `jobs` when what it waits for is done, `at_once` of them at most; give results as `run_jobs` does.
+
+    `said` is the queue that jobs report to: pairs of a job's name and what it says.
+    """
     results: dict[str, Any] = {}
     waiting = list(jobs)
     running: dict[Future[Any], str] = {}
@@ -100,8 +108,8 @@ def _run_in(
             if doomed is not None:
                 results[job.name] = doomed
                 progress(job.name, doomed)
-            elif len(running) < processes:
-                running[pool.submit(_work_in_worker, work, job)] = job.name
+            elif len(running) < at_once:
+                running[submit(job)] = job.name
             else:
                 continue
             waiting.remove(job)
@@ -109,10 +117,7 @@ def _run_in(
         _drain(said, progress)
         for future in finished:
             name = running.pop(future)
-            try:
-                results[name] = future.result()
-            except BrokenProcessPool as reason:
-                raise RuntimeError(f"a worker died during {name}, for lack of memory perhaps; use --resume") from reason
+            results[name] = future.result()
             progress(name, results[name])
     return results
 
@@ -122,7 +127,8 @@ def _doomed(job: Job, results: dict[str, Any]) -> Failed | None:
     return Failed(f"{job.after} failed, which it needs") if isinstance(before, Failed) else None
 
 
-def _attempt(work: Work, job: Job, report: Callable[[Any], None]) -> Any:
+def attempt(work: Work, job: Job, report: Callable[[Any], None]) -> Any:
+    """What a job gives, or a `Failed` where its training diverged."""
     try:
         return work(job.argument, report)
     except NonFiniteLossError as reason:  # a training that diverged is a result too
@@ -157,12 +163,12 @@ def _leave_with_the_parent() -> None:
 
 
 def _work_in_worker(work: Work, job: Job) -> Any:
-    return _attempt(work, job, lambda said: _said.put((job.name, said)))
+    return attempt(work, job, lambda said: _said.put((job.name, said)))
 
 
 def _drain(said: Any, progress: Progress) -> None:
     while True:
         try:
             progress(*said.get_nowait())
-        except queue.Empty:
+        except queue.Empty:  # ray's queue raises the same
             return

@@ -107,6 +107,7 @@ class CompareConfig(TrainingConfig):
         "auto", description="on or off: train a method's seeds in one loop; auto does so where it is faster"
     )
     jobs: int | None = Field(None, ge=1, description="trainings at once (default: one per processor, 1 on a GPU)")
+    launcher: Literal["local", "ray"] = Field("local", description="local processes, or ray: the workers of a cluster")
     cache_size: Size = Field("1GB", description="most that the cache of teachers' answers may hold; 0: none")
     checkpoint_every: str = Field("30s", description="epoch, a number of steps, or seconds such as 30s")
 
@@ -172,5 +173,5 @@ METHOD_SETTINGS = (
 )
 """Fields that belong to the method."""
 
-WITHOUT_EFFECT = ("out", "resume", "checkpoint_every", "jobs", "download", "cache")
+WITHOUT_EFFECT = ("out", "resume", "checkpoint_every", "jobs", "download", "cache", "launcher")
 """Fields that do not change the result."""
