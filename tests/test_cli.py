@@ -146,7 +146,7 @@ def start(*arguments, cwd):
 
 def start_comparison(folder):
     """A comparison, once its first training is finished."""
-    process = start("compare", "--out", "run", "--seeds", "20", cwd=folder)
+    process = start("compare", "--out", "run", "--seeds", "20", "--together", "off", cwd=folder)
     deadline = time.monotonic() + 60
     while not finished_trainings(folder) and time.monotonic() < deadline and process.poll() is None:
         time.sleep(0.1)
