@@ -3,7 +3,7 @@
 
     python3 dev.py compare [OPTIONS]   set up and run `drkd compare` (any other command of drkd works too)
     python3 dev.py test [OPTIONS]      set up and run the tests
-    python3 dev.py check               set up and run lint, format and types
+    python3 dev.py lint                set up and run lint, format and types
     python3 dev.py docs                set up and build the documentation into docs/_build
 
 The environment is .venv, or the folder that DRKD_VENV names; it is made again when pyproject.toml changes.
@@ -18,10 +18,10 @@ import venv
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent
-EXTRAS = {"test": "dev", "check": "dev", "docs": "docs"}
+EXTRAS = {"test": "dev", "lint": "dev", "docs": "docs"}
 TASKS = {
     "test": [["pytest"]],
-    "check": [["ruff", "check", "."], ["ruff", "format", "--check", "."], ["mypy"]],
+    "lint": [["ruff", "check", "."], ["ruff", "format", "--check", "."], ["mypy"]],
     "docs": [["sphinx", "-W", "-b", "html", "docs", "docs/_build"]],
 }
 
