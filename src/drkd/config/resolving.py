@@ -32,6 +32,7 @@ def resolve(
         InputError: for unknown or unfitting options; one line for the first of them.
 
     Example:
+        >>> from drkd.config import TrainConfig
         >>> config, source = resolve(TrainConfig, {"data": "cifar10", "epochs": 3})
         >>> config.epochs, source["epochs"], source["lr"]
         (3, 'command line', 'default')
