@@ -1,6 +1,7 @@
 """The commands. Heavy imports wait until a command runs, so that `--help` answers at once."""
 
 import json
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -67,8 +68,6 @@ def train(config: ConfigFile = None, **options: Any) -> int:
     """Train one network with one method; a self-teacher that it needs is trained first."""
     settings, source = resolve(TrainConfig, options, config)
 
-    import os
-
     import torch
 
     from drkd.distributed import process_group, rank
@@ -79,16 +78,15 @@ def train(config: ConfigFile = None, **options: Any) -> int:
 
     out = Path(settings.out) if settings.out else new_folder("train")
     _say_if_nothing_to_resume(settings.resume, out)
+    if os.environ.get("RANK", "0") == "0":  # the one process, or the first under torchrun
+        print(f"To be written to {out}. {WEIGHTS}\n  {weights_in_words(settings)}", flush=True)
     if (settings.devices > 1 or settings.num_nodes > 1) and "RANK" not in os.environ:
         from drkd.launching import train_on_devices
 
-        print(f"To be written to {out}. {WEIGHTS}\n  {weights_in_words(settings)}", flush=True)
         train_on_devices(settings, source, out, _print_row)
         _print_summary(read_json(out / "summary.json"))
         return 0
     with process_group(torch.device(choose_device(settings.device))):
-        if rank() == 0:
-            print(f"To be written to {out}. {WEIGHTS}\n  {weights_in_words(settings)}")
         summary = run_training(settings, source, out, on_epoch=_print_row if rank() == 0 else None)
         if rank() == 0:
             _print_summary(summary)
