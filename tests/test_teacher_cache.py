@@ -55,7 +55,7 @@ def test_answers_that_belong_to_something_else_are_refused(tmp_path):
     cache(tmp_path, seed=1).write(0, ANSWERS)
     ours, theirs = cache(tmp_path).folder, cache(tmp_path, seed=1).folder
     (ours / "about.json").write_bytes((theirs / "about.json").read_bytes())
-    with pytest.raises(InputError, match="belong to something else; delete that folder"):
+    with pytest.raises(InputError, match=r"^the teacher's answers in .* belong to something else; delete that folder$"):
         cache(tmp_path).read(0, rows=6)
 
 
@@ -88,3 +88,17 @@ def test_a_place_that_cannot_be_written_costs_nothing_but_time(tmp_path):
         blocked.write(0, ANSWERS)
     blocked.write(1, ANSWERS)  # said once
     assert blocked.read(0, rows=6) is None
+
+
+def test_what_is_not_the_caches_stays(tmp_path):
+    """Whatever folder is named, and however little room there is."""
+    for name in ("photos", "0123456789abcdef"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "epoch-picture.png").write_bytes(b"x" * 1000)
+    (tmp_path / "photos" / "about.json").write_text("{}")
+    for seed in range(4):
+        cache(tmp_path, limit=200, seed=seed).write(0, ANSWERS)
+    assert (tmp_path / "photos" / "epoch-picture.png").exists()
+    assert (tmp_path / "photos" / "about.json").exists()
+    assert (tmp_path / "0123456789abcdef" / "epoch-picture.png").exists()
+    assert len(list(tmp_path.glob("*/epoch-0-*.npy"))) == 1

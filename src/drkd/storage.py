@@ -65,7 +65,12 @@ def write_text(path: Path, text: str, *, flush: bool = True) -> None:
 
 def write_json(path: Path, value: Any) -> None:
     """Replace `path` by `value` as JSON."""
-    write_text(path, json.dumps(value, indent=2) + "\n")
+    write_text(path, as_json(value))
+
+
+def as_json(value: Any) -> str:
+    """`value` as the text of a JSON file."""
+    return json.dumps(value, indent=2) + "\n"
 
 
 def read_json(path: Path, *, needs: Iterable[str] = ()) -> Any:

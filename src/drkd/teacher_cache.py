@@ -8,10 +8,11 @@ Augmentation is a function of (seed, epoch, index), so whoever sees the same pic
 Only what matches exactly is found. A file appears whole or not at all; one that was changed afterwards is refused.
 """
 
+import contextlib
 import hashlib
 import json
 import os
-import shutil
+import re
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from drkd.errors import InputError
-from drkd.storage import read_json, replacing, write_json
+from drkd.storage import as_json, replacing, write_json
 
 HEADER = 128
 """Bytes of a `.npy` file before its numbers."""
@@ -63,14 +64,15 @@ class TeacherCache:
         found = sorted(self.folder.glob(f"epoch-{epoch}-*.npy"))
         if not found:
             return None
-        if read_json(self.folder / "about.json") != self.belongs_to:
-            raise InputError(f"the teacher's answers in {self.folder} belong to something else; delete that folder")
         try:
+            about = (self.folder / "about.json").read_text(encoding="utf-8")
             answers: NDArray[np.float16] = np.load(found[0], mmap_mode="r", allow_pickle=False)
         except FileNotFoundError:  # it has just made way for others
             return None
         except (OSError, ValueError, EOFError) as reason:
             raise InputError(f"{_DAMAGED} {found[0]}: {reason}; delete that file") from reason
+        if about != as_json(self.belongs_to):
+            raise InputError(f"the teacher's answers in {self.folder} belong to something else; delete that folder")
         if answers.dtype != np.float16 or len(answers) != rows or _hash(answers) not in found[0].name:
             raise InputError(f"{_DAMAGED} {found[0]}: its content does not fit its name; delete that file")
         os.utime(self.folder)
@@ -92,10 +94,13 @@ class TeacherCache:
 
     def _make_room(self, needed: int) -> bool:
         """Let other teachers' answers go, those not used for longest first, until `needed` bytes are free."""
-        sizes = {
-            folder: sum(file.stat().st_size for file in folder.glob("*epoch-*"))
-            for folder in sorted(self.root.glob("*"), key=lambda folder: folder.stat().st_mtime)
-        }
+        used: list[tuple[float, Path, int]] = []
+        for about in self.root.glob("*/about.json"):
+            with contextlib.suppress(FileNotFoundError):  # another process makes room too
+                size = sum(file.stat().st_size for file in about.parent.glob("*epoch-*"))
+                if re.fullmatch(r"[0-9a-f]{16}", about.parent.name):  # whatever else lies there is not ours
+                    used.append((about.parent.stat().st_mtime, about.parent, size))
+        sizes = {folder: size for _, folder, size in sorted(used)}
         ours = sizes.pop(self.folder, 0) + needed
         if ours > self.limit:
             self._stop(f"is full with {self.limit / 1e6:g} MB: later answers are not kept; raise --cache-size")
@@ -103,7 +108,8 @@ class TeacherCache:
         for folder in list(sizes):
             if ours + sum(sizes.values()) <= self.limit:
                 break
-            shutil.rmtree(folder, ignore_errors=True)
+            for file in (*folder.glob("epoch-*.npy"), folder / "about.json"):
+                file.unlink(missing_ok=True)
             del sizes[folder]
         return True
 

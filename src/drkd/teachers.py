@@ -1,5 +1,6 @@
 """Where a run's teacher comes from, and where its answers are kept."""
 
+import contextlib
 from dataclasses import asdict
 from pathlib import Path
 
@@ -50,8 +51,9 @@ def with_cache(teacher: nn.Module, config: TrainConfig, data: Data, out: Path) -
     limit = as_bytes(config.cache_size)
     if not limit or world_size() > 1 or by_name(config.method) in CLEAN_VIEW:
         return teacher
-    if count_macs(teacher, data.train.inputs.shape[1:]) < CHEAP:
-        return teacher
+    with contextlib.suppress(RuntimeError, NotImplementedError):  # a network that cannot run on shapes alone
+        if count_macs(teacher, data.train.inputs.shape[1:]) < CHEAP:
+            return teacher
     frozen = Frozen(teacher)
     belongs_to = {
         "drkd": drkd.__version__,
