@@ -20,7 +20,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent
 EXTRAS = {"test": "dev", "lint": "dev", "docs": "docs"}
 TASKS = {
-    "test": [["pytest"]],
+    "test": [["pytest", "-n", "auto", "--dist", "worksteal"]],
     "lint": [["ruff", "check", "."], ["ruff", "format", "--check", "."], ["mypy"]],
     "docs": [["sphinx", "-W", "-b", "html", "docs", "docs/_build"]],
 }
