@@ -29,7 +29,7 @@ from naive import NaiveLoop, PerSample, per_sample_loader
 from step_profile import print_profile
 from torch import nn
 
-from drkd.acceleration import has_compiler
+from drkd.acceleration import has_compiler, set_up_process
 from drkd.benchmarking import CACHED, Contender, made_up, measure_epoch, measure_loader, measure_methods, new_network
 from drkd.config import BenchConfig
 from drkd.data.loader import Loader
@@ -275,7 +275,7 @@ def main() -> None:
     parser.add_argument("--profile", choices=MODELS, metavar="MODEL", help="nothing else is measured then")
     parser.add_argument("--json", metavar="FILE")
     arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
+    set_up_process(arguments.threads)
     about = {**environment(), "threads": arguments.threads}
     print(machine(about, arguments.device))
     if arguments.profile:

@@ -1,4 +1,5 @@
 import copy
+import platform
 
 import pytest
 import torch
@@ -6,7 +7,7 @@ from torch import nn
 
 import drkd
 from drkd import InputError, acceleration
-from drkd.acceleration import Compiled, choose_memory_format, has_compiler, to_compile
+from drkd.acceleration import Compiled, choose_memory_format, has_compiler, set_up_process, to_compile
 
 CPU = torch.device("cpu")
 
@@ -148,3 +149,17 @@ def test_without_a_compiler_compiling_is_refused(monkeypatch):
 def test_unknown_choices_are_refused(data, option):
     with pytest.raises(InputError, match=f"{next(iter(option))} must be auto, "):
         drkd.fit(copy.deepcopy(network()), drkd.cross_entropy(), data, **option)
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc can be told to keep its memory")
+def test_memory_once_used_is_used_again():
+    import resource
+
+    def pages_made():
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        torch.ones(16 * 2**20)  # 64 MB, 16,384 pages
+        return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+    set_up_process(None)
+    assert torch.get_num_threads() == 1
+    assert min(pages_made() for _ in range(20)) < 1000  # not the second time yet: the heap settles first

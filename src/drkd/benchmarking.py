@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from drkd.acceleration import Compiled, choose_memory_format
+from drkd.acceleration import Compiled, choose_memory_format, set_up_process
 from drkd.checkpoint import State
 from drkd.config import BenchConfig
 from drkd.data import Data, Split
@@ -77,8 +77,7 @@ def bench(config: BenchConfig, *, clock: Clock = time.perf_counter) -> dict[str,
         by_name(name)
     if config.out is not None and (Path(config.out).is_dir() or not Path(config.out).absolute().parent.is_dir()):
         raise InputError(f"--out should be a file in a folder that exists, got {config.out!r}")
-    if config.threads is not None:
-        torch.set_num_threads(config.threads)
+    set_up_process(config.threads)
     config = config.model_copy(update={"device": choose_device(config.device)})
     found = {
         "environment": {**environment(), "threads": torch.get_num_threads()},

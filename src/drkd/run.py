@@ -21,6 +21,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from drkd.acceleration import set_up_process
 from drkd.checkpoint import Done, Due
 from drkd.config import METHOD_SETTINGS, TrainConfig
 from drkd.data import Data
@@ -132,8 +133,7 @@ def prepare(config: TrainConfig, source: dict[str, str], out: Path, on_epoch: On
     Raises:
         InputError: for whatever does not fit, before anything is written.
     """
-    if config.threads is not None:
-        torch.set_num_threads(config.threads)
+    set_up_process(config.threads)
     if max(config.keep_epochs, default=0) >= config.epochs:
         raise InputError(f"--keep-epochs counts from 0 to {config.epochs - 1} here, got {max(config.keep_epochs)}")
     device = choose_device(config.device)
