@@ -7,7 +7,8 @@ import torch
 import drkd
 from drkd import InputError
 from drkd.comparison import plan, with_controls
-from drkd.config import CompareConfig, resolve
+from drkd.config import CompareConfig, read_options, resolve
+from drkd.report.plots import read_curves
 from drkd.scheduling import Failed
 from drkd.stats import paired
 from drkd.storage import read_tensors
@@ -149,9 +150,29 @@ def test_settings_reach_only_the_methods_that_take_them(tmp_path):
     assert configs["cross_entropy_2x"].epochs == 2 * configs["cross_entropy"].epochs
 
 
+def test_a_method_can_stand_there_with_settings_of_its_own(tmp_path):
+    names = ["dr_kd", "dr_kd:alpha=0.5:rectify=drop", "label_smoothing:epsilon=0.3", "max_sup:weight=0.4"]
+    done = drkd.compare(methods=names, out=str(tmp_path / "run"), **{**QUICK, "seeds": 1, "label_noise": [0]})
+    panel = done.results["panels"][0]
+    assert list(panel["methods"]) == ["cross_entropy", "cross_entropy_2x", *names]
+    assert panel["costs_double"] == names[:2]
+    assert panel["methods"][names[1]]["teacher_seconds"] == panel["methods"]["cross_entropy"]["train_seconds"]
+    assert all(panel["methods"][name]["val_accuracy"][0] > 0 for name in names)
+    folder = tmp_path / "run/trainings/clean-labels/seed-0"
+    config = read_options(folder / "dr_kd,alpha=0.5,rectify=drop" / "config.yaml")
+    assert (config["method"], config["alpha"], config["rectify"]) == ("dr_kd", 0.5, "drop")
+    assert read_options(folder / "max_sup,weight=0.4" / "config.yaml")["method_options"] == {"weight": 0.4}
+    assert set(read_curves(done.results, done.out)) == {("clean labels", name) for name in panel["methods"]}
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        ({"methods": ["dr_kd:alpha"]}, "expected SETTING=VALUE, got 'alpha'"),
+        ({"methods": ["dr_kd:alpha=2"]}, "--alpha should be less than or equal to 1, got 2"),
+        ({"methods": ["ps_kd:rectify=drop"]}, "ps_kd takes no rectify"),
+        ({"methods": ["dr_kd:data=elsewhere"]}, "dr_kd takes no data"),
+        ({"methods": ["dr_kd:a=../x"]}, "expected SETTING=VALUE"),
         ({"methods": ["dr-kd"]}, "did you mean dr_kd"),
         ({"method_options": {"ps_kd": {"temperature": 3}}}, "ps_kd takes no temperature"),
         ({"data": "nowhere"}, "no data set and no folder"),

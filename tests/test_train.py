@@ -1,13 +1,18 @@
 import math
 import warnings
+from dataclasses import replace
 
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
 import drkd
 from drkd import InputError, NonFiniteLossError, Objective, OneHot, Target, Term
 from drkd.checkpoint import State
+from drkd.data.augment import AUGMENTATIONS
+from drkd.data.datasets import Split
+from drkd.data.images import LazyImages
 from drkd.data.loader import Loader
 from drkd.factory import create
 from drkd.schedules import learning_rate
@@ -97,6 +102,29 @@ def test_a_resumed_run_equals_the_uninterrupted_one_to_the_bit(data, tmp_path, m
     resumed = start(tmp_path / "cut", resume=True)
     assert torch.equal(resumed[0], whole[0])
     assert resumed[1:] == whole[1:]
+
+
+def test_a_run_goes_on_with_another_number_of_workers_to_the_bit(data, tmp_path):
+    """Pictures are decoded from files here."""
+    files = [tmp_path / f"{number}.png" for number in range(60)]
+    for file, pixels in zip(files, data.train.inputs, strict=False):
+        Image.fromarray(pixels[0].numpy()).save(file)
+    split = Split(LazyImages(files, 8, 1), data.train.labels[:60])
+    lazy = replace(data, train=split, augmentation=AUGMENTATIONS["crop_flip"])
+
+    def start(out, workers, resume=False, stop=None):
+        student = network("small_cnn")
+        stop = (lambda row: 1 / 0 if row["epoch"] == 1 else None) if stop else None
+        options = {"epochs": 3, "batch_size": 25, "checkpoint_every": 2, "resume": resume, "on_epoch": stop}
+        done = drkd.fit(student, drkd.ps_kd(), lazy, out=out, workers=workers, **options)
+        return done.history, weights(student)
+
+    whole = start(tmp_path / "whole", workers=None)
+    with pytest.raises(ZeroDivisionError):
+        start(tmp_path / "cut", workers=0, stop=True)
+    resumed = start(tmp_path / "cut", workers=3, resume=True)
+    assert resumed[0] == whole[0]
+    assert torch.equal(resumed[1], whole[1])
 
 
 def test_resume_in_the_running_average_too(data, tmp_path):

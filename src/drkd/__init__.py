@@ -14,6 +14,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "drkd.checkpoint": ("Done",),
     "drkd.comparison": ("Comparison", "compare"),
+    "drkd.tuning": ("Tuned", "tune"),
     "drkd.data": ("Data", "Split", "load_data"),
     "drkd.errors": ("InputError", "NonFiniteLossError", "StorageError"),
     "drkd.losses": ("kl_divergence", "soft_cross_entropy"),
@@ -107,6 +108,8 @@ if TYPE_CHECKING:  # the same names, for type checkers and editors
     from drkd.terms import Penalty as Penalty
     from drkd.terms import Term as Term
     from drkd.train import fit as fit
+    from drkd.tuning import Tuned as Tuned
+    from drkd.tuning import tune as tune
 
 
 def __getattr__(name: str) -> Any:

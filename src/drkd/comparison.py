@@ -3,19 +3,19 @@
 Cross-entropy is trained first; its network teaches every self-taught method of the same seed. The control
 `cross_entropy_2x` has the epochs of baseline and student together. All trainings are ordinary run directories under
 `OUT/trainings/PANEL/seed-S/METHOD`, so that an interrupted comparison goes on at the first unfinished one.
+
+A method may stand there more than once, with settings of its own: `dr_kd,dr_kd:alpha=0.5:rectify=drop`.
 """
 
 import inspect
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from drkd.config import METHOD_SETTINGS, CompareConfig, TrainConfig, resolve
-from drkd.errors import InputError
-from drkd.factory import by_name
-from drkd.folders import look_into, new_folder, open_folder
+from drkd.factory import by_name, read_variant
+from drkd.folders import look_into, method_folder, new_folder, opened
 from drkd.grouping import Group, Training, into_groups, train_group
 from drkd.making import choose_device, weights_in_words
 from drkd.methods import SELF_TAUGHT, TWICE
@@ -79,8 +79,6 @@ def run(config: CompareConfig, source: dict[str, str], out: Path, *, progress: P
             return Comparison(results, out, {})
     weights(trainings)  # refuses what no method takes, before anything is written
     groups = into_groups(config, trainings)
-    missing = [place for place in (out, *out.parents) if not place.exists()]
-    open_folder(out, config, source)
     device = choose_device(config.device)
     processes = config.jobs or (processors() if device == "cpu" else 1)
     jobs = [_job(group, groups) for group in groups]
@@ -89,17 +87,13 @@ def run(config: CompareConfig, source: dict[str, str], out: Path, *, progress: P
         for name, news in said.items() if isinstance(said, dict) else [said]:  # outcomes at the end, a row before
             progress(name, news)
 
-    try:
+    with opened(out, config, source):
         if config.launcher == "ray":
             from drkd.on_ray import run_jobs_on_ray
 
             finished = run_jobs_on_ray(jobs, train_group, on_gpus=device != "cpu", at_once=config.jobs, progress=tell)
         else:
             finished = run_jobs(jobs, train_group, processes=min(processes, len(jobs)), progress=tell)
-    except InputError:
-        if missing and not any(out.rglob("metrics.csv")):
-            shutil.rmtree(missing[-1])  # nothing was trained: leave nothing behind
-        raise
     outcomes = {name: outcome for of_group in finished.values() for name, outcome in of_group.items()}
     failures = {name: outcome.reason for name, outcome in outcomes.items() if isinstance(outcome, Failed)}
     results = {**collect(config, _sorted(trainings, outcomes)), "failures": failures}
@@ -110,11 +104,9 @@ def run(config: CompareConfig, source: dict[str, str], out: Path, *, progress: P
 
 def with_controls(methods: Sequence[str]) -> list[str]:
     """`methods` led by the baseline, and with the doubled control where one had a self-teacher or sees all twice."""
-    for name in methods:
-        if name != CONTROL:
-            by_name(name)
     rest = [name for name in dict.fromkeys(methods) if name not in (BASELINE, CONTROL)]
-    needs_control = CONTROL in methods or any(by_name(name) in (*SELF_TAUGHT, *TWICE) for name in rest)
+    used = [by_name(read_variant(name)[0]) for name in rest]
+    needs_control = CONTROL in methods or any(method in (*SELF_TAUGHT, *TWICE) for method in used)
     return [BASELINE, *([CONTROL] if needs_control else []), *rest]
 
 
@@ -125,14 +117,14 @@ def plan(config: CompareConfig, names: Sequence[str], out: Path) -> list[Trainin
     for noise in config.label_noise:
         baselines: dict[int, Training] = {}
         for name in names:
-            method = BASELINE if name == CONTROL else name
+            method, own = read_variant(BASELINE if name == CONTROL else name)
             for seed in range(config.seeds):
                 folder = out / "trainings" / panel_name(noise).replace(" ", "-") / f"seed-{seed}"
                 taught_by = baselines[seed] if by_name(method) in SELF_TAUGHT else None
                 own_teacher = None if taught_by is None else str(taught_by.out)
                 special = {
                     **shared,
-                    **_own_settings(config, method),
+                    **_own_settings(config, method, own),
                     "teacher": config.teacher if method == "kd" else own_teacher,
                     "epochs": config.epochs * (2 if name == CONTROL else 1),
                     "method": method,
@@ -141,7 +133,8 @@ def plan(config: CompareConfig, names: Sequence[str], out: Path) -> list[Trainin
                     "cache": config.cache or str(default_cache(out)),
                     "out": None,
                 }
-                training = Training(panel_name(noise), name, TrainConfig(**special), folder / name, taught_by)
+                settings, _ = resolve(TrainConfig, special)
+                training = Training(panel_name(noise), name, settings, folder / method_folder(name), taught_by)
                 if name == BASELINE:
                     baselines[seed] = training
                 trainings.append(training)
@@ -150,7 +143,8 @@ def plan(config: CompareConfig, names: Sequence[str], out: Path) -> list[Trainin
 
 def weights(trainings: Sequence[Training]) -> dict[str, str]:
     """Each method's final weights in words."""
-    return {t.config.method: weights_in_words(t.config) for t in trainings}
+    rows = {t.method: weights_in_words(t.config) for t in trainings if t.method != CONTROL}
+    return {name: f"{name}:{words.partition(':')[2]}" for name, words in rows.items()}
 
 
 def panel_name(noise: float) -> str:
@@ -163,11 +157,12 @@ def panel_name(noise: float) -> str:
     return f"{100 * noise:g}% label noise" if noise else "clean labels"
 
 
-def _own_settings(config: CompareConfig, method: str) -> dict[str, Any]:
-    """The settings that `method` takes: the general ones it knows, and its own from the file."""
+def _own_settings(config: CompareConfig, method: str, own: dict[str, Any]) -> dict[str, Any]:
+    """The settings that `method` takes: the general ones it knows, those of the file, and `own` before all."""
     accepted = inspect.signature(by_name(method)).parameters
     general = {name: getattr(config, name) if name in accepted else None for name in METHOD_SETTINGS}
-    return {**general, "method_options": config.method_options.get(method, {})}
+    of_file = {**config.method_options.get(method, {}), **{k: v for k, v in own.items() if k not in METHOD_SETTINGS}}
+    return {**general, **{k: v for k, v in own.items() if k in METHOD_SETTINGS}, "method_options": of_file}
 
 
 def _job(group: Group, groups: Sequence[Group]) -> Job:

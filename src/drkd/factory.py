@@ -2,9 +2,11 @@
 
 import difflib
 import inspect
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import yaml
 from torch import nn
 
 from drkd.errors import InputError
@@ -30,6 +32,24 @@ def by_name(name: str) -> Callable[..., Objective]:
             f"unknown method {name!r}; {f'did you mean {close[0]}?' if close else 'see `drkd list methods`'}"
         )
     return known[name]
+
+
+def read_variant(name: str) -> tuple[str, dict[str, Any]]:
+    """The method and the settings that `METHOD:SETTING=VALUE:...` stands for.
+
+    Raises:
+        InputError: for a method that does not exist, and for what does not read `SETTING=VALUE`.
+
+    Example:
+        >>> read_variant("dr_kd:alpha=0.5:rectify=drop")
+        ('dr_kd', {'alpha': 0.5, 'rectify': 'drop'})
+    """
+    method, *settings = name.split(":")
+    by_name(method)
+    if strange := [setting for setting in settings if not re.fullmatch(r"\w+=[\w.+-]+", setting)]:
+        raise InputError(f"{name!r}: expected SETTING=VALUE, got {strange[0]!r}; write it like dr_kd:alpha=0.5")
+    pairs = [setting.split("=") for setting in settings]
+    return method, {key: yaml.safe_load(value) for key, value in pairs}
 
 
 def create(

@@ -1,5 +1,8 @@
 """Run directories: what they are called, what they hold already, whether a run may write there."""
 
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -49,6 +52,29 @@ def open_folder(out: Path, config: Any, source: dict[str, str]) -> None:
         except OSError as reason:
             why = reason.strerror or reason
             raise InputError(f"cannot write to {out}: {why}; choose another with --out") from reason
+
+
+@contextmanager
+def opened(out: Path, config: Any, source: dict[str, str]) -> Iterator[None]:
+    """`open_folder` for trainings below it; where an input is refused before anything is trained, nothing is left."""
+    missing = [place for place in (out, *out.parents) if not place.exists()]
+    open_folder(out, config, source)
+    try:
+        yield
+    except InputError:
+        if missing and not any(out.rglob("metrics.csv")):
+            shutil.rmtree(missing[-1])
+        raise
+
+
+def method_folder(method: str) -> str:
+    """A method of a comparison as a part of a path; not every system allows colons there.
+
+    Example:
+        >>> method_folder("dr_kd:alpha=0.5:rectify=drop")
+        'dr_kd,alpha=0.5,rectify=drop'
+    """
+    return method.replace(":", ",")
 
 
 def kept_epoch(out: Path, epoch: int) -> Path:

@@ -28,11 +28,12 @@ def collect(config: CompareConfig, summaries: Mapping[str, Mapping[str, Sequence
         summaries: by panel and method, the summary of each seed's training, None where it failed.
     """
     panels, comparisons = [], []
-    costs_double = {method.__name__ for method in (*SELF_TAUGHT, *TWICE)}
+    self_taught = {method.__name__ for method in SELF_TAUGHT}
+    costs_double = {*self_taught, *(method.__name__ for method in TWICE)}
     for noise, (panel, of_methods) in zip(config.label_noise, summaries.items(), strict=True):
         methods = {name: _per_seed(of_seeds) for name, of_seeds in of_methods.items()}
         for name, lists in methods.items():
-            if name in (method.__name__ for method in SELF_TAUGHT):
+            if _method(name) in self_taught:
                 lists["teacher_seconds"] = methods[BASELINE]["train_seconds"]
         panels.append(
             {
@@ -43,7 +44,7 @@ def collect(config: CompareConfig, summaries: Mapping[str, Mapping[str, Sequence
                 "label_noise": noise,
                 "limit_train": config.limit_train,
                 "chosen_on_validation": config.validation > 0,
-                "costs_double": [name for name in methods if name in costs_double],
+                "costs_double": [name for name in methods if _method(name) in costs_double],
                 "seeds": list(range(config.seeds)),
                 "methods": methods,
             }
@@ -88,6 +89,11 @@ def processors() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def _method(name: str) -> str:
+    """Without the settings of its own that a name may bear."""
+    return name.partition(":")[0]
+
+
 def _per_seed(summaries: Sequence[Summary | None]) -> dict[str, list[Any]]:
     """One list per measured thing, null where a training failed."""
 
@@ -100,6 +106,9 @@ def _per_seed(summaries: Sequence[Summary | None]) -> dict[str, list[Any]]:
 
     return {
         **{metric: [None if s is None else s["test"][metric] for s in summaries] for metric in METRICS},
+        "val_accuracy": each(lambda s: s["val"] and s["val"]["accuracy"]),
+        "val_nll": each(lambda s: s["val"] and s["val"]["nll"]),
+        "train_accuracy": each(lambda s: s.get("train_accuracy")),
         "rectified_fraction": each(mean_rectified),
         "rectified_fraction_per_epoch": each(lambda s: s["rectified_fraction_per_epoch"]),
         "teacher_train_accuracy": each(lambda s: s["teacher_train_accuracy"]),

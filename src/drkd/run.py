@@ -43,7 +43,7 @@ FEW_SAMPLES = 50
 
 OF_FIT = (
     *("epochs", "batch_size", "lr", "optimizer", "momentum", "weight_decay", "schedule", "milestones", "gamma"),
-    *("warmup_epochs", "clip_norm", "precision", "compile", "seed", "checkpoint_every"),
+    *("warmup_epochs", "clip_norm", "precision", "compile", "seed", "workers", "checkpoint_every"),
 )
 """Options that `drkd.fit` takes under the same name."""
 
@@ -177,6 +177,7 @@ def conclude(config: TrainConfig, ready: Ready, done: Done, out: Path) -> dict[s
         "seed": config.seed,
         "epochs": config.epochs,
         "best_epoch": done.best_epoch,
+        "train_accuracy": done.history[done.best_epoch]["train_accuracy"],  # on augmented pictures, as the epoch went
         "val": asdict(evaluate(ready.student, ready.data, "val")) if len(ready.data.val) else None,
         "test": asdict(evaluate(ready.student, ready.data, "test")),
         "kept_epochs": {str(epoch): _measure_kept(out, epoch, ready) for epoch in config.keep_epochs},

@@ -55,6 +55,7 @@ def fit(
     memory_format: MemoryFormat = "auto",
     compile: Compile = "auto",
     seed: int = 0,
+    workers: int | None = None,
     out: str | Path | None = None,
     resume: bool = False,
     checkpoint_every: str | int = "epoch",
@@ -76,6 +77,7 @@ def fit(
         device, precision: where, and in which type autocast computes.
         memory_format, compile: see `drkd.acceleration`; the student is left in the usual memory format.
         seed: fixes order, augmentation and dropout.
+        workers: see `drkd.data.loader.Loader`.
         out: a run directory for `metrics.csv`, `timing.csv` and checkpoints; nothing is written without.
         resume: go on from the last checkpoint in `out`, where there is one.
         checkpoint_every: `epoch`, a number of optimizer steps, or seconds such as `30s`.
@@ -105,14 +107,14 @@ def fit(
     layout = choose_memory_format(memory_format, student)
     student.to(place).to(memory_format=layout)
     objective.to(place).to(memory_format=layout)
-    served: dict[str, Any] = {"needs": objective.needs, "rank": rank(), "world_size": world_size()}
-    loader = Loader(data, data.train, batch_size=batch_size, training=True, seed=seed, device=place, **served)
+    ours: dict[str, Any] = {"needs": objective.needs, "rank": rank(), "world_size": world_size(), "seed": seed}
+    loader = Loader(data, data.train, batch_size=batch_size, training=True, device=place, workers=workers, **ours)
     unchanged: dict[str, Any] = {"batch_size": max(512, batch_size), "training": False, "device": place}
-    validation = Loader(data, data.val, **unchanged)
+    validation = Loader(data, data.val, workers=workers, **unchanged)
     if objective.needs - loader.provides:
         missing = ", ".join(sorted(objective.needs - loader.provides))
         raise InputError(f"`{objective.name}` needs {missing}, which the loader does not give")
-    objective.prepare(Loader(data, data.train, **unchanged))
+    objective.prepare(Loader(data, data.train, workers=workers, **unchanged))
     folder = None if out is None or rank() else Path(out)  # rank 0 alone writes
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)

@@ -192,8 +192,8 @@ asked: list[list[int]] = []
 FAILING = 1000
 
 
-def lazy_loader(count=20, batch_size=5):
-    loader = make(count, batch_size)
+def lazy_loader(count=20, batch_size=5, **options):
+    loader = make(count, batch_size, **options)
     asked.clear()
     loader.split = Split(Decoded([b""] * count, loader.split.inputs.shape[-1], 3), loader.split.labels)
     return loader
@@ -202,6 +202,17 @@ def lazy_loader(count=20, batch_size=5):
 def test_pictures_on_demand_give_the_same_batches():
     for ours, theirs in zip(lazy_loader().batches(epoch=2), make(20, 5).batches(epoch=2), strict=True):
         assert all(torch.equal(a, b) for a, b in zip(ours[:3], theirs[:3], strict=True))
+
+
+@pytest.mark.parametrize("workers", [0, 1, 3])
+def test_any_number_of_workers_serves_the_same_batches(workers):
+    before = threading.active_count()
+    batches = zip(lazy_loader(workers=workers).batches(epoch=2), make(20, 5).batches(epoch=2), strict=True)
+    for number, (ours, theirs) in enumerate(batches):
+        assert all(torch.equal(a, b) for a, b in zip(ours[:3], theirs[:3], strict=True))
+        if workers == 0:
+            assert threading.active_count() == before
+            assert len(asked) == number + 1
 
 
 def test_the_next_batch_is_made_while_one_is_used():

@@ -14,9 +14,7 @@ from typing import Any
 from drkd.errors import InputError, NonFiniteLossError, StorageError
 
 INTERRUPTED = 130
-GO_ON = (
-    "interrupted; what was finished is kept: run the same again to go on (train and compare: with --out and --resume)"
-)
+GO_ON = "interrupted; what was finished is kept: run the same again to go on (train, compare, tune: with --out and --resume)"
 
 
 def main() -> None:
@@ -28,6 +26,7 @@ def main() -> None:
 def _run(arguments: list[str], *, debug: bool) -> int:
     import typer
 
+    from drkd.cli import looking  # noqa: F401  # its commands are the app's too
     from drkd.cli.app import app
 
     signal.signal(signal.SIGTERM, _terminate)

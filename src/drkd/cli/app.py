@@ -1,19 +1,16 @@
-"""The commands. Heavy imports wait until a command runs, so that `--help` answers at once."""
+"""The commands that train and measure. Heavy imports wait until a command runs, so that `--help` answers at once."""
 
-import json
 import os
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 
-from drkd import __version__, catalog
+from drkd import __version__
 from drkd.cli.options import with_options
-from drkd.config import BenchConfig, CompareConfig, ReproduceConfig, TrainConfig, resolve
-from drkd.errors import InputError
+from drkd.cli.words import console, print_row, print_summary
+from drkd.config import BenchConfig, CompareConfig, ReproduceConfig, TrainConfig, TuneConfig, resolve
 
 app = typer.Typer(
     help="A better classifier without a bigger teacher: self-distillation with rectified targets, in honest numbers.",
@@ -26,7 +23,6 @@ app = typer.Typer(
 WEIGHTS = "Final weights of the targets (the public code averages its KL over the K classes):"
 
 ConfigFile = Annotated[Path | None, typer.Option("--config", help="YAML file of options")]
-RunPlace = Annotated[Path, typer.Argument(help="run directory or its model.safetensors")]
 
 
 @app.callback(invoke_without_command=True)
@@ -48,15 +44,15 @@ def compare(config: ConfigFile = None, **options: Any) -> int:
 
     out = Path(settings.out) if settings.out else new_folder("compare")
     _say_if_nothing_to_resume(settings.resume, out)
-    console = _console()
+    terminal = console()
     trainings = comparison.plan(settings, comparison.with_controls(settings.methods), out)
-    console.print(f"{len(trainings)} trainings, to be written to {out}. {WEIGHTS}", highlight=False)
+    terminal.print(f"{len(trainings)} trainings, to be written to {out}. {WEIGHTS}", highlight=False)
     for line in comparison.weights(trainings).values():
-        console.print(f"  {line}", highlight=False, soft_wrap=True)
-    with Display(console, {t.name: t.config.epochs for t in trainings}) as display:
+        terminal.print(f"  {line}", highlight=False, soft_wrap=True)
+    with Display(terminal, {t.name: t.config.epochs for t in trainings}) as display:
         done = comparison.run(settings, source, out, progress=display.tell)
-    print_results(done.results, console)
-    console.print(f"Report: {write_report(out)}", highlight=False, soft_wrap=True)
+    print_results(done.results, terminal)
+    terminal.print(f"Report: {write_report(out)}", highlight=False, soft_wrap=True)
     for name, reason in done.failures.items():
         print(f"drkd: {name}: {reason}", file=sys.stderr)
     return 1 if done.failures else 0
@@ -83,13 +79,36 @@ def train(config: ConfigFile = None, **options: Any) -> int:
     if (settings.devices > 1 or settings.num_nodes > 1) and "RANK" not in os.environ:
         from drkd.launching import train_on_devices
 
-        train_on_devices(settings, source, out, _print_row)
-        _print_summary(read_json(out / "summary.json"))
+        train_on_devices(settings, source, out, print_row)
+        print_summary(read_json(out / "summary.json"))
         return 0
     with process_group(torch.device(choose_device(settings.device))):
-        summary = run_training(settings, source, out, on_epoch=_print_row if rank() == 0 else None)
+        summary = run_training(settings, source, out, on_epoch=print_row if rank() == 0 else None)
         if rank() == 0:
-            _print_summary(summary)
+            print_summary(summary)
+    return 0
+
+
+@app.command()
+@with_options(TuneConfig)
+def tune(config: ConfigFile = None, **options: Any) -> int:
+    """Search for the method and settings that do best on the validation split, within a stated budget."""
+    settings, source = resolve(TuneConfig, options, config)
+
+    from drkd import tuning
+    from drkd.cli.trials import Trials, print_found
+    from drkd.folders import new_folder
+
+    out = Path(settings.out) if settings.out else new_folder("tune")
+    _say_if_nothing_to_resume(settings.resume, out)
+    terminal = console()
+    limit = "" if settings.hours is None else f", none begun after {settings.hours:g} h"
+    terminal.print(f"Up to {settings.trials} trials of {settings.epochs} epochs{limit}, to be written to {out}.")
+    with Trials(terminal, settings.trials) as trials:
+        found = tuning.run(settings, source, out, progress=trials.tell)
+    print_found(found.results, terminal)
+    shown = f"To see whether it holds: drkd compare --data {settings.data} --methods {found.best} --seeds 5 ..."
+    terminal.print(f"{shown} (with the same other options)", highlight=False, soft_wrap=True)
     return 0
 
 
@@ -109,101 +128,18 @@ def reproduce(
     from drkd.report.reproduced import print_reproduction
 
     recipe = load_recipe(name)
-    console = _console()
-    console.print(f"{recipe.paper}: {recipe.table}\nas published: {recipe.hardware}", highlight=False, soft_wrap=True)
+    terminal = console()
+    terminal.print(f"{recipe.paper}: {recipe.table}\nas published: {recipe.hardware}", highlight=False, soft_wrap=True)
     steps = reproduction.plan(recipe, settings)
     for step in steps:
         found = " (finished earlier)" if step.earlier else ""
-        console.print(f"  {step.name}: {step.out}{found}", highlight=False, soft_wrap=True)
-    with Display(console, {step.name: step.config.epochs for step in steps}) as display:
+        terminal.print(f"  {step.name}: {step.out}{found}", highlight=False, soft_wrap=True)
+    with Display(terminal, {step.name: step.config.epochs for step in steps}) as display:
         done = reproduction.run(recipe, settings, steps, progress=display.tell)
-    print_reproduction(done, console)
+    print_reproduction(done, terminal)
     for failed, reason in done.failures.items():
         print(f"drkd: {failed}: {reason}", file=sys.stderr)
     return 1 if done.failures else 0
-
-
-@app.command()
-def evaluate(
-    run: RunPlace,
-    data: Annotated[str | None, typer.Option("--data", help="data set or folder (default: the run's)")] = None,
-    split: Annotated[str, typer.Option("--split", help="train, val or test")] = "test",
-    device: Annotated[str, typer.Option("--device", help="cpu, cuda, ...; auto")] = "auto",
-    as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
-) -> int:
-    """Measure a trained network: accuracy, NLL, ECE, AURC."""
-    if split not in ("train", "val", "test"):
-        raise InputError(f"--split should be train, val or test, got {split!r}")
-
-    from drkd.inference import evaluate_run
-
-    measured = evaluate_run(run, data=data, split=split, device=device)
-    if as_json:
-        print(json.dumps(measured))
-    else:
-        print(f"{split} split of {measured['data']}, {measured['samples']} samples: {_metrics(measured)}")
-    return 0
-
-
-@app.command()
-def predict(
-    run: RunPlace,
-    images: Annotated[list[Path], typer.Argument(help="pictures, or folders of them, subfolders included")],
-    format_: Annotated[str, typer.Option("--format", help="csv or json")] = "csv",
-    device: Annotated[str, typer.Option("--device", help="cpu, cuda, ...; auto")] = "auto",
-) -> int:
-    """Name what is on pictures: file, label and probability."""
-    if format_ not in ("csv", "json"):
-        raise InputError(f"--format should be csv or json, got {format_!r}")
-
-    from drkd.inference import predict_files
-
-    rows = predict_files(run, images, device=device)
-    if format_ == "json":
-        print(json.dumps(rows, indent=2))
-    else:
-        import csv
-
-        writer = csv.DictWriter(sys.stdout, ["file", "label", "probability"], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows({**row, "probability": f"{row['probability']:.6f}"} for row in rows)
-    return 0
-
-
-@app.command()
-def check(
-    data: Annotated[str, typer.Argument(help="data set by name, or a folder")],
-    as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
-) -> int:
-    """List everything that is wrong with a data set, file by file; exits 2 where a training would not start."""
-    from drkd.cli import findings
-
-    found = findings.check_with_progress(data)
-    if as_json:
-        print(findings.as_json(found))
-    else:
-        findings.print_findings(found)
-    if not found.count("error"):
-        return 0
-    print(f"drkd: {findings.verdict(found)}", file=sys.stderr)
-    return 2
-
-
-@app.command()
-def report(run: Annotated[Path, typer.Argument(help="run directory of `compare` or `train`")]) -> int:
-    """Print the results of a run again; for a comparison, write its page and plots anew."""
-    from drkd.storage import read_json
-
-    if (run / "summary.json").is_file():
-        _print_summary(read_json(run / "summary.json", needs=("method", "seed", "epochs", "test", "val", "teacher")))
-        return 0
-
-    from drkd.report import print_results, write_report
-
-    page = write_report(run)
-    print_results(read_json(run / "results.json"), _console())
-    print(f"Report: {page}")
-    return 0
 
 
 @app.command()
@@ -215,86 +151,10 @@ def bench(config: ConfigFile = None, **options: Any) -> int:
     from drkd import benchmarking
     from drkd.report.speed import print_bench
 
-    print_bench(benchmarking.bench(settings), _console())
-    return 0
-
-
-@app.command("list")
-def list_names(
-    what: Annotated[str, typer.Argument(help="methods, models, datasets, recipes or all")] = "all",
-    as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
-) -> int:
-    """Name the methods, models, data sets and recipes, with a line on each."""
-    tables: dict[str, Callable[[], dict[str, Any]]] = {
-        "methods": catalog.methods,
-        "models": catalog.models,
-        "datasets": catalog.datasets,
-        "recipes": catalog.recipes,
-    }
-    if what != "all" and what not in tables:
-        raise InputError(f"list knows {', '.join(tables)} and all, got {what!r}")
-    chosen = {name: read() for name, read in tables.items() if what in ("all", name)}
-    if as_json:
-        print(json.dumps(chosen, indent=2))
-        return 0
-    for heading, table in chosen.items():
-        if heading == "recipes":
-            _print_recipes(table, names=what != "all")
-            continue
-        print(f"{heading}:")
-        for name, line in table.items():
-            print(f"  {name:<18} {line}")
+    print_bench(benchmarking.bench(settings), console())
     return 0
 
 
 def _say_if_nothing_to_resume(resume: bool, out: Path) -> None:
     if resume and not (out / "config.yaml").exists():
         print(f"{out} holds nothing to go on with: starting afresh")
-
-
-def _console() -> Console:
-    console = Console()
-    return console if console.is_terminal else Console(width=160)
-
-
-def _print_recipes(table: dict[str, Any], *, names: bool) -> None:
-    if not names:
-        print(f"recipes:\n  {len(table)} for the rows of the papers; see `drkd list recipes`")
-        return
-    print("published  recipe")
-    for name, recipe in table.items():
-        published = "-" if recipe["published"] is None else f"{recipe['published']:.2f}"
-        print(f"{published:>9}  {name:<48} {recipe['table']}")
-    known = sum(recipe["published"] is not None for recipe in table.values())
-    print(f"{len(table)} recipes, {known} with a published figure (test accuracy in %); run one: drkd reproduce NAME")
-
-
-def _metrics(measured: dict[str, Any]) -> str:
-    return (
-        f"accuracy {100 * measured['accuracy']:.2f}%, NLL {measured['nll']:.4f}, "
-        f"ECE {100 * measured['ece']:.2f}%, AURC {1000 * measured['aurc']:.2f}e-3"
-    )
-
-
-def _print_row(method: str, row: dict[str, float]) -> None:
-    parts = ", ".join(
-        f"{name} {value:.4f}" for name, value in row.items() if name not in ("epoch", "lr", "val_accuracy", "val_nll")
-    )
-    validation = f", validation accuracy {100 * row['val_accuracy']:.2f}%" if "val_accuracy" in row else ""
-    print(f"{method} epoch {row['epoch']:.0f}: {parts}{validation}", flush=True)
-
-
-def _print_summary(summary: dict[str, Any]) -> None:
-    print(f"{summary['method']}, seed {summary['seed']}: test {_metrics(summary['test'])}")
-    chosen = "chosen on validation" if summary["val"] else "the last one"
-    print(f"epoch {summary['best_epoch']} of {summary['epochs']} (from 0), {chosen}")
-    if summary["teacher"]:
-        print(f"teacher's accuracy on the training data: {100 * summary['teacher_train_accuracy']:.2f}%")
-    if summary["rectified_fraction_per_epoch"]:
-        fractions = summary["rectified_fraction_per_epoch"]
-        print(
-            f"rectified targets: {100 * fractions[0]:.1f}% in the first epoch, {100 * fractions[-1]:.1f}% in the last"
-        )
-    for note in summary["notes"]:
-        print(f"note: {note}")
-    print("One seed is no comparison: `drkd compare` runs several, paired.")

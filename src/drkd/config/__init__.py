@@ -11,6 +11,7 @@ from drkd.config.options import (
     ReproduceConfig,
     TrainConfig,
     TrainingConfig,
+    TuneConfig,
 )
 from drkd.config.resolving import as_yaml, differences, read_options, resolve
 
@@ -24,6 +25,7 @@ __all__ = [
     "ReproduceConfig",
     "TrainConfig",
     "TrainingConfig",
+    "TuneConfig",
     "as_bytes",
     "as_yaml",
     "differences",

@@ -57,6 +57,7 @@ class TrainingConfig(BaseModel):
     )
     compile: Literal["auto", "on", "off"] = Field("auto", description="on or off; auto compiles long trainings")
     threads: int | None = Field(None, ge=1, description="processor threads per training")
+    workers: int | None = Field(None, ge=0, description="threads that decode pictures (default: one per processor)")
     cache_size: Size = Field("0", description="most that the cache of teachers' answers may hold, such as 2GB; 0: none")
     cache: str | None = Field(None, description="its folder (default: teacher-cache, beside the run)")
 
@@ -65,8 +66,8 @@ class TrainingConfig(BaseModel):
     epsilon: float | None = Field(None, ge=0, le=1, description="of label_smoothing")
     correct_prob: float | None = Field(None, gt=0, lt=1, description="of tf_kd_reg's virtual teacher")
     source: Literal["memory", "ema"] | None = Field(None, description="of online_dr_kd: memory or ema")
-    rectify: Literal["swap", "smooth", "drop"] | None = Field(
-        None, description="of dr_kd and online_dr_kd: swap, smooth or drop the teacher's mistakes"
+    rectify: Literal["swap", "smooth", "drop", "lift", "swap_unsure"] | None = Field(
+        None, description="of dr_kd and online_dr_kd: how the teacher's mistakes are corrected"
     )
     keep: Literal["full", "half"] | int | None = Field(
         None, description="of ps_kd and online_dr_kd: remember full logits, half (float16), or this many of them"
@@ -110,6 +111,20 @@ class CompareConfig(TrainingConfig):
     launcher: Literal["local", "ray"] = Field("local", description="local processes, or ray: the workers of a cluster")
     cache_size: Size = Field("1GB", description="most that the cache of teachers' answers may hold; 0: none")
     checkpoint_every: str = Field("30s", description="epoch, a number of steps, or seconds such as 30s")
+
+
+class TuneConfig(TrainingConfig):
+    """A search for the method and settings that do best on the validation split."""
+
+    methods: Names = Field(
+        ["label_smoothing", "tf_kd_reg", "tf_kd_self", "dr_kd", "ps_kd", "online_dr_kd"],
+        description="comma-separated; the search chooses among them",
+    )
+    trials: int = Field(20, ge=1, description="how many settings are tried")
+    hours: float | None = Field(None, gt=0, description="begin no trial after so long in one sitting")
+    label_noise: float = Field(0.0, ge=0, lt=1, description="part of the training and validation labels made wrong")
+    teacher: str | None = Field(None, description="run directory or file of the teacher of kd")
+    cache_size: Size = Field("1GB", description="most that the cache of teachers' answers may hold; 0: none")
 
 
 class ReproduceConfig(BaseModel):
@@ -173,5 +188,7 @@ METHOD_SETTINGS = (
 )
 """Fields that belong to the method."""
 
-WITHOUT_EFFECT = ("out", "resume", "checkpoint_every", "jobs", "download", "cache", "launcher")
+WITHOUT_EFFECT = (
+    *("out", "resume", "checkpoint_every", "jobs", "download", "cache", "launcher", "workers", "trials", "hours"),
+)
 """Fields that do not change the result."""

@@ -32,13 +32,15 @@ class LazyImages:
     """Pictures that are decoded when they are asked for, by several threads.
 
     Indexed with an integer tensor (B,), it gives uint8 (B, C, size, size), as a tensor of all pictures would. Pictures
-    are scaled until the shorter side is `margin * size` long, and cropped about their centre.
+    are scaled until the shorter side is `margin * size` long, and cropped about their centre. `workers` is the number
+    of threads, None for one per processor, 8 at most; it changes no picture.
     """
 
     sources: Sequence[Source]
     size: int
     channels: int
     margin: float = 1.0
+    workers: int | None = None
 
     def __len__(self) -> int:
         return len(self.sources)
@@ -49,7 +51,8 @@ class LazyImages:
         return (len(self.sources), self.channels, self.size, self.size)
 
     def __getitem__(self, index: Tensor) -> Tensor:
-        return decode_all([self.sources[i] for i in index.tolist()], self.size, self.channels, margin=self.margin)
+        sources = [self.sources[i] for i in index.tolist()]
+        return decode_all(sources, self.size, self.channels, margin=self.margin, workers=self.workers)
 
     def select(self, index: Tensor) -> "LazyImages":
         """The same, for a part of the pictures."""
@@ -113,7 +116,8 @@ def random_crops(images: Tensor | LazyImages, index: Tensor, uniforms: NDArray[n
         uniforms: (B, 2 + 2 * ATTEMPTS) random numbers, see `drkd.data.augment.crop_box`.
     """
     if isinstance(images, LazyImages):
-        return decode_all([images.sources[i] for i in index.tolist()], images.size, images.channels, uniforms=uniforms)
+        sources = [images.sources[i] for i in index.tolist()]
+        return decode_all(sources, images.size, images.channels, uniforms=uniforms, workers=images.workers)
     from torchvision.transforms.v2.functional import resized_crop
 
     height, width = images.shape[2:]
@@ -132,6 +136,7 @@ def decode_all(
     margin: float = 1.0,
     uniforms: NDArray[np.float64] | None = None,
     failed: dict[int, Problem] | None = None,
+    workers: int | None = None,
 ) -> Tensor:
     """Decode into uint8 (N, C, size, size); a picture of another size is scaled and cropped.
 
@@ -150,14 +155,19 @@ def decode_all(
             return bad.problem
         return None
 
-    _settle(enumerate(in_threads(fill, range(len(sources)))), failed)
+    _settle(enumerate(in_threads(fill, range(len(sources)), workers)), failed)
     return torch.from_numpy(out)
 
 
-def in_threads(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
-    """`function` of each item, in order, by several threads; only a few items are taken ahead."""
+def in_threads(
+    function: Callable[[Item], Result], items: Iterable[Item], workers: int | None = None
+) -> Iterator[Result]:
+    """`function` of each item, in order, by several threads, or by this one for 0; few items are taken ahead."""
+    if workers == 0:
+        yield from map(function, items)
+        return
     rest = iter(items)
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+    with ThreadPoolExecutor(workers or min(8, os.cpu_count() or 1)) as pool:
         while part := list(islice(rest, IN_FLIGHT)):
             yield from pool.map(function, part)
 

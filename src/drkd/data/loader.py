@@ -14,6 +14,7 @@ What a method needs of the batches, it declares, and the loader makes:
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import cached_property
 from typing import NamedTuple
 
@@ -61,6 +62,8 @@ class Loader:
         needs: what the method declares; `replay` and `pairs` are for training only.
         device: where batches go.
         rank, world_size: serve every `world_size`-th sample of each batch, starting at `rank`.
+        workers: threads that decode pictures, one per processor by default, 8 at most; 0 decodes in the calling thread
+            and makes no batch ahead. Any number serves the same batches to the bit.
 
     Attributes:
         rows: of a full batch, as served to this rank.
@@ -80,6 +83,7 @@ class Loader:
         device: torch.device | str = "cpu",
         rank: int = 0,
         world_size: int = 1,
+        workers: int | None = None,
     ) -> None:
         if batch_size < max(1, world_size):
             raise InputError(f"batch_size must be at least 1 and at least the number of ranks, got {batch_size}")
@@ -92,7 +96,7 @@ class Loader:
         self.training = training
         self.seed = seed
         self.replay, self.pairs = training and "replay" in needs, training and "pairs" in needs
-        self.rank, self.world_size = rank, world_size
+        self.rank, self.world_size, self.workers = rank, world_size, workers
         self.rows = len(range(rank, batch_size, world_size)) * (1 + self.replay) * (1 + self.pairs)
         self.bounds = list(range(0, len(split), batch_size))
         if 0 < len(split) % batch_size < 2 * world_size and len(self.bounds) > 1:
@@ -106,7 +110,7 @@ class Loader:
         """The batches of `epoch`, from batch `start` on."""
         served = self._batches(epoch, start)
         takes_time = isinstance(self.split.inputs, LazyImages) or self.device.type != "cpu"
-        return _ahead(served) if takes_time else served
+        return _ahead(served) if takes_time and self.workers != 0 else served
 
     def _batches(self, epoch: int, start: int) -> Iterator[Batch]:
         order = np.arange(len(self.split))
@@ -147,7 +151,9 @@ class Loader:
     def _inputs(self) -> Tensor | LazyImages:
         """All pictures: on an accelerator, where they are in memory and take half of its free room at most."""
         pictures = self.split.inputs
-        if self.device.type != "cuda" or not isinstance(pictures, Tensor):
+        if isinstance(pictures, LazyImages):
+            return replace(pictures, workers=self.workers)
+        if self.device.type != "cuda":
             return pictures
         free, _ = torch.cuda.mem_get_info(self.device)
         return pictures.to(self.device) if pictures.nbytes <= free / 2 else pictures

@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from drkd.folders import method_folder
 from drkd.report.table import LABELS
 from drkd.stats import paired
 
@@ -59,7 +60,7 @@ def read_curves(results: dict[str, Any], out: Path) -> Curves:
         folder = out / "trainings" / panel["name"].replace(" ", "-")
         for method in panel["methods"]:
             runs = []
-            for file in sorted(folder.glob(f"seed-*/{method}/metrics.csv")):
+            for file in sorted(folder.glob(f"seed-*/{method_folder(method)}/metrics.csv")):
                 with file.open() as lines:
                     runs.append([float(row["val_accuracy"]) for row in csv.DictReader(lines) if "val_accuracy" in row])
             if any(runs):

@@ -1,0 +1,139 @@
+"""The commands that look at data and at what was trained."""
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from drkd import catalog
+from drkd.cli.app import app
+from drkd.cli.words import console, metrics, print_summary
+from drkd.errors import InputError
+
+RunPlace = Annotated[Path, typer.Argument(help="run directory or its model.safetensors")]
+
+
+@app.command()
+def evaluate(
+    run: RunPlace,
+    data: Annotated[str | None, typer.Option("--data", help="data set or folder (default: the run's)")] = None,
+    split: Annotated[str, typer.Option("--split", help="train, val or test")] = "test",
+    device: Annotated[str, typer.Option("--device", help="cpu, cuda, ...; auto")] = "auto",
+    as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
+) -> int:
+    """Measure a trained network: accuracy, NLL, ECE, AURC."""
+    if split not in ("train", "val", "test"):
+        raise InputError(f"--split should be train, val or test, got {split!r}")
+
+    from drkd.inference import evaluate_run
+
+    measured = evaluate_run(run, data=data, split=split, device=device)
+    if as_json:
+        print(json.dumps(measured))
+    else:
+        print(f"{split} split of {measured['data']}, {measured['samples']} samples: {metrics(measured)}")
+    return 0
+
+
+@app.command()
+def predict(
+    run: RunPlace,
+    images: Annotated[list[Path], typer.Argument(help="pictures, or folders of them, subfolders included")],
+    format_: Annotated[str, typer.Option("--format", help="csv or json")] = "csv",
+    device: Annotated[str, typer.Option("--device", help="cpu, cuda, ...; auto")] = "auto",
+) -> int:
+    """Name what is on pictures: file, label and probability."""
+    if format_ not in ("csv", "json"):
+        raise InputError(f"--format should be csv or json, got {format_!r}")
+
+    from drkd.inference import predict_files
+
+    rows = predict_files(run, images, device=device)
+    if format_ == "json":
+        print(json.dumps(rows, indent=2))
+    else:
+        import csv
+
+        writer = csv.DictWriter(sys.stdout, ["file", "label", "probability"], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows({**row, "probability": f"{row['probability']:.6f}"} for row in rows)
+    return 0
+
+
+@app.command()
+def check(
+    data: Annotated[str, typer.Argument(help="data set by name, or a folder")],
+    as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
+) -> int:
+    """List everything that is wrong with a data set, file by file; exits 2 where a training would not start."""
+    from drkd.cli import findings
+
+    found = findings.check_with_progress(data)
+    if as_json:
+        print(findings.as_json(found))
+    else:
+        findings.print_findings(found)
+    if not found.count("error"):
+        return 0
+    print(f"drkd: {findings.verdict(found)}", file=sys.stderr)
+    return 2
+
+
+@app.command()
+def report(run: Annotated[Path, typer.Argument(help="run directory of `compare` or `train`")]) -> int:
+    """Print the results of a run again; for a comparison, write its page and plots anew."""
+    from drkd.storage import read_json
+
+    if (run / "summary.json").is_file():
+        print_summary(read_json(run / "summary.json", needs=("method", "seed", "epochs", "test", "val", "teacher")))
+        return 0
+
+    from drkd.report import print_results, write_report
+
+    page = write_report(run)
+    print_results(read_json(run / "results.json"), console())
+    print(f"Report: {page}")
+    return 0
+
+
+@app.command("list")
+def list_names(
+    what: Annotated[str, typer.Argument(help="methods, models, datasets, recipes or all")] = "all",
+    as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
+) -> int:
+    """Name the methods, models, data sets and recipes, with a line on each."""
+    tables: dict[str, Callable[[], dict[str, Any]]] = {
+        "methods": catalog.methods,
+        "models": catalog.models,
+        "datasets": catalog.datasets,
+        "recipes": catalog.recipes,
+    }
+    if what != "all" and what not in tables:
+        raise InputError(f"list knows {', '.join(tables)} and all, got {what!r}")
+    chosen = {name: read() for name, read in tables.items() if what in ("all", name)}
+    if as_json:
+        print(json.dumps(chosen, indent=2))
+        return 0
+    for heading, table in chosen.items():
+        if heading == "recipes":
+            _print_recipes(table, names=what != "all")
+            continue
+        print(f"{heading}:")
+        for name, line in table.items():
+            print(f"  {name:<18} {line}")
+    return 0
+
+
+def _print_recipes(table: dict[str, Any], *, names: bool) -> None:
+    if not names:
+        print(f"recipes:\n  {len(table)} for the rows of the papers; see `drkd list recipes`")
+        return
+    print("published  recipe")
+    for name, recipe in table.items():
+        published = "-" if recipe["published"] is None else f"{recipe['published']:.2f}"
+        print(f"{published:>9}  {name:<48} {recipe['table']}")
+    known = sum(recipe["published"] is not None for recipe in table.values())
+    print(f"{len(table)} recipes, {known} with a published figure (test accuracy in %); run one: drkd reproduce NAME")

@@ -1,0 +1,45 @@
+"""What the commands print in common."""
+
+from typing import Any
+
+from rich.console import Console
+
+
+def console() -> Console:
+    """As wide as the terminal; wide enough for the tables where there is none."""
+    found = Console()
+    return found if found.is_terminal else Console(width=160)
+
+
+def metrics(measured: dict[str, Any]) -> str:
+    """Accuracy and what goes with it, in a line."""
+    return (
+        f"accuracy {100 * measured['accuracy']:.2f}%, NLL {measured['nll']:.4f}, "
+        f"ECE {100 * measured['ece']:.2f}%, AURC {1000 * measured['aurc']:.2f}e-3"
+    )
+
+
+def print_row(method: str, row: dict[str, float]) -> None:
+    """An epoch of one training."""
+    parts = ", ".join(
+        f"{name} {value:.4f}" for name, value in row.items() if name not in ("epoch", "lr", "val_accuracy", "val_nll")
+    )
+    validation = f", validation accuracy {100 * row['val_accuracy']:.2f}%" if "val_accuracy" in row else ""
+    print(f"{method} epoch {row['epoch']:.0f}: {parts}{validation}", flush=True)
+
+
+def print_summary(summary: dict[str, Any]) -> None:
+    """What a training came to."""
+    print(f"{summary['method']}, seed {summary['seed']}: test {metrics(summary['test'])}")
+    chosen = "chosen on validation" if summary["val"] else "the last one"
+    print(f"epoch {summary['best_epoch']} of {summary['epochs']} (from 0), {chosen}")
+    if summary["teacher"]:
+        print(f"teacher's accuracy on the training data: {100 * summary['teacher_train_accuracy']:.2f}%")
+    if summary["rectified_fraction_per_epoch"]:
+        fractions = summary["rectified_fraction_per_epoch"]
+        print(
+            f"rectified targets: {100 * fractions[0]:.1f}% in the first epoch, {100 * fractions[-1]:.1f}% in the last"
+        )
+    for note in summary["notes"]:
+        print(f"note: {note}")
+    print("One seed is no comparison: `drkd compare` runs several, paired.")
