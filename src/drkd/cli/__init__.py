@@ -14,7 +14,7 @@ from typing import Any
 from drkd.errors import InputError, NonFiniteLossError, StorageError
 
 INTERRUPTED = 130
-GO_ON = "interrupted; what was finished is kept: run the same again to go on (train, compare, tune: with --out and --resume)"
+GO_ON = "interrupted; what was finished is kept: run the same again to go on (train, compare, tune: --out, --resume)"
 
 
 def main() -> None:
