@@ -41,7 +41,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--threads", type=int, default=2)
     arguments = parser.parse_args()
-    config = BenchConfig(model=arguments.model, classes=100, batch_size=arguments.batch_size)
+    config = BenchConfig(model=arguments.model, classes=100, batch_size=arguments.batch_size, device="cpu")
     pools = {
         name: ProcessPoolExecutor(1, get_context("spawn"), start, (name == "kept", arguments.threads, config))
         for name in ("kept", "as it comes")

@@ -35,7 +35,7 @@ PAYS_UP_TO = {"cpu": 1e5}
 processor the mlp on digits gains at any number of seeds; larger networks gain little or nothing, and those with
 convolutions lose, since stacked they are grouped convolutions. On devices without measurements `auto` does not."""
 
-OF_ALL = tuple(name for name in OF_FIT if name not in ("seed", "clip_norm", "compile"))
+OF_ALL = tuple(name for name in OF_FIT if name not in ("seed", "clip_norm", "compile", "workers"))
 """Options that `fit_together` takes under the same name."""
 
 FROM_COMPARISON = dict.fromkeys(TrainConfig.model_fields, "comparison")

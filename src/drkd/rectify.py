@@ -118,6 +118,7 @@ def swap_unsure(logits: Tensor, labels: Tensor, *, confidence: float = 0.5, igno
                 [0.8000, 0.9000, 1.0000]])
     """
     check_fraction("confidence", confidence, open_ends=True)
+    check_labels(logits, labels, ignore_index, caller="swap_unsure")
     unsure = logits.softmax(dim=1).amax(dim=1, keepdim=True) < confidence
     return swap(logits, labels, ignore_index=ignore_index).where(unsure, logits)
 
