@@ -29,7 +29,7 @@ GRID = {
     "dr_kd": SOFT,
     "dr_kd:rectify=lift": SOFT,
     "dr_kd:rectify=swap_unsure": SOFT,
-    "ps_kd": [f"alpha={alpha}:temperature={temperature}" for alpha in (0.4, 0.8) for temperature in (1, 4)],
+    "ps_kd": [f"alpha={a}" for a in (0.2, 0.4, 0.6, 0.8)],
     "online_dr_kd:source=memory": SOFT,
     "online_dr_kd:source=ema": SOFT,
     "max_sup": [f"weight={w}" for w in (0.1, 0.2, 0.4, 0.8)],
