@@ -21,9 +21,7 @@ training may be in the middle of the step after it.
 import argparse
 import json
 import multiprocessing
-import os
 import random
-import resource
 import shutil
 import signal
 import tempfile
@@ -33,6 +31,8 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
+
+from sabotage import at_call, harm, no_room
 
 INTERVAL = 5
 OPTIONS = {
@@ -107,40 +107,6 @@ def finish(out: Path) -> int:
 
 def content(out: Path) -> list[bytes]:
     return [(out / file).read_bytes() for file in FILES]
-
-
-def at_call(number: int, *, torn: bool) -> None:
-    """Die at the call with this number of those that change the disk; `torn`: with half a file written."""
-    import drkd.storage
-
-    calls = 0
-
-    def dies(function: Callable[..., Any], writes: bool) -> Callable[..., Any]:
-        def wrapped(*arguments: Any, **named: Any) -> Any:
-            nonlocal calls
-            calls += 1
-            if calls == number:
-                if torn and writes:
-                    function(*arguments, **named)
-                    place = next(argument for argument in arguments if isinstance(argument, Path))
-                    os.truncate(place, place.stat().st_size // 2)
-                os.kill(os.getpid(), signal.SIGKILL)
-            return function(*arguments, **named)
-
-        return wrapped
-
-    drkd.storage.save_file = dies(drkd.storage.save_file, writes=True)
-    Path.write_text = dies(Path.write_text, writes=True)  # type: ignore[method-assign]
-    os.fsync = dies(os.fsync, writes=False)
-    for name in ("replace", "rename", "symlink_to", "unlink", "mkdir"):
-        setattr(Path, name, dies(getattr(Path, name), writes=False))
-    shutil.rmtree = dies(shutil.rmtree, writes=False)
-
-
-def no_room(left: int) -> None:
-    """No file may grow beyond so many bytes, as on a full disk."""
-    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (left, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
 
 
 class Campaign:
@@ -255,7 +221,7 @@ class Campaign:
             out = self.folder / "damaged"
             shutil.copytree(unfinished, out, symlinks=True)
             newest = max(out.glob("checkpoints/step-*"), key=lambda path: int(path.name[5:]))
-            self._harm(self.draw.choice(sorted(newest.iterdir())), flip=number % 2 == 0)
+            harm(self.draw, self.draw.choice(sorted(newest.iterdir())), flip=number % 2 == 0)
             sitting = Sitting(out)
             notes = sitting.message()
             assert sitting.end() == 0, notes
@@ -264,21 +230,12 @@ class Campaign:
         row = {"trainings": 0, "faults": models, "equal": 0, "most_lost": 0, "told": 0}
         for number in range(models):
             shutil.copy(self.folder / "undisturbed" / "model.safetensors", self.folder / "model.safetensors")
-            self._harm(self.folder / "model.safetensors", flip=number % 2 == 0)
+            harm(self.draw, self.folder / "model.safetensors", flip=number % 2 == 0)
             try:
                 load_model(self.folder / "model.safetensors")
             except InputError:
                 row["told"] += 1
         self.results["damage, model"] = row
-
-    def _harm(self, file: Path, *, flip: bool) -> None:
-        content = bytearray(file.read_bytes())
-        if flip and content:
-            bit = self.draw.randrange(8 * len(content))
-            content[bit // 8] ^= 1 << bit % 8
-        else:
-            del content[self.draw.randrange(max(1, len(content) - 1)) :]
-        file.write_bytes(content)
 
     def full_disk(self, limits: list[int]) -> None:
         for limit in limits:
