@@ -73,10 +73,11 @@ def test_compare_writes_its_report(tmp_path):
 
 
 def test_two_devices_train_like_one(trained, tmp_path):
-    result = drkd_("train", *QUICK, "--out", "run", "--device", "cpu", "--devices", "2", cwd=tmp_path)
+    result = drkd_("train", *QUICK, "--out", "runs/two", "--device", "cpu", "--devices", "2", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     assert result.stdout.count("dr_kd epoch 1:") == 1
-    two, one = (json.loads((folder / "run" / "summary.json").read_text()) for folder in (tmp_path, trained[0]))
+    runs = (tmp_path / "runs" / "two", trained[0] / "run")
+    two, one = (json.loads((run / "summary.json").read_text()) for run in runs)
     assert two["test"]["nll"] == pytest.approx(one["test"]["nll"], rel=1e-4)
     assert two["rectified_fraction_per_epoch"] == pytest.approx(one["rectified_fraction_per_epoch"], abs=1e-6)
 

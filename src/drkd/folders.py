@@ -10,7 +10,7 @@ from typing import Any, Literal
 from drkd.config import as_yaml, differences, read_options
 from drkd.distributed import rank
 from drkd.errors import InputError
-from drkd.storage import write_text
+from drkd.storage import half_written, write_text
 
 
 def new_folder(kind: str) -> Path:
@@ -30,7 +30,7 @@ def look_into(out: Path, config: Any, *, finished: str) -> Literal["new", "unfin
     """
     record = out / "config.yaml"
     if not record.exists():
-        if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        if out.exists() and (not out.is_dir() or {*out.iterdir()} - {*half_written(out)}):
             raise InputError(f"{out} exists and is no run directory; choose another with --out")
         return "new"
     changed = differences(read_options(record), config)
@@ -44,14 +44,18 @@ def look_into(out: Path, config: Any, *, finished: str) -> Literal["new", "unfin
 
 
 def open_folder(out: Path, config: Any, source: dict[str, str]) -> None:
-    """Make `out` a run directory that says how it is configured."""
-    if rank() == 0 and not (out / "config.yaml").exists():
-        try:
-            out.mkdir(parents=True, exist_ok=True)
+    """Make `out` a run directory that says how it is configured; what a killed process left half written there goes."""
+    if rank():
+        return
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        for left in half_written(out):
+            left.unlink(missing_ok=True)
+        if not (out / "config.yaml").exists():
             write_text(out / "config.yaml", as_yaml(config, source))
-        except OSError as reason:
-            why = reason.strerror or reason
-            raise InputError(f"cannot write to {out}: {why}; choose another with --out") from reason
+    except OSError as reason:
+        why = reason.strerror or reason
+        raise InputError(f"cannot write to {out}: {why}; choose another with --out") from reason
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 Under `torchrun` this is not needed: the command trains in the processes that are there.
 """
 
+import hashlib
 import logging
 import os
 import signal
@@ -50,7 +51,7 @@ def train_on_devices(config: TrainConfig, source: dict[str, str], out: Path, on_
         nproc_per_node=config.devices,
         rdzv_backend="c10d",
         rdzv_endpoint=f"{address}:{os.environ.get('MASTER_PORT', PORT)}" if config.num_nodes > 1 else "localhost:0",
-        run_id=str(out),
+        run_id=hashlib.sha256(str(out).encode()).hexdigest(),  # alike on all machines, and a name for a folder
         max_restarts=0,
         monitor_interval=0.1,
         start_method="spawn",

@@ -39,6 +39,11 @@ def replacing(path: Path, *, flush: bool = True) -> Iterator[Path]:
         raise cannot_write(path, reason) from reason
 
 
+def half_written(folder: Path) -> list[Path]:
+    """Files of `replacing` that a killed process left in `folder`."""
+    return list(folder.glob(".*.[0-9]*.tmp"))
+
+
 def cannot_write(path: Path, reason: Exception) -> StorageError:
     """The error to raise for what the file system said."""
     why = reason.strerror if isinstance(reason, OSError) and reason.strerror else str(reason)

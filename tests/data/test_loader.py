@@ -178,6 +178,13 @@ def test_a_batch_smaller_than_the_ranks_is_an_error(batch_size, world_size):
         make(batch_size=batch_size, world_size=world_size)
 
 
+@pytest.mark.parametrize("label", [7, -1, 255])
+def test_labels_that_name_no_class_are_refused_at_once(label):
+    """Before anything is on an accelerator, where nobody looks at them."""
+    with pytest.raises(InputError, match=f"labels should lie from 0 to 6 .* got {label}; data.classes"):
+        make(3, labels=[0, label, 6])
+
+
 class Decoded(LazyImages):
     """Pictures that note when they are asked for."""
 

@@ -87,6 +87,12 @@ class Loader:
     ) -> None:
         if batch_size < max(1, world_size):
             raise InputError(f"batch_size must be at least 1 and at least the number of ranks, got {batch_size}")
+        strange = split.labels[((split.labels < 0) | (split.labels >= len(data.classes))) & (split.labels != IGNORED)]
+        if len(strange):
+            raise InputError(
+                f"labels should lie from 0 to {len(data.classes) - 1} (or be {IGNORED} to be ignored), got "
+                f"{int(strange[0])}; data.classes has to name every class"
+            )
         self.device = torch.device(device)
         self.split = split
         self.augmentation = data.augmentation if training else Augmentation()
