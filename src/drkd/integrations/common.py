@@ -15,7 +15,7 @@ from drkd.errors import InputError
 from drkd.methods import cross_entropy
 from drkd.objective import Objective
 from drkd.storage import write_tensors
-from drkd.targets import Frozen, Target
+from drkd.targets import Frozen, Rectified, Target
 
 
 class Indexed(Dataset[Any]):
@@ -132,9 +132,8 @@ def changes(objective: nn.Module) -> bool:
     if not isinstance(objective, Objective):
         return True
     moves = any(callable(term.weight) for term in objective.terms)
-    return moves or any(
-        type(part).update is not Target.update for part in objective.modules() if isinstance(part, Target)
-    )
+    targets = [part for part in objective.modules() if isinstance(part, Target) and not isinstance(part, Rectified)]
+    return moves or any(type(target).update is not Target.update for target in targets)
 
 
 def progress_state(objective: Objective) -> dict[str, Any]:
@@ -148,14 +147,23 @@ def restore(objective: Objective, learned: Mapping[str, Tensor], progress: Mappi
     Raises:
         InputError: if another teacher taught then.
     """
+    restore_progress(objective, progress)
+    objective.load_state_dict(dict(learned))
+    objective.discard()
+
+
+def restore_progress(objective: Objective, progress: Mapping[str, Any]) -> None:
+    """Put back what `progress_state` gave.
+
+    Raises:
+        InputError: if another teacher taught then.
+    """
     if list(progress["teachers"]) != _teachers(objective):
         raise InputError(
             f"the checkpoint was written with another teacher of `{objective.name}` (SHA-256 {progress['teachers']}, "
             f"now {_teachers(objective)}); give that teacher, or begin a new training"
         )
-    objective.load_state_dict(dict(learned))
     objective.progress, objective.epoch = float(progress["progress"]), int(progress["epoch"])
-    objective.discard()
 
 
 def write_learned(objective: Objective, path: Path) -> None:
