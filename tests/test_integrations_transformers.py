@@ -225,6 +225,22 @@ def test_a_resumed_training_ends_as_the_uninterrupted_one(tmp_path, method):
             assert torch.equal(resumed.distilling.objective.state_dict()[name], value), name
 
 
+def test_the_best_model_is_the_best_model(tmp_path):
+    """Validation wants other labels, so it gets worse, and an early epoch stays the best."""
+    rows = image_rows(12)
+    others = [{**row, "labels": (row["labels"] + 1) % 3} for row in rows]
+    settings = {"num_train_epochs": 8, "learning_rate": 0.3, "save_strategy": "epoch", "eval_strategy": "epoch"}
+    args = arguments(tmp_path, load_best_model_at_end=True, **settings)
+    given = {"method": drkd.cross_entropy(), "train_dataset": rows, "eval_dataset": others}
+    trainer = SelfDistillationTrainer(images(), args, **given)
+    trainer.train()
+    losses = [row["eval_loss"] for row in trainer.state.log_history if "eval_loss" in row]
+    assert losses[-1] > min(losses)
+    saved = ViTForImageClassification.from_pretrained(trainer.state.best_model_checkpoint)
+    assert largest(trainer.model.parameters(), saved.parameters()) == 0
+    assert trainer.evaluate()["eval_loss"] == pytest.approx(min(losses), abs=1e-6)
+
+
 def test_the_whole_recipe_starts_both_trainings_from_the_same_weights(tmp_path):
     start, rows = images(), image_rows(12)
     settings = {"num_train_epochs": 2, "save_strategy": "epoch", "logging_strategy": "epoch"}
@@ -355,6 +371,8 @@ def test_what_cannot_work_says_why_and_what_to_do(tmp_path):
         trained(train_dataset=[{"pixel_values": row["pixel_values"]} for row in rows])
     with pytest.raises(drkd.InputError, match="`cs_kd` needs pairs, which a Trainer does not give it"):
         trained(method=drkd.cs_kd())
+    with pytest.raises(drkd.InputError, match="`kd_clean_view` looks at the plain samples before training"):
+        trained(method=drkd.kd_clean_view(images()))
     with pytest.raises(drkd.InputError, match='reduction="sum"; leave reduction away'):
         trained(method=drkd.cross_entropy(reduction="sum"))
     with pytest.raises(drkd.InputError, match="ignores -1; mark rows that do not count with -100"):

@@ -15,7 +15,7 @@ from drkd.errors import InputError
 from drkd.methods import cross_entropy
 from drkd.objective import Objective
 from drkd.storage import write_tensors
-from drkd.targets import Frozen, Rectified, Target
+from drkd.targets import CleanView, Frozen, Rectified, Target
 
 
 class Indexed(Dataset[Any]):
@@ -92,13 +92,18 @@ def check_objective(objective: Objective, framework: str, *, provides: frozenset
     """Refuse an objective that a framework's own loop cannot serve.
 
     Raises:
-        InputError: where it needs more than `provides`, or its loss is no mean over the rows of a batch.
+        InputError: where it needs more than `provides` or a look at the samples, or its loss is no mean over rows.
     """
     missing = sorted(objective.needs - provides)
     if missing:
         raise InputError(
             f"`{objective.name}` needs {' and '.join(missing)}, which {framework} does not give it; train with "
             "`drkd.fit`, or in a loop of your own (docs/python.md)"
+        )
+    if any(isinstance(part, CleanView) for part in objective.modules()):
+        raise InputError(
+            f"`{objective.name}` looks at the plain samples before training, which {framework} does not show it; train "
+            "with `drkd.fit`"
         )
     if getattr(objective, "reduction", "batchmean") != "batchmean":
         raise InputError(

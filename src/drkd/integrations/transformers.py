@@ -1,8 +1,7 @@
 """Hugging Face's `Trainer`: a loss for the plain one, and one that knows teachers and sample numbers.
 
-`Trainer` adds up the losses of an accumulated step, so each is divided by the items of the whole step
-(`num_items_in_batch`), not by those of its own batch. Validation measures plain cross-entropy, whatever the method, so
-that methods and epochs can be compared; the objective is not asked, and learns nothing from it.
+`Trainer` adds up the losses of an accumulated step, so each is divided by the items of the whole step, not by those of
+its own batch. Validation measures plain cross-entropy, whatever the method, and teaches the objective nothing.
 """
 
 import copy
@@ -154,6 +153,10 @@ class Loss(TrainerCallback):
         if "loss" in (logs or {}):  # a row about training, not about validation
             self.means()
 
+    def on_train_end(self, args: Any, state: Any, control: Any, model: Any = None, **others: Any) -> None:
+        if args.load_best_model_at_end and state.best_model_checkpoint and not (args.fsdp or args.deepspeed):
+            _read_weights(model, Path(state.best_model_checkpoint))
+
     def on_save(self, args: Any, state: Any, control: Any, **others: Any) -> None:
         if state.is_world_process_zero:
             place = Path(args.output_dir) / f"checkpoint-{state.global_step}" / LEARNED
@@ -243,11 +246,8 @@ class SelfDistillationTrainer(Trainer):
     ) -> Any:
         batch = {name: value for name, value in inputs.items() if name not in ("labels", "index")}
         if torch.is_grad_enabled():
-            need_index(
-                self.distilling.objective,
-                inputs.get("index"),
-                " and set TrainingArguments(remove_unused_columns=False)",
-            )
+            how = " and set TrainingArguments(remove_unused_columns=False)"
+            need_index(self.distilling.objective, inputs.get("index"), how)
         outputs = model(**batch)
         value = self.distilling(
             outputs, inputs.get("labels"), num_items_in_batch, inputs=batch, index=inputs.get("index")
@@ -289,10 +289,9 @@ def _newest(folder: str, *, required: bool = False) -> str | None:
 
 
 def _read_weights(model: nn.Module, folder: Path) -> None:
-    """Read a model's weights again.
+    """Read a model's weights again, by the names that the file has.
 
-    A Trainer looks for the model's names in the file, and only warns of those that are missing; where names have
-    changed, the file has the old ones (ViT in transformers 5), and training would go on from random weights.
+    A Trainer looks for the model's own and only warns of those that are missing: ViT is saved under older ones.
     """
     model = getattr(model, "module", model)
     if isinstance(model, PreTrainedModel):
