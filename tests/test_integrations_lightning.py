@@ -150,7 +150,7 @@ def test_validation_measures_cross_entropy_and_teaches_nothing(tmp_path):
     pictures, labels = torch.randn(5, 1, 4, 4), torch.arange(5) % 3
     loader = DataLoader(TensorDataset(pictures, labels), batch_size=5)
     callback = Distillation(drkd.online_dr_kd())
-    made = trainer(tmp_path, callback, epochs=1)
+    made = trainer(tmp_path, callback)
     made.fit(module, DataLoader(samples(), batch_size=4), loader)
     memory = callback.objective.terms[1].target.target
     before = memory.table.clone()
@@ -191,7 +191,7 @@ def test_a_training_step_that_gives_no_loss_teaches_nothing(tmp_path):
 
     callback = Distillation(drkd.online_dr_kd())
     with pytest.warns(UserWarning, match="`training_step` returned `None`"):
-        trainer(tmp_path, callback, epochs=1).fit(Picky(), DataLoader(samples(), batch_size=4))
+        trainer(tmp_path, callback).fit(Picky(), DataLoader(samples(), batch_size=4))
     seen = callback.objective.terms[1].target.target.seen
     assert not seen[:4].any()
     assert seen[4:12].all()
@@ -212,6 +212,17 @@ def test_the_whole_recipe(tmp_path):
     make_trainer([Distillation(drkd.dr_kd(plain.network))]).fit(again, loader)
     assert largest(student.parameters(), again.parameters()) == 0
     assert largest(student.parameters(), plain.parameters()) > 1e-4
+
+
+def test_a_teacher_that_is_always_right_is_told_of(tmp_path):
+    def right(inputs):
+        return 9.0 * F.one_hot(inputs[:, 0, 0, 0].long(), 3)
+
+    inputs, labels = torch.zeros(12, 1, 4, 4), torch.arange(12) % 3
+    inputs[:, 0, 0, 0] = labels
+    data = Indexed(TensorDataset(inputs, labels))
+    with pytest.warns(UserWarning, match="`dr_kd` had nothing to rectify"):
+        trainer(tmp_path, Distillation(drkd.dr_kd(right))).fit(Net(), DataLoader(data, batch_size=4))
 
 
 def test_what_cannot_work_says_why_and_what_to_do(tmp_path):

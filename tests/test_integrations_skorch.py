@@ -123,7 +123,7 @@ def test_saved_parameters_hold_what_was_learned(tmp_path, method, safe):
 
 def test_validation_measures_cross_entropy_and_teaches_nothing():
     inputs, labels = samples()
-    net = classifier(network(), drkd.online_dr_kd(), max_epochs=1)
+    net = classifier(network(), drkd.online_dr_kd(), max_epochs=2)
     net.fit(with_numbers(inputs), labels)
     memory = net.criterion_.objective.terms[1].target.target
     before = memory.table.clone()
@@ -161,12 +161,23 @@ def test_modules_of_several_inputs_get_them_by_name_and_so_does_the_teacher():
 
     def teacher(inputs):
         asked.append(sorted(inputs))
-        return torch.zeros(len(inputs["left"]), 3)
+        return torch.tensor([1.0, 0.0, 0.0]).expand(len(inputs["left"]), 3)
 
     inputs, labels = samples()
     rows = {"left": inputs, "right": inputs, "index": np.arange(12)}
     classifier(Two(), drkd.dr_kd(teacher), max_epochs=1).fit(rows, labels)
     assert asked == [["left", "right"]] * 3
+
+
+def test_the_history_has_the_parts_and_a_teacher_that_is_always_right_is_told_of():
+    inputs, labels = samples(10)  # batches of 4, 4 and 2
+    net = classifier(network(), drkd.dr_kd(network())).fit(inputs, labels)
+    for row in net.history:
+        assert row["train_loss"] == pytest.approx(row["train_ce"] + row["train_soft"], abs=1e-5)
+        assert 0 < row["train_rectified"] < 1
+    inputs[:, 0] = labels
+    with pytest.warns(UserWarning, match="`dr_kd` had nothing to rectify"):
+        classifier(network(), drkd.dr_kd(lambda x: 9.0 * F.one_hot(x[:, 0].long(), 3))).fit(inputs, labels)
 
 
 def test_what_cannot_work_says_why_and_what_to_do():

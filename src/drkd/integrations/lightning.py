@@ -25,6 +25,7 @@ from drkd.errors import InputError, NonFiniteLossError
 from drkd.integrations.common import changes, check_objective, need_index, progress_state, restore, validation_loss
 from drkd.methods import cross_entropy, dr_kd
 from drkd.objective import Objective
+from drkd.train import warn_if_nothing_was_rectified
 
 try:
     from lightning.pytorch import Callback
@@ -56,6 +57,7 @@ class Distillation(Callback):
         self._step = 0  # optimizer steps made so far
         self._scale: float | None = None  # of the gradients, before the step at hand
         self._random: dict[str, Any] | None = None  # from a checkpoint
+        self._rectified: list[dict[str, float]] = []  # the part of each epoch
 
     def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
         self.objective.to(pl_module.device).train()
@@ -67,7 +69,7 @@ class Distillation(Callback):
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         self.objective.to(pl_module.device)
-        self._step = trainer.global_step
+        self._step, self._rectified = trainer.global_step, []
         self._steps = float(trainer.estimated_stepping_batches)
         if self._steps == float("inf") and changes(self.objective):
             raise InputError(
@@ -88,7 +90,13 @@ class Distillation(Callback):
             completed = trainer.current_epoch + int(trainer.is_last_batch)
             self.objective.update(progress=min(1.0, trainer.global_step / self._steps), epoch=completed)
 
+    def on_train_end(self, trainer: Any, pl_module: Any) -> None:
+        if self._rectified:
+            warn_if_nothing_was_rectified(self.objective.name, self._rectified)
+
     def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
+        if "train_rectified" in trainer.callback_metrics:
+            self._rectified.append({"rectified": float(trainer.callback_metrics["train_rectified"])})
         mean = trainer.callback_metrics.get("train_loss")
         if mean is not None and not mean.isfinite():  # on the CPU the objective itself stopped at once
             raise NonFiniteLossError(

@@ -21,9 +21,11 @@ from drkd.integrations.common import (
     validation_loss,
 )
 from drkd.objective import Objective
+from drkd.train import warn_if_nothing_was_rectified
 
 try:
     from skorch import NeuralNetClassifier
+    from skorch.dataset import get_len
     from skorch.utils import to_tensor
 except ModuleNotFoundError as missing:
     raise ImportError(f"drkd.integrations.skorch needs {missing.name}; install drkd[skorch]") from missing
@@ -54,6 +56,7 @@ class Criterion(nn.CrossEntropyLoss):  # by its kind skorch knows that a module 
         self.objective = objective
         self.validation = validation_loss(objective)
         self.told_of_steps = False
+        self.parts: dict[str, Tensor] = {}
 
     def forward(self, input: Tensor, target: Tensor, inputs: Any = None, index: Tensor | None = None) -> Tensor:
         if not torch.is_grad_enabled():
@@ -63,7 +66,9 @@ class Criterion(nn.CrossEntropyLoss):  # by its kind skorch knows that a module 
                 f"`{self.objective.name}` needs a teacher's inputs, samples' numbers or a schedule, which a criterion "
                 "does not get; use drkd.integrations.skorch.SelfDistillationClassifier"
             )
-        return cast(Tensor, self.objective(input, target, inputs=inputs, index=index)["loss"])
+        losses: dict[str, Tensor] = self.objective(input, target, inputs=inputs, index=index)
+        self.parts = {name: value.detach() for name, value in losses.items() if name != "loss"}
+        return losses["loss"]
 
     def get_extra_state(self) -> Tensor:
         text = json.dumps(progress_state(self.objective))
@@ -79,7 +84,7 @@ class SelfDistillationClassifier(NeuralNetClassifier):
 
     `max_epochs` is the length of the schedules. For methods that remember samples X is a dictionary with the key
     `index`, the samples' numbers. Of a dictionary the module gets the rest: by position where it is one entry, else by
-    name.
+    name. The history has the mean of every part of the loss.
 
     Raises:
         InputError: for another criterion, or a missing number.
@@ -126,14 +131,30 @@ class SelfDistillationClassifier(NeuralNetClassifier):
         super().on_epoch_begin(net, dataset_train=dataset_train, **others)
         self.steps_per_epoch_ = len(self.get_iterator(dataset_train, training=True))
         self.step_ = 0
+        self.sums_: dict[str, float] = {}
 
     def on_batch_end(self, net: Any, batch: Any = None, training: bool = False, **others: Any) -> None:
         super().on_batch_end(net, batch=batch, training=training, **others)
         if training:  # skorch makes a step for every batch
             self.step_ += 1
+            rows = get_len(batch[0])
+            for name, value in {**self.criterion_.parts, "rows": torch.ones(())}.items():
+                self.sums_[name] = self.sums_.get(name, 0.0) + value.item() * rows
             done = (len(self.history) - 1) * self.steps_per_epoch_ + self.step_
             progress = min(1.0, done / (self.max_epochs * self.steps_per_epoch_))
             self.criterion_.objective.update(progress=progress, epoch=done // self.steps_per_epoch_)
+
+    def on_epoch_end(self, net: Any, **others: Any) -> None:
+        rows = self.sums_.pop("rows", 1.0)
+        for name, total in self.sums_.items():
+            self.history.record(f"train_{name}", total / rows)
+        super().on_epoch_end(net, **others)
+
+    def on_train_end(self, net: Any, **others: Any) -> None:
+        rows = [{"rectified": row["train_rectified"]} for row in self.history if "train_rectified" in row]
+        if rows:
+            warn_if_nothing_was_rectified(self.criterion_.objective.name, rows)
+        super().on_train_end(net, **others)
 
 
 def _without_index(x: Any) -> Any:
