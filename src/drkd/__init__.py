@@ -15,7 +15,7 @@ _HOMES = {
     "drkd.checkpoint": ("Done",),
     "drkd.comparison": ("Comparison", "compare"),
     "drkd.tuning": ("Tuned", "tune"),
-    "drkd.data": ("Data", "Split", "load_data"),
+    "drkd.data": ("Data", "Split", "from_tensors", "load_data"),
     "drkd.errors": ("InputError", "NonFiniteLossError", "StorageError"),
     "drkd.losses": ("kl_divergence", "soft_cross_entropy"),
     "drkd.methods": (
@@ -60,6 +60,7 @@ if TYPE_CHECKING:  # the same names, for type checkers and editors
     from drkd.comparison import compare as compare
     from drkd.data import Data as Data
     from drkd.data import Split as Split
+    from drkd.data import from_tensors as from_tensors
     from drkd.data import load_data as load_data
     from drkd.errors import InputError as InputError
     from drkd.errors import NonFiniteLossError as NonFiniteLossError

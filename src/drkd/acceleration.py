@@ -63,9 +63,9 @@ def choose_memory_format(choice: MemoryFormat, student: nn.Module) -> torch.memo
 
 
 def to_compile(
-    choice: Compile, student: nn.Module, picture: tuple[int, int, int], *, pictures: int, device: torch.device
+    choice: Compile, student: nn.Module, picture: tuple[int, ...], *, pictures: int, device: torch.device
 ) -> bool:
-    """Whether to compile a training on so many `pictures`, epochs counted, of shape (C, H, W).
+    """Whether to compile a training on so many `pictures`, epochs counted, of shape (C, H, W) or any other.
 
     `auto` compiles a long training on a processor where a C++ compiler is; on an accelerator it does not, for lack of
     measurements.
@@ -76,7 +76,7 @@ def to_compile(
         return choice == "on"
     try:
         macs = count_macs(student, picture)
-    except (RuntimeError, NotImplementedError):  # a network that cannot run on shapes alone
+    except Exception:  # a network that cannot run on shapes alone says so in its own way
         return False
     return 3 * macs * pictures >= COMPILE_FROM  # forward, and the two products of backward
 

@@ -121,8 +121,8 @@ def fit(
     scaler = torch.amp.GradScaler(place.type, enabled=precision == "float16")
     state = State(student, objective, make_optimizer(optimizer, student, lr, momentum, weight_decay), scaler)
     model: Callable[[Tensor], Tensor] = DistributedDataParallel(student) if world_size() > 1 else student
-    picture = (data.channels, data.image_size, data.image_size)
-    if to_compile(compile, student, picture, pictures=epochs * len(data.train), device=place):
+    shape = tuple(data.train.inputs.shape[1:])
+    if to_compile(compile, student, shape, pictures=epochs * len(data.train), device=place):
         model = Compiled(model, loader.rows, required=compile == "on")
     steps_per_epoch = len(loader)
     steps = epochs * steps_per_epoch

@@ -1,5 +1,6 @@
 """Data: read once, split by the run's seed, served in replayable batches."""
 
 from drkd.data.datasets import Data, Split, load_data
+from drkd.data.tensors import from_tensors
 
-__all__ = ["Data", "Split", "load_data"]
+__all__ = ["Data", "Split", "from_tensors", "load_data"]

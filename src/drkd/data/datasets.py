@@ -37,7 +37,10 @@ VALIDATION = 0.1
 
 @dataclass(frozen=True)
 class Split:
-    """Samples: `inputs` uint8 (N, C, H, W), in memory or decoded on demand, and `labels` int64 (N,)."""
+    """Samples: `inputs` uint8 (N, C, H, W), in memory or decoded on demand, and `labels` int64 (N,).
+
+    Inputs of another type are no pictures (`from_tensors`), and are served as they are.
+    """
 
     inputs: Tensor | LazyImages
     labels: Tensor
@@ -162,9 +165,18 @@ def divide(raw: readers.Raw, *, validation: float, seed: int) -> tuple[dict[str,
     if "val" not in splits and validation == 0:
         splits["val"] = splits["train"].select(torch.arange(0))
     elif "val" not in splits:
-        rest, taken = _stratified(splits["train"].labels, validation, seed=seed, what="the validation split")
-        splits["train"], splits["val"] = splits["train"].select(rest), splits["train"].select(taken)
+        splits["train"], splits["val"] = hold_out(splits["train"], validation, seed=seed)
     return splits, {split: skipped.get(split, 0) for split in ("train", "val", "test")}
+
+
+def hold_out(train: Split, part: float, *, seed: int) -> tuple[Split, Split]:
+    """What stays of the training split, and the validation split taken from it, stratified.
+
+    Raises:
+        InputError: if a class has too few samples to be divided.
+    """
+    rest, taken = _stratified(train.labels, part, seed=seed, what="the validation split")
+    return train.select(rest), train.select(taken)
 
 
 def fingerprint(split: Split) -> str:

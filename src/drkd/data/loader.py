@@ -37,7 +37,7 @@ class Batch(NamedTuple):
     """What one step gets, on the loader's device.
 
     Attributes:
-        inputs: (B, C, H, W) float, augmented and normalised.
+        inputs: (B, C, H, W) float, augmented and normalised; what is no picture (B, ...) as it is.
         labels: (B,) int64; -100 for rows that do not count.
         index: (B,) int64, the samples' positions in their split.
         share: this rank's part of the global batch, times the number of ranks: 1 unless the batch is cut unevenly.
@@ -148,6 +148,8 @@ class Loader:
         else:
             here = isinstance(self._inputs, Tensor) and self._inputs.device == index.device
             pictures = self._inputs[index if here else ours]
+        if pictures.dtype != torch.uint8:  # no pictures, but a table's rows or words
+            return pictures.to(self.device, non_blocking=True), self._labels[index], index
         images = pictures.to(self.device, non_blocking=True).float().div_(255)
         images = augment(images, ours, self.augmentation, seed=self.seed, epoch=epoch, view=view)
         inputs = images.sub_(self.mean).div_(self.std)

@@ -1,0 +1,79 @@
+"""Data that are no pictures: tables, words, or whatever else a network takes."""
+
+import torch
+from torch import Tensor
+
+from drkd.data.augment import Augmentation
+from drkd.data.datasets import VALIDATION, Data, Split, hold_out
+from drkd.errors import InputError
+
+Rows = tuple[Tensor, Tensor]
+"""Inputs (N, ...) and integer labels (N,)."""
+
+
+def from_tensors(
+    train: Rows,
+    test: Rows,
+    *,
+    val: Rows | None = None,
+    classes: tuple[str, ...] | None = None,
+    name: str = "tensors",
+    seed: int = 0,
+    validation: float = VALIDATION,
+) -> Data:
+    """Make a data set of tensors, which a network gets as they are: neither scaled nor augmented.
+
+    Scale the columns of a table yourself, with what the training rows say.
+
+    Args:
+        train: inputs (N, ...) such as a table's float32 rows (N, F) or int64 words (N, L), and labels (N,).
+        test: the same, looked at once.
+        val: the same, for choosing the epoch; without it a part of the training rows is held out.
+        classes: names, in the order of the labels; their numbers by default.
+        name: for reports.
+        seed, validation: of the part that is held out, stratified; 0 for none. As in `load_data`.
+
+    Raises:
+        InputError: for splits that do not fit each other, labels that are no classes, and inputs that are not finite.
+
+    Example:
+        >>> rows, labels = torch.randn(30, 4), torch.arange(30) % 3
+        >>> data = from_tensors((rows[:20], labels[:20]), (rows[20:], labels[20:]), validation=0.25)
+        >>> len(data.train), len(data.val), len(data.test), data.classes
+        (15, 5, 10, ('0', '1', '2'))
+    """
+    splits = {"train": train, "test": test} | ({} if val is None else {"val": val})
+    known = len(classes) if classes is not None else int(train[1].max()) + 1 if len(train[1]) else 0
+    for split, (inputs, labels) in splits.items():
+        _check(split, inputs, labels, like=train[0], classes=known)
+    held = {split: Split(inputs, labels.long()) for split, (inputs, labels) in splits.items()}
+    if val is None and validation:
+        held["train"], held["val"] = hold_out(held["train"], validation, seed=seed)
+    elif val is None:
+        held["val"] = held["train"].select(torch.arange(0))
+    names = classes if classes is not None else tuple(str(number) for number in range(known))
+    three = held["train"], held["val"], held["test"]
+    return Data(name, names, *three, augmentation=Augmentation(), mean=(0.0,), std=(1.0,))
+
+
+def _check(split: str, inputs: Tensor, labels: Tensor, *, like: Tensor, classes: int) -> None:
+    """Refuse what could not be trained on or compared."""
+    if inputs.dtype == torch.uint8:
+        raise InputError(
+            f"the {split} inputs are uint8, as pictures are; give words as int64 and columns as float32, and pictures "
+            "in a folder to `drkd.load_data`"
+        )
+    if inputs.dim() < 2 or inputs.shape[1:] != like.shape[1:] or inputs.dtype != like.dtype:
+        raise InputError(
+            f"the {split} inputs must be (N, ...) like the training inputs, {tuple(like.shape)} of {like.dtype}, got "
+            f"{tuple(inputs.shape)} of {inputs.dtype}"
+        )
+    if labels.is_floating_point() or labels.shape != inputs.shape[:1]:
+        raise InputError(
+            f"the {split} labels must be integers ({len(inputs)},), got {labels.dtype} {tuple(labels.shape)}"
+        )
+    if len(labels) == 0 or labels.min() < 0 or labels.max() >= classes:
+        found = f"{int(labels.min())} to {int(labels.max())}" if len(labels) else "none"
+        raise InputError(f"the {split} labels must be from 0 to {classes - 1}, got {found}")
+    if inputs.is_floating_point() and not inputs.isfinite().all():
+        raise InputError(f"the {split} inputs hold NaN or infinite values; fill or drop them")
