@@ -127,6 +127,15 @@ def test_a_run_goes_on_with_another_number_of_workers_to_the_bit(data, tmp_path)
     assert torch.equal(resumed[1], whole[1])
 
 
+def test_the_last_step_is_saved_whenever_checkpoints_are_due(data, tmp_path):
+    """What follows it, such as measuring the test split, may be cut."""
+    options = {**SMALL, "out": tmp_path, "checkpoint_every": 1000}
+    whole = drkd.fit(network(), drkd.cross_entropy(), data, **options)
+    assert [path.name for path in (tmp_path / "checkpoints").glob("step-*")] == [f"step-{whole.step}"]
+    no_step = drkd.fit(network(seed=1), drkd.cross_entropy(), data, **options, resume=True)
+    assert no_step.history == whole.history
+
+
 def test_resume_in_the_running_average_too(data, tmp_path):
     def start(out, epochs_before_cut=None):
         student = network()

@@ -161,7 +161,7 @@ def fit_together(
             if on_epoch is not None:
                 for lane, row in enumerate(rows):
                     on_epoch(lane, row)
-            if checkpoints is not None and (stop or due.after_epoch(done.step)):
+            if checkpoints is not None and (stop or due.after_epoch(done.step) or done.step == steps):
                 _write_rows(outs, _by_lane(done, lanes))
                 state.save(checkpoints, best=False)
             if stop:
