@@ -15,7 +15,7 @@ from drkd.edge.network import Deployed
 from drkd.edge.parity import FLOAT, INT8, Tolerance, compare_logits, logits_of, refuse_beyond
 from drkd.edge.quantizing import Calibration, evenly, quantize_onnx
 from drkd.edge.runtimes import NetworkSession, Pixels, files_of, open_session
-from drkd.edge.writing import FORMATS, Format
+from drkd.edge.writing import FORMATS, Format, write_onnx
 from drkd.errors import InputError
 from drkd.inference import data_of
 from drkd.models.loading import load_model, statistics
@@ -89,7 +89,7 @@ def export_run(
             "calibration": None if seen is None else {"method": calibration, "samples": len(seen)},
             "environment": environment(),
         }
-        for file in files_of(fresh):
+        for file in reversed(files_of(fresh)):
             with replacing(target.with_name(file.name)) as beside:
                 file.replace(beside)
         write_json(record_of(target), record)
@@ -103,8 +103,8 @@ def _format(name: str, quantize: str | None, calibration: str) -> Format:
         raise InputError(f"--format should be one of {', '.join(FORMATS)}, got {name!r}")
     if quantize not in (None, "int8"):
         raise InputError(f"--quantize should be int8, got {quantize!r}")
-    if quantize and not chosen.quantizes:
-        able = ", ".join(other for other in FORMATS if FORMATS[other].quantizes)
+    if quantize and chosen.convert is None:
+        able = ", ".join(other for other in FORMATS if FORMATS[other].convert is not None)
         raise InputError(f"--quantize is for {able}, not for {name}; leave it out")
     if calibration not in ("minmax", "entropy", "percentile"):
         raise InputError(f"--calibration should be minmax, entropy or percentile, got {calibration!r}")
@@ -120,12 +120,16 @@ def _write(
     calibration: Calibration,
 ) -> None:
     """The file, in int8 if there are pixels to calibrate on."""
-    if pixels is None:
+    if chosen.write is not None and pixels is None:
         chosen.write(deployed, manifest, path)
         return
-    in_float = path.with_name(f"float-{path.name}")
-    chosen.write(deployed, {**manifest, "quantize": None}, in_float)
-    quantize_onnx(in_float, path, manifest, pixels, calibration)
+    assert chosen.convert is not None  # _format has seen to it
+    source = path.with_name("float.onnx")
+    write_onnx(deployed, {**manifest, "quantize": None}, source)
+    if pixels is not None:
+        in_float, source = source, path.with_name("int8.onnx")
+        quantize_onnx(in_float, source, manifest, pixels, calibration)
+    chosen.convert(source, manifest, path)
 
 
 @contextmanager

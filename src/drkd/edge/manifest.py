@@ -45,18 +45,37 @@ def from_properties(properties: Mapping[str, str], path: Path) -> Manifest:
     Raises:
         InputError: if `path` was not written by drkd, or is damaged where it says what it is.
     """
-    missing = [name for name in KEYS if name not in properties]
+    try:
+        return _checked({name: json.loads(properties[name]) for name in KEYS if name in properties}, path)
+    except json.JSONDecodeError as reason:
+        raise _damaged(path, reason) from reason
+
+
+def from_text(text: str, path: Path) -> Manifest:
+    """The manifest of a format that holds it as one JSON text; empty if it holds none.
+
+    Raises:
+        InputError: as for `from_properties`.
+    """
+    try:
+        return _checked(json.loads(text or "{}"), path)
+    except json.JSONDecodeError as reason:
+        raise _damaged(path, reason) from reason
+
+
+def _checked(manifest: Manifest, path: Path) -> Manifest:
+    missing = [name for name in KEYS if name not in manifest]
     if missing:
         raise InputError(
             f"{path} does not say what it takes and answers (no {', '.join(missing)}); give a file of `drkd export`"
         )
-    try:
-        manifest = {name: json.loads(properties[name]) for name in KEYS}
-    except ValueError as reason:
-        raise InputError(f"{path} is damaged where it says what it is: {reason}; export it anew") from reason
     if manifest["input"] != INPUT:
         raise InputError(f"{path} takes {manifest['input']}, this drkd feeds {INPUT}; export it anew")
     return manifest
+
+
+def _damaged(path: Path, reason: json.JSONDecodeError) -> InputError:
+    return InputError(f"{path} is damaged where it says what it is: {reason}; export it anew")
 
 
 def record_of(path: Path) -> Path:

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from drkd.edge.manifest import Manifest, from_properties
+from drkd.edge.manifest import Manifest, from_properties, from_text
 from drkd.errors import InputError
 
 Pixels = NDArray[np.uint8]
@@ -82,8 +82,10 @@ def files_of(path: Path) -> list[Path]:
     Example:
         >>> [file.name for file in files_of(Path("exports/model.onnx"))]
         ['model.onnx']
+        >>> [file.name for file in files_of(Path("exports/model.xml"))]
+        ['model.xml', 'model.bin']
     """
-    return [path]
+    return [path, path.with_suffix(".bin")] if path.suffix == ".xml" else [path]
 
 
 def is_exported(path: Path) -> bool:
@@ -113,6 +115,56 @@ class OnnxSession:
         return logits
 
 
+class OpenvinoSession:
+    """OpenVINO's pair of files, on the processor, with float32 arithmetic where the file has floats."""
+
+    module = "openvino"
+
+    def __init__(self, path: Path, threads: int | None = None) -> None:
+        openvino = needed("openvino", "openvino")
+        settings: dict[str, Any] = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
+        if threads is not None:
+            settings["INFERENCE_NUM_THREADS"] = threads
+        core = openvino.Core()
+        try:
+            model = core.read_model(path)
+            self._model = core.compile_model(model, "CPU", settings)
+        except RuntimeError as reason:
+            raise _unreadable(path, reason) from reason
+        text = model.get_rt_info(["drkd"]).value if model.has_rt_info(["drkd"]) else ""
+        self.about = from_text(text, path)
+        self.runtime = f"openvino {openvino.__version__.partition('-')[0]}"
+
+    def __call__(self, pixels: Pixels) -> Logits:
+        logits: Logits = self._model([pixels])[0]
+        return logits
+
+
+class TorchSession:
+    """A file of `torch.export`, in torch, on the processor. Loading one can run code: only load what you trust."""
+
+    module = "torch"
+
+    def __init__(self, path: Path, threads: int | None = None) -> None:
+        import torch
+
+        found = {MANIFEST: ""}
+        try:
+            program = torch.export.load(path, extra_files=found)
+        except Exception as reason:  # whatever reading the archive leads to
+            raise _unreadable(path, reason) from reason
+        self.about = from_text(found[MANIFEST], path)
+        self.runtime = f"torch {torch.__version__}"
+        self._torch, self._threads, self._module = torch, threads, program.module()
+
+    def __call__(self, pixels: Pixels) -> Logits:
+        torch = self._torch
+        _set_threads(torch, self._threads)
+        with torch.inference_mode():
+            logits: Logits = self._module(torch.from_numpy(pixels)).numpy()
+        return logits
+
+
 class NetworkSession:
     """The network of a run in torch, on the processor unless told otherwise."""
 
@@ -133,11 +185,16 @@ class NetworkSession:
 
     def __call__(self, pixels: Pixels) -> Logits:
         torch = self._torch
-        if self._threads is not None and torch.get_num_threads() != self._threads:
-            torch.set_num_threads(self._threads)
+        _set_threads(torch, self._threads)
         with torch.inference_mode():
             logits: Logits = self._deployed(torch.from_numpy(pixels).to(self._device)).float().cpu().numpy()
         return logits
+
+
+def _set_threads(torch: Any, threads: int | None) -> None:
+    """Torch has one number of threads for everything in a process."""
+    if threads is not None and torch.get_num_threads() != threads:
+        torch.set_num_threads(threads)
 
 
 def _unreadable(path: Path, reason: Exception) -> InputError:
@@ -145,5 +202,5 @@ def _unreadable(path: Path, reason: Exception) -> InputError:
     return InputError(f"{path} cannot be loaded: {why}; export it anew")
 
 
-SESSIONS: dict[str, Any] = {".onnx": OnnxSession}
+SESSIONS: dict[str, Any] = {".onnx": OnnxSession, ".xml": OpenvinoSession, ".pt2": TorchSession}
 """Runtimes by the ending of the file."""

@@ -1,5 +1,6 @@
 """A network as a file of each format."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -8,24 +9,22 @@ import torch
 
 from drkd.edge.manifest import Manifest, as_properties
 from drkd.edge.network import Deployed
-from drkd.edge.runtimes import needed
+from drkd.edge.runtimes import MANIFEST, needed
 from drkd.errors import InputError
 
 
 class Format(NamedTuple):
-    """How a format is written.
+    """How a format is written: from the network, or by way of ONNX, which is also the way to int8.
 
     Attributes:
         suffix: of its file.
-        extra: of drkd, which brings what it needs; None where torch is enough.
-        write: puts a network and its manifest into a file; None for formats made from ONNX.
-        quantizes: whether int8 is offered.
+        write: puts a network and its manifest into a file; None where ONNX is the only way.
+        convert: makes the file of an ONNX file; None where that is no way, and int8 not offered.
     """
 
     suffix: str
-    extra: str | None
-    write: Callable[[Deployed, Manifest, Path], None]
-    quantizes: bool
+    write: Callable[[Deployed, Manifest, Path], None] | None
+    convert: Callable[[Path, Manifest, Path], None] | None
 
 
 def write_onnx(deployed: Deployed, manifest: Manifest, path: Path) -> None:
@@ -58,6 +57,34 @@ def write_onnx(deployed: Deployed, manifest: Manifest, path: Path) -> None:
     path.write_bytes(model.SerializeToString())
 
 
+def write_torch(deployed: Deployed, manifest: Manifest, path: Path) -> None:
+    """One file of `torch.export`, any batch, without paths of this machine; the manifest is a file in its archive."""
+    try:
+        with torch.no_grad():
+            program = torch.export.export(
+                deployed, (example(manifest),), dynamic_shapes=({0: torch.export.Dim("batch")},)
+            )
+    except Exception as reason:
+        raise cannot_export(manifest, reason) from reason
+    for node in program.graph.nodes:
+        node.meta.pop("stack_trace", None)
+    torch.export.save(program, path, extra_files={MANIFEST: json.dumps(manifest)})
+
+
+def onnx_to_openvino(source: Path, manifest: Manifest, path: Path) -> None:
+    """OpenVINO's two files, `path` (.xml) with the graph and the manifest, and the weights in .bin beside it."""
+    openvino = needed("openvino", "openvino")
+    model = openvino.Core().read_model(source)
+    model.set_rt_info(json.dumps(manifest), ["drkd"])
+    openvino.save_model(model, path, compress_to_fp16=False)
+
+
+def onnx_as_it_is(source: Path, manifest: Manifest, path: Path) -> None:
+    """The ONNX file itself, which has its manifest already."""
+    del manifest
+    source.replace(path)
+
+
 def set_metadata(model: Any, manifest: Manifest) -> None:
     """Have an ONNX model say the manifest and nothing else."""
     del model.metadata_props[:]
@@ -77,7 +104,9 @@ def cannot_export(manifest: Manifest, reason: Exception) -> InputError:
     return InputError(f"the network {manifest['model']} cannot be exported: {type(reason).__name__}: {first}")
 
 
-FORMATS: dict[str, Format] = {
-    "onnx": Format(".onnx", "onnx", write_onnx, quantizes=True),
+FORMATS = {
+    "onnx": Format(".onnx", write_onnx, onnx_as_it_is),
+    "openvino": Format(".xml", None, onnx_to_openvino),
+    "torch": Format(".pt2", write_torch, None),
 }
 """By the names that `--format` takes."""
