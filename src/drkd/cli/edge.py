@@ -112,3 +112,25 @@ def _numbers(name: str, text: str) -> list[int]:
         return list(dict.fromkeys(int(part) for part in text.split(",")))
     except ValueError as reason:
         raise InputError(f"{name} should be whole numbers with commas, such as 1,2, got {text!r}") from reason
+
+
+@app.command()
+def push(
+    run: Annotated[Path, typer.Argument(help="run directory")],
+    repo: Annotated[str | None, typer.Argument(help="OWNER/NAME on the Hugging Face Hub")] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="folder to write (default: RUN/hub)")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run/--send", help="write and show the folder, or send it")] = True,
+    public: Annotated[bool, typer.Option("--public", help="make a new repository public")] = False,
+) -> int:
+    """Write a run as a folder with a model card, show what would go to the Hub, and send it only with --send."""
+    from drkd.edge.hub import FILES, push_run
+
+    done = push_run(run, repo, out=out, send=not dry_run, public=public)
+    for name in FILES:
+        print(f"{done.folder / name}  {(done.folder / name).stat().st_size:,} bytes")
+    if done.address is None:
+        print(f"\n{(done.folder / 'README.md').read_text(encoding='utf-8')}")
+        print(f"Nothing was sent. To send these files: drkd push {run} {repo or 'OWNER/NAME'} --send")
+    else:
+        print(f"Sent: {done.address}")
+    return 0

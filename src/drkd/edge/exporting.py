@@ -58,6 +58,15 @@ def export_run(
     Raises:
         InputError: for unknown names, a missing extra, or a network that cannot be traced.
         ParityError: if the file differs from the network beyond the tolerance; then nothing is kept.
+
+    Example:
+        >>> from drkd.config import TrainConfig, resolve
+        >>> from drkd.run import train
+        >>> options = {"method": "cross_entropy", "model": "mlp", "epochs": 1, "limit_train": 100}
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     _ = train(*resolve(TrainConfig, options), Path(folder) / "run")
+        ...     export_run(Path(folder) / "run", "torch")["parity"]["agreement"]
+        1.0
     """
     place = Path(run)
     chosen = _format(format, quantize, calibration)

@@ -49,6 +49,12 @@ def bench_files(
 
     Raises:
         InputError: for a missing or damaged file, or numbers below 1.
+
+    Example:
+        >>> bench_files(["model.onnx"], threads=[0])
+        Traceback (most recent call last):
+        ...
+        drkd.errors.InputError: --threads should be 1 or more, got 0
     """
     for name, values in (("--threads", threads), ("--batch-sizes", batch_sizes), ("--calls", [calls])):
         if not values or min(values) < 1:

@@ -64,6 +64,14 @@ def open_session(path: Path, *, threads: int | None = None) -> Session:
 
     Raises:
         InputError: if there is no such file, it is damaged or not drkd's, or its runtime is not installed.
+
+    Example:
+        >>> open_session(Path("model.onnx"))
+        Traceback (most recent call last):
+        ...
+        drkd.errors.InputError: there is no file model.onnx; give a file of `drkd export`, or a run directory
+
+        With a file there, `open_session(path)(pixels)` are the logits (B, K) of pixels uint8 (B, C, H, W).
     """
     if is_exported(path) and not path.is_file():
         raise InputError(f"there is no file {path}; give a file of `drkd export`, or a run directory")
