@@ -20,9 +20,7 @@ def export(
     data: Annotated[str | None, typer.Option("--data", help="to check and calibrate on (default: the run's)")] = None,
     split: Annotated[str | None, typer.Option("--split", help="to check on: val or test (default: val)")] = None,
     samples: Annotated[int, typer.Option("--samples", min=1, help="pictures of it")] = 1000,
-    calibration: Annotated[
-        str, typer.Option("--calibration", help="int8's ranges: minmax, entropy or percentile")
-    ] = "minmax",
+    calibration: Annotated[str, typer.Option("--calibration", help="int8's ranges: minmax or percentile")] = "minmax",
     calibration_samples: Annotated[
         int, typer.Option("--calibration-samples", min=1, help="training pictures that int8 looks at")
     ] = 256,

@@ -47,7 +47,7 @@ def export_run(
         data: data to check and calibrate on (default: the run's).
         split: `val` or `test`, to check on (default: val, or test where there is none).
         samples: how many pictures of it, evenly spaced.
-        calibration: how int8 chooses ranges: minmax, entropy or percentile.
+        calibration: how int8 chooses ranges: minmax or percentile.
         calibration_samples: how many training pictures int8 looks at.
         tolerance: what may differ (default: `drkd.edge.parity.FLOAT` or `INT8`).
 
@@ -86,7 +86,7 @@ def export_run(
         labels = part.labels[torch.from_numpy(evenly(len(part), samples))].numpy()
         before, after = (logits_of(session, pixels) for session in (NetworkSession(place), open_session(fresh)))
         parity = compare_logits(before, after, labels)
-        refuse_beyond(tolerance, parity, target.name)
+        refuse_beyond(tolerance, parity, target.name, "try another --calibration, or " if quantize else "")
         record = {
             "file": target.name,
             "format": format,
@@ -115,8 +115,8 @@ def _format(name: str, quantize: str | None, calibration: str) -> Format:
     if quantize and chosen.convert is None:
         able = ", ".join(other for other in FORMATS if FORMATS[other].convert is not None)
         raise InputError(f"--quantize is for {able}, not for {name}; leave it out")
-    if calibration not in ("minmax", "entropy", "percentile"):
-        raise InputError(f"--calibration should be minmax, entropy or percentile, got {calibration!r}")
+    if calibration not in ("minmax", "percentile"):
+        raise InputError(f"--calibration should be minmax or percentile, got {calibration!r}")
     return chosen
 
 

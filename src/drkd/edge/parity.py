@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -82,14 +81,20 @@ def logits_of(session: Session, pixels: Pixels) -> Logits:
     return np.concatenate([session(pixels[start:end]) for start, end in pairwise(bounds)])
 
 
-def refuse_beyond(tolerance: Tolerance, found: Parity, what: str) -> None:
+def refuse_beyond(tolerance: Tolerance, found: Parity, what: str, advice: str = "") -> None:
     """Do nothing within the tolerance.
+
+    Args:
+        tolerance: what may differ.
+        found: what does.
+        what: the file, for the message.
+        advice: what else could be done, for the message.
 
     Raises:
         ParityError: that names the first bound that is passed.
 
     Example:
-        >>> refuse_beyond(FLOAT, Parity(100, 0.5, 10.0, 1.0, 0.9, 0.9), "model.onnx")
+        >>> refuse_beyond(FLOAT, Parity(100, 0.5, 10.0, 1.0, 0.9, 0.9), "model.onnx")  # doctest: +ELLIPSIS
         Traceback (most recent call last):
         ...
         drkd.errors.ParityError: model.onnx differs from the network: a logit by 0.5 where 0.01 are allowed...
@@ -99,15 +104,21 @@ def refuse_beyond(tolerance: Tolerance, found: Parity, what: str) -> None:
     drop = found.accuracy_before - found.accuracy_after
     agreement = min(tolerance.agreement, 1 - one)
     allowed = max(tolerance.accuracy_drop, one)
-    reason: Any = None
+    reason = option = ""
     if not np.isfinite(found.largest_difference):
         reason = "some logits are not finite"
     elif tolerance.difference is not None and found.largest_difference > tolerance.difference * scale:
         bound = tolerance.difference * scale
-        reason = f"a logit by {found.largest_difference:.3g} where {bound:.3g} are allowed (--max-difference)"
+        reason = f"a logit by {found.largest_difference:.3g} where {bound:.3g} are allowed"
+        option = "--max-difference"
     elif found.agreement < agreement - 1e-9:
-        reason = f"{100 * found.agreement:.2f}% get the same class where {100 * agreement:.2f}% must (--min-agreement)"
+        reason = f"{100 * found.agreement:.2f}% get the same class where {100 * agreement:.2f}% must"
+        option = "--min-agreement"
     elif drop > allowed + 1e-9:
-        reason = f"accuracy falls by {100 * drop:.2f} points where {100 * allowed:.2f} are allowed (--max-drop)"
-    if reason is not None:
-        raise ParityError(f"{what} differs from the network: {reason}, on {found.samples} pictures; nothing is kept")
+        reason = f"accuracy falls by {100 * drop:.2f} points where {100 * allowed:.2f} are allowed"
+        option = "--max-drop"
+    if reason:
+        way = f"allow it with {option}" if option else "export from a network that has not diverged"
+        raise ParityError(
+            f"{what} differs from the network: {reason}, on {found.samples} pictures; it is not kept: {advice}{way}"
+        )
