@@ -99,21 +99,21 @@ def draw_exports(run: Path) -> Path | None:
     points = [(row, accuracy) for row, accuracy in points if accuracy]
     if not points:
         return None
-    figure = Figure(figsize=(6.4, 3.6), layout="constrained")
+    figure = Figure(figsize=(7.6, 3.4), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots()
     largest = max(row["bytes"] for row, _ in points)
-    for row, accuracy in points:
-        first = row["measured"]["figures"][0]
-        at = (first["p50_ms"], float(accuracy))
-        axes.scatter(*at, s=600 * row["bytes"] / largest, alpha=0.5, linewidths=0)
+    for number, (row, accuracy) in enumerate(points):
+        at = (row["measured"]["figures"][0]["p50_ms"], float(accuracy))
+        axes.scatter(*at, s=600 * row["bytes"] / largest, color=f"C{number}", alpha=0.5, linewidths=0)
         label = f"{row['file']}, {row['bytes'] / 1e6:.2f} MB"
-        axes.annotate(label, at, xytext=(6, 6), textcoords="offset points", fontsize=7)
+        axes.plot([], [], "o", color=f"C{number}", alpha=0.5, label=label)
     first = points[0][0]["measured"]["figures"][0]
-    axes.set_xlabel(f"ms per call, median ({first['batch_size']} per call, {first['threads']} thread)", fontsize=8)
+    axes.set_xlabel(f"ms per call, median ({first['batch_size']} per call, threads: {first['threads']})", fontsize=8)
     axes.set_ylabel("accuracy %", fontsize=8)
-    axes.margins(0.25)
-    axes.set_xlim(left=0)
+    axes.set_xscale("log")
+    axes.margins(0.2)
+    figure.legend(loc="outside right center", fontsize=7, frameon=False)
     axes.tick_params(labelsize=8)
     axes.grid(alpha=0.25, linewidth=0.6)
     axes.spines[["top", "right"]].set_visible(False)
