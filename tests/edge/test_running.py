@@ -80,9 +80,7 @@ def test_a_run_is_measured_with_its_exports(run, exported, capsys, monkeypatch):
     for row in rows:
         assert row["file"] in shown
         assert 0 < row["measured"]["figures"][0]["p50_ms"] <= row["measured"]["figures"][0]["p95_ms"]
-        assert row["measured"]["memory"]["process_mib"] > 1
-    light, heavy = (rows[i]["measured"]["memory"]["process_mib"] for i in (2, 0))
-    assert light < 0.5 * heavy
+    assert shown.count("71 / 7") == 2 * len(rows)
     assert "onnxruntime" in speed["files"][1]["runtime"]
     assert (run / "exports" / "exports.png").stat().st_size > 1000
     assert run_cli("report", run) == 0
