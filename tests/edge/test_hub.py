@@ -71,6 +71,13 @@ def test_the_card_names_no_place_on_this_machine(run, tmp_path):
     assert "/home" not in card
 
 
+def test_the_card_names_the_first_of_many_classes(run):
+    _, about = load_model(run)
+    card = model_card(run, {**about, "classes": [f"c{i}" for i in range(100)]}, "me/mine")
+    assert "for 100 classes" in card
+    assert ", c18, c19 and 80 more (config.json).\n" in card
+
+
 def test_the_card_of_a_part_of_a_comparison_gives_intervals(run, tmp_path):
     """Which are those of its own method and panel."""
     _, about = load_model(run)

@@ -1,6 +1,6 @@
 """A model card: what a run's network is, what it was trained on and how, what was measured, how to load it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +40,7 @@ def model_card(run: Path, about: Mapping[str, Any], name: str) -> str:
         f"---\n{yaml.safe_dump(header, sort_keys=False)}---\n",
         f"# {about['model']}, trained with {summary['method']}\n",
         f"An image classifier for {len(about['classes'])} classes, {size}x{size} {channels} pictures: "
-        f"{', '.join(map(str, about['classes']))}.\n",
+        f"{_some(about['classes'])}.\n",
         f"## Training\n\n{_training(config, summary)}",
         f"## Measured\n\n{_measured(summary)}",
         _compared(run, summary["method"]),
@@ -124,6 +124,12 @@ def _loading(name: str, size: int, channels: int) -> str:
         'print(model.about["classes"][model(pixels).argmax(dim=1).item()])\n```\n\n'
         "In a folder, it is also what `drkd predict FOLDER PICTURES`, `drkd export` and `drkd.load_model` read.\n"
     )
+
+
+def _some(names: Sequence[str], most: int = 20) -> str:
+    """Names with commas; of many, the first ones and how many more."""
+    rest = f" and {len(names) - most} more (config.json)" if len(names) > most else ""
+    return ", ".join(map(str, names[:most])) + rest
 
 
 def _plain(value: Any) -> str:
