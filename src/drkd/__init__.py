@@ -16,7 +16,13 @@ _HOMES = {
     "drkd.comparison": ("Comparison", "compare"),
     "drkd.tuning": ("Tuned", "tune"),
     "drkd.data": ("Data", "Split", "from_tensors", "load_data"),
-    "drkd.errors": ("InputError", "NonFiniteLossError", "StorageError"),
+    "drkd.edge.exporting": ("export_run",),
+    "drkd.edge.hub": ("push_run",),
+    "drkd.edge.hub_model": ("HubModel",),
+    "drkd.edge.latency": ("bench_files",),
+    "drkd.edge.parity": ("Tolerance",),
+    "drkd.edge.runtimes": ("open_session",),
+    "drkd.errors": ("InputError", "NonFiniteLossError", "ParityError", "StorageError"),
     "drkd.losses": ("kl_divergence", "soft_cross_entropy"),
     "drkd.methods": (
         "cross_entropy",
@@ -62,8 +68,15 @@ if TYPE_CHECKING:  # the same names, for type checkers and editors
     from drkd.data import Split as Split
     from drkd.data import from_tensors as from_tensors
     from drkd.data import load_data as load_data
+    from drkd.edge.exporting import export_run as export_run
+    from drkd.edge.hub import push_run as push_run
+    from drkd.edge.hub_model import HubModel as HubModel
+    from drkd.edge.latency import bench_files as bench_files
+    from drkd.edge.parity import Tolerance as Tolerance
+    from drkd.edge.runtimes import open_session as open_session
     from drkd.errors import InputError as InputError
     from drkd.errors import NonFiniteLossError as NonFiniteLossError
+    from drkd.errors import ParityError as ParityError
     from drkd.errors import StorageError as StorageError
     from drkd.losses import kl_divergence as kl_divergence
     from drkd.losses import soft_cross_entropy as soft_cross_entropy

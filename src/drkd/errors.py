@@ -11,3 +11,7 @@ class NonFiniteLossError(FloatingPointError):
 
 class StorageError(OSError):
     """Something could not be written; the message names it, and what was written before is as it was."""
+
+
+class ParityError(RuntimeError):
+    """An exported file answers otherwise than its network, beyond what is tolerated; it is not kept."""

@@ -7,13 +7,14 @@ from typing import Any
 import torch
 
 from drkd.config import TrainConfig, resolve
-from drkd.data import load_data
+from drkd.data import Data, load_data
 from drkd.data.images import decode_all
 from drkd.data.listing import PICTURES
+from drkd.edge.runtimes import NetworkSession, Session, is_exported, open_session
 from drkd.errors import InputError
 from drkd.making import choose_device
 from drkd.metrics import evaluate
-from drkd.models.loading import load_model
+from drkd.models.loading import load_model, statistics
 
 BATCH = 256
 
@@ -25,6 +26,22 @@ def evaluate_run(place: Path, *, data: str | None, split: str, device: str = "au
         InputError: if the data's classes are not the network's, or no data is known.
     """
     model, about = load_model(place)
+    normalised = data_of(place, about, data)
+    measured = evaluate(model.to(choose_device(device)), normalised, split)
+    return {"data": normalised.name, "split": split, "samples": len(getattr(normalised, split)), **asdict(measured)}
+
+
+def data_of(place: Path, about: dict[str, Any], data: str | None = None) -> Data:
+    """The data of the run in `place`, or other data, split and limited as the run's and normalised for its network.
+
+    Args:
+        place: a run directory, or its model file.
+        about: what the model file says of itself.
+        data: a data set or folder in place of the run's.
+
+    Raises:
+        InputError: if the data's classes are not the network's, or no data is known.
+    """
     record = (place if place.is_dir() else place.parent) / "config.yaml"
     wanted: dict[str, Any] = {"image_size": about["image_size"] if data else None}
     if record.is_file():
@@ -43,46 +60,36 @@ def evaluate_run(place: Path, *, data: str | None, split: str, device: str = "au
     ):
         if has != needs:
             raise InputError(f"{data} has other {what} than the network in {place}: {has} instead of {needs}")
-    mean, std = _statistics(about, place)
-    normalised = replace(loaded, mean=mean, std=std)
-    measured = evaluate(model.to(choose_device(device)), normalised, split)
-    return {"data": data, "split": split, "samples": len(getattr(loaded, split)), **asdict(measured)}
+    mean, std = statistics(about, place)
+    return replace(loaded, mean=mean, std=std)
 
 
 def predict_files(place: Path, images: list[Path], *, device: str = "auto") -> list[dict[str, Any]]:
     """The most probable class of each picture, `{"file", "label", "probability"}`; folders stand for their pictures.
 
+    Args:
+        place: a run directory, its model file, or a file of `drkd export`, which runs in its own runtime.
+        images: pictures, or folders of them.
+        device: of a run's network; exported files run on the processor.
+
     Raises:
         InputError: for a missing or unreadable picture.
     """
-    model, about = load_model(place)
-    target = choose_device(device)
-    model.to(target)
+    if is_exported(place):
+        if device not in ("auto", "cpu"):
+            raise InputError(f"an exported file runs on the processor, got --device {device}; leave it out")
+        session: Session = open_session(place)
+    else:
+        session = NetworkSession(place, device=choose_device(device))
     files = [file for path in images for file in _pictures(path)]
-    mean, std = (torch.tensor(part, device=target).view(1, -1, 1, 1) for part in _statistics(about, place))
     rows = []
-    with torch.no_grad():
-        for start in range(0, len(files), BATCH):
-            part = files[start : start + BATCH]
-            pixels = decode_all(part, about["image_size"], about["channels"]).to(target)
-            probs = torch.softmax(model((pixels.float() / 255 - mean) / std).float(), dim=1)
-            for file, probability, label in zip(part, *(t.tolist() for t in probs.max(dim=1)), strict=True):
-                rows.append({"file": str(file), "label": about["classes"][label], "probability": probability})
+    for start in range(0, len(files), BATCH):
+        part = files[start : start + BATCH]
+        pixels = decode_all(part, session.about["image_size"], session.about["channels"])
+        probs = torch.softmax(torch.from_numpy(session(pixels.numpy())), dim=1)
+        for file, probability, label in zip(part, *(t.tolist() for t in probs.max(dim=1)), strict=True):
+            rows.append({"file": str(file), "label": session.about["classes"][label], "probability": probability})
     return rows
-
-
-def _statistics(about: dict[str, Any], place: Path) -> list[tuple[float, ...]]:
-    """Mean and deviation per channel, as the network's file says."""
-    statistics = []
-    for name in ("mean", "std"):
-        value = about.get(name)
-        if not isinstance(value, list) or [type(part) for part in value] != [float] * about["channels"]:
-            raise InputError(
-                f"{place} needs to say the {name} of its {about['channels']} channels as fractions, got {value!r}; "
-                "give a file of drkd's own"
-            )
-        statistics.append(tuple(value))
-    return statistics
 
 
 def _pictures(path: Path) -> list[Path]:

@@ -11,7 +11,7 @@ import warnings
 from types import FrameType
 from typing import Any
 
-from drkd.errors import InputError, NonFiniteLossError, StorageError
+from drkd.errors import InputError, NonFiniteLossError, ParityError, StorageError
 
 INTERRUPTED = 130
 GO_ON = "interrupted; what was finished is kept: run the same again to go on (train, compare, tune: --out, --resume)"
@@ -26,7 +26,7 @@ def main() -> None:
 def _run(arguments: list[str], *, debug: bool) -> int:
     import typer
 
-    from drkd.cli import looking  # noqa: F401  # its commands are the app's too
+    from drkd.cli import edge, looking  # noqa: F401  # their commands are the app's too
     from drkd.cli.app import app
 
     signal.signal(signal.SIGTERM, _terminate)
@@ -46,7 +46,7 @@ def _run(arguments: list[str], *, debug: bool) -> int:
     except BrokenPipeError:
         return 0
     except Exception as reason:  # whatever went wrong, the user gets one line
-        ours = isinstance(reason, NonFiniteLossError | StorageError)
+        ours = isinstance(reason, NonFiniteLossError | ParityError | StorageError)
         return _fail(str(reason) if ours else f"{type(reason).__name__}: {reason}", 1, debug)
     return result if isinstance(result, int) else 0
 

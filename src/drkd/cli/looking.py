@@ -40,7 +40,7 @@ def evaluate(
 
 @app.command()
 def predict(
-    run: RunPlace,
+    run: Annotated[Path, typer.Argument(help="run directory, its model.safetensors, or a file of `drkd export`")],
     images: Annotated[list[Path], typer.Argument(help="pictures, or folders of them, subfolders included")],
     format_: Annotated[str, typer.Option("--format", help="csv or json")] = "csv",
     device: Annotated[str, typer.Option("--device", help="cpu, cuda, ...; auto")] = "auto",
@@ -84,11 +84,16 @@ def check(
 
 @app.command()
 def report(run: Annotated[Path, typer.Argument(help="run directory of `compare` or `train`")]) -> int:
-    """Print the results of a run again; for a comparison, write its page and plots anew."""
+    """Print the results of a run again, and its exports; for a comparison, write its page and plots anew."""
     from drkd.storage import read_json
 
     if (run / "summary.json").is_file():
         print_summary(read_json(run / "summary.json", needs=("method", "seed", "epochs", "test", "val", "teacher")))
+        if (run / "exports").is_dir():
+            from drkd.report.exports import draw_exports, print_exports
+
+            print_exports(run, console())
+            print(f"Plot: {draw_exports(run) or 'none, times are not measured yet: drkd bench-model ' + str(run)}")
         return 0
 
     from drkd.report import print_results, write_report

@@ -72,3 +72,21 @@ def _about(path: Path) -> dict[str, Any]:
                 f"{path} needs to say its {name} as {kind.__name__}, got {about.get(name)!r}; give a file of drkd's own"
             )
     return about
+
+
+def statistics(about: dict[str, Any], place: str | Path) -> list[tuple[float, ...]]:
+    """Mean and deviation per channel, as the network's file in `place` says.
+
+    Raises:
+        InputError: if it does not say them.
+    """
+    found = []
+    for name in ("mean", "std"):
+        value = about.get(name)
+        if not isinstance(value, list) or [type(part) for part in value] != [float] * about["channels"]:
+            raise InputError(
+                f"{place} needs to say the {name} of its {about['channels']} channels as fractions, got {value!r}; "
+                "give a file of drkd's own"
+            )
+        found.append(tuple(value))
+    return found

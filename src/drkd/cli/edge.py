@@ -1,0 +1,134 @@
+"""The commands that bring a network to a device."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from drkd.cli.app import app
+from drkd.cli.words import console
+from drkd.errors import InputError
+
+
+@app.command()
+def export(
+    run: Annotated[Path, typer.Argument(help="run directory or its model.safetensors")],
+    format_: Annotated[str, typer.Option("--format", help="onnx, openvino or torch")] = "onnx",
+    quantize: Annotated[str | None, typer.Option("--quantize", help="int8 (default: float, as trained)")] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="file (default: in RUN/exports)")] = None,
+    data: Annotated[str | None, typer.Option("--data", help="to check and calibrate on (default: the run's)")] = None,
+    split: Annotated[str | None, typer.Option("--split", help="to check on: val or test (default: val)")] = None,
+    samples: Annotated[int, typer.Option("--samples", min=1, help="pictures of it")] = 1000,
+    calibration: Annotated[str, typer.Option("--calibration", help="int8's ranges: minmax or percentile")] = "minmax",
+    calibration_samples: Annotated[
+        int, typer.Option("--calibration-samples", min=1, help="training pictures that int8 looks at")
+    ] = 256,
+    max_difference: Annotated[
+        float | None,
+        typer.Option("--max-difference", min=0, help="of a logit, over the largest (default: float 1e-3, int8 any)"),
+    ] = None,
+    min_agreement: Annotated[
+        float | None,
+        typer.Option("--min-agreement", min=0, max=1, help="part of the same class (default: float .999, int8 .9)"),
+    ] = None,
+    max_drop: Annotated[
+        float | None,
+        typer.Option("--max-drop", min=0, max=1, help="of accuracy, a fraction (default: float .001, int8 .02)"),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
+) -> int:
+    """Write a run's network as a file for a device, and check that it answers as the network does."""
+    from dataclasses import replace
+
+    from drkd.edge.exporting import export_run
+    from drkd.edge.parity import FLOAT, INT8
+
+    given = {"difference": max_difference, "agreement": min_agreement, "accuracy_drop": max_drop}
+    known: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    record = export_run(
+        run,
+        format_,
+        quantize=quantize,  # type: ignore[arg-type]  # export_run refuses what it does not know
+        out=out,
+        data=data,
+        split=split,
+        samples=samples,
+        calibration=calibration,  # type: ignore[arg-type]
+        calibration_samples=calibration_samples,
+        tolerance=replace(INT8 if quantize else FLOAT, **known),
+    )
+    if as_json:
+        print(json.dumps(record))
+        return 0
+    parity = record["parity"]
+    print(f"{record['place']}: {record['bytes'] / 1e6:.2f} MB, {record['manifest']['input']} to logits")
+    print(
+        f"checked on {parity['samples']} pictures of the {record['split']} split: accuracy "
+        f"{100 * parity['accuracy_before']:.2f}% before, {100 * parity['accuracy_after']:.2f}% after; the same class "
+        f"for {100 * parity['agreement']:.2f}%; largest logit difference {parity['largest_difference']:.2g} "
+        f"(largest logit {parity['largest_logit']:.3g})"
+    )
+    return 0
+
+
+@app.command("bench-model")
+def bench_model(
+    places: Annotated[list[Path], typer.Argument(help="exported files, or a run directory with its exports")],
+    threads: Annotated[str, typer.Option("--threads", help="processor threads, comma-separated")] = "1",
+    batch_sizes: Annotated[str, typer.Option("--batch-sizes", help="pictures per call, comma-separated")] = "1",
+    calls: Annotated[int, typer.Option("--calls", min=1, help="calls that are measured of each")] = 100,
+    as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
+) -> int:
+    """Measure exported files: size, time of a call, throughput, memory, each in the runtime of a device."""
+    from drkd.edge.latency import bench_files
+
+    found = bench_files(
+        places,
+        threads=_numbers("--threads", threads),
+        batch_sizes=_numbers("--batch-sizes", batch_sizes),
+        calls=calls,
+    )
+    if as_json:
+        print(json.dumps(found))
+        return 0
+
+    from drkd.report.exports import draw_exports, machine, print_exports, print_speed
+
+    print_speed(found, console())
+    if len(places) == 1 and (places[0] / "exports").is_dir():
+        print_exports(places[0], console())
+        print(f"Plot: {draw_exports(places[0])}")
+    else:
+        console().print(machine(found), highlight=False, soft_wrap=True)
+    return 0
+
+
+def _numbers(name: str, text: str) -> list[int]:
+    """A comma-separated list of whole numbers, each once."""
+    try:
+        return list(dict.fromkeys(int(part) for part in text.split(",")))
+    except ValueError as reason:
+        raise InputError(f"{name} should be whole numbers with commas, such as 1,2, got {text!r}") from reason
+
+
+@app.command()
+def push(
+    run: Annotated[Path, typer.Argument(help="run directory")],
+    repo: Annotated[str | None, typer.Argument(help="OWNER/NAME on the Hugging Face Hub")] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="folder to write (default: RUN/hub)")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run/--send", help="write and show the folder, or send it")] = True,
+    public: Annotated[bool, typer.Option("--public", help="make a new repository public")] = False,
+) -> int:
+    """Write a run as a folder with a model card, show what would go to the Hub, and send it only with --send."""
+    from drkd.edge.hub import FILES, push_run
+
+    done = push_run(run, repo, out=out, send=not dry_run, public=public)
+    for name in FILES:
+        print(f"{done.folder / name}  {(done.folder / name).stat().st_size:,} bytes")
+    if done.address is None:
+        print(f"\n{(done.folder / 'README.md').read_text(encoding='utf-8')}")
+        print(f"Nothing was sent. To send these files: drkd push {run} {repo or 'OWNER/NAME'} --send")
+    else:
+        print(f"Sent: {done.address}")
+    return 0
