@@ -1,0 +1,122 @@
+"""torchvision's detectors by name, with random weights: nothing is downloaded."""
+
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from drkd.errors import InputError
+from drkd.storage import read_tensors
+
+SIZE = 320
+"""Default `image_size`."""
+
+
+def create_detector(
+    name: str, *, num_classes: int, image_size: int = SIZE, weights: str | Path | None = None
+) -> nn.Module:
+    """A detector for `num_classes` classes (background is not one of them), in training mode.
+
+    Args:
+        name: one of `DETECTORS`.
+        num_classes: labels are 1 to `num_classes`. RetinaNet has no background class, and as in torchvision's own
+            networks a sigmoid more that never lights up in its place, so that labels are the same for all.
+        image_size: SSDlite scales pictures to a square of this side; the others scale the shorter side to it, and the
+            longer one to twice of it at most.
+        weights: a local file of weights; random from torch's global generator without.
+
+    Raises:
+        InputError: for an unknown name, or weights that do not fit.
+
+    Example:
+        >>> detector = create_detector("retinanet_mobilenet_v3", num_classes=3)
+        >>> sum(parameter.numel() for parameter in detector.parameters())
+        10812246
+    """
+    if name not in DETECTORS:
+        raise InputError(f"unknown detector {name!r}; choose from {', '.join(DETECTORS)}")
+    detector: nn.Module = DETECTORS[name](num_classes, image_size)
+    if weights is not None:
+        try:
+            detector.load_state_dict(read_tensors(Path(weights)))
+        except RuntimeError as reason:
+            raise InputError(f"{weights} does not fit {name} with {num_classes} classes: {reason}") from reason
+    return detector
+
+
+def ssdlite320_mobilenet_v3(num_classes: int, image_size: int) -> Any:
+    """SSDlite on MobileNetV3-Large (arXiv 1905.02244): one stage, softmax over background and classes."""
+    from torchvision.models.detection import ssdlite320_mobilenet_v3_large
+
+    detector = ssdlite320_mobilenet_v3_large(weights=None, weights_backbone=None, num_classes=num_classes + 1)
+    detector.transform.fixed_size = (image_size, image_size)  # its anchors follow the size of what they get
+    return detector
+
+
+def fasterrcnn_mobilenet_v3_320(num_classes: int, image_size: int) -> Any:
+    """Faster R-CNN on MobileNetV3-Large with a feature pyramid, tuned for small pictures: two stages, softmax."""
+    from torchvision.models.detection import fasterrcnn_mobilenet_v3_large_320_fpn
+
+    return _rcnn(fasterrcnn_mobilenet_v3_large_320_fpn, num_classes, image_size)
+
+
+def fasterrcnn_mobilenet_v3(num_classes: int, image_size: int) -> Any:
+    """Faster R-CNN on MobileNetV3-Large with a feature pyramid."""
+    from torchvision.models.detection import fasterrcnn_mobilenet_v3_large_fpn
+
+    return _rcnn(fasterrcnn_mobilenet_v3_large_fpn, num_classes, image_size)
+
+
+def fasterrcnn_resnet50(num_classes: int, image_size: int) -> Any:
+    """Faster R-CNN on ResNet-50 with a feature pyramid (arXiv 1506.01497, 1612.03144)."""
+    from torchvision.models.detection import fasterrcnn_resnet50_fpn
+
+    return _rcnn(fasterrcnn_resnet50_fpn, num_classes, image_size)
+
+
+def retinanet_resnet50(num_classes: int, image_size: int) -> Any:
+    """RetinaNet on ResNet-50 with a feature pyramid (arXiv 1708.02002): one stage, a sigmoid per class."""
+    from torchvision.models.detection import retinanet_resnet50_fpn
+
+    return retinanet_resnet50_fpn(
+        weights=None,
+        weights_backbone=None,
+        num_classes=num_classes + 1,
+        min_size=image_size,
+        max_size=2 * image_size,
+    )
+
+
+def retinanet_mobilenet_v3(num_classes: int, image_size: int) -> Any:
+    """RetinaNet on MobileNetV3-Large with a feature pyramid."""
+    from torchvision.models.detection import RetinaNet
+    from torchvision.models.detection.anchor_utils import AnchorGenerator
+    from torchvision.models.detection.backbone_utils import mobilenet_backbone
+
+    backbone = mobilenet_backbone(
+        backbone_name="mobilenet_v3_large", weights=None, norm_layer=nn.BatchNorm2d, fpn=True, trainable_layers=6
+    )
+    octave = [2 ** (step / 3) for step in range(3)]
+    sizes = tuple(tuple(int(size * part) for part in octave) for size in (32, 64, 128))
+    anchors = AnchorGenerator(sizes, ((0.5, 1.0, 2.0),) * len(sizes))
+    return RetinaNet(backbone, num_classes + 1, anchor_generator=anchors, min_size=image_size, max_size=2 * image_size)
+
+
+DETECTORS = {
+    network.__name__: network
+    for network in (
+        *(ssdlite320_mobilenet_v3, fasterrcnn_mobilenet_v3_320, fasterrcnn_mobilenet_v3, fasterrcnn_resnet50),
+        *(retinanet_mobilenet_v3, retinanet_resnet50),
+    )
+}
+"""Every detector that can be asked for by name."""
+
+
+def _rcnn(make: Any, num_classes: int, image_size: int) -> Any:
+    return make(
+        weights=None,
+        weights_backbone=None,
+        num_classes=num_classes + 1,
+        min_size=image_size,
+        max_size=2 * image_size,
+    )
