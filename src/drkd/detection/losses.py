@@ -45,8 +45,8 @@ def detector_losses(
     Args:
         detector: torchvision's Faster R-CNN, SSD or RetinaNet, in training mode.
         images: B pictures (3, H, W), floats in [0, 1].
-        targets: `boxes` (n, 4) as x1, y1, x2, y2 in pixels and `labels` (n,) int64 of each, as torchvision has them: 0 is
-            background, which no box shows.
+        targets: `boxes` (n, 4) as x1, y1, x2, y2 in pixels and `labels` (n,) int64 of each, as torchvision has them: 0
+            is background, which no box shows.
         objective: any method without `pairs` or `replay`; its teacher is an `AtPositions`.
         index: (B,) which picture it is, and which view of it, for methods that remember positions.
 
@@ -219,7 +219,8 @@ def _refuse(objective: Objective, family: str) -> None:
     """Refuse what cannot work on a detector, before anything is computed."""
     if strange := objective.needs - {"inputs", "index"}:
         raise InputError(
-            f"`{objective.name}` needs batches with {', '.join(sorted(strange))}, which detection has not; choose another"
+            f"`{objective.name}` needs batches with {', '.join(sorted(strange))}, which detection has not; "
+            "choose another"
         )
     if "index" in objective.needs and family != "ssd":
         raise InputError(

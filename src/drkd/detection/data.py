@@ -1,0 +1,214 @@
+"""Pictures with boxes, divided into splits, as a training takes them."""
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from drkd.data.images import MEMORY_LIMIT, in_threads
+from drkd.data.pictures import converted, opened
+from drkd.data.problems import Problem
+from drkd.detection.networks import SIZE
+from drkd.detection.reading import Annotated, Annotations, all_in_words, read_annotations, upright_size
+from drkd.errors import InputError
+
+TEST_PART = 0.2
+"""Part of the pictures that becomes the test split where the folder has neither `val` nor `test`; always the same."""
+
+AUGMENTATIONS = ("flip", "none")
+
+Target = dict[str, Tensor]
+"""`boxes` (n, 4) float and `labels` (n,) int64 from 1 on, of one picture."""
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Pictures whose shorter side is scaled down to `size`, in memory or decoded when asked for.
+
+    Indexed with a position, it gives uint8 (3, H, W).
+    """
+
+    files: Sequence[Path]
+    size: int
+    decoded: Sequence[Tensor] | None = None
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, position: int) -> Tensor:
+        return _decode(self.files[position], self.size) if self.decoded is None else self.decoded[position]
+
+
+@dataclass(frozen=True)
+class DetectionSplit:
+    """Pictures and, for each of them, its `boxes` in the pixels of the scaled picture and its `labels`."""
+
+    pictures: Pictures
+    targets: Sequence[Target]
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    def select(self, rows: Sequence[int]) -> "DetectionSplit":
+        """A part of it."""
+        pictures = self.pictures
+        decoded = None if pictures.decoded is None else [pictures.decoded[row] for row in rows]
+        files = [pictures.files[row] for row in rows]
+        return DetectionSplit(replace(pictures, files=files, decoded=decoded), [self.targets[row] for row in rows])
+
+
+@dataclass(frozen=True)
+class DetectionData:
+    """What detectors are trained and measured on.
+
+    Attributes:
+        name: what it was loaded from.
+        classes: in the order of the labels 1, 2, ...; background is none of them.
+        image_size: shorter side that pictures were scaled down to.
+        train, val, test: the splits.
+        flip: whether training mirrors pictures.
+        skipped_images: by split, how many pictures were left out.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    image_size: int
+    train: DetectionSplit
+    val: DetectionSplit
+    test: DetectionSplit
+    flip: bool = True
+    skipped_images: dict[str, int] = field(default_factory=dict)
+    channels: int = 3
+    mean: tuple[float, ...] = (0.0, 0.0, 0.0)  # a detector's own transform normalises
+    std: tuple[float, ...] = (1.0, 1.0, 1.0)
+
+
+def load_detection(
+    name: str | Path,
+    *,
+    seed: int = 0,
+    validation: float = 0.1,
+    limit_train: int | None = None,
+    limit_test: int | None = None,
+    image_size: int | None = None,
+    augment: str | None = None,
+    skip_bad_images: bool = False,
+) -> DetectionData:
+    """Pictures with boxes from a folder in Pascal VOC or COCO layout.
+
+    Args:
+        name: the folder, see docs/detection.md.
+        seed: of the validation split, where the folder has none, and of the limits.
+        validation: part of the training split held out where the folder has no `val`, or no `test`: then its `val` is
+            the test split; 0 holds none out, and leaves the folder's own aside.
+        limit_train, limit_test: keep so many pictures, drawn by `seed`; the test split's always alike.
+        image_size: see `create_detector`; pictures are scaled down to it once.
+        augment: `flip` (default), or `none`.
+        skip_bad_images: leave out pictures that cannot be read or whose boxes are wrong.
+
+    Raises:
+        InputError: for a folder that cannot be used; it lists every problem with its file.
+    """
+    if augment not in (None, *AUGMENTATIONS):
+        raise InputError(f"--augment of detection should be {' or '.join(AUGMENTATIONS)}, got {augment!r}")
+    size = image_size or SIZE
+    found, problems, splits = _read(str(name), size)
+    errors = [each for each in problems if each.severity == "error"]
+    if fatal := [each for each in errors if not skip_bad_images or each.kind == "empty split"]:
+        raise InputError(all_in_words(fatal))
+    if errors:
+        warnings.warn(f"left out: {all_in_words(errors)}", stacklevel=2)
+    if empty := sum(each.kind == "no boxes" for each in problems):
+        warnings.warn(f"{empty} pictures of {name} have no boxes: everything on them is background", stacklevel=2)
+    if not found.classes:
+        raise InputError(f"{name} has no boxes in its training split; there is nothing to learn")
+    parts = _divide(splits, validation, seed)
+    for split, most, by in (("train", limit_train, seed), ("test", limit_test, 0)):
+        if most is not None:
+            if most > len(parts[split]):
+                there = len(parts[split])
+                raise InputError(f"the limit of {most} {split} pictures exceeds the {there} there are; lower it")
+            parts[split] = parts[split].select(_drawn(len(parts[split]), by)[:most])
+    skipped = {split: found.skipped.get(split, 0) for split in ("train", "val", "test")} if errors else {}
+    flip = augment != "none"
+    return DetectionData(str(name), found.classes, size, **parts, flip=flip, skipped_images=skipped)
+
+
+@lru_cache(maxsize=2)
+def _read(name: str, size: int) -> tuple[Annotations, list[Problem], dict[str, DetectionSplit]]:
+    """A folder's own splits, decoded once for all the trainings of a process, and what is wrong with it."""
+    problems: list[Problem] = []
+    found = read_annotations(Path(name), problems.append)
+    return found, problems, {split: _load(part, found.classes, size) for split, part in found.splits.items()}
+
+
+def _load(part: list[Annotated], classes: tuple[str, ...], size: int) -> DetectionSplit:
+    files = [one.picture for one in part]
+    sizes = [upright_size(file) for file in files]
+    scaled = [_scaled(width, height, size) for width, height in sizes]
+    fits = sum(3 * wide * high for wide, high in scaled) <= MEMORY_LIMIT
+    decoded = list(in_threads(lambda file: _decode(file, size), files)) if fits else None
+    targets = []
+    for one, (width, height), (wide, high) in zip(part, sizes, scaled, strict=True):
+        boxes = torch.tensor(one.boxes, dtype=torch.float32).reshape(-1, 4)
+        boxes[:, 0::2] = boxes[:, 0::2].clamp(0, width) * (wide / width)
+        boxes[:, 1::2] = boxes[:, 1::2].clamp(0, height) * (high / height)
+        labels = torch.tensor([classes.index(name) + 1 for name in one.names], dtype=torch.int64)
+        targets.append({"boxes": boxes, "labels": labels})
+    return DetectionSplit(Pictures(files, size, decoded), targets)
+
+
+def _decode(file: Path, size: int) -> Tensor:
+    """A picture as uint8 (3, H, W), upright and scaled."""
+    with opened(file) as picture:
+        upright = converted(picture, file, 3)
+        shape = _scaled(*upright.size, size)
+        if shape != upright.size:
+            upright = upright.resize(shape, Image.Resampling.BILINEAR)
+        return torch.from_numpy(np.array(upright).transpose(2, 0, 1).copy())
+
+
+def _scaled(width: int, height: int, size: int) -> tuple[int, int]:
+    """Width and height with the shorter side down to `size`, never up.
+
+    Example:
+        >>> _scaled(640, 480, 320), _scaled(100, 50, 320)
+        ((427, 320), (100, 50))
+    """
+    scale = min(1.0, size / min(width, height))
+    return round(width * scale), round(height * scale)
+
+
+def _divide(own: dict[str, DetectionSplit], validation: float, seed: int) -> dict[str, DetectionSplit]:
+    """Training, validation and test splits from those that the folder has."""
+    splits = dict(own)
+    if "test" not in splits:
+        if "val" in splits:
+            splits["test"] = splits.pop("val")
+        else:
+            splits["train"], splits["test"] = _held_out(splits["train"], TEST_PART, 0)
+    if "val" not in splits:
+        splits["train"], splits["val"] = _held_out(splits["train"], validation, seed)
+    elif validation == 0:
+        splits["val"] = splits["val"].select([])
+    return {name: splits[name] for name in ("train", "val", "test")}
+
+
+def _held_out(split: DetectionSplit, part: float, seed: int) -> tuple[DetectionSplit, DetectionSplit]:
+    """The rest of a split, and `part` of it, one picture at least where any is asked for."""
+    count = max(1, round(part * len(split))) if part else 0
+    if count >= len(split):
+        raise InputError(f"{len(split)} pictures are too few to hold {count} of them out; add pictures")
+    drawn = _drawn(len(split), seed)
+    return split.select(sorted(drawn[count:])), split.select(sorted(drawn[:count]))
+
+
+def _drawn(count: int, seed: int) -> list[int]:
+    order: list[int] = np.random.default_rng([seed, count]).permutation(count).tolist()
+    return order
