@@ -1,19 +1,22 @@
 """A trained network at work: measured on a data set, or asked about pictures."""
 
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from drkd.config import TrainConfig, resolve
-from drkd.data import load_data
+from drkd.data import Data, load_data
 from drkd.data.images import decode_all
 from drkd.data.listing import PICTURES
 from drkd.errors import InputError
 from drkd.making import choose_device
-from drkd.metrics import evaluate
 from drkd.models.loading import load_model
+from drkd.run import measured
+
+if TYPE_CHECKING:
+    from drkd.detection.data import DetectionData
 
 BATCH = 256
 
@@ -36,17 +39,24 @@ def evaluate_run(place: Path, *, data: str | None, split: str, device: str = "au
         data = data or config.data
     if data is None:
         raise InputError(f"{place} does not say which data it was trained on; give --data")
-    loaded = load_data(data, **wanted)
+    loaded: Data | DetectionData
+    if about["task"] == "detection":
+        from drkd.detection.data import load_detection
+
+        loaded = load_detection(data, **{key: value for key, value in wanted.items() if key != "label_noise"})
+    else:
+        loaded = load_data(data, **wanted)
     for what, has, needs in (
         ("classes", list(loaded.classes), about["classes"]),
         ("colour channels", loaded.channels, about["channels"]),
     ):
         if has != needs:
             raise InputError(f"{data} has other {what} than the network in {place}: {has} instead of {needs}")
-    mean, std = _statistics(about, place)
-    normalised = replace(loaded, mean=mean, std=std)
-    measured = evaluate(model.to(choose_device(device)), normalised, split)
-    return {"data": data, "split": split, "samples": len(getattr(loaded, split)), **asdict(measured)}
+    if isinstance(loaded, Data):
+        mean, std = _statistics(about, place)
+        loaded = replace(loaded, mean=mean, std=std)
+    values = measured(model.to(choose_device(device)), loaded, split)
+    return {"data": data, "split": split, "samples": len(getattr(loaded, split)), **values}
 
 
 def predict_files(place: Path, images: list[Path], *, device: str = "auto") -> list[dict[str, Any]]:
@@ -56,6 +66,10 @@ def predict_files(place: Path, images: list[Path], *, device: str = "auto") -> l
         InputError: for a missing or unreadable picture.
     """
     model, about = load_model(place)
+    if about["task"] == "detection":
+        raise InputError(
+            f"{place} is a detector, and predict names whole pictures; use drkd.detection.detect in Python"
+        )
     target = choose_device(device)
     model.to(target)
     files = [file for path in images for file in _pictures(path)]

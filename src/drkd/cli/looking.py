@@ -24,7 +24,7 @@ def evaluate(
     device: Annotated[str, typer.Option("--device", help="cpu, cuda, ...; auto")] = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
 ) -> int:
-    """Measure a trained network: accuracy, NLL, ECE, AURC."""
+    """Measure a trained network: accuracy, NLL, ECE, AURC; a detector: mAP, mAP50, AR."""
     if split not in ("train", "val", "test"):
         raise InputError(f"--split should be train, val or test, got {split!r}")
 

@@ -136,8 +136,16 @@ def load_detection(
                 raise InputError(f"the limit of {most} {split} pictures exceeds the {there} there are; lower it")
             parts[split] = parts[split].select(_drawn(len(parts[split]), by)[:most])
     skipped = {split: found.skipped.get(split, 0) for split in ("train", "val", "test")} if errors else {}
-    flip = augment != "none"
-    return DetectionData(str(name), found.classes, size, **parts, flip=flip, skipped_images=skipped)
+    return DetectionData(
+        str(name),
+        found.classes,
+        size,
+        parts["train"],
+        parts["val"],
+        parts["test"],
+        flip=augment != "none",
+        skipped_images=skipped,
+    )
 
 
 @lru_cache(maxsize=2)

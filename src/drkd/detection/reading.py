@@ -134,8 +134,8 @@ def _sound(one: Annotated, classes: tuple[str, ...], tell: Tell) -> bool:
         found.append(problem(one.place, reason, "other size"))
     for number, (box, name) in enumerate(zip(one.boxes, one.names, strict=True), start=1):
         which = f"of {shown(one.picture.name)}, box {number} ({name} at {', '.join(f'{side:g}' for side in box)})"
-        if reason := _wrong_box(box, width, height):
-            found.append(problem(one.place, f"{which} {reason[0]}", reason[1]))
+        if wrong := _wrong_box(box, width, height):
+            found.append(problem(one.place, f"{which} {wrong[0]}", wrong[1]))
         if name not in classes:
             known = ", ".join(classes)
             found.append(
