@@ -2,9 +2,6 @@
 
 import csv
 import json
-import os
-import subprocess
-import sys
 
 import pytest
 
@@ -22,6 +19,7 @@ from shapes import write_voc
 
 QUICK = {
     "task": "detection",
+    "model": "small_ssd",
     "epochs": 2,
     "batch_size": 3,
     "image_size": 64,
@@ -59,13 +57,13 @@ def test_a_run_directory_is_complete(finished):
     assert summary["teacher_train_map50"] >= 0
     assert "the epoch is chosen on 2 validation samples only: the choice is close to chance" in summary["notes"]
     assert "warmup_epochs: 0.0  # command line" in (out / "config.yaml").read_text()
-    assert "model: ssdlite320_mobilenet_v3  # default for detection" in (out / "config.yaml").read_text()
+    assert "optimizer: adamw  # default for detection" in (out / "config.yaml").read_text()
 
 
 def test_the_model_file_rebuilds_the_detector(finished, folder):
     out, summary = finished
     detector, about = drkd.load_model(out)
-    assert (about["task"], about["model"]) == ("detection", "ssdlite320_mobilenet_v3")
+    assert (about["task"], about["model"]) == ("detection", "small_ssd")
     assert about["classes"] == ["disc", "square"]
     data = load_detection(folder, image_size=64)
     assert evaluate_detector(detector, data, "test").map == summary["test"]["map"]
@@ -129,7 +127,7 @@ def test_compare_puts_methods_side_by_side(folder, tmp_path):
     ("options", "words"),
     [
         ({"data": "digits"}, "detection needs a folder of pictures with boxes"),
-        ({"model": "resnet18"}, "has no model 'resnet18'; choose from ssdlite320"),
+        ({"model": "resnet18"}, "unknown detector 'resnet18'; choose from small_ssd, ssdlite320"),
         ({"label_noise": 0.2}, "takes no --label-noise"),
         ({"precision": "bfloat16"}, "takes no --precision bfloat16"),
         ({"compile": "on"}, "takes no --compile on"),
@@ -157,19 +155,22 @@ def test_defaults_of_detection_do_not_touch_classification():
     assert (source["lr"], source["batch_size"]) == ("command line", "default for detection")
 
 
-def test_the_command_line_trains_and_evaluates(folder, tmp_path):
+def test_the_command_line_trains_evaluates_and_reports(folder, tmp_path):
+    from typer.testing import CliRunner
+
+    from drkd.cli import looking
+
     def drkd_(*arguments):
-        command = [sys.executable, "-W", "error", "-m", "drkd", *map(str, arguments)]
-        return subprocess.run(
-            command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False, env={**os.environ}
-        )
+        result = CliRunner().invoke(looking.app, [str(argument) for argument in arguments])
+        assert result.exception is None, result.output
+        return result.output
 
     flags = [part for name, value in QUICK.items() for part in (f"--{name.replace('_', '-')}", str(value))]
-    done = drkd_("train", *flags, "--data", folder, "--method", "label_smoothing", "--out", "run", "--threads", 1)
-    assert done.returncode == 0, done.stderr
-    assert "all classes: mAP" in done.stdout
-    assert "disc: mAP" in done.stdout
-    measured = drkd_("evaluate", "run", "--json")
-    assert measured.returncode == 0, measured.stderr
+    flags += ["--data", folder, "--method", "label_smoothing"]
+    said = drkd_("train", *flags, "--out", tmp_path / "run")
+    assert "all classes: mAP" in said
+    assert "disc: mAP" in said
+    assert "validation mAP" in said
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
-    assert json.loads(measured.stdout)["map"] == summary["test"]["map"]
+    assert json.loads(drkd_("evaluate", tmp_path / "run", "--json"))["map"] == summary["test"]["map"]
+    assert f"mAP50 {100 * summary['test']['map50']:.2f}%" in drkd_("report", tmp_path / "run")

@@ -174,7 +174,7 @@ def test_weights_come_from_a_local_file_or_not_at_all(tmp_path):
     assert same(detector, again)
     with pytest.raises(InputError, match="does not fit ssdlite320_mobilenet_v3 with 5 classes"):
         networks.create_detector("ssdlite320_mobilenet_v3", num_classes=5, weights=tmp_path / "w.safetensors")
-    with pytest.raises(InputError, match="unknown detector 'resnet18'; choose from ssdlite320"):
+    with pytest.raises(InputError, match="unknown detector 'resnet18'; choose from small_ssd, ssdlite320"):
         networks.create_detector("resnet18", num_classes=2)
 
 

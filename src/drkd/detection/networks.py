@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from drkd.errors import InputError
 from drkd.storage import read_tensors
@@ -42,6 +42,16 @@ def create_detector(
         except RuntimeError as reason:
             raise InputError(f"{weights} does not fit {name} with {num_classes} classes: {reason}") from reason
     return detector
+
+
+def small_ssd(num_classes: int, image_size: int) -> Any:
+    """An SSD (arXiv 1512.02325) on seven 3x3 convolutions: small enough for a processor and a few hundred pictures."""
+    from torchvision.models.detection.anchor_utils import DefaultBoxGenerator
+    from torchvision.models.detection.ssd import SSD
+
+    backbone = _Levels([16, 32, 64, 64], [96, 128, 128])
+    boxes = DefaultBoxGenerator([[2]] * len(backbone.out_channels), scales=[0.08, 0.18, 0.36, 0.6, 0.9])
+    return SSD(backbone, boxes, (image_size, image_size), num_classes + 1)
 
 
 def ssdlite320_mobilenet_v3(num_classes: int, image_size: int) -> Any:
@@ -105,11 +115,33 @@ def retinanet_mobilenet_v3(num_classes: int, image_size: int) -> Any:
 DETECTORS = {
     network.__name__: network
     for network in (
-        *(ssdlite320_mobilenet_v3, fasterrcnn_mobilenet_v3_320, fasterrcnn_mobilenet_v3, fasterrcnn_resnet50),
-        *(retinanet_mobilenet_v3, retinanet_resnet50),
+        *(small_ssd, ssdlite320_mobilenet_v3, fasterrcnn_mobilenet_v3_320, fasterrcnn_mobilenet_v3),
+        *(fasterrcnn_resnet50, retinanet_mobilenet_v3, retinanet_resnet50),
     )
 }
 """Every detector that can be asked for by name."""
+
+
+class _Levels(nn.Module):
+    """Features of stride 8, made by convolutions of which the last keeps the size, and of twice that stride each."""
+
+    def __init__(self, first: list[int], others: list[int]) -> None:
+        super().__init__()
+        self.out_channels = [first[-1], *others]
+        strides = [2] * (len(first) - 1) + [1]
+        ahead = [3, *first]
+        self.first = nn.Sequential(*(_block(*sides) for sides in zip(ahead, first, strides, strict=False)))
+        self.others = nn.ModuleList(_block(*sides, 2) for sides in zip([first[-1], *others], others, strict=False))
+
+    def forward(self, pictures: Tensor) -> dict[str, Tensor]:
+        found = [self.first(pictures)]
+        for level in self.others:
+            found.append(level(found[-1]))
+        return {str(number): features for number, features in enumerate(found)}
+
+
+def _block(given: int, made: int, stride: int) -> nn.Module:
+    return nn.Sequential(nn.Conv2d(given, made, 3, stride, 1, bias=False), nn.BatchNorm2d(made), nn.ReLU(inplace=True))
 
 
 def _rcnn(make: Any, num_classes: int, image_size: int) -> Any:

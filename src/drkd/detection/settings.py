@@ -2,7 +2,6 @@
 
 from drkd.config import TrainConfig
 from drkd.detection.data import DetectionData, load_detection
-from drkd.detection.networks import DETECTORS
 from drkd.errors import InputError
 from drkd.factory import by_name
 from drkd.methods import CLEAN_VIEW
@@ -29,8 +28,6 @@ def check_settings(config: TrainConfig, objective: Objective) -> None:
     Raises:
         InputError: for the first option or method that does not fit.
     """
-    if config.model not in DETECTORS:
-        raise InputError(f"--task detection has no model {config.model!r}; choose from {', '.join(DETECTORS)}")
     for wrong, option, why in (
         (config.label_noise > 0, "--label-noise", "labels belong to boxes there"),
         (config.precision != "float32", f"--precision {config.precision}", "it computes in float32"),
