@@ -128,7 +128,9 @@ def _per_seed(summaries: Sequence[Summary | None], task: Task) -> dict[str, list
     }
 
 
-def _compare_with_baseline(panel: str, methods: dict[str, dict[str, list[Any]]], task: Task) -> list[dict[str, Any]]:
+def _compare_with_baseline(
+    panel: str, methods: dict[str, dict[str, list[Any]]], task: Task = TASKS["classification"]
+) -> list[dict[str, Any]]:
     """Every method against the baseline on every metric; Holm's correction over the methods of a metric."""
     rows = []
     for metric in task.metrics:

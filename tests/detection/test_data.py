@@ -10,6 +10,7 @@ from torchvision.transforms.v2.functional import horizontal_flip
 
 from drkd import InputError
 from drkd.detection.batches import DetectionLoader, mirror
+from drkd.detection.checking import check_boxes
 from drkd.detection.data import load_detection
 from drkd.detection.reading import read_annotations
 from shapes import draw, write_coco, write_voc, write_xml
@@ -114,6 +115,25 @@ def test_every_problem_is_listed_with_its_file(tmp_path):
     assert str(caught.value).startswith("10 problems: ")
     assert all(place in str(caught.value) for place, _ in told)
     assert "box 1 (disc at 5, 5, 70, 20) reaches outside the picture of 64x48 pixels" in str(caught.value)
+
+
+def test_check_finds_what_a_training_refuses_and_damage_besides(tmp_path):
+    root = write_voc(tmp_path / "set")
+    write_xml(root / "Annotations" / "000.xml", [("disc", 5, 5, 70, 20)], (64, 48))
+    write_xml(root / "Annotations" / "001.xml", [], (64, 48))
+    damaged = root / "JPEGImages" / "002.png"
+    damaged.write_bytes(damaged.read_bytes()[:200])
+    found = check_boxes(root)
+    assert found.pictures == {"train": 8, "val": 3, "test": 3}
+    assert found.count("error") == {"box outside": 1, "unreadable picture": 1}
+    assert found.count("warning") == {"no boxes": 1}
+    assert [problem.severity for problem in found.problems] == ["error", "error", "warning"]
+    with pytest.raises(InputError, match=r"2 problems: .*000\.xml.*002\.png cannot be read"):
+        load_detection(root)
+    with pytest.warns(UserWarning, match=r"left out|no boxes"):
+        data = load_detection(root, skip_bad_images=True)
+    assert data.skipped_images == {"train": 2, "val": 0, "test": 0}
+    assert [len(part.pictures) for part in (data.train, data.val, data.test)] == [6, 3, 3]
 
 
 def test_bad_pictures_can_be_left_out(tmp_path):

@@ -12,7 +12,9 @@ from drkd import catalog
 from drkd.cli.app import app
 from drkd.cli.words import console, metrics, print_summary
 from drkd.errors import InputError
+from drkd.tasks import TASKS
 
+TASK = "classification"
 RunPlace = Annotated[Path, typer.Argument(help="run directory or its model.safetensors")]
 
 
@@ -66,12 +68,16 @@ def predict(
 @app.command()
 def check(
     data: Annotated[str, typer.Argument(help="data set by name, or a folder")],
+    task: Annotated[str, typer.Option("--task", help="classification, or detection: pictures with boxes")] = TASK,
     as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
 ) -> int:
     """List everything that is wrong with a data set, file by file; exits 2 where a training would not start."""
+    if task not in TASKS:
+        raise InputError(f"--task should be {' or '.join(TASKS)}, got {task!r}")
+
     from drkd.cli import findings
 
-    found = findings.check_with_progress(data)
+    found = findings.check_with_progress(data, task)
     if as_json:
         print(findings.as_json(found))
     else:

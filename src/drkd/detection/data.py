@@ -13,7 +13,7 @@ from torch import Tensor
 
 from drkd.data.images import MEMORY_LIMIT, in_threads
 from drkd.data.pictures import converted, opened
-from drkd.data.problems import Problem
+from drkd.data.problems import BadPictureError, Problem, Tell
 from drkd.detection.networks import SIZE
 from drkd.detection.reading import Annotated, Annotations, all_in_words, read_annotations, upright_size
 from drkd.errors import InputError
@@ -153,23 +153,38 @@ def _read(name: str, size: int) -> tuple[Annotations, list[Problem], dict[str, D
     """A folder's own splits, decoded once for all the trainings of a process, and what is wrong with it."""
     problems: list[Problem] = []
     found = read_annotations(Path(name), problems.append)
-    return found, problems, {split: _load(part, found.classes, size) for split, part in found.splits.items()}
+    splits = {split: _load(part, found.classes, size, problems.append) for split, part in found.splits.items()}
+    damaged = {split: len(part) - len(splits[split]) for split, part in found.splits.items()}
+    skipped = {split: found.skipped[split] + count for split, count in damaged.items()}
+    return replace(found, skipped=skipped), problems, splits
 
 
-def _load(part: list[Annotated], classes: tuple[str, ...], size: int) -> DetectionSplit:
-    files = [one.picture for one in part]
-    sizes = [upright_size(file) for file in files]
-    scaled = [_scaled(width, height, size) for width, height in sizes]
-    fits = sum(3 * wide * high for wide, high in scaled) <= MEMORY_LIMIT
-    decoded = list(in_threads(lambda file: _decode(file, size), files)) if fits else None
+def _load(part: list[Annotated], classes: tuple[str, ...], size: int, tell: Tell) -> DetectionSplit:
+    """A split with its boxes scaled; pictures that turn out to be damaged are told and left out."""
+    sizes = {one.picture: upright_size(one.picture) for one in part}
+    scaled = {file: _scaled(*shape, size) for file, shape in sizes.items()}
+    decoded: list[Tensor] | None = None
+    if sum(3 * wide * high for wide, high in scaled.values()) <= MEMORY_LIMIT:
+        tried = list(in_threads(lambda one: _attempt(one.picture, size, tell), part))
+        part = [one for one, picture in zip(part, tried, strict=True) if picture is not None]
+        decoded = [picture for picture in tried if picture is not None]
     targets = []
-    for one, (width, height), (wide, high) in zip(part, sizes, scaled, strict=True):
+    for one in part:
+        (width, height), (wide, high) = sizes[one.picture], scaled[one.picture]
         boxes = torch.tensor(one.boxes, dtype=torch.float32).reshape(-1, 4)
         boxes[:, 0::2] = boxes[:, 0::2].clamp(0, width) * (wide / width)
         boxes[:, 1::2] = boxes[:, 1::2].clamp(0, height) * (high / height)
         labels = torch.tensor([classes.index(name) + 1 for name in one.names], dtype=torch.int64)
         targets.append({"boxes": boxes, "labels": labels})
-    return DetectionSplit(Pictures(files, size, decoded), targets)
+    return DetectionSplit(Pictures([one.picture for one in part], size, decoded), targets)
+
+
+def _attempt(file: Path, size: int, tell: Tell) -> Tensor | None:
+    try:
+        return _decode(file, size)
+    except BadPictureError as bad:
+        tell(bad.problem)
+        return None
 
 
 def _decode(file: Path, size: int) -> Tensor:
