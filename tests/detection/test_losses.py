@@ -12,6 +12,8 @@ from detectors import CLASSES, DETECTORS, batch
 from drkd import InputError
 from drkd.detection.losses import detector_losses, distilled
 from drkd.detection.positions import AtPositions
+from drkd.factory import create
+from drkd.methods import METHODS
 from drkd.rectify import swap
 from drkd.targets import Ema, Frozen
 
@@ -239,6 +241,26 @@ def test_memory_teaches_by_picture_and_anchor_in_ssd():
     assert parts["soft_kl"].abs() < 1e-6  # the same logits: the student has not moved
     _, parts, _ = our_step(student, images, targets, objective, index=torch.tensor([0, 4, 2]))
     assert parts["soft_kl"] > 1e-3
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("name", [method.__name__ for method in METHODS])
+def test_every_method_takes_a_step_or_says_why_not(name, family):
+    student = make(family)
+    teacher = AtPositions(make(family, seed=1))
+    settings = {"source": Ema(AtPositions(student))} if name == "online_dr_kd" else {}
+    objective = create(name, settings, teacher=teacher, student=AtPositions(student), epochs=3)
+    refused = name in ("cs_kd", "dlb", "kd_clean_view", "tf_kd_self_clean_view", "dr_kd_clean_view")
+    if refused or (name == "ps_kd" and family != "ssd"):
+        with pytest.raises(InputError):
+            detector_losses(student, *batch(), objective, index=torch.arange(3))
+        return
+    losses, parts = detector_losses(student, *batch(), objective, index=torch.arange(3))
+    sum(losses.values()).backward()
+    objective.update(progress=0.5, epoch=1)
+    assert all(value.isfinite() for value in [*losses.values(), *parts.values()])
+    terms = [parts[term.name] for term in objective.terms]
+    torch.testing.assert_close(losses[CLASS_LOSS[family]].detach(), torch.stack(terms).sum(), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("family", ["two_stage", "retina"])

@@ -107,13 +107,14 @@ def report(run: Annotated[Path, typer.Argument(help="run directory of `compare` 
 
 @app.command("list")
 def list_names(
-    what: Annotated[str, typer.Argument(help="methods, models, datasets, recipes or all")] = "all",
+    what: Annotated[str, typer.Argument(help="methods, models, detectors, datasets, recipes or all")] = "all",
     as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
 ) -> int:
     """Name the methods, models, data sets and recipes, with a line on each."""
     tables: dict[str, Callable[[], dict[str, Any]]] = {
         "methods": catalog.methods,
         "models": catalog.models,
+        "detectors": catalog.detectors,
         "datasets": catalog.datasets,
         "recipes": catalog.recipes,
     }
