@@ -102,6 +102,20 @@ def test_a_teacher_may_come_from_another_run(finished, folder, tmp_path):
     assert not (tmp_path / "other").exists()
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"method": "ps_kd", "keep": "half"},
+        {"method": "online_dr_kd", "source": "ema", "model": "retinanet_mobilenet_v3"},
+    ],
+)
+def test_methods_without_a_pretrained_teacher(folder, tmp_path, options):
+    summary = run(tmp_path / "out", data=folder, epochs=1, limit_train=3, limit_test=1, validation=0, **options)
+    assert summary["teacher"] is None
+    assert summary["val"] is None
+    assert (summary["rectified_fraction_per_epoch"] is not None) == (options["method"] == "online_dr_kd")
+
+
 def test_compare_puts_methods_side_by_side(folder, tmp_path):
     options = {**QUICK, "epochs": 1, "jobs": 1, "seeds": 2, "validation": 0}
     methods = ["label_smoothing", "dr_kd"]

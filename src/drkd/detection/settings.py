@@ -43,7 +43,7 @@ def check_settings(config: TrainConfig, objective: Objective) -> None:
         raise InputError(
             f"--task detection cannot train with {config.method}: a step sees each picture once; choose another"
         )
-    if "index" in objective.needs and not config.model.startswith("ssd"):
+    if "index" in objective.needs and "ssd" not in config.model:
         raise InputError(
             f"{config.method} remembers positions, which change from step to step in {config.model}; choose an SSD, or "
             "online_dr_kd with --source ema"
