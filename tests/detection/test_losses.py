@@ -78,6 +78,40 @@ def test_a_detector_is_left_as_it_was(family):
 
 
 @pytest.mark.parametrize("family", FAMILIES)
+def test_a_detector_may_be_asked_what_it_sees_in_between(family):
+    detector = make(family)
+    images, targets = batch()
+    wanted = make(family).eval()(images)
+    with distilled(detector, drkd.cross_entropy()) as parts:
+        found = detector.eval()(images)
+        assert parts == {}
+        detector.train()(images, targets)
+    assert all(torch.equal(one["scores"], other["scores"]) for one, other in zip(found, wanted, strict=True))
+    assert set(parts) == {"ce"}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("reduction", ["none", "sum"])
+def test_the_reduction_is_the_detectors_own(family, reduction):
+    detector = make(family)
+    images, targets = batch()
+    wanted, _ = plain_step(detector, images, targets)
+    objective = drkd.cross_entropy(reduction=reduction)
+    losses, _, _ = our_step(detector, images, targets, objective)
+    assert torch.equal(losses[CLASS_LOSS[family]], wanted[CLASS_LOSS[family]])
+    assert objective.reduction == reduction
+
+
+def test_a_method_put_on_the_detector_survives():
+    detector = make("ssd")
+    own = detector.compute_loss
+    detector.compute_loss = own
+    assert "compute_loss" in vars(detector)
+    detector_losses(detector, *batch(), drkd.cross_entropy())
+    assert vars(detector)["compute_loss"] is own
+
+
+@pytest.mark.parametrize("family", FAMILIES)
 def test_only_the_class_loss_changes(family):
     detector = make(family)
     images, targets = batch()

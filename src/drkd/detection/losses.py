@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from drkd.detection.positions import AtPositions, Positions, as_pairs, family_of
 from drkd.errors import InputError
 from drkd.losses import hard_cross_entropy
-from drkd.objective import Objective
+from drkd.objective import Objective, Reduction
 
 Losses = dict[str, Tensor]
 Call = Callable[..., Any]
@@ -127,8 +127,10 @@ class _Step:
     def replace_two_stage(self, module: nn.Module, given: Any, made: Any) -> Any:
         """The mean over the sampled proposals."""
         detections, losses = made
+        if "loss_classifier" not in losses:  # it is not training
+            return made
         positions = Positions(self.images, proposals=self.proposals)
-        found = self.objective(self.logits, torch.cat(self.labels), inputs=positions)
+        found = self.ask("batchmean", self.logits, torch.cat(self.labels), positions, None)
         self.parts.update({name: value for name, value in found.items() if name != "loss"})
         return detections, {**losses, "loss_classifier": found["loss"]}
 
@@ -142,7 +144,8 @@ class _Step:
         if places.shape[1] == 0:  # no box in the whole batch: torchvision scores nothing
             return losses
         index = None if self.index is None else self.index[places[0]] * logits.shape[1] + places[1]
-        rows = self.by_row(logits[*places], labels[*places], places, index)
+        positions = Positions(self.images, anchors=places)
+        rows = self.ask("none", logits[*places], labels[*places], positions, index)
         loss, count = rows["loss"], max(1, first := int(positive.sum()))
         self.take_parts(rows, torch.full_like(loss, 1 / count))
         return {**losses, "classification": (loss[:first].sum() + loss[first:].sum()) / count}
@@ -156,7 +159,7 @@ class _Step:
         places = torch.stack([row != between for row in matched]).nonzero().T
         shown = F.one_hot(labels[*places], classes + 1)[:, 1:].flatten()
         pairs = as_pairs(logits[*places])
-        rows = self.by_row(pairs, shown, places, None)
+        rows = self.ask("none", pairs, shown, Positions(self.images, anchors=places), None)
         positives = (labels > 0).sum(dim=1).clamp(min=1)
         share = (1 / (positives * len(labels)))[places[0]].repeat_interleave(classes)
         weight = share * _focal_weight(pairs, shown)
@@ -164,13 +167,13 @@ class _Step:
         instead = rows["loss"] - hard_cross_entropy(pairs, shown)  # exactly 0 for plain cross-entropy
         return plain + (weight * instead).sum()
 
-    def by_row(self, logits: Tensor, labels: Tensor, places: Tensor, index: Tensor | None) -> Losses:
-        """The objective's losses, a value per row."""
-        reduction, self.objective.reduction = self.objective.reduction, "none"
+    def ask(self, how: Reduction, logits: Tensor, labels: Tensor, positions: Positions, index: Tensor | None) -> Losses:
+        """The objective's losses, reduced as this detector wants it, whatever the objective was made for."""
+        usual, self.objective.reduction = self.objective.reduction, how
         try:
-            found: Losses = self.objective(logits, labels, inputs=Positions(self.images, anchors=places), index=index)
+            found: Losses = self.objective(logits, labels, inputs=positions, index=index)
         finally:
-            self.objective.reduction = reduction
+            self.objective.reduction = usual
         return found
 
     def take_parts(self, rows: Losses, weight: Tensor) -> None:
@@ -208,11 +211,14 @@ def _focal_weight(pairs: Tensor, shown: Tensor) -> Tensor:
 @contextmanager
 def _wrapped(owner: nn.Module, name: str, instead: Call) -> Iterator[None]:
     """While this lasts, the method `name` of this one object is `instead`, which gets the method itself first."""
+    before = vars(owner).get(name)  # some put a method of their own on the object
     setattr(owner, name, partial(instead, getattr(owner, name)))
     try:
         yield
     finally:
         delattr(owner, name)
+        if before is not None:
+            setattr(owner, name, before)
 
 
 def _refuse(objective: Objective, family: str) -> None:
