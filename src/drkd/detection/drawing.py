@@ -65,6 +65,7 @@ def picture_ap(found: Found, target: Target, *, overlap: float = 0.5) -> float:
     `overlap`; the most certain come first. A true box without a hit counts 0.
 
     Example:
+        >>> import torch
         >>> box = torch.tensor([[0.0, 0.0, 10.0, 10.0]])
         >>> said = {"boxes": box.repeat(2, 1), "labels": torch.tensor([2, 1]), "scores": torch.tensor([0.9, 0.8])}
         >>> picture_ap(said, {"boxes": box, "labels": torch.tensor([1])})

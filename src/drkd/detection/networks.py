@@ -29,9 +29,9 @@ def create_detector(
         InputError: for an unknown name, or weights that do not fit.
 
     Example:
-        >>> detector = create_detector("retinanet_mobilenet_v3", num_classes=3)
-        >>> sum(parameter.numel() for parameter in detector.parameters())
-        10812246
+        >>> detector = create_detector("small_ssd", num_classes=3, image_size=128)
+        >>> detector.head.classification_head.num_columns  # scores per anchor, background among them
+        4
     """
     if name not in DETECTORS:
         raise InputError(f"unknown detector {name!r}; choose from {', '.join(DETECTORS)}")
