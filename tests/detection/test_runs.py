@@ -14,7 +14,8 @@ from drkd.detection.metrics import evaluate_detector
 from drkd.inference import evaluate_run, predict_files
 from drkd.report import write_report
 from drkd.run import train
-from drkd.storage import read_json
+from drkd.storage import read_json, write_tensors
+from drkd.targets import state_hash
 from shapes import write_voc
 
 QUICK = {
@@ -100,6 +101,19 @@ def test_a_teacher_may_come_from_another_run(finished, folder, tmp_path):
             teacher=str(out / "teacher"),
         )
     assert not (tmp_path / "other").exists()
+
+
+def test_a_file_of_weights_can_teach_and_begin(finished, folder, tmp_path):
+    out, _ = finished
+    detector, _ = drkd.load_model(out / "teacher")
+    write_tensors(tmp_path / "weights.safetensors", detector.state_dict())
+    few = {"data": folder, "epochs": 1, "limit_train": 3, "limit_test": 1, "validation": 0}
+    given = {"teacher": str(tmp_path / "weights.safetensors"), "weights": str(tmp_path / "weights.safetensors")}
+    summary = run(tmp_path / "out", method="kd", keep_epochs=[0], **few, **given)
+    assert summary["teacher"]["sha256"] == state_hash(detector)
+    assert summary["kept_epochs"]["0"] == summary["test"]
+    with pytest.raises(InputError, match="has other task than digits: detection instead of classification"):
+        train(*resolve(TrainConfig, {"method": "kd", "teacher": str(out)}), tmp_path / "digits")
 
 
 @pytest.mark.parametrize(
