@@ -1,6 +1,6 @@
 """DR-KD in a plain training loop of torchvision's SSD: bright squares on noise, two classes by colour.
 
-python examples/detection.py     (two minutes on one core; --quick for seconds)
+python examples/detection.py     (half a minute on one core; --quick for seconds)
 """
 
 import copy
