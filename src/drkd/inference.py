@@ -16,7 +16,7 @@ from drkd.models.loading import load_model
 from drkd.run import measured
 
 if TYPE_CHECKING:
-    from drkd.detection.data import DetectionData
+    from drkd.detection.splits import DetectionData
 
 BATCH = 256
 

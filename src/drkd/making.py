@@ -15,7 +15,7 @@ from drkd.models import CONTIGUOUS, create_model
 from drkd.objective import Objective
 
 if TYPE_CHECKING:
-    from drkd.detection.data import DetectionData
+    from drkd.detection.splits import DetectionData
 
 
 def choose_device(name: str) -> str:

@@ -41,7 +41,7 @@ from drkd.teachers import load_teacher, with_cache
 from drkd.train import Row, fit
 
 if TYPE_CHECKING:
-    from drkd.detection.data import DetectionData
+    from drkd.detection.splits import DetectionData
 
 FEW_SAMPLES = 50
 """A validation split with fewer is warned of."""

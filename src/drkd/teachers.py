@@ -22,7 +22,7 @@ from drkd.targets import Cached, Frozen
 from drkd.teacher_cache import TeacherCache
 
 if TYPE_CHECKING:
-    from drkd.detection.data import DetectionData
+    from drkd.detection.splits import DetectionData
 
 CHEAP = 10**6
 """A teacher of fewer multiply-adds per picture is asked every time: looking its answers up would take longer."""

@@ -13,6 +13,7 @@ from drkd.detection.batches import DetectionLoader, mirror
 from drkd.detection.checking import check_boxes
 from drkd.detection.data import load_detection
 from drkd.detection.reading import read_annotations
+from drkd.detection.splits import DetectionSplit
 from shapes import draw, write_coco, write_voc, write_xml
 
 WRITERS = {
@@ -200,6 +201,16 @@ def test_a_folder_without_boxes_is_refused(tmp_path, content):
         (tmp_path / "set").mkdir()
     with pytest.raises(InputError, match=r"detection needs a folder|holds no boxes"):
         load_detection(tmp_path / "set")
+
+
+def test_a_split_in_memory_needs_bytes_and_a_target_each():
+    pixels, boxes, labels = as_drawn(0)
+    target = {"boxes": boxes, "labels": labels}
+    assert torch.equal(DetectionSplit.of([pixels], [target]).select([0]).pictures[0], pixels)
+    with pytest.raises(InputError, match=r"picture 0 must be uint8 \(3, H, W\), got float32 \(3, 48, 64\)"):
+        DetectionSplit.of([pixels.float()], [target])
+    with pytest.raises(InputError, match="got 1 pictures and 2 targets"):
+        DetectionSplit.of([pixels], [target, target])
 
 
 def test_mirroring_agrees_with_torchvision():

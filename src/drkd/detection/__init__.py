@@ -7,7 +7,7 @@ positions.py   where a step scores classes, and a teacher that scores the same p
 losses.py      torchvision's own training step with another class loss
 networks.py    detectors by name, random weights
 reading.py     what a folder of annotations holds: voc.py, coco.py; checking.py: all that is wrong with it
-data.py        splits and pictures; batches.py: order and mirroring
+data.py        folders into splits.py; batches.py: order and mirroring
 metrics.py     mAP, mAP50, AR
 training.py    fit_detector: the loop
 drawing.py     best and worst cases
@@ -18,7 +18,6 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from drkd.detection.data import DetectionData as DetectionData
     from drkd.detection.data import load_detection as load_detection
     from drkd.detection.losses import detector_losses as detector_losses
     from drkd.detection.losses import distilled as distilled
@@ -29,12 +28,15 @@ if TYPE_CHECKING:
     from drkd.detection.networks import create_detector as create_detector
     from drkd.detection.positions import AtPositions as AtPositions
     from drkd.detection.positions import Positions as Positions
+    from drkd.detection.splits import DetectionData as DetectionData
+    from drkd.detection.splits import DetectionSplit as DetectionSplit
     from drkd.detection.training import fit_detector as fit_detector
 
 _HOME_OF = {
     "AtPositions": "positions",
-    "DetectionData": "data",
+    "DetectionData": "splits",
     "DetectionMetrics": "metrics",
+    "DetectionSplit": "splits",
     "Positions": "positions",
     "create_detector": "networks",
     "detect": "metrics",

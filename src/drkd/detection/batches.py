@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from drkd.data.augment import random_numbers
-from drkd.detection.data import DetectionData, DetectionSplit, Target
+from drkd.detection.splits import DetectionData, DetectionSplit, Target
 from drkd.errors import InputError
 
 

@@ -1,92 +1,25 @@
-"""Pictures with boxes, divided into splits, as a training takes them."""
+"""Folders of pictures with boxes, read and divided into splits for a training."""
 
 import warnings
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 from drkd.data.images import MEMORY_LIMIT, in_threads
-from drkd.data.pictures import converted, opened
 from drkd.data.problems import BadPictureError, Problem, Tell
 from drkd.detection.networks import SIZE
 from drkd.detection.reading import Annotated, Annotations, all_in_words, read_annotations, upright_size
+from drkd.detection.splits import DetectionData, DetectionSplit, Pictures, decode, scaled
 from drkd.errors import InputError
 
 TEST_PART = 0.2
 """Part of the pictures that becomes the test split where the folder has neither `val` nor `test`; always the same."""
 
 AUGMENTATIONS = ("flip", "none")
-
-Target = dict[str, Tensor]
-"""`boxes` (n, 4) float and `labels` (n,) int64 from 1 on, of one picture."""
-
-
-@dataclass(frozen=True)
-class Pictures:
-    """Pictures whose shorter side is scaled down to `size`, in memory or decoded when asked for.
-
-    Indexed with a position, it gives uint8 (3, H, W).
-    """
-
-    files: Sequence[Path]
-    size: int
-    decoded: Sequence[Tensor] | None = None
-
-    def __len__(self) -> int:
-        return len(self.files)
-
-    def __getitem__(self, position: int) -> Tensor:
-        return _decode(self.files[position], self.size) if self.decoded is None else self.decoded[position]
-
-
-@dataclass(frozen=True)
-class DetectionSplit:
-    """Pictures and, for each of them, its `boxes` in the pixels of the scaled picture and its `labels`."""
-
-    pictures: Pictures
-    targets: Sequence[Target]
-
-    def __len__(self) -> int:
-        return len(self.targets)
-
-    def select(self, rows: Sequence[int]) -> "DetectionSplit":
-        """A part of it."""
-        pictures = self.pictures
-        decoded = None if pictures.decoded is None else [pictures.decoded[row] for row in rows]
-        files = [pictures.files[row] for row in rows]
-        return DetectionSplit(replace(pictures, files=files, decoded=decoded), [self.targets[row] for row in rows])
-
-
-@dataclass(frozen=True)
-class DetectionData:
-    """What detectors are trained and measured on.
-
-    Attributes:
-        name: what it was loaded from.
-        classes: in the order of the labels 1, 2, ...; background is none of them.
-        image_size: shorter side that pictures were scaled down to.
-        train, val, test: the splits.
-        flip: whether training mirrors pictures.
-        skipped_images: by split, how many pictures were left out.
-    """
-
-    name: str
-    classes: tuple[str, ...]
-    image_size: int
-    train: DetectionSplit
-    val: DetectionSplit
-    test: DetectionSplit
-    flip: bool = True
-    skipped_images: dict[str, int] = field(default_factory=dict)
-    channels: int = 3
-    mean: tuple[float, ...] = (0.0, 0.0, 0.0)  # a detector's own transform normalises
-    std: tuple[float, ...] = (1.0, 1.0, 1.0)
 
 
 def load_detection(
@@ -114,6 +47,22 @@ def load_detection(
 
     Raises:
         InputError: for a folder that cannot be used; it lists every problem with its file.
+
+    Example:
+        >>> import json, tempfile
+        >>> from PIL import Image
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     for name in range(10):
+        ...         Image.new("RGB", (640, 480)).save(f"{folder}/{name}.png")
+        ...     content = {
+        ...         "images": [{"id": name, "file_name": f"{name}.png"} for name in range(10)],
+        ...         "annotations": [{"image_id": n, "category_id": 1, "bbox": [64, 64, 32, 32]} for n in range(10)],
+        ...         "categories": [{"id": 1, "name": "cell"}],
+        ...     }
+        ...     _ = Path(folder, "boxes.json").write_text(json.dumps(content))
+        ...     data = load_detection(folder, image_size=240)
+        >>> len(data.train), len(data.val), len(data.test), data.classes, data.test.targets[0]["boxes"]
+        (7, 1, 2, ('cell',), tensor([[32., 32., 48., 48.]]))
     """
     if augment not in (None, *AUGMENTATIONS):
         raise InputError(f"--augment of detection should be {' or '.join(AUGMENTATIONS)}, got {augment!r}")
@@ -162,15 +111,15 @@ def _read(name: str, size: int) -> tuple[Annotations, list[Problem], dict[str, D
 def _load(part: list[Annotated], classes: tuple[str, ...], size: int, tell: Tell) -> DetectionSplit:
     """A split with its boxes scaled; pictures that turn out to be damaged are told and left out."""
     sizes = {one.picture: upright_size(one.picture) for one in part}
-    scaled = {file: _scaled(*shape, size) for file, shape in sizes.items()}
+    sizes_there = {file: scaled(*shape, size) for file, shape in sizes.items()}
     decoded: list[Tensor] | None = None
-    if sum(3 * wide * high for wide, high in scaled.values()) <= MEMORY_LIMIT:
+    if sum(3 * wide * high for wide, high in sizes_there.values()) <= MEMORY_LIMIT:
         tried = list(in_threads(lambda one: _attempt(one.picture, size, tell), part))
         part = [one for one, picture in zip(part, tried, strict=True) if picture is not None]
         decoded = [picture for picture in tried if picture is not None]
     targets = []
     for one in part:
-        (width, height), (wide, high) = sizes[one.picture], scaled[one.picture]
+        (width, height), (wide, high) = sizes[one.picture], sizes_there[one.picture]
         boxes = torch.tensor(one.boxes, dtype=torch.float32).reshape(-1, 4)
         boxes[:, 0::2] = boxes[:, 0::2].clamp(0, width) * (wide / width)
         boxes[:, 1::2] = boxes[:, 1::2].clamp(0, height) * (high / height)
@@ -181,31 +130,10 @@ def _load(part: list[Annotated], classes: tuple[str, ...], size: int, tell: Tell
 
 def _attempt(file: Path, size: int, tell: Tell) -> Tensor | None:
     try:
-        return _decode(file, size)
+        return decode(file, size)
     except BadPictureError as bad:
         tell(bad.problem)
         return None
-
-
-def _decode(file: Path, size: int) -> Tensor:
-    """A picture as uint8 (3, H, W), upright and scaled."""
-    with opened(file) as picture:
-        upright = converted(picture, file, 3)
-        shape = _scaled(*upright.size, size)
-        if shape != upright.size:
-            upright = upright.resize(shape, Image.Resampling.BILINEAR)
-        return torch.from_numpy(np.array(upright).transpose(2, 0, 1).copy())
-
-
-def _scaled(width: int, height: int, size: int) -> tuple[int, int]:
-    """Width and height with the shorter side down to `size`, never up.
-
-    Example:
-        >>> _scaled(640, 480, 320), _scaled(100, 50, 320)
-        ((427, 320), (100, 50))
-    """
-    scale = min(1.0, size / min(width, height))
-    return round(width * scale), round(height * scale)
 
 
 def _divide(own: dict[str, DetectionSplit], validation: float, seed: int) -> dict[str, DetectionSplit]:

@@ -11,8 +11,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from drkd.detection.data import DetectionSplit, Target
 from drkd.detection.metrics import Found
+from drkd.detection.splits import DetectionSplit, Target
 
 EACH = 4
 """Pictures of either end."""

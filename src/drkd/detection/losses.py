@@ -82,6 +82,16 @@ def distilled(detector: nn.Module, objective: Objective, *, index: Tensor | None
 
     Yields:
         A dictionary that receives the objective's parts at each call.
+
+    Example:
+        >>> from drkd import cross_entropy
+        >>> from drkd.detection.networks import create_detector
+        >>> detector = create_detector("small_ssd", num_classes=2, image_size=64)
+        >>> box = {"boxes": torch.tensor([[8.0, 8.0, 40.0, 40.0]]), "labels": torch.tensor([1])}
+        >>> with distilled(detector, cross_entropy()) as parts:
+        ...     losses = detector([torch.rand(3, 64, 64)] * 2, [box, box])
+        >>> bool(losses["classification"].isclose(parts["ce"]))
+        True
     """
     family = family_of(detector)
     _refuse(objective, family)

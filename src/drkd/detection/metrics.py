@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from drkd.detection.batches import DetectionLoader
-from drkd.detection.data import DetectionData, Target
+from drkd.detection.splits import DetectionData, Target
 from drkd.errors import InputError
 
 BATCH = 8
@@ -47,6 +47,15 @@ def evaluate_detector(
 
     Raises:
         InputError: for a split without boxes, or where pycocotools is missing.
+
+    Example:
+        >>> from drkd.detection import DetectionSplit, create_detector
+        >>> box = {"boxes": torch.tensor([[8.0, 8.0, 40.0, 40.0]]), "labels": torch.tensor([1])}
+        >>> split = DetectionSplit.of([torch.zeros(3, 48, 64, dtype=torch.uint8)], [box])
+        >>> data = DetectionData("made up", ("cell",), 64, train=split, val=split, test=split)
+        >>> measured = evaluate_detector(create_detector("small_ssd", num_classes=1, image_size=64), data)
+        >>> 0 <= measured.map <= measured.map50 <= 1
+        True
     """
     part = getattr(data, split)
     return measure(detect(detector, data, split) if found is None else found, part.targets, data.classes)

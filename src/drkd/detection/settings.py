@@ -1,7 +1,8 @@
 """What a configuration may say of a detector, and what has no meaning there."""
 
 from drkd.config import TrainConfig
-from drkd.detection.data import DetectionData, load_detection
+from drkd.detection.data import load_detection
+from drkd.detection.splits import DetectionData
 from drkd.errors import InputError
 from drkd.factory import by_name
 from drkd.methods import CLEAN_VIEW

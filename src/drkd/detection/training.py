@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from drkd.checkpoint import Done, Due, State
 from drkd.checks import check_positive
 from drkd.detection.batches import DetectionBatch, DetectionLoader
-from drkd.detection.data import DetectionData
 from drkd.detection.losses import detector_losses
 from drkd.detection.metrics import evaluate_detector
+from drkd.detection.splits import DetectionData
 from drkd.interruption import deferred
 from drkd.objective import Objective
 from drkd.schedules import STEP_GAMMA, STEP_MILESTONES, learning_rate
@@ -70,6 +70,17 @@ def fit_detector(
     Raises:
         InputError: for settings that do not fit each other.
         NonFiniteLossError: when a loss becomes NaN or infinite.
+
+    Example:
+        >>> from drkd import cross_entropy
+        >>> from drkd.detection import DetectionSplit, create_detector
+        >>> box = {"boxes": torch.tensor([[8.0, 8.0, 40.0, 40.0]]), "labels": torch.tensor([1])}
+        >>> split = DetectionSplit.of([torch.zeros(3, 48, 64, dtype=torch.uint8)] * 4, [box] * 4)
+        >>> data = DetectionData("made up", ("cell",), 64, train=split, val=split, test=split)
+        >>> student = create_detector("small_ssd", num_classes=1, image_size=64)
+        >>> done = fit_detector(student, cross_entropy(), data, epochs=1, batch_size=2)
+        >>> list(done.history[0])
+        ['epoch', 'lr', 'loss', 'bbox_regression', 'classification', 'ce', 'val_map', 'val_map50', 'val_ar']
     """
     for name, value in (("epochs", epochs), ("lr", lr), ("clip_norm", 1.0 if clip_norm is None else clip_norm)):
         check_positive(name, value)
