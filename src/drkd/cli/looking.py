@@ -129,8 +129,9 @@ def list_names(
             _print_recipes(table, names=what != "all")
             continue
         print(f"{heading}:")
+        width = max(18, *map(len, table))
         for name, line in table.items():
-            print(f"  {name:<18} {line}")
+            print(f"  {name:<{width}} {line}")
     return 0
 
 
