@@ -34,6 +34,14 @@ def models() -> dict[str, str]:
     }
 
 
+def detectors() -> dict[str, str]:
+    """Every detector of `--task detection` and the first line of its description."""
+    lines = _first_lines_in(HERE / "detection")
+    table = _assigned(_tree(HERE / "detection" / "networks.py"), "DETECTORS")
+    names = [node.id for node in ast.walk(table) if isinstance(node, ast.Name)]
+    return {name: lines[name] for name in names if name in lines}
+
+
 def datasets() -> dict[str, str]:
     """What can be given as data, in a line each."""
     table: dict[str, str] = ast.literal_eval(_assigned(_tree(HERE / "data" / "datasets.py"), "DATASETS"))

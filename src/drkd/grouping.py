@@ -19,6 +19,7 @@ import torch
 from torch import nn
 
 from drkd.config import CompareConfig, TrainConfig
+from drkd.data import Data
 from drkd.data.lanes import misfit
 from drkd.errors import NonFiniteLossError
 from drkd.making import build, choose_device, load, make_objective
@@ -96,8 +97,9 @@ def into_groups(config: CompareConfig, trainings: Sequence[Training]) -> list[Gr
     methods: dict[tuple[str, str], list[Training]] = {}
     for training in trainings:
         methods.setdefault((training.panel, training.method), []).append(training)
-    if config.together == "off" or config.seeds == 1:
-        return [Group([training]) for training in trainings]
+    if config.together == "off" or config.seeds == 1 or config.task == "detection":
+        note = _one_by_one("detectors are not stacked") if config.together == "on" else None
+        return [Group([training], note if config.seeds > 1 else None) for training in trainings]
     auto = config.together == "auto"
     of_network = cache(lambda: network_obstacle(trainings[0].config, only_where_it_pays=auto))  # it reads the data
     groups = []
@@ -188,7 +190,7 @@ def _train_together(group: Group, able: Sequence[Training], report: Callable[[An
     for lane, training in enumerate(lanes):
         with _noting(notes[lane]):
             ready.append(prepare(_resumed(training), FROM_COMPARISON, training.out))
-    data = [lane.data for lane in ready]
+    data = [lane.data for lane in ready if isinstance(lane.data, Data)]
     reason = misfit(data, [lane.train for lane in data]) or misfit(data, [lane.val for lane in data])
     try:
         if reason is None:
@@ -221,7 +223,7 @@ def _fit_lanes(
         done = fit_together(
             students,
             objective,
-            [lane.data for lane in ready],
+            [lane.data for lane in ready if isinstance(lane.data, Data)],
             seeds=[lane.config.seed for lane in lanes],
             **{name: getattr(config, name) for name in OF_ALL},
             device=ready[0].device,

@@ -1,8 +1,8 @@
 """A trained network at work: measured on a data set, or asked about pictures."""
 
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -13,8 +13,12 @@ from drkd.data.listing import PICTURES
 from drkd.edge.runtimes import NetworkSession, Session, is_exported, open_session
 from drkd.errors import InputError
 from drkd.making import choose_device
-from drkd.metrics import evaluate
 from drkd.models.loading import load_model, statistics
+from drkd.run import measured
+
+if TYPE_CHECKING:
+    from drkd.detection.splits import DetectionData
+
 
 BATCH = 256
 
@@ -26,12 +30,12 @@ def evaluate_run(place: Path, *, data: str | None, split: str, device: str = "au
         InputError: if the data's classes are not the network's, or no data is known.
     """
     model, about = load_model(place)
-    normalised = data_of(place, about, data)
-    measured = evaluate(model.to(choose_device(device)), normalised, split)
-    return {"data": normalised.name, "split": split, "samples": len(getattr(normalised, split)), **asdict(measured)}
+    loaded = data_of(place, about, data)
+    values = measured(model.to(choose_device(device)), loaded, split)
+    return {"data": loaded.name, "split": split, "samples": len(getattr(loaded, split)), **values}
 
 
-def data_of(place: Path, about: dict[str, Any], data: str | None = None) -> Data:
+def data_of(place: Path, about: dict[str, Any], data: str | None = None) -> "Data | DetectionData":
     """The data of the run in `place`, or other data, split and limited as the run's and normalised for its network.
 
     Args:
@@ -53,15 +57,23 @@ def data_of(place: Path, about: dict[str, Any], data: str | None = None) -> Data
         data = data or config.data
     if data is None:
         raise InputError(f"{place} does not say which data it was trained on; give --data")
-    loaded = load_data(data, **wanted)
+    loaded: Data | DetectionData
+    if about["task"] == "detection":
+        from drkd.detection.data import load_detection
+
+        loaded = load_detection(data, **{key: value for key, value in wanted.items() if key != "label_noise"})
+    else:
+        loaded = load_data(data, **wanted)
     for what, has, needs in (
         ("classes", list(loaded.classes), about["classes"]),
         ("colour channels", loaded.channels, about["channels"]),
     ):
         if has != needs:
             raise InputError(f"{data} has other {what} than the network in {place}: {has} instead of {needs}")
-    mean, std = statistics(about, place)
-    return replace(loaded, mean=mean, std=std)
+    if isinstance(loaded, Data):
+        mean, std = statistics(about, place)
+        loaded = replace(loaded, mean=mean, std=std)
+    return loaded
 
 
 def predict_files(place: Path, images: list[Path], *, device: str = "auto") -> list[dict[str, Any]]:

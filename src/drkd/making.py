@@ -1,6 +1,6 @@
 """What a configuration describes, made: the device, the data, the network, the method."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -13,6 +13,9 @@ from drkd.factory import by_name, create
 from drkd.methods import SELF_TAUGHT
 from drkd.models import CONTIGUOUS, create_model
 from drkd.objective import Objective
+
+if TYPE_CHECKING:
+    from drkd.detection.splits import DetectionData
 
 
 def choose_device(name: str) -> str:
@@ -43,8 +46,22 @@ def load(config: TrainConfig) -> Data:
     )
 
 
-def build(config: TrainConfig, data: Data) -> nn.Module:
+def load_for(config: TrainConfig) -> "Data | DetectionData":
+    """The data of the task that `config` names."""
+    if config.task == "detection":
+        from drkd.detection.settings import load_boxes
+
+        return load_boxes(config)
+    return load(config)
+
+
+def build(config: TrainConfig, data: "Data | DetectionData") -> nn.Module:
     """The network that `config` names, for `data`; random weights come from torch's global generator."""
+    if config.task == "detection":
+        from drkd.detection.networks import create_detector
+
+        size = data.image_size
+        return create_detector(config.model, num_classes=len(data.classes), image_size=size, weights=config.weights)
     return create_model(
         config.model,
         num_classes=len(data.classes),
@@ -66,7 +83,12 @@ def weights_in_words(config: TrainConfig) -> str:
     """The final weights of the method that `config` names, for the start of a run; bad settings are refused."""
     has_teacher = config.teacher is not None or by_name(config.method) in SELF_TAUGHT
     stand_in = nn.Identity()
-    return make_objective(config, teacher=stand_in if has_teacher else None, student=stand_in).weights_in_words()
+    objective = make_objective(config, teacher=stand_in if has_teacher else None, student=stand_in)
+    if config.task == "detection":
+        from drkd.detection.settings import check_settings
+
+        check_settings(config, objective)
+    return objective.weights_in_words()
 
 
 def memory_format(config: TrainConfig | BenchConfig) -> MemoryFormat:
@@ -74,7 +96,7 @@ def memory_format(config: TrainConfig | BenchConfig) -> MemoryFormat:
     return "contiguous" if config.memory_format == "auto" and config.model in CONTIGUOUS else config.memory_format
 
 
-def about(config: TrainConfig, data: Data) -> dict[str, Any]:
+def about(config: TrainConfig, data: "Data | DetectionData") -> dict[str, Any]:
     """What a model file says of itself: enough to build the network and to feed it."""
     return {
         "model": config.model,
@@ -83,4 +105,5 @@ def about(config: TrainConfig, data: Data) -> dict[str, Any]:
         "channels": data.channels,
         "mean": list(data.mean),
         "std": list(data.std),
+        **({} if config.task == "classification" else {"task": config.task}),
     }

@@ -12,9 +12,9 @@ from typing import Any
 from drkd.config import CompareConfig
 from drkd.methods import SELF_TAUGHT, TWICE
 from drkd.stats import holm, paired
+from drkd.tasks import TASKS, Task, task_of
 
 BASELINE = "cross_entropy"
-METRICS = ("accuracy", "nll", "ece", "aurc")
 
 Summary = dict[str, Any]
 """What the `summary.json` of a training holds."""
@@ -28,16 +28,18 @@ def collect(config: CompareConfig, summaries: Mapping[str, Mapping[str, Sequence
         summaries: by panel and method, the summary of each seed's training, None where it failed.
     """
     panels, comparisons = [], []
+    task = TASKS[config.task]
     self_taught = {method.__name__ for method in SELF_TAUGHT}
     costs_double = {*self_taught, *(method.__name__ for method in TWICE)}
     for noise, (panel, of_methods) in zip(config.label_noise, summaries.items(), strict=True):
-        methods = {name: _per_seed(of_seeds) for name, of_seeds in of_methods.items()}
+        methods = {name: _per_seed(of_seeds, task) for name, of_seeds in of_methods.items()}
         for name, lists in methods.items():
             if _method(name) in self_taught:
                 lists["teacher_seconds"] = methods[BASELINE]["train_seconds"]
         panels.append(
             {
                 "name": panel,
+                "task": config.task,
                 "data": config.data,
                 "model": config.model,
                 "epochs": config.epochs,
@@ -49,7 +51,7 @@ def collect(config: CompareConfig, summaries: Mapping[str, Mapping[str, Sequence
                 "methods": methods,
             }
         )
-        comparisons += _compare_with_baseline(panel, methods)
+        comparisons += _compare_with_baseline(panel, methods, task)
     return {"panels": panels, "comparisons": comparisons, "environment": environment()}
 
 
@@ -74,7 +76,13 @@ def environment() -> dict[str, Any]:
 def as_csv(results: dict[str, Any]) -> str:
     """A row per panel, method and seed."""
     text = io.StringIO()
-    columns = [*METRICS, "rectified_fraction", "teacher_train_accuracy", "train_seconds", "teacher_seconds"]
+    columns = [
+        *task_of(results["panels"][0]).metrics,
+        "rectified_fraction",
+        "teacher_train_accuracy",
+        "train_seconds",
+        "teacher_seconds",
+    ]
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["panel", "method", "seed", *columns])
     for panel in results["panels"]:
@@ -94,7 +102,7 @@ def _method(name: str) -> str:
     return name.partition(":")[0]
 
 
-def _per_seed(summaries: Sequence[Summary | None]) -> dict[str, list[Any]]:
+def _per_seed(summaries: Sequence[Summary | None], task: Task) -> dict[str, list[Any]]:
     """One list per measured thing, null where a training failed."""
 
     def each(get: Callable[[dict[str, Any]], Any]) -> list[Any]:
@@ -105,25 +113,27 @@ def _per_seed(summaries: Sequence[Summary | None]) -> dict[str, list[Any]]:
         return sum(fractions) / len(fractions) if fractions else None
 
     return {
-        **{metric: [None if s is None else s["test"][metric] for s in summaries] for metric in METRICS},
-        "val_accuracy": each(lambda s: s["val"] and s["val"]["accuracy"]),
-        "val_nll": each(lambda s: s["val"] and s["val"]["nll"]),
+        **{metric: [None if s is None else s["test"][metric] for s in summaries] for metric in task.metrics},
+        **{f"val_{metric}": [s and s["val"] and s["val"][metric] for s in summaries] for metric in task.of_validation},
         "train_accuracy": each(lambda s: s.get("train_accuracy")),
         "rectified_fraction": each(mean_rectified),
         "rectified_fraction_per_epoch": each(lambda s: s["rectified_fraction_per_epoch"]),
         "teacher_train_accuracy": each(lambda s: s["teacher_train_accuracy"]),
+        **({"teacher_train_map50": each(lambda s: s["teacher_train_map50"])} if task.first == "map" else {}),
         "train_seconds": each(lambda s: s["train_seconds"]),
         "teacher_seconds": each(lambda s: s["teacher_seconds"]),
-        "reliability": each(lambda s: s["test"]["reliability"]),
+        **{extra: [s and s["test"][extra] for s in summaries] for extra in task.beside},
         "skipped_images": each(lambda s: s.get("skipped_images")),
         "notes": each(lambda s: s["notes"]),
     }
 
 
-def _compare_with_baseline(panel: str, methods: dict[str, dict[str, list[Any]]]) -> list[dict[str, Any]]:
+def _compare_with_baseline(
+    panel: str, methods: dict[str, dict[str, list[Any]]], task: Task = TASKS["classification"]
+) -> list[dict[str, Any]]:
     """Every method against the baseline on every metric; Holm's correction over the methods of a metric."""
     rows = []
-    for metric in METRICS:
+    for metric in task.metrics:
         others = [name for name in methods if name != BASELINE]
         tests = {name: paired(methods[name][metric], methods[BASELINE][metric]) for name in others}
         there = {name: test for name, test in tests.items() if test is not None}

@@ -6,6 +6,7 @@ checkpoints/        step-N folders; last, best
 model.safetensors   the epoch chosen on validation, or the last one, with what it takes to use it
 epochs/             epoch-N.safetensors: the same for the epochs that --keep-epochs names
 summary.json        what came out
+cases.png           of detectors: the best and the worst test pictures with their boxes
 teacher/            a run directory of its own, where the self-teacher was trained first
 """
 
@@ -16,7 +17,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -29,14 +30,18 @@ from drkd.distributed import rank, wait_for_all
 from drkd.errors import InputError
 from drkd.factory import by_name
 from drkd.folders import kept_epoch, look_into, open_folder
-from drkd.making import about, build, choose_device, load, make_objective, memory_format, weights_in_words
+from drkd.making import about, build, choose_device, load_for, make_objective, memory_format, weights_in_words
 from drkd.methods import SELF_TAUGHT
 from drkd.metrics import evaluate
 from drkd.models.loading import load_model
+from drkd.objective import Objective
 from drkd.storage import read_json, write_json, write_tensors
 from drkd.targets import state_hash
 from drkd.teachers import load_teacher, with_cache
 from drkd.train import Row, fit
+
+if TYPE_CHECKING:
+    from drkd.detection.splits import DetectionData
 
 FEW_SAMPLES = 50
 """A validation split with fewer is warned of."""
@@ -46,6 +51,9 @@ OF_FIT = (
     *("warmup_epochs", "clip_norm", "precision", "compile", "seed", "workers", "checkpoint_every"),
 )
 """Options that `drkd.fit` takes under the same name."""
+
+NOT_OF_DETECTORS = ("precision", "compile", "workers")
+"""Those that `fit_detector` does not take."""
 
 OnEpoch = Callable[[str, Row], None]
 """Called with the method that is training and its new row."""
@@ -61,7 +69,7 @@ class Ready:
         device: by its torch name.
     """
 
-    data: Data
+    data: "Data | DetectionData"
     student: nn.Module
     teacher: nn.Module | None
     teacher_place: str | None
@@ -97,10 +105,9 @@ def train(
 
 def _train(
     config: TrainConfig, source: dict[str, str], out: Path, *, resume: bool, on_epoch: OnEpoch | None
-) -> tuple[dict[str, Any], nn.Module, Data]:
+) -> tuple[dict[str, Any], nn.Module, "Data | DetectionData"]:
     ready = prepare(config, source, out, on_epoch)
-    teacher = None if ready.teacher is None else with_cache(ready.teacher, config, ready.data, out)
-    objective = make_objective(config, teacher=teacher, student=ready.student)
+    objective = _objective(config, ready, out)
 
     def after_epoch(row: Row) -> None:
         if row["epoch"] in config.keep_epochs and rank() == 0:
@@ -112,19 +119,28 @@ def _train(
 
     started = time.perf_counter()
     weights = objective.effective_weights(len(ready.data.classes))
-    done = fit(
-        ready.student,
-        objective,
-        ready.data,
-        **{name: getattr(config, name) for name in OF_FIT},
-        memory_format=memory_format(config),
-        device=ready.device,
-        out=out,
-        resume=resume,
-        on_epoch=after_epoch,
-    )
+    options: dict[str, Any] = {name: getattr(config, name) for name in OF_FIT}
+    options |= {"device": ready.device, "out": out, "resume": resume, "on_epoch": after_epoch}
+    if isinstance(ready.data, Data):
+        done = fit(ready.student, objective, ready.data, **options, memory_format=memory_format(config))
+    else:
+        from drkd.detection.training import fit_detector
+
+        options = {name: value for name, value in options.items() if name not in NOT_OF_DETECTORS}
+        done = fit_detector(ready.student, objective, ready.data, **options)
     summary = {**conclude(config, ready, done, out), "wall_seconds": time.perf_counter() - started}
     return {**summary, "effective_weights": weights}, ready.student, ready.data
+
+
+def _objective(config: TrainConfig, ready: Ready, out: Path) -> Objective:
+    """The method, its teacher and its student in the form in which they teach."""
+    if isinstance(ready.data, Data):
+        teacher = None if ready.teacher is None else with_cache(ready.teacher, config, ready.data, out)
+        return make_objective(config, teacher=teacher, student=ready.student)
+    from drkd.detection.positions import AtPositions
+
+    teacher = None if ready.teacher is None else AtPositions(ready.teacher)
+    return make_objective(config, teacher=teacher, student=AtPositions(ready.student))
 
 
 def prepare(config: TrainConfig, source: dict[str, str], out: Path, on_epoch: OnEpoch | None = None) -> Ready:
@@ -142,7 +158,7 @@ def prepare(config: TrainConfig, source: dict[str, str], out: Path, on_epoch: On
         torch.use_deterministic_algorithms(True)
     if config.sync_batchnorm and device == "cpu":
         raise InputError("--sync-batchnorm needs an accelerator: torch has none for processors; leave it out")
-    data = load(config)
+    data = load_for(config)
     if 0 < len(data.val) < FEW_SAMPLES:
         warnings.warn(
             f"the epoch is chosen on {len(data.val)} validation samples only: the choice is close to chance",
@@ -172,25 +188,46 @@ def prepare(config: TrainConfig, source: dict[str, str], out: Path, on_epoch: On
 def conclude(config: TrainConfig, ready: Ready, done: Done, out: Path) -> dict[str, Any]:
     """Measure what was trained: most of what `summary.json` holds."""
     teacher = ready.teacher
+    taught = None if teacher is None else measured(teacher, ready.data, "train")
     return {
         "method": config.method,
         "seed": config.seed,
         "epochs": config.epochs,
         "best_epoch": done.best_epoch,
-        "train_accuracy": done.history[done.best_epoch]["train_accuracy"],  # on augmented pictures, as the epoch went
-        "val": asdict(evaluate(ready.student, ready.data, "val")) if len(ready.data.val) else None,
-        "test": asdict(evaluate(ready.student, ready.data, "test")),
+        "train_accuracy": done.history[done.best_epoch].get(
+            "train_accuracy"
+        ),  # on augmented pictures, as the epoch went
+        "val": measured(ready.student, ready.data, "val") if len(ready.data.val) else None,
+        "test": measured(ready.student, ready.data, "test", cases=out / "cases.png"),
         "kept_epochs": {str(epoch): _measure_kept(out, epoch, ready) for epoch in config.keep_epochs},
         "rectified_fraction_per_epoch": [row["rectified"] for row in done.history if "rectified" in row] or None,
         "teacher": None if teacher is None else {"path": str(ready.teacher_place), "sha256": state_hash(teacher)},
-        "teacher_train_accuracy": None if teacher is None else evaluate(teacher, ready.data, "train").accuracy,
+        "teacher_train_accuracy": taught and taught.get("accuracy"),
+        **({} if isinstance(ready.data, Data) else {"teacher_train_map50": taught and taught["map50"]}),
         "teacher_seconds": ready.teacher_seconds,
         "train_seconds": done.seconds,
         "skipped_images": dict(ready.data.skipped_images),
     }
 
 
-def finish(config: TrainConfig, data: Data, student: nn.Module, summary: dict[str, Any], out: Path) -> None:
+def measured(
+    network: nn.Module, data: "Data | DetectionData", split: str, *, cases: Path | None = None
+) -> dict[str, Any]:
+    """The metrics of a network on a split; of a detector also a picture of its best and worst `cases`."""
+    if isinstance(data, Data):
+        return asdict(evaluate(network, data, split))
+    from drkd.detection.drawing import draw_cases
+    from drkd.detection.metrics import detect, evaluate_detector
+
+    found = detect(network, data, split)
+    if cases is not None:
+        draw_cases(found, getattr(data, split), data.classes, cases)
+    return asdict(evaluate_detector(network, data, split, found=found))
+
+
+def finish(
+    config: TrainConfig, data: "Data | DetectionData", student: nn.Module, summary: dict[str, Any], out: Path
+) -> None:
     """Write the model, and then `summary.json`, by which a run is known to be finished."""
     write_tensors(out / "model.safetensors", student.state_dict(), about=about(config, data))
     write_json(out / "summary.json", summary)
@@ -199,7 +236,7 @@ def finish(config: TrainConfig, data: Data, student: nn.Module, summary: dict[st
 def _measure_kept(out: Path, epoch: int, ready: Ready) -> dict[str, Any]:
     """The test metrics of a kept epoch."""
     wait_for_all()  # rank 0 may still be writing it
-    return asdict(evaluate(load_model(kept_epoch(out, epoch))[0].to(ready.device), ready.data, "test"))
+    return measured(load_model(kept_epoch(out, epoch))[0].to(ready.device), ready.data, "test")
 
 
 def _train_teacher(config: TrainConfig, source: dict[str, str], out: Path, on_epoch: OnEpoch | None) -> dict[str, Any]:

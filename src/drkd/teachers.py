@@ -3,6 +3,7 @@
 import contextlib
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from torch import nn
 
@@ -13,32 +14,39 @@ from drkd.data.datasets import fingerprint
 from drkd.distributed import world_size
 from drkd.errors import InputError
 from drkd.factory import by_name
+from drkd.making import build
 from drkd.methods import CLEAN_VIEW
-from drkd.models import create_model
 from drkd.models.counting import count_macs
 from drkd.models.loading import load_model, model_file
 from drkd.targets import Cached, Frozen
 from drkd.teacher_cache import TeacherCache
 
+if TYPE_CHECKING:
+    from drkd.detection.splits import DetectionData
+
 CHEAP = 10**6
 """A teacher of fewer multiply-adds per picture is asked every time: looking its answers up would take longer."""
 
 
-def load_teacher(place: str, config: TrainConfig, data: Data) -> nn.Module:
+def load_teacher(place: str, config: TrainConfig, data: "Data | DetectionData") -> nn.Module:
     """A teacher from a run directory, from drkd's own file, or from a file of weights of the student's network."""
     try:
         teacher, about = load_model(place)
     except InputError:
         if Path(place).is_dir() or not model_file(place).is_file():
             raise
-        sizes = {"image_size": data.image_size, "channels": data.channels}
-        return create_model(config.model, num_classes=len(data.classes), **sizes, weights=place).eval()
-    ours = {"classes": list(data.classes), "channels": data.channels}
+        return build(config.model_copy(update={"weights": place}), data).eval()
+    ours = {"task": config.task, "classes": list(data.classes), "channels": data.channels}
     for what, expected in ours.items():
         if about[what] != expected:
             raise InputError(
                 f"the teacher in {place} has other {what} than {config.data}: {about[what]} instead of {expected}"
             )
+    if config.task == "detection" and about["model"] != config.model:
+        raise InputError(
+            f"the teacher in {place} is a {about['model']}, the student a {config.model}: they score other positions; "
+            "give a detector of the same name"
+        )
     return teacher
 
 

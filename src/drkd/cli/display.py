@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from drkd.scheduling import Failed
+from drkd.tasks import task_of_metrics
 
 SECONDS_BETWEEN_LINES = 5.0
 
@@ -52,7 +53,8 @@ class Display:
         if isinstance(said, Failed):
             self._finish(name, f"failed: {said.reason}")
         elif "test" in said:
-            self._finish(name, f"accuracy {100 * said['test']['accuracy']:.2f}%")
+            task = task_of_metrics(said["test"])
+            self._finish(name, f"{task.called} {100 * said['test'][task.first]:.2f}%")
         else:
             self.reached[name] = int(said["epoch"]) + 1
         done = sum(self.epochs[name] if name in self.finished else self.reached.get(name, 0) for name in self.epochs)

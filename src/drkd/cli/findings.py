@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import asdict
 
 from rich.console import Console
@@ -14,12 +15,17 @@ ALIKE = 3
 """Notes of one wording that are printed one by one; `--json` has all."""
 
 
-def check_with_progress(data: str) -> Findings:
-    """`check_data` with a bar on the terminal, if standard error is one."""
+def check_with_progress(data: str, task: str) -> Findings:
+    """`check_data`, or `check_boxes` for detection, with a bar on the terminal, if standard error is one."""
     console = Console(stderr=True)
+    check: Callable[..., Findings] = check_data
+    if task == "detection":
+        from drkd.detection.checking import check_boxes
+
+        check = check_boxes
     with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task("pictures")
-        return check_data(data, progress=lambda done, total: bar.update(task, completed=done, total=total))
+        line = bar.add_task("pictures")
+        return check(data, progress=lambda done, total: bar.update(line, completed=done, total=total))
 
 
 def as_json(found: Findings) -> str:

@@ -12,7 +12,9 @@ from drkd import catalog
 from drkd.cli.app import app
 from drkd.cli.words import console, metrics, print_summary
 from drkd.errors import InputError
+from drkd.tasks import TASKS
 
+TASK = "classification"
 RunPlace = Annotated[Path, typer.Argument(help="run directory or its model.safetensors")]
 
 
@@ -24,7 +26,7 @@ def evaluate(
     device: Annotated[str, typer.Option("--device", help="cpu, cuda, ...; auto")] = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
 ) -> int:
-    """Measure a trained network: accuracy, NLL, ECE, AURC."""
+    """Measure a trained network: accuracy, NLL, ECE, AURC; a detector: mAP, mAP50, AR."""
     if split not in ("train", "val", "test"):
         raise InputError(f"--split should be train, val or test, got {split!r}")
 
@@ -66,12 +68,16 @@ def predict(
 @app.command()
 def check(
     data: Annotated[str, typer.Argument(help="data set by name, or a folder")],
+    task: Annotated[str, typer.Option("--task", help="classification, or detection: pictures with boxes")] = TASK,
     as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
 ) -> int:
     """List everything that is wrong with a data set, file by file; exits 2 where a training would not start."""
+    if task not in TASKS:
+        raise InputError(f"--task should be {' or '.join(TASKS)}, got {task!r}")
+
     from drkd.cli import findings
 
-    found = findings.check_with_progress(data)
+    found = findings.check_with_progress(data, task)
     if as_json:
         print(findings.as_json(found))
     else:
@@ -106,13 +112,14 @@ def report(run: Annotated[Path, typer.Argument(help="run directory of `compare` 
 
 @app.command("list")
 def list_names(
-    what: Annotated[str, typer.Argument(help="methods, models, datasets, recipes or all")] = "all",
+    what: Annotated[str, typer.Argument(help="methods, models, detectors, datasets, recipes or all")] = "all",
     as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
 ) -> int:
     """Name the methods, models, data sets and recipes, with a line on each."""
     tables: dict[str, Callable[[], dict[str, Any]]] = {
         "methods": catalog.methods,
         "models": catalog.models,
+        "detectors": catalog.detectors,
         "datasets": catalog.datasets,
         "recipes": catalog.recipes,
     }
@@ -127,8 +134,9 @@ def list_names(
             _print_recipes(table, names=what != "all")
             continue
         print(f"{heading}:")
+        width = max(18, *map(len, table))
         for name, line in table.items():
-            print(f"  {name:<18} {line}")
+            print(f"  {name:<{width}} {line}")
     return 0
 
 

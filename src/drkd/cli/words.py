@@ -12,19 +12,30 @@ def console() -> Console:
 
 
 def metrics(measured: dict[str, Any]) -> str:
-    """Accuracy and what goes with it, in a line."""
+    """Accuracy and what goes with it, in a line; of a detector mAP, and a line for each class."""
+    if "map" in measured:
+        rows = {"all classes": measured, **measured["per_class"]}
+        return "\n".join(f"{name}: {_of_detector(row)}" for name, row in rows.items())
     return (
         f"accuracy {100 * measured['accuracy']:.2f}%, NLL {measured['nll']:.4f}, "
         f"ECE {100 * measured['ece']:.2f}%, AURC {1000 * measured['aurc']:.2f}e-3"
     )
 
 
+def _of_detector(row: dict[str, Any]) -> str:
+    boxes = f" ({row['boxes']} boxes)" if "boxes" in row else ""
+    return f"mAP {100 * row['map']:.2f}%, mAP50 {100 * row['map50']:.2f}%, AR {100 * row['ar']:.2f}%{boxes}"
+
+
 def print_row(method: str, row: dict[str, float]) -> None:
     """An epoch of one training."""
     parts = ", ".join(
-        f"{name} {value:.4f}" for name, value in row.items() if name not in ("epoch", "lr", "val_accuracy", "val_nll")
+        f"{name} {value:.4f}"
+        for name, value in row.items()
+        if name not in ("epoch", "lr") and not name.startswith("val_")
     )
-    validation = f", validation accuracy {100 * row['val_accuracy']:.2f}%" if "val_accuracy" in row else ""
+    shown = {"val_accuracy": "accuracy", "val_map": "mAP", "val_map50": "mAP50"}
+    validation = "".join(f", validation {word} {100 * row[name]:.2f}%" for name, word in shown.items() if name in row)
     print(f"{method} epoch {row['epoch']:.0f}: {parts}{validation}", flush=True)
 
 
@@ -33,7 +44,9 @@ def print_summary(summary: dict[str, Any]) -> None:
     print(f"{summary['method']}, seed {summary['seed']}: test {metrics(summary['test'])}")
     chosen = "chosen on validation" if summary["val"] else "the last one"
     print(f"epoch {summary['best_epoch']} of {summary['epochs']} (from 0), {chosen}")
-    if summary["teacher"]:
+    if summary["teacher"] and summary["teacher_train_accuracy"] is None:
+        print(f"teacher's mAP50 on the training data: {100 * summary['teacher_train_map50']:.2f}%")
+    elif summary["teacher"]:
         print(f"teacher's accuracy on the training data: {100 * summary['teacher_train_accuracy']:.2f}%")
     if summary["rectified_fraction_per_epoch"]:
         fractions = summary["rectified_fraction_per_epoch"]

@@ -2,6 +2,7 @@
 
 from drkd.config.fields import as_bytes
 from drkd.config.options import (
+    DETECTION,
     EMBEDDED,
     METHOD_SETTINGS,
     STANDARD,
@@ -16,6 +17,7 @@ from drkd.config.options import (
 from drkd.config.resolving import as_yaml, differences, read_options, resolve
 
 __all__ = [
+    "DETECTION",
     "EMBEDDED",
     "METHOD_SETTINGS",
     "STANDARD",

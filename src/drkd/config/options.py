@@ -13,6 +13,9 @@ STANDARD = ["cross_entropy", "label_smoothing", "tf_kd_reg", "tf_kd_self", "dr_k
 """What `compare` and `bench` take where no method is named."""
 
 
+TASK = "classification, or detection: pictures with boxes, see docs/detection.md"
+
+
 class TrainingConfig(BaseModel):
     """What `train` and `compare` have in common."""
 
@@ -85,6 +88,7 @@ class TrainingConfig(BaseModel):
 class TrainConfig(TrainingConfig):
     """One network, one method."""
 
+    task: Literal["classification", "detection"] = Field("classification", description=TASK)
     method: str = Field("dr_kd", description="see `drkd list methods`")
     teacher: str | None = Field(None, description="run directory or file of the teacher (default: trained first)")
     seed: int = Field(0, ge=0, description="fixes splits, initial weights, order and augmentation")
@@ -99,6 +103,7 @@ class TrainConfig(TrainingConfig):
 class CompareConfig(TrainingConfig):
     """Several methods, several seeds, side by side."""
 
+    task: Literal["classification", "detection"] = Field("classification", description=TASK)
     methods: Names = Field(STANDARD, description="comma-separated; see `drkd list methods`")
     method_options: dict[str, dict[str, Any]] = Field({}, description="settings by method; in a file only")
     teacher: str | None = Field(None, description="run directory or file of the teacher of kd")
@@ -182,6 +187,18 @@ EMBEDDED: dict[str, Any] = {
     "label_noise": [0.0, 0.2],
 }
 """Defaults for digits, the embedded data set; how they were chosen stands in docs/defaults.md."""
+
+DETECTION: dict[str, Any] = {
+    "model": "ssdlite320_mobilenet_v3",
+    "batch_size": 16,
+    "lr": 0.001,
+    "optimizer": "adamw",
+    "schedule": "cosine",
+    "warmup_epochs": 1.0,
+    "clip_norm": 10.0,
+    "augment": "flip",
+}
+"""Defaults for detection: usual ones for detectors that start from random weights, not searched for."""
 
 METHOD_SETTINGS = (
     *("alpha", "temperature", "epsilon", "correct_prob", "source", "rectify", "keep", "convention", "multiplier"),

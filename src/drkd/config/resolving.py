@@ -9,7 +9,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from drkd.config.fields import as_bytes
-from drkd.config.options import EMBEDDED, WITHOUT_EFFECT, CompareConfig, TrainingConfig
+from drkd.config.options import DETECTION, EMBEDDED, WITHOUT_EFFECT, CompareConfig, TrainingConfig
 from drkd.errors import InputError
 
 Config = TypeVar("Config", bound=BaseModel)
@@ -26,7 +26,8 @@ def resolve(
         file: a YAML file of options.
 
     Returns:
-        The configuration, and where each value came from: `default`, `default for digits`, `file` or `command line`.
+        The configuration, and where each value came from: `default`, `default for digits` or `for detection`, `file` or
+        `command line`.
 
     Raises:
         InputError: for unknown or unfitting options; one line for the first of them.
@@ -40,9 +41,8 @@ def resolve(
     in_file = read_options(Path(file)) if file is not None else {}
     on_line = {name: value for name, value in given.items() if value is not None}
     values = {**in_file, **on_line}
-    on_digits = issubclass(kind, TrainingConfig) and values.get("data", "digits") == "digits"
-    embedded = _embedded(kind) if on_digits else {}
-    values = {**embedded, **values}
+    special, of_special = _special_defaults(kind, values)
+    values = {**of_special, **values}
     for name in values:
         if name not in kind.model_fields:
             close = difflib.get_close_matches(name, kind.model_fields, n=1)
@@ -58,7 +58,7 @@ def resolve(
         wanted = message if message.startswith("should ") else f"should be {message}"
         where = "" if problem["loc"][0] in on_line else f"{file}: "
         raise InputError(f"{where}--{name} {wanted}, got {problem['input']!r}") from None
-    layers = {"command line": on_line, "file": in_file, "default for digits": embedded}
+    layers = {"command line": on_line, "file": in_file, special: of_special}
     source = {
         name: next((where for where, layer in layers.items() if name in layer), "default") for name in kind.model_fields
     }
@@ -88,8 +88,13 @@ def differences(old: Mapping[str, Any], new: BaseModel) -> list[str]:
     ]
 
 
-def _embedded(kind: type[BaseModel]) -> dict[str, Any]:
-    return {
+def _special_defaults(kind: type[BaseModel], values: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Defaults that go by the task or the data, and what they are called."""
+    if "task" in kind.model_fields and values.get("task") == "detection":
+        return "default for detection", DETECTION
+    if not (issubclass(kind, TrainingConfig) and values.get("data", "digits") == "digits"):
+        return "default for digits", {}
+    return "default for digits", {
         name: value
         for name, value in EMBEDDED.items()
         if name in kind.model_fields and (name != "label_noise" or kind is CompareConfig)

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 
@@ -18,7 +18,7 @@ from drkd.edge.runtimes import NetworkSession, Pixels, files_of, open_session
 from drkd.edge.writing import FORMATS, Format, write_onnx
 from drkd.errors import InputError
 from drkd.inference import data_of
-from drkd.models.loading import load_model, statistics
+from drkd.models.loading import load_classifier, statistics
 from drkd.results import environment
 from drkd.storage import cannot_write, replacing, write_json
 from drkd.targets import state_hash
@@ -70,10 +70,10 @@ def export_run(
     """
     place = Path(run)
     chosen = _format(format, quantize, calibration)
-    model, about = load_model(place)
+    model, about = load_classifier(place)
     target = Path(out) if out is not None else _default_place(place, f"model{'-int8' if quantize else ''}")
     target = target if target.suffix == chosen.suffix else target.with_name(target.name + chosen.suffix)
-    known = data_of(place, about, data)
+    known = cast("Data", data_of(place, about, data))
     name, part = _split(known, split)
     manifest = make_manifest(about, sha256=state_hash(model), quantize=quantize)
     tolerance = tolerance or (INT8 if quantize else FLOAT)

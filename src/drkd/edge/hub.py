@@ -7,7 +7,7 @@ from pathlib import Path
 from drkd.edge.card import model_card
 from drkd.edge.runtimes import needed
 from drkd.errors import InputError
-from drkd.models.loading import load_model
+from drkd.models.loading import load_classifier
 from drkd.storage import cannot_write, replacing, write_json, write_text
 
 FILES = ("README.md", "config.json", "model.safetensors")
@@ -55,7 +55,7 @@ def push_run(
     hub = needed("huggingface_hub", "hub") if send else None
     if not (place / "summary.json").is_file():
         raise InputError(f"{place} is no finished run (no summary.json); give a run directory of `drkd train`")
-    _, about = load_model(place)  # and so it is whole
+    _, about = load_classifier(place)  # and so it is whole
     folder = Path(out) if out is not None else place / "hub"
     card = model_card(place, about, repo or "OWNER/NAME")
     try:

@@ -182,9 +182,9 @@ class NetworkSession:
         import torch
 
         from drkd.edge.network import Deployed
-        from drkd.models.loading import load_model, statistics
+        from drkd.models.loading import load_classifier, statistics
 
-        model, about = load_model(path)
+        model, about = load_classifier(path)
         mean, std = statistics(about, path)
         self._torch, self._threads, self._device = torch, threads, device
         self._deployed: Any = Deployed(model, mean, std).eval().requires_grad_(False).to(device)

@@ -29,7 +29,8 @@ def load_model(place: str | Path) -> tuple[nn.Module, dict[str, Any]]:
         place: a run directory, or a file that drkd wrote.
 
     Returns:
-        The network in eval mode, and `{"model", "classes", "image_size", "channels", "mean", "std"}`.
+        The network in eval mode, and `{"model", "task", "classes", "image_size", "channels", "mean",
+        "std"}`.
 
     Raises:
         InputError: if there is no such file, or it was not written by drkd.
@@ -42,12 +43,14 @@ def load_model(place: str | Path) -> tuple[nn.Module, dict[str, Any]]:
     written = about.pop("sha256", None)
     if content_hash(tensors, about) != written:
         raise InputError(f"{path} is damaged: its content is not what was written; copy it anew, or train again")
-    model = create_model(
-        about["model"],
-        num_classes=len(about["classes"]),
-        image_size=about["image_size"],
-        channels=about["channels"],
-    )
+    about.setdefault("task", "classification")
+    sizes = {"num_classes": len(about["classes"]), "image_size": about["image_size"]}
+    if about["task"] == "detection":
+        from drkd.detection.networks import create_detector
+
+        model = create_detector(about["model"], **sizes)
+    else:
+        model = create_model(about["model"], **sizes, channels=about["channels"])
     try:
         model.load_state_dict(tensors)
     except RuntimeError as reason:
@@ -72,6 +75,21 @@ def _about(path: Path) -> dict[str, Any]:
                 f"{path} needs to say its {name} as {kind.__name__}, got {about.get(name)!r}; give a file of drkd's own"
             )
     return about
+
+
+def load_classifier(place: str | Path) -> tuple[nn.Module, dict[str, Any]]:
+    """`load_model` where only a network that names whole pictures will do.
+
+    Raises:
+        InputError: as `load_model`, and for a detector.
+    """
+    model, about = load_model(place)
+    if about["task"] == "detection":
+        raise InputError(
+            f"{place} is a detector, and this is for networks that name whole pictures; use drkd.detection.detect in "
+            "Python"
+        )
+    return model, about
 
 
 def statistics(about: dict[str, Any], place: str | Path) -> list[tuple[float, ...]]:

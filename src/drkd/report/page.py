@@ -1,5 +1,6 @@
 """The page: one HTML file that opens anywhere, offline."""
 
+import base64
 import re
 from pathlib import Path
 from typing import Any
@@ -8,10 +9,12 @@ import yaml
 from jinja2 import Environment, PackageLoader
 
 from drkd.errors import InputError
+from drkd.folders import method_folder
 from drkd.report.plots import draw_all
-from drkd.report.table import COLUMNS, LEGEND, rows, title
+from drkd.report.table import LABELS, classes_of, columns_of, legend_of, rows, title
 from drkd.report.words import conclusions
 from drkd.storage import read_json, write_text
+from drkd.tasks import task_of
 
 CAPTIONS = {
     "accuracy": "Test accuracy, a point per seed",
@@ -37,11 +40,12 @@ def write_report(out: Path) -> Path:
     plots = {name: _inline(file, name) for name, file in draw_all(results, out).items()}
     template = Environment(loader=PackageLoader("drkd.report"), autoescape=True).get_template("page.html")
     page = template.render(
-        columns=COLUMNS,
-        legend=LEGEND,
+        columns=columns_of(results["panels"][0]),
+        legend=legend_of(results["panels"][0]),
         panels=[_panel(panel, results["comparisons"]) for panel in results["panels"]],
         plots=plots,
-        captions=CAPTIONS,
+        captions=captions_of(results["panels"][0]),
+        cases=_cases(results["panels"][0], out),
         environment=results["environment"],
         chosen_on_validation=results["panels"][0].get("chosen_on_validation", True),
         settings=_settings(out / "config.yaml"),
@@ -51,7 +55,32 @@ def write_report(out: Path) -> Path:
 
 
 def _panel(panel: dict[str, Any], comparisons: list[dict[str, Any]]) -> dict[str, Any]:
-    return {"title": title(panel), "rows": rows(panel, comparisons), "conclusions": conclusions(panel, comparisons)}
+    return {
+        "title": title(panel),
+        "rows": rows(panel, comparisons),
+        "classes": classes_of(panel),
+        "conclusions": conclusions(panel, comparisons),
+    }
+
+
+def captions_of(panel: dict[str, Any]) -> dict[str, str]:
+    """What stands below the plots."""
+    called = task_of(panel).called
+    return {
+        name: text.replace("accuracy, a", f"{called}, a").replace("Validation accuracy", f"Validation {called}")
+        for name, text in CAPTIONS.items()
+    }
+
+
+def _cases(panel: dict[str, Any], out: Path) -> dict[str, str]:
+    """Of detectors, the best and worst pictures of the first seed of every method, as parts of the page."""
+    folder = out / "trainings" / panel["name"].replace(" ", "-") / f"seed-{panel['seeds'][0]}"
+    files = {method: folder / method_folder(method) / "cases.png" for method in panel["methods"]}
+    return {
+        LABELS.get(method, method): base64.b64encode(file.read_bytes()).decode()
+        for method, file in files.items()
+        if file.is_file()
+    }
 
 
 def _inline(file: Path, name: str) -> str:

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from drkd.folders import method_folder
 from drkd.report.table import LABELS
 from drkd.stats import paired
+from drkd.tasks import task_of
 
 COLOURS = {
     "cross_entropy": "#444444",
@@ -42,9 +43,10 @@ def draw_all(results: dict[str, Any], out: Path) -> dict[str, Path]:
     drawn = {
         "accuracy": _figure(results, 3.4, _accuracy, share_y=True),
         "learning": _figure(results, 3.0, lambda axes, panel: _learning(axes, panel, curves)),
-        "reliability": _figure(results, 3.4, _reliability),
-        "rectified": _figure(results, 2.6, _rectified),
     }
+    if "reliability" in task_of(results["panels"][0]).beside:
+        drawn["reliability"] = _figure(results, 3.4, _reliability)
+    drawn["rectified"] = _figure(results, 2.6, _rectified)
     files = {}
     for name, figure in drawn.items():
         figure.savefig(folder / f"{name}.png", dpi=150)
@@ -54,15 +56,16 @@ def draw_all(results: dict[str, Any], out: Path) -> dict[str, Path]:
 
 
 def read_curves(results: dict[str, Any], out: Path) -> Curves:
-    """Validation accuracy per epoch, mean over seeds, by (panel, method), where there is any; from `metrics.csv`."""
+    """The first metric on validation per epoch, from `metrics.csv`: mean over seeds, by (panel, method)."""
     curves: Curves = {}
     for panel in results["panels"]:
+        column = f"val_{task_of(panel).first}"
         folder = out / "trainings" / panel["name"].replace(" ", "-")
         for method in panel["methods"]:
             runs = []
             for file in sorted(folder.glob(f"seed-*/{method_folder(method)}/metrics.csv")):
                 with file.open() as lines:
-                    runs.append([float(row["val_accuracy"]) for row in csv.DictReader(lines) if "val_accuracy" in row])
+                    runs.append([float(row[column]) for row in csv.DictReader(lines) if column in row])
             if any(runs):
                 shortest = min(len(run) for run in runs)
                 curves[panel["name"], method] = np.array([run[:shortest] for run in runs]).mean(axis=0)
@@ -94,16 +97,16 @@ def _label(name: str) -> str:
 
 def _accuracy(axes: Axes, panel: dict[str, Any]) -> None:
     """A point per seed, the mean, and the 95% interval of the paired difference drawn about it."""
-    names = list(panel["methods"])
-    baseline = panel["methods"]["cross_entropy"]["accuracy"]
+    names, task = list(panel["methods"]), task_of(panel)
+    baseline = panel["methods"]["cross_entropy"][task.first]
     for row, name in enumerate(names):
-        values = [100 * value for value in panel["methods"][name]["accuracy"] if value is not None]
+        values = [100 * value for value in panel["methods"][name][task.first] if value is not None]
         if not values:
             continue
         spread = np.linspace(-0.18, 0.18, len(values)) if len(values) > 1 else [0.0]
         axes.scatter(values, row + np.asarray(spread), s=12, color=COLOURS.get(name), alpha=0.6, linewidths=0)
         mean = float(np.mean(values))
-        test = paired(panel["methods"][name]["accuracy"], baseline)
+        test = paired(panel["methods"][name][task.first], baseline)
         if name != "cross_entropy" and test is not None and test.ci95 is not None:
             half = 50 * (test.ci95[1] - test.ci95[0])
             axes.plot([mean - half, mean + half], [row, row], color=COLOURS.get(name), linewidth=2)
@@ -113,7 +116,7 @@ def _accuracy(axes: Axes, panel: dict[str, Any]) -> None:
     axes.set_yticks(range(len(names)), [_label(name) for name in names], fontsize=8)
     if not axes.yaxis_inverted():
         axes.invert_yaxis()
-    axes.set_xlabel("test accuracy % (dots: seeds; bar: 95% interval of the paired difference)", fontsize=7)
+    axes.set_xlabel(f"test {task.called} % (dots: seeds; bar: 95% interval of the paired difference)", fontsize=7)
 
 
 def _learning(axes: Axes, panel: dict[str, Any], curves: Curves) -> None:
@@ -127,7 +130,7 @@ def _learning(axes: Axes, panel: dict[str, Any], curves: Curves) -> None:
             floor = min(floor, 100 * float(curve[len(curve) // 10 :].min()))
     axes.set_ylim(bottom=max(0.0, floor - 2))
     axes.set_xlabel("part of the training done %", fontsize=8)
-    axes.set_ylabel("validation accuracy %", fontsize=8)
+    axes.set_ylabel(f"validation {task_of(panel).called} %", fontsize=8)
 
 
 def _reliability(axes: Axes, panel: dict[str, Any]) -> None:

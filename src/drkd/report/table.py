@@ -9,6 +9,7 @@ from rich.table import Table
 
 from drkd.report.words import conclusions
 from drkd.stats import mean_and_deviation
+from drkd.tasks import task_of
 
 LABELS = {
     "cross_entropy": "Cross-entropy",
@@ -40,11 +41,27 @@ COLUMNS = {
     "time": "Time x",
 }
 
+OF_DETECTORS = {
+    "method": "Method",
+    "map": "mAP %",
+    "difference": "vs cross-entropy [95%]",
+    "p": "p (Holm)",
+    "map50": "mAP50 %",
+    "ar": "AR %",
+    "rectified": "Rectified %",
+    "teacher": "Teacher %",
+    "time": "Time x",
+}
+"""The columns of a comparison of detectors."""
+
 WIDE = 124
 """A terminal of so many characters holds all columns side by side; a narrower one gets two tables."""
 
-MAIN_COLUMNS = ["method", "accuracy", "difference", "p", "time"]
-OTHER_COLUMNS = ["method", "nll", "ece", "aurc", "rectified", "teacher"]
+MAIN_COLUMNS = ("method", "difference", "p", "time")
+"""Those of the first of two tables, beside the metric that is compared."""
+
+OTHERS = {"nll": (1, 3), "ece": (100, 1), "aurc": (1000, 1), "map50": (100, 2), "ar": (100, 2)}
+"""Metrics beside the first: the factor and the digits they are shown with."""
 
 LEGEND = (
     "Accuracy: mean and standard deviation over seeds, test split. vs cross-entropy: paired difference in points. "
@@ -55,9 +72,43 @@ LEGEND = (
 )
 
 
+LEGEND_OF_DETECTORS = (
+    "mAP: COCO's average precision on the test split, mean over overlaps 0.50 to 0.95 and classes, with its standard "
+    "deviation over seeds; mAP50: at 0.5; AR: recall with 100 detections. vs cross-entropy: paired difference in "
+    "points. p (Holm): paired t-test, corrected for the number of methods; the intervals are not. Rectified: part of "
+    "the scored positions whose target was changed, first to last epoch. Teacher: the self-teacher's mAP50 on the "
+    "training data. Time: training time over cross-entropy's, plus that of the teacher. Cross-entropy 2x: twice the "
+    "epochs."
+)
+
+
+def columns_of(panel: dict[str, Any]) -> dict[str, str]:
+    """The headings of a panel's table, by key."""
+    return COLUMNS if task_of(panel).first == "accuracy" else OF_DETECTORS
+
+
+def legend_of(panel: dict[str, Any]) -> str:
+    """What the headings mean."""
+    return LEGEND if task_of(panel).first == "accuracy" else LEGEND_OF_DETECTORS
+
+
+def classes_of(panel: dict[str, Any]) -> list[list[str]]:
+    """Of detectors, mAP50 in % of each class, mean over seeds: a heading row, then a row per method; else nothing."""
+    seeds = {name: _there(lists.get("per_class", [])) for name, lists in panel["methods"].items()}
+    names = list(dict.fromkeys(name for of_method in seeds.values() for seed in of_method for name in seed))
+    if not names:
+        return []
+    table = [["mAP50 % by class", *names]]
+    for method, of_method in seeds.items():
+        values = {name: [seed[name]["map50"] for seed in of_method if name in seed] for name in names}
+        table.append([LABELS.get(method, method), *(_mean(values[name], 100, 2) for name in names)])
+    return table
+
+
 def rows(panel: dict[str, Any], comparisons: Sequence[dict[str, Any]]) -> list[dict[str, str]]:
     """The table of `panel`, every cell as text; keys as in `COLUMNS`."""
-    mine = {c["method"]: c for c in comparisons if c["panel"] == panel["name"] and c["metric"] == "accuracy"}
+    task = task_of(panel)
+    mine = {c["method"]: c for c in comparisons if c["panel"] == panel["name"] and c["metric"] == task.first}
     base_seconds, _ = mean_and_deviation(panel["methods"]["cross_entropy"]["train_seconds"])
     table = []
     for name, lists in panel["methods"].items():
@@ -65,14 +116,12 @@ def rows(panel: dict[str, Any], comparisons: Sequence[dict[str, Any]]) -> list[d
         table.append(
             {
                 "method": LABELS.get(name, name),
-                "accuracy": _spread(lists["accuracy"], 100),
+                task.first: _spread(lists[task.first], 100),
                 "difference": _difference(test),
                 "p": "" if test is None or test["p_holm"] is None else f"{test['p_holm']:.3f}",
-                "nll": _mean(lists["nll"], 1, 3),
-                "ece": _mean(lists["ece"], 100, 1),
-                "aurc": _mean(lists["aurc"], 1000, 1),
+                **{name: _mean(lists[name], *OTHERS[name]) for name in task.metrics[1:]},
                 "rectified": _first_to_last(lists["rectified_fraction_per_epoch"]),
-                "teacher": _mean(lists["teacher_train_accuracy"], 100, 1),
+                "teacher": _mean(lists.get("teacher_train_map50", lists["teacher_train_accuracy"]), 100, 1),
                 "time": _time(lists, base_seconds),
             }
         )
@@ -85,17 +134,22 @@ def print_results(results: dict[str, Any], console: Console) -> None:
     for panel in results["panels"]:
         console.print()
         console.print(title(panel), style="bold", highlight=False)
-        for columns in [list(COLUMNS)] if wide else [MAIN_COLUMNS, OTHER_COLUMNS]:
+        headings = columns_of(panel)
+        first = [key for key in headings if key in (*MAIN_COLUMNS, task_of(panel).first)]
+        rest = ["method", *(key for key in headings if key not in first)]
+        for columns in [list(headings)] if wide else [first, rest]:
             table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
             for key in columns:
-                table.add_column(COLUMNS[key], justify="left" if key == "method" else "right", no_wrap=True)
+                table.add_column(headings[key], justify="left" if key == "method" else "right", no_wrap=True)
             for row in rows(panel, results["comparisons"]):
                 table.add_row(*(row[key] for key in columns))
             console.print(table)
+        for cells in classes_of(panel):
+            console.print("  ".join(f"{cell:>18}" for cell in cells), highlight=False)
         for sentence in conclusions(panel, results["comparisons"]):
             console.print(f"- {sentence}", highlight=False)
     console.print()
-    console.print(LEGEND, style="dim", highlight=False)
+    console.print(legend_of(results["panels"][0]), style="dim", highlight=False)
 
 
 def title(panel: dict[str, Any]) -> str:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from drkd.stats import mean_and_deviation, paired
+from drkd.tasks import Task, task_of
 
 LEVEL = 0.05
 """A difference counts as shown where Holm's p-value is below this."""
@@ -14,23 +15,26 @@ FEW_SEEDS = 5
 def conclusions(panel: dict[str, Any], comparisons: Sequence[dict[str, Any]]) -> list[str]:
     """Sentences for one panel: what is shown, what is not, what rectification did, what the control says."""
     methods = panel["methods"]
-    tests = {c["method"]: c for c in comparisons if c["panel"] == panel["name"] and c["metric"] == "accuracy"}
-    sentences = [f"{name} failed on {count} of {len(panel['seeds'])} seeds." for name, count in _failures(methods)]
+    task = task_of(panel)
+    tests = {c["method"]: c for c in comparisons if c["panel"] == panel["name"] and c["metric"] == task.first}
+    sentences = [
+        f"{name} failed on {count} of {len(panel['seeds'])} seeds." for name, count in _failures(methods, task)
+    ]
     sentences += _notes(methods)
     seeds = max((test["seeds"] for test in tests.values()), default=0)
     if seeds < 2:
         return [*sentences, "One seed shows no difference between methods: run at least 5 (--seeds 5)."]
     if seeds < FEW_SEEDS:
         sentences.append(f"{seeds} seeds leave wide intervals: run at least {FEW_SEEDS} before you rely on them.")
-    sentences += _shown(tests)
+    sentences += _shown(tests, task)
     sentences += _rectification(panel)
     sentences += _control(panel)
-    sentences += _calibration(methods)
+    sentences += _calibration(methods) if "ece" in task.metrics else []
     return sentences
 
 
-def _failures(methods: dict[str, Any]) -> list[tuple[str, int]]:
-    counts = [(name, lists["accuracy"].count(None)) for name, lists in methods.items()]
+def _failures(methods: dict[str, Any], task: Task) -> list[tuple[str, int]]:
+    counts = [(name, lists[task.first].count(None)) for name, lists in methods.items()]
     return [(name, count) for name, count in counts if count]
 
 
@@ -40,11 +44,14 @@ def _notes(methods: dict[str, Any]) -> list[str]:
     return [f"Note: {note}." for note in dict.fromkeys(notes) if "had nothing to rectify" not in note]
 
 
-def _shown(tests: dict[str, dict[str, Any]]) -> list[str]:
+def _shown(tests: dict[str, dict[str, Any]], task: Task) -> list[str]:
     """Which differences to cross-entropy the seeds show."""
     shown = [name for name, test in tests.items() if test["p_holm"] is not None and test["p_holm"] < LEVEL]
     sentences = []
-    for sign, verb in ((1, "is more accurate than"), (-1, "is less accurate than")):
+    of_accuracy = task.first == "accuracy"
+    better = "is more accurate than" if of_accuracy else f"has a higher {task.called} than"
+    worse = "is less accurate than" if of_accuracy else f"has a lower {task.called} than"
+    for sign, verb in ((1, better), (-1, worse)):
         for name in shown:
             test = tests[name]
             if test["mean_difference"] * sign > 0:
@@ -55,13 +62,13 @@ def _shown(tests: dict[str, dict[str, Any]]) -> list[str]:
     rest = [name for name in tests if name not in shown]
     if rest:
         listed = ", ".join(f"{name} ({_points(tests[name])})" for name in rest)
-        sentences.append(f"No difference in accuracy to cross_entropy is shown for {listed}.")
+        sentences.append(f"No difference in {task.called} to cross_entropy is shown for {listed}.")
     return sentences
 
 
 def _rectification(panel: dict[str, Any]) -> list[str]:
     """What the swap changed, against the same method without it."""
-    methods = panel["methods"]
+    methods, first = panel["methods"], task_of(panel).first
     if "dr_kd" not in methods:
         return []
     fractions = [fraction for fraction in methods["dr_kd"]["rectified_fraction"] if fraction is not None]
@@ -73,7 +80,7 @@ def _rectification(panel: dict[str, Any]) -> list[str]:
             "nothing to rectify."
         ]
     sentences = []
-    test = paired(methods["dr_kd"]["accuracy"], methods["tf_kd_self"]["accuracy"]) if "tf_kd_self" in methods else None
+    test = paired(methods["dr_kd"][first], methods["tf_kd_self"][first]) if "tf_kd_self" in methods else None
     if test is not None and test.ci95 is not None:
         low, high = (100 * end for end in test.ci95)
         verdict = "helped" if low > 0 else "hurt" if high < 0 else "made no difference that these seeds show"
@@ -91,12 +98,12 @@ def _rectification(panel: dict[str, Any]) -> list[str]:
 
 def _control(panel: dict[str, Any]) -> list[str]:
     """Whether methods with a pretrained teacher, or with all samples twice, beat as many epochs of cross-entropy."""
-    methods = panel["methods"]
+    methods, first = panel["methods"], task_of(panel).first
     if "cross_entropy_2x" not in methods:
         return []
     sentences = []
     for name in panel["costs_double"]:
-        test = paired(methods[name]["accuracy"], methods["cross_entropy_2x"]["accuracy"])
+        test = paired(methods[name][first], methods["cross_entropy_2x"][first])
         if test is None or test.ci95 is None:
             continue
         low, high = (100 * end for end in test.ci95)

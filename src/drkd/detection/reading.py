@@ -1,0 +1,159 @@
+"""Which pictures a folder of annotations has, and which boxes: nothing is decoded.
+
+Two layouts are known, Pascal VOC (`voc.py`) and COCO (`coco.py`). What is wrong goes to `tell`, picture by picture.
+"""
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from drkd.data.checking import ORIENTATION
+from drkd.data.pictures import opened
+from drkd.data.problems import BadPictureError, Problem, Severity, Tell, shown
+from drkd.errors import InputError
+
+SLACK = 1.0
+"""Boxes may reach so many pixels beyond the picture, since some tools count pixels from 1; they are cut off there."""
+
+SIDEWAYS = (5, 6, 7, 8)
+"""EXIF orientations that exchange width and height."""
+
+Box = tuple[float, float, float, float]
+"""x1, y1, x2, y2 in pixels of the upright picture."""
+
+
+@dataclass(frozen=True)
+class Annotated:
+    """A picture and its boxes, as the files say.
+
+    Attributes:
+        picture: its file.
+        place: the file that describes it.
+        boxes: of every object.
+        names: the class of every box.
+        size: (width, height) that the description claims, None where it does not.
+    """
+
+    picture: Path
+    place: Path
+    boxes: tuple[Box, ...]
+    names: tuple[str, ...]
+    size: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True)
+class Annotations:
+    """What a folder holds.
+
+    Attributes:
+        classes: in the order of the labels 1, 2, ...
+        splits: the pictures of `train`, and of `val` and `test` where the folder has them.
+        skipped: how many of each cannot be used.
+    """
+
+    classes: tuple[str, ...]
+    splits: Mapping[str, list[Annotated]]
+    skipped: Mapping[str, int]
+
+
+Listed = tuple[tuple[str, ...], dict[str, list[Annotated | None]]]
+"""What a layout's reader gives: the classes, and the pictures of each split, None where one cannot be used."""
+
+
+def read_annotations(root: Path, tell: Tell) -> Annotations:
+    """The annotations below `root`, whichever layout they have; pictures with errors are left out.
+
+    Args:
+        root: a folder.
+        tell: what is wrong goes there, see `drkd.data.problems`.
+
+    Raises:
+        InputError: if there is no such folder, or none of the layouts fits.
+    """
+    from drkd.detection.coco import find_coco, read_coco
+    from drkd.detection.voc import find_voc, read_voc
+
+    if not root.is_dir():
+        raise InputError(f"detection needs a folder of pictures with boxes, there is none at {shown(root)}")
+    if (home := find_voc(root)) is not None:
+        classes, listed = read_voc(home, tell)
+    elif files := find_coco(root):
+        classes, listed = read_coco(root, files, tell)
+    else:
+        raise InputError(
+            f"{shown(root)} holds no boxes: expected Pascal VOC (Annotations/*.xml, JPEGImages/) or COCO "
+            "(annotations/*.json, or _annotations.coco.json beside the pictures of each split)"
+        )
+    splits = {split: [one for one in part if one and _sound(one, classes, tell)] for split, part in listed.items()}
+    for split, part in splits.items():
+        if not part:
+            tell(problem(root, f"has no pictures in the {split} split that can be used", "empty split"))
+    return Annotations(classes, splits, {split: len(listed[split]) - len(part) for split, part in splits.items()})
+
+
+def problem(place: Path, reason: str, kind: str, severity: Severity = "error") -> Problem:
+    """A finding about a file."""
+    return Problem(severity, shown(place), reason, kind)
+
+
+def all_in_words(problems: Iterable[Problem], most: int = 20) -> str:
+    """Every error with its file, in one message; of very many the first ones."""
+    errors = [found for found in problems if found.severity == "error"]
+    rest = f"; and {len(errors) - most} more, `drkd check --task detection` lists them" if len(errors) > most else ""
+    count = "" if len(errors) == 1 else f"{len(errors)} problems: "
+    return f"{count}{'; '.join(map(str, errors[:most]))}{rest}"
+
+
+def upright_size(picture: Path) -> tuple[int, int]:
+    """Width and height of a picture once it is turned as its EXIF orientation says.
+
+    Raises:
+        BadPictureError: if its header cannot be read.
+    """
+    with opened(picture) as file:
+        width, height = file.size
+        try:
+            sideways = file.getexif().get(ORIENTATION) in SIDEWAYS
+        except Exception:  # damaged EXIF does not say how the picture lies
+            sideways = False
+    return (height, width) if sideways else (width, height)
+
+
+def _sound(one: Annotated, classes: tuple[str, ...], tell: Tell) -> bool:
+    """Whether a picture and its boxes can be used; all that is wrong is told."""
+    found: list[Problem] = []
+    try:
+        width, height = upright_size(one.picture)
+    except BadPictureError as bad:
+        tell(bad.problem)
+        return False
+    if one.size not in (None, (width, height)):
+        claimed = "x".join(map(str, one.size or ()))
+        reason = f"is for a picture of {claimed} pixels, but {shown(one.picture.name)} has {width}x{height}; redo it"
+        found.append(problem(one.place, reason, "other size"))
+    for number, (box, name) in enumerate(zip(one.boxes, one.names, strict=True), start=1):
+        which = f"of {shown(one.picture.name)}, box {number} ({name} at {', '.join(f'{side:g}' for side in box)})"
+        if wrong := _wrong_box(box, width, height):
+            found.append(problem(one.place, f"{which} {wrong[0]}", wrong[1]))
+        if name not in classes:
+            known = ", ".join(classes)
+            found.append(
+                problem(one.place, f"{which} is of a class that training lacks; it has {known}", "unknown class")
+            )
+    if not one.boxes:
+        tell(problem(one.picture, "has no boxes: everything on it is background", "no boxes", "warning"))
+    for each in found:
+        tell(each)
+    return not found
+
+
+def _wrong_box(box: Box, width: int, height: int) -> tuple[str, str] | None:
+    left, top, right, bottom = box
+    if not all(map(math.isfinite, box)):
+        return "is no box of four finite numbers; mend it", "damaged box"
+    if right <= left or bottom <= top:
+        return "is empty: its right and bottom must lie beyond its left and top; mend or remove it", "empty box"
+    if left < -SLACK or top < -SLACK or right > width + SLACK or bottom > height + SLACK:
+        return f"reaches outside the picture of {width}x{height} pixels; mend or remove it", "box outside"
+    return None

@@ -1,0 +1,193 @@
+"""`fit_detector`: one detector, one objective, one loop; `drkd.train.fit` for pictures with boxes.
+
+A batch goes: loader -> the detector's own training step, its class loss by the objective -> optimizer -> update. After
+each epoch the validation split is measured and a checkpoint written where one is due, as for classifiers.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from drkd.checkpoint import Done, Due, State
+from drkd.checks import check_positive
+from drkd.detection.batches import DetectionBatch, DetectionLoader
+from drkd.detection.losses import detector_losses
+from drkd.detection.metrics import evaluate_detector
+from drkd.detection.splits import DetectionData
+from drkd.interruption import deferred
+from drkd.objective import Objective
+from drkd.schedules import STEP_GAMMA, STEP_MILESTONES, learning_rate
+from drkd.step import Watch, make_optimizer
+from drkd.storage import write_text
+from drkd.train import Row, rows_as_csv, warn_if_nothing_was_rectified
+
+
+def fit_detector(
+    student: nn.Module,
+    objective: Objective,
+    data: DetectionData,
+    *,
+    epochs: int = 30,
+    batch_size: int = 16,
+    lr: float = 0.02,
+    optimizer: Literal["sgd", "adamw"] = "sgd",
+    momentum: float = 0.9,
+    weight_decay: float = 5e-4,
+    schedule: Literal["step", "cosine", "constant"] = "cosine",
+    milestones: Sequence[float] = STEP_MILESTONES,
+    gamma: float = STEP_GAMMA,
+    warmup_epochs: float = 0.0,
+    clip_norm: float | None = None,
+    device: str = "cpu",
+    seed: int = 0,
+    out: str | Path | None = None,
+    resume: bool = False,
+    checkpoint_every: str | int = "epoch",
+    on_epoch: Callable[[Row], None] | None = None,
+) -> Done:
+    """Train `student` on `data.train`; keep the epoch with the highest mAP on `data.val`, or the last one.
+
+    The test split is never touched. With the same settings two runs are bitwise equal on the CPU, and so is a resumed
+    one.
+
+    Args:
+        student: torchvision's Faster R-CNN, SSD or RetinaNet, trained in place, and left with its best weights in eval
+            mode.
+        objective: any method without `pairs` or `replay`; its teacher is an `AtPositions`.
+        data: see `drkd.detection.load_detection`.
+        seed: fixes order, mirroring and the sampling of proposals.
+        out, resume, checkpoint_every, on_epoch: see `drkd.fit`, and so are the rest.
+
+    Returns:
+        How it went. A row of `history` has the `epoch`, `lr`, the mean over pictures of the whole `loss`, of
+        torchvision's losses and of the objective's parts, and where there is a validation split `val_map`, `val_map50`
+        and `val_ar`; `best_epoch` is the last of those with the highest `val_map`, or the last of all.
+
+    Raises:
+        InputError: for settings that do not fit each other.
+        NonFiniteLossError: when a loss becomes NaN or infinite.
+
+    Example:
+        >>> from drkd import cross_entropy
+        >>> from drkd.detection import DetectionSplit, create_detector
+        >>> box = {"boxes": torch.tensor([[8.0, 8.0, 40.0, 40.0]]), "labels": torch.tensor([1])}
+        >>> split = DetectionSplit.of([torch.zeros(3, 48, 64, dtype=torch.uint8)] * 4, [box] * 4)
+        >>> data = DetectionData("made up", ("cell",), 64, train=split, val=split, test=split)
+        >>> student = create_detector("small_ssd", num_classes=1, image_size=64)
+        >>> done = fit_detector(student, cross_entropy(), data, epochs=1, batch_size=2)
+        >>> list(done.history[0])
+        ['epoch', 'lr', 'loss', 'bbox_regression', 'classification', 'ce', 'val_map', 'val_map50', 'val_ar']
+    """
+    for name, value in (("epochs", epochs), ("lr", lr), ("clip_norm", 1.0 if clip_norm is None else clip_norm)):
+        check_positive(name, value)
+    place = torch.device(device)
+    torch.manual_seed(seed)
+    student.to(place)
+    objective.to(place)
+    loader = DetectionLoader(data, data.train, batch_size=batch_size, training=True, seed=seed, device=place)
+    folder = None if out is None else Path(out)
+    if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)
+    scaler = torch.amp.GradScaler(place.type, enabled=False)
+    state = State(student, objective, make_optimizer(optimizer, student, lr, momentum, weight_decay), scaler)
+    steps_per_epoch = len(loader)
+    steps = epochs * steps_per_epoch
+    if resume and folder is not None and state.restore(folder / "checkpoints"):
+        objective.progress, objective.epoch = state.done.step / steps, state.done.step // steps_per_epoch
+    due, watch = Due(checkpoint_every), Watch(objective.name, place)
+    done = state.done
+
+    with deferred() as pending:
+        while done.step < steps:
+            epoch, first = divmod(done.step, steps_per_epoch)
+            started, earlier = time.perf_counter(), done.seconds
+            student.train()
+            objective.train()
+            for batch in loader.batches(epoch, start=first):
+                rate = learning_rate(
+                    done.step,
+                    lr=lr,
+                    steps_per_epoch=steps_per_epoch,
+                    epochs=epochs,
+                    schedule=schedule,
+                    milestones=milestones,
+                    gamma=gamma,
+                    warmup_epochs=warmup_epochs,
+                )
+                values = _take_step(state, batch, rate, clip_norm, watch)
+                done.step += 1
+                objective.update(progress=done.step / steps, epoch=done.step // steps_per_epoch)
+                _accumulate(state.sums, values, len(batch.images))
+                done.seconds = earlier + time.perf_counter() - started
+                stop = pending.agreed(place, done.step)
+                if done.step % steps_per_epoch:
+                    if folder is not None and (stop or due.after_step(done.step)):
+                        state.save(folder / "checkpoints", best=False)
+                    if stop:
+                        pending.obey()
+            watch.report()
+
+            row = {"epoch": epoch, "lr": rate, **_means(state.sums), **_validate(student, data)}
+            state.sums = {}
+            done.history.append(row)
+            if not state.best or row.get("val_map", 0) >= done.history[done.best_epoch].get("val_map", 0):
+                done.best_epoch = epoch
+                state.best = {name: tensor.detach().clone() for name, tensor in student.state_dict().items()}
+            done.seconds = earlier + time.perf_counter() - started
+            done.seconds_per_epoch.append(done.seconds - sum(done.seconds_per_epoch))
+            if on_epoch is not None:
+                on_epoch(row)
+            if folder is not None:
+                seconds = [{"epoch": i, "seconds": spent} for i, spent in enumerate(done.seconds_per_epoch)]
+                write_text(folder / "metrics.csv", rows_as_csv(done.history), flush=False)  # checkpoints have them
+                write_text(folder / "timing.csv", rows_as_csv(seconds), flush=False)
+                if stop or due.after_epoch(done.step):
+                    state.save(folder / "checkpoints", best=done.best_epoch == epoch)
+            if stop:
+                pending.obey()
+    student.load_state_dict(state.best)
+    student.eval()
+    objective.eval()
+    warn_if_nothing_was_rectified(objective.name, done.history)
+    return done
+
+
+def _take_step(
+    state: State, batch: DetectionBatch, rate: float, clip_norm: float | None, watch: Watch
+) -> dict[str, Tensor]:
+    """One optimizer step; all losses and parts, detached."""
+    for group in state.optimizer.param_groups:
+        group["lr"] = rate
+    with watch.at_step(state.done.step):
+        losses, parts = detector_losses(state.student, batch.images, batch.targets, state.objective, index=batch.index)
+    loss = torch.stack(list(losses.values())).sum()
+    state.optimizer.zero_grad(set_to_none=True)
+    loss.backward()  # type: ignore[no-untyped-call]
+    if clip_norm is not None:
+        nn.utils.clip_grad_norm_(state.student.parameters(), clip_norm)
+    watch.guard(state, loss)
+    state.optimizer.step()
+    return {name: value.detach() for name, value in {"loss": loss, **losses, **parts}.items()}
+
+
+def _accumulate(sums: dict[str, Tensor], values: dict[str, Tensor], pictures: int) -> None:
+    weighted = {name: value.double() * pictures for name, value in values.items()}
+    weighted["pictures"] = torch.tensor(float(pictures), dtype=torch.float64)
+    for name, value in weighted.items():
+        sums[name] = sums[name] + value if name in sums else value
+
+
+def _means(sums: dict[str, Tensor]) -> Row:
+    pictures = float(sums["pictures"])
+    return {name: float(total) / pictures for name, total in sums.items() if name != "pictures"}
+
+
+def _validate(student: nn.Module, data: DetectionData) -> Row:
+    if not len(data.val):
+        return {}
+    measured = evaluate_detector(student, data, "val")
+    return {"val_map": measured.map, "val_map50": measured.map50, "val_ar": measured.ar}
