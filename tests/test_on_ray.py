@@ -1,5 +1,6 @@
 """A comparison on a Ray cluster of this machine, one of whose workers is killed."""
 
+import builtins
 import os
 import signal
 import sys
@@ -19,6 +20,7 @@ def cluster(monkeypatch):
     """Two workers that find the package where this process does; Ray's own warnings are not ours."""
     import ray
 
+    monkeypatch.setattr(builtins, "print", builtins.print)  # Ray puts its own there
     monkeypatch.setenv("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
     with warnings.catch_warnings():

@@ -58,7 +58,7 @@ def data_of(place: Path, about: dict[str, Any], data: str | None = None) -> "Dat
     if data is None:
         raise InputError(f"{place} does not say which data it was trained on; give --data")
     loaded: Data | DetectionData
-    if about["task"] == "detection":
+    if about.get("task") == "detection":
         from drkd.detection.data import load_detection
 
         loaded = load_detection(data, **{key: value for key, value in wanted.items() if key != "label_noise"})

@@ -36,6 +36,7 @@ def load_teacher(place: str, config: TrainConfig, data: "Data | DetectionData") 
         if Path(place).is_dir() or not model_file(place).is_file():
             raise
         return build(config.model_copy(update={"weights": place}), data).eval()
+    about = {"task": "classification", **about}
     ours = {"task": config.task, "classes": list(data.classes), "channels": data.channels}
     for what, expected in ours.items():
         if about[what] != expected:

@@ -29,8 +29,8 @@ def load_model(place: str | Path) -> tuple[nn.Module, dict[str, Any]]:
         place: a run directory, or a file that drkd wrote.
 
     Returns:
-        The network in eval mode, and `{"model", "task", "classes", "image_size", "channels", "mean",
-        "std"}`.
+        The network in eval mode, and `{"model", "classes", "image_size", "channels", "mean", "std"}`; of a detector
+        also `"task": "detection"`.
 
     Raises:
         InputError: if there is no such file, or it was not written by drkd.
@@ -43,9 +43,8 @@ def load_model(place: str | Path) -> tuple[nn.Module, dict[str, Any]]:
     written = about.pop("sha256", None)
     if content_hash(tensors, about) != written:
         raise InputError(f"{path} is damaged: its content is not what was written; copy it anew, or train again")
-    about.setdefault("task", "classification")
     sizes = {"num_classes": len(about["classes"]), "image_size": about["image_size"]}
-    if about["task"] == "detection":
+    if about.get("task") == "detection":
         from drkd.detection.networks import create_detector
 
         model = create_detector(about["model"], **sizes)
@@ -84,7 +83,7 @@ def load_classifier(place: str | Path) -> tuple[nn.Module, dict[str, Any]]:
         InputError: as `load_model`, and for a detector.
     """
     model, about = load_model(place)
-    if about["task"] == "detection":
+    if about.get("task") == "detection":
         raise InputError(
             f"{place} is a detector, and this is for networks that name whole pictures; use drkd.detection.detect in "
             "Python"
