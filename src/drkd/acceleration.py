@@ -34,7 +34,8 @@ def set_up_process(threads: int | None) -> None:
     """Say how many threads torch takes (None: as many as it likes), and have glibc keep the memory that is freed.
 
     Without that, every tensor above 32 MB, so every larger activation of every step, goes back to the system when it
-    is freed, and its pages are made and zeroed again in the next step: a tenth to a half of a step of MobileNetV2.
+    is freed, and its pages are made and zeroed again in the next step: a twentieth of a step of MobileNetV2, and half
+    of it where the system is slow to hand out memory (docs/speed.md).
     The price: a process that has trained holds on to its peak. Where the C library is another, nothing changes.
     """
     if threads is not None:
