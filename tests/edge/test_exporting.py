@@ -153,7 +153,7 @@ def test_another_calibration_gives_another_file(run, exported, tmp_path, capfd):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"format": "tflite"}, "--format should be one of onnx, openvino, torch, got 'tflite'"),
+        ({"format": "tflite"}, "--format should be one of onnx, openvino, torch, executorch, got 'tflite'"),
         ({"quantize": "int4"}, "--quantize should be int8, got 'int4'"),
         ({"format": "torch", "quantize": "int8"}, "--quantize is for onnx, openvino, not for torch"),
         ({"calibration": "best"}, "--calibration should be minmax or percentile, got 'best'"),
@@ -171,6 +171,7 @@ def test_wrong_options_are_refused(run, options, message):
         ("onnxscript", {}, "onnx"),
         ("onnxruntime.quantization", {"quantize": "int8"}, "onnx"),
         ("openvino", {"format": "openvino"}, "openvino"),
+        ("executorch.exir", {"format": "executorch"}, "executorch"),
     ],
 )
 def test_a_missing_extra_is_named(run, tmp_path, monkeypatch, missing, options, extra):

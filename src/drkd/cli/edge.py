@@ -14,7 +14,7 @@ from drkd.errors import InputError
 @app.command()
 def export(
     run: Annotated[Path, typer.Argument(help="run directory or its model.safetensors")],
-    format_: Annotated[str, typer.Option("--format", help="onnx, openvino or torch")] = "onnx",
+    format_: Annotated[str, typer.Option("--format", help="onnx, openvino, torch or executorch")] = "onnx",
     quantize: Annotated[str | None, typer.Option("--quantize", help="int8 (default: float, as trained)")] = None,
     out: Annotated[Path | None, typer.Option("--out", help="file (default: in RUN/exports)")] = None,
     data: Annotated[str | None, typer.Option("--data", help="to check and calibrate on (default: the run's)")] = None,

@@ -19,6 +19,9 @@ Logits = NDArray[np.float32]
 MANIFEST = "drkd.json"
 """The name of the manifest in formats that hold files or one text."""
 
+METHOD, LARGEST_BATCH = "drkd", 8
+"""Of ExecuTorch's files: the method that gives the manifest, and the largest batch, for which memory is planned."""
+
 
 class Session(Protocol):
     """A file that has been loaded.
@@ -173,6 +176,33 @@ class TorchSession:
         return logits
 
 
+class ExecutorchSession:
+    """An ExecuTorch file in its own runtime, on the processor; larger batches go through in parts."""
+
+    module = "executorch"
+
+    def __init__(self, path: Path, threads: int | None = None) -> None:
+        runtime = needed("executorch.runtime", "executorch")
+        import torch
+
+        try:
+            program = runtime.Runtime.get().load_program(path)
+            self._forward = program.load_method("forward")
+            (text,) = program.load_method(METHOD).execute([])
+        except Exception as reason:  # its errors have no common base
+            raise _unreadable(path, reason) from reason
+        self.about = from_text(text, path)
+        self.runtime = f"executorch {needed('executorch.version', 'executorch').__version__}"
+        self._torch, self._threads = torch, threads
+
+    def __call__(self, pixels: Pixels) -> Logits:
+        pool = needed("executorch.extension.pybindings.portable_lib", "executorch")
+        if self._threads is not None and pool._threadpool_get_thread_count() != self._threads:
+            pool._unsafe_reset_threadpool(self._threads)  # one number for everything in a process
+        parts = self._torch.from_numpy(pixels).split(LARGEST_BATCH)
+        return np.concatenate([self._forward.execute([part])[0].numpy() for part in parts])
+
+
 class NetworkSession:
     """The network of a run in torch, on the processor unless told otherwise."""
 
@@ -210,5 +240,10 @@ def _unreadable(path: Path, reason: Exception) -> InputError:
     return InputError(f"{path} cannot be loaded: {why}; export it anew")
 
 
-SESSIONS: dict[str, Any] = {".onnx": OnnxSession, ".xml": OpenvinoSession, ".pt2": TorchSession}
+SESSIONS: dict[str, Any] = {
+    ".onnx": OnnxSession,
+    ".xml": OpenvinoSession,
+    ".pt2": TorchSession,
+    ".pte": ExecutorchSession,
+}
 """Runtimes by the ending of the file."""

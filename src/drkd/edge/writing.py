@@ -9,7 +9,7 @@ import torch
 
 from drkd.edge.manifest import Manifest, as_properties
 from drkd.edge.network import Deployed
-from drkd.edge.runtimes import MANIFEST, needed
+from drkd.edge.runtimes import LARGEST_BATCH, MANIFEST, METHOD, needed
 from drkd.errors import InputError
 
 
@@ -71,6 +71,24 @@ def write_torch(deployed: Deployed, manifest: Manifest, path: Path) -> None:
     torch.export.save(program, path, extra_files={MANIFEST: json.dumps(manifest)})
 
 
+def write_executorch(deployed: Deployed, manifest: Manifest, path: Path) -> None:
+    """One ExecuTorch file for XNNPACK, any batch up to `LARGEST_BATCH`; a second method, `drkd`, gives the manifest."""
+    exir = needed("executorch.exir", "executorch")
+    xnnpack = needed("executorch.backends.xnnpack.partition.xnnpack_partitioner", "executorch")
+    batch = torch.export.Dim("batch", min=1, max=LARGEST_BATCH)
+    try:
+        with torch.no_grad():
+            program = torch.export.export(deployed, (example(manifest),), dynamic_shapes=({0: batch},))
+        lowered = exir.to_edge_transform_and_lower(
+            program,
+            partitioner=[xnnpack.XnnpackPartitioner()],
+            constant_methods={METHOD: json.dumps(manifest)},
+        )
+        path.write_bytes(lowered.to_executorch().buffer)
+    except Exception as reason:
+        raise cannot_export(manifest, reason) from reason
+
+
 def onnx_to_openvino(source: Path, manifest: Manifest, path: Path) -> None:
     """OpenVINO's two files, `path` (.xml) with the graph and the manifest, and the weights in .bin beside it."""
     openvino = needed("openvino", "openvino")
@@ -108,5 +126,6 @@ FORMATS = {
     "onnx": Format(".onnx", write_onnx, onnx_as_it_is),
     "openvino": Format(".xml", None, onnx_to_openvino),
     "torch": Format(".pt2", write_torch, None),
+    "executorch": Format(".pte", write_executorch, None),
 }
 """By the names that `--format` takes."""
