@@ -199,7 +199,7 @@ class ExecutorchSession:
         pool = needed("executorch.extension.pybindings.portable_lib", "executorch")
         if self._threads is not None and pool._threadpool_get_thread_count() != self._threads:
             pool._unsafe_reset_threadpool(self._threads)  # one number for everything in a process
-        parts = self._torch.from_numpy(pixels).split(LARGEST_BATCH)
+        parts = self._torch.split(self._torch.from_numpy(pixels), LARGEST_BATCH)
         return np.concatenate([self._forward.execute([part])[0].numpy() for part in parts])
 
 
