@@ -275,11 +275,11 @@ def campaign(*, short: bool, seed: int, kinds: Sequence[str] = KINDS) -> dict[st
     with tempfile.TemporaryDirectory() as folder:
         run = Campaign(Path(folder), random.Random(seed))
         stages: dict[str, Callable[[], None]] = {
-            "random": lambda: run.random_kills(5 if short else 100),
-            "call": lambda: run.kills_at_calls(8 if short else None),
+            "random": lambda: run.random_kills(4 if short else 100),
+            "call": lambda: run.kills_at_calls(4 if short else None),
             "term": lambda: run.terminations(2 if short else 20),
-            "damage": lambda: run.damage(*((8, 20) if short else (150, 50))),
-            "full": lambda: run.full_disk([0, 3000] if short else [0, 100, 1000, 3000, 20_000, 45_000]),
+            "damage": lambda: run.damage(*((4, 20) if short else (150, 50))),
+            "full": lambda: run.full_disk([3000] if short else [0, 100, 1000, 3000, 20_000, 45_000]),
         }
         for kind in kinds:
             stages[kind]()

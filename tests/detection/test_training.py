@@ -70,6 +70,15 @@ def test_a_crashed_training_goes_on_to_the_bit(family, data, tmp_path):
     assert (tmp_path / "part/metrics.csv").read_bytes() == (tmp_path / "whole/metrics.csv").read_bytes()
 
 
+@pytest.fixture
+def ctrl_c():
+    """As in a terminal: processes in the background ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("ctrl_c")
 def test_an_interruption_saves_the_step_at_hand(data, tmp_path):
     student = make("ssd")
     interrupt = student.transform.register_forward_hook(
