@@ -177,11 +177,16 @@ class TorchSession:
 
 
 class ExecutorchSession:
-    """An ExecuTorch file in its own runtime, on the processor; larger batches go through in parts."""
+    """An ExecuTorch file in its own runtime, on the processor; larger batches go through in parts.
+
+    The runtime's number of threads cannot be changed safely (1.5 may end the process), so `threads` has no effect, and
+    `runtime` says the number.
+    """
 
     module = "executorch"
 
     def __init__(self, path: Path, threads: int | None = None) -> None:
+        del threads
         runtime = needed("executorch.runtime", "executorch")
         import torch
 
@@ -192,13 +197,12 @@ class ExecutorchSession:
         except Exception as reason:  # its errors have no common base
             raise _unreadable(path, reason) from reason
         self.about = from_text(text, path)
-        self.runtime = f"executorch {needed('executorch.version', 'executorch').__version__}"
-        self._torch, self._threads = torch, threads
+        version = needed("executorch.version", "executorch").__version__.partition("+")[0]
+        count = needed("executorch.extension.pybindings.portable_lib", "executorch")._threadpool_get_thread_count()
+        self.runtime = f"executorch {version}, {count} threads"
+        self._torch = torch
 
     def __call__(self, pixels: Pixels) -> Logits:
-        pool = needed("executorch.extension.pybindings.portable_lib", "executorch")
-        if self._threads is not None and pool._threadpool_get_thread_count() != self._threads:
-            pool._unsafe_reset_threadpool(self._threads)  # one number for everything in a process
         parts = self._torch.split(self._torch.from_numpy(pixels), LARGEST_BATCH)
         return np.concatenate([self._forward.execute([part])[0].numpy() for part in parts])
 
