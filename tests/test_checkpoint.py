@@ -4,7 +4,7 @@ import random
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 import drkd
@@ -233,3 +233,11 @@ def test_a_damaged_model_file_is_refused(tmp_path, seed):
     flip(file, seed)
     with pytest.raises(InputError):
         load_model(file)
+
+
+def test_a_model_file_without_a_checksum_is_old_not_damaged(tmp_path):
+    net = drkd.create_model("mlp", num_classes=2, image_size=4)
+    about = {"model": "mlp", "classes": ["a", "b"], "image_size": 4, "channels": 3}
+    save_file(net.state_dict(), tmp_path / "model.safetensors", {"drkd": json.dumps(about)})
+    with pytest.raises(InputError, match="no checksum: it was written by an older drkd"):
+        load_model(tmp_path)

@@ -26,6 +26,8 @@ def by_name(name: str) -> Callable[..., Objective]:
         'dr_kd'
     """
     known = {method.__name__: method for method in METHODS}
+    if ":" in name:
+        raise InputError(f"{name!r}: settings in a method's name are for compare; give them as options, as --alpha 0.5")
     if name not in known:
         close = difflib.get_close_matches(name.lower().replace("-", "_"), known, n=1)
         raise InputError(

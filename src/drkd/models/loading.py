@@ -41,6 +41,8 @@ def load_model(place: str | Path) -> tuple[nn.Module, dict[str, Any]]:
     tensors = read_tensors(path)
     about = _about(path)
     written = about.pop("sha256", None)
+    if written is None:
+        raise InputError(f"{path} has no checksum: it was written by an older drkd; train again")
     if content_hash(tensors, about) != written:
         raise InputError(f"{path} is damaged: its content is not what was written; copy it anew, or train again")
     sizes = {"num_classes": len(about["classes"]), "image_size": about["image_size"]}
