@@ -194,9 +194,7 @@ def conclude(config: TrainConfig, ready: Ready, done: Done, out: Path) -> dict[s
         "seed": config.seed,
         "epochs": config.epochs,
         "best_epoch": done.best_epoch,
-        "train_accuracy": done.history[done.best_epoch].get(
-            "train_accuracy"
-        ),  # on augmented pictures, as the epoch went
+        "train_accuracy": done.history[done.best_epoch].get("train_accuracy"),  # on augmented pictures
         "val": measured(ready.student, ready.data, "val") if len(ready.data.val) else None,
         "test": measured(ready.student, ready.data, "test", cases=out / "cases.png"),
         "kept_epochs": {str(epoch): _measure_kept(out, epoch, ready) for epoch in config.keep_epochs},

@@ -70,6 +70,11 @@ def test_a_crashed_training_goes_on_to_the_bit(family, data, tmp_path):
     assert (tmp_path / "part/metrics.csv").read_bytes() == (tmp_path / "whole/metrics.csv").read_bytes()
 
 
+def test_the_last_step_is_saved_whenever_checkpoints_are_due(data, tmp_path):
+    done = fit_detector(make("ssd"), drkd.cross_entropy(), data, out=tmp_path, checkpoint_every=1000, **QUICK)
+    assert [path.name for path in (tmp_path / "checkpoints").glob("step-*")] == [f"step-{done.step}"]
+
+
 @pytest.fixture
 def ctrl_c():
     """As in a terminal: processes in the background ignore it."""

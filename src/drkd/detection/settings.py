@@ -36,6 +36,7 @@ def check_settings(config: TrainConfig, objective: Objective) -> None:
         (config.memory_format == "channels_last", "--memory-format channels_last", "it is not measured there"),
         (config.devices > 1 or config.num_nodes > 1, "--devices or --num-nodes above 1", "it trains in one process"),
         (config.sync_batchnorm, "--sync-batchnorm", "it trains in one process"),
+        (config.workers is not None, "--workers", "its loader takes no number of them"),
         (config.download, "--download", "its data is a folder of your own"),
     ):
         if wrong:

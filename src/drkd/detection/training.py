@@ -145,7 +145,7 @@ def fit_detector(
                 seconds = [{"epoch": i, "seconds": spent} for i, spent in enumerate(done.seconds_per_epoch)]
                 write_text(folder / "metrics.csv", rows_as_csv(done.history), flush=False)  # checkpoints have them
                 write_text(folder / "timing.csv", rows_as_csv(seconds), flush=False)
-                if stop or due.after_epoch(done.step):
+                if stop or due.after_epoch(done.step) or done.step == steps:  # what follows the last step may be cut
                     state.save(folder / "checkpoints", best=done.best_epoch == epoch)
             if stop:
                 pending.obey()
