@@ -48,7 +48,7 @@ FEW_SAMPLES = 50
 
 OF_FIT = (
     *("epochs", "batch_size", "lr", "optimizer", "momentum", "weight_decay", "schedule", "milestones", "gamma"),
-    *("warmup_epochs", "clip_norm", "precision", "compile", "seed", "workers", "checkpoint_every"),
+    *("warmup_epochs", "clip_norm", "precision", "compile", "seed", "workers", "checkpoint_every", "select"),
 )
 """Options that `drkd.fit` takes under the same name."""
 
@@ -194,6 +194,7 @@ def conclude(config: TrainConfig, ready: Ready, done: Done, out: Path) -> dict[s
         "seed": config.seed,
         "epochs": config.epochs,
         "best_epoch": done.best_epoch,
+        "select": config.select if len(ready.data.val) else "last",
         "train_accuracy": done.history[done.best_epoch].get("train_accuracy"),  # on augmented pictures
         "val": measured(ready.student, ready.data, "val") if len(ready.data.val) else None,
         "test": measured(ready.student, ready.data, "test", cases=out / "cases.png"),

@@ -49,6 +49,7 @@ def fit_together(
     warmup_epochs: float = 0.0,
     device: str = "cpu",
     precision: Literal["float32", "bfloat16"] = "float32",
+    select: Literal["best", "last"] = "best",
     outs: Sequence[Path] = (),
     checkpoints: Path | None = None,
     checkpoint_every: str | int = "epoch",
@@ -62,7 +63,7 @@ def fit_together(
         data: of each lane, fit to be served together (`drkd.data.lanes.misfit`).
         seeds: of each lane; they fix order and augmentation.
         epochs, batch_size, lr, optimizer, momentum, weight_decay: see `drkd.fit`; `batch_size` is a lane's.
-        schedule, milestones, gamma, warmup_epochs, device, precision: see `drkd.fit`.
+        schedule, milestones, gamma, warmup_epochs, device, precision, select: see `drkd.fit`.
         outs: the lanes' run directories, for `metrics.csv` and `timing.csv`: written with a checkpoint and at the end.
         checkpoints: folder for checkpoints of all lanes together; a training goes on from the last one in it.
         checkpoint_every: see `drkd.fit`.
@@ -150,7 +151,7 @@ def fit_together(
             rows = [{"epoch": epoch, "lr": rate, **means[lane], **measured[lane]} for lane in range(lanes)]
             done.history += rows
             now = students.state_dict()
-            improved = [lane for lane in range(lanes) if _best_epoch(done.history[lane::lanes]) == epoch]
+            improved = [lane for lane in range(lanes) if _selected(done.history[lane::lanes], select) == epoch]
             if not state.best:
                 state.best = {name: tensor.clone() for name, tensor in now.items()}
             elif improved:
@@ -162,14 +163,14 @@ def fit_together(
                 for lane, row in enumerate(rows):
                     on_epoch(lane, row)
             if checkpoints is not None and (stop or due.after_epoch(done.step) or done.step == steps):
-                _write_rows(outs, _by_lane(done, lanes))
+                _write_rows(outs, _by_lane(done, lanes, select))
                 state.save(checkpoints, best=False)
             if stop:
                 pending.obey()
 
     students.load_state_dict(state.best)
     students.eval()
-    results = _by_lane(done, lanes)
+    results = _by_lane(done, lanes, select)
     _write_rows(outs, results)
     return results
 
@@ -207,17 +208,19 @@ def _validate(students: StackedNetwork, validation: LanesLoader, lanes: int) -> 
     return [{"val_accuracy": a, "val_nll": n} for a, n in zip(accuracies, nlls, strict=True)]
 
 
-def _best_epoch(history: Sequence[Row]) -> int:
+def _selected(history: Sequence[Row], select: str) -> int:
     """The last of those with the highest validation accuracy, or the last of all."""
+    if select == "last":
+        return len(history) - 1
     return max(range(len(history)), key=lambda epoch: (history[epoch].get("val_accuracy", 0), epoch))
 
 
-def _by_lane(done: Done, lanes: int) -> list[Done]:
+def _by_lane(done: Done, lanes: int, select: str) -> list[Done]:
     """How each lane went, from how all of them did."""
     return [
         Done(
             history=done.history[lane::lanes],
-            best_epoch=_best_epoch(done.history[lane::lanes]),
+            best_epoch=_selected(done.history[lane::lanes], select),
             step=done.step,
             seconds=done.seconds / lanes,
             seconds_per_epoch=[seconds / lanes for seconds in done.seconds_per_epoch],

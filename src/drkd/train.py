@@ -55,6 +55,7 @@ def fit(
     memory_format: MemoryFormat = "auto",
     compile: Compile = "auto",
     seed: int = 0,
+    select: Literal["best", "last"] = "best",
     workers: int | None = None,
     out: str | Path | None = None,
     resume: bool = False,
@@ -67,7 +68,7 @@ def fit(
     one. Under `torchrun` the batch is shared among the ranks.
 
     Args:
-        student: trained in place, and left with its best weights (the last where `data.val` is empty), in eval mode.
+        student: trained in place, and left in eval mode with its selected weights, the last where `data.val` is empty.
         objective: any object with the protocol of `drkd.objective`.
         data: see `drkd.load_data`.
         epochs, batch_size, lr: `batch_size` counts samples over all ranks.
@@ -77,6 +78,7 @@ def fit(
         device, precision: where, and in which type autocast computes.
         memory_format, compile: see `drkd.acceleration`; the student is left in the usual memory format.
         seed: fixes order, augmentation and dropout.
+        select: `best` keeps the epoch with the highest validation accuracy, `last` the last one.
         workers: see `drkd.data.loader.Loader`.
         out: a run directory for `metrics.csv`, `timing.csv` and checkpoints; nothing is written without.
         resume: go on from the last checkpoint in `out`, where there is one.
@@ -86,7 +88,8 @@ def fit(
     Returns:
         How it went. A row of `history` has the `epoch` (from 0), `lr`, the mean of every part of the loss,
         `train_accuracy` on the augmented pictures as trained on, `val_accuracy` and `val_nll` where there is a
-        validation split; `best_epoch` is the last of those with the highest validation accuracy, or the last of all.
+        validation split; `best_epoch` is the selected one, the last of those with the highest validation accuracy,
+        or the last of all.
 
     Raises:
         InputError: for settings that do not fit each other.
@@ -168,10 +171,11 @@ def fit(
             row = {"epoch": epoch, "lr": rate, **_means(state.sums), **from_rank_0(_validate(student, validation))}
             state.sums = {}
             done.history.append(row)
-            if not state.best or row.get("val_accuracy", 0) >= done.history[done.best_epoch].get("val_accuracy", 0):
+            better = row.get("val_accuracy", 0) >= done.history[done.best_epoch].get("val_accuracy", 0)
+            if better or select == "last":
                 done.best_epoch = epoch
                 now = {name: tensor.detach() for name, tensor in student.state_dict().items()}
-                if len(data.val):  # otherwise the last epoch is the best, and that is the student itself
+                if select == "best" and len(data.val):  # otherwise it is the last epoch, and that the student itself
                     now = {name: tensor.clone() for name, tensor in now.items()}
                 state.best = now
             done.seconds = earlier + time.perf_counter() - started

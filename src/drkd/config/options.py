@@ -34,6 +34,9 @@ class TrainingConfig(BaseModel):
         lt=1,
         description="part of the training split held out to choose the epoch; 0: the last epoch is taken",
     )
+    select: Literal["best", "last"] = Field(
+        "best", description="network that is kept: of the epoch best on validation, or of the last"
+    )
     limit_train: int | None = Field(None, ge=1, description="keep this many training samples, stratified")
     limit_test: int | None = Field(None, ge=1, description="keep this many test samples, stratified")
     download: bool = Field(False, description="fetch a missing data set")

@@ -44,6 +44,7 @@ def fit_detector(
     clip_norm: float | None = None,
     device: str = "cpu",
     seed: int = 0,
+    select: Literal["best", "last"] = "best",
     out: str | Path | None = None,
     resume: bool = False,
     checkpoint_every: str | int = "epoch",
@@ -60,6 +61,7 @@ def fit_detector(
         objective: any method without `pairs` or `replay`; its teacher is an `AtPositions`.
         data: see `drkd.detection.load_detection`.
         seed: fixes order, mirroring and the sampling of proposals.
+        select: `best` keeps the epoch with the highest mAP on the validation split, `last` the last one.
         out, resume, checkpoint_every, on_epoch: see `drkd.fit`, and so are the rest.
 
     Returns:
@@ -134,7 +136,8 @@ def fit_detector(
             row = {"epoch": epoch, "lr": rate, **_means(state.sums), **_validate(student, data)}
             state.sums = {}
             done.history.append(row)
-            if not state.best or row.get("val_map", 0) >= done.history[done.best_epoch].get("val_map", 0):
+            better = row.get("val_map", 0) >= done.history[done.best_epoch].get("val_map", 0)
+            if better or select == "last":
                 done.best_epoch = epoch
                 state.best = {name: tensor.detach().clone() for name, tensor in student.state_dict().items()}
             done.seconds = earlier + time.perf_counter() - started
