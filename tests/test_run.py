@@ -246,11 +246,17 @@ def test_an_epoch_that_never_comes_cannot_be_kept(tmp_path):
 
 def test_without_validation_the_last_epoch_is_taken(tmp_path):
     summary = run(tmp_path / "out", method="cross_entropy", validation=0.0)
-    assert summary["best_epoch"] == 2
+    assert (summary["best_epoch"], summary["select"]) == (2, "last")
     assert summary["val"] is None
     assert not summary["notes"]
     rows = history(tmp_path / "out")
     assert "val_accuracy" not in rows[0]
+
+
+def test_the_last_epoch_is_taken_where_it_is_asked_for(tmp_path):
+    summary = run(tmp_path / "out", method="cross_entropy", select="last", lr=0.5)
+    assert (summary["best_epoch"], summary["select"]) == (2, "last")
+    assert summary["val"]["accuracy"] == float(history(tmp_path / "out")[2]["val_accuracy"])
 
 
 def test_milestones_and_gamma_reach_the_training(tmp_path):

@@ -108,6 +108,16 @@ def test_without_validation_the_last_epoch_is_kept():
     assert torch.allclose(weights(students[1]), weights(alone), atol=1e-8)
 
 
+def test_the_last_epoch_is_kept_where_it_is_asked_for(data):
+    options = {"select": "last", "lr": 0.5, "epochs": 6, "schedule": "constant"}
+    students, done = together("mlp", data, "cross_entropy", {}, **options)
+    assert [lane.best_epoch for lane in done] == [5, 5, 5]
+    assert min(lane.history[5]["val_accuracy"] - max(r["val_accuracy"] for r in lane.history) for lane in done) < 0
+    for lane, alone in enumerate(networks("mlp")):
+        drkd.fit(alone, drkd.cross_entropy(), data[lane], seed=SEEDS[lane], **{**SMALL, **options})
+        assert torch.allclose(weights(students[lane]), weights(alone), atol=1e-8)
+
+
 @pytest.mark.parametrize("every", ["epoch", 2])
 @pytest.mark.parametrize("method", ["dr_kd", "online_dr_kd"])
 def test_a_group_goes_on_where_it_was_cut_to_the_bit(data, tmp_path, method, every):

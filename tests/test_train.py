@@ -160,6 +160,19 @@ def test_the_student_is_left_at_its_best_epoch_in_eval_mode(data):
     assert not student.training
 
 
+def test_the_last_epoch_is_kept_where_it_is_asked_for(data, tmp_path):
+    settings = {"epochs": 6, "batch_size": 50, "lr": 0.5, "schedule": "constant"}
+    student, longer = network(), network()
+    done = drkd.fit(student, drkd.cross_entropy(), data, select="last", out=tmp_path, **settings)
+    accuracies = [row["val_accuracy"] for row in done.history]
+    assert done.best_epoch == 5
+    assert drkd.evaluate(student, data, "val").accuracy == accuracies[5] < max(accuracies)
+    unchosen = drkd.fit(longer, drkd.cross_entropy(), data, **settings)
+    assert unchosen.history == done.history
+    assert unchosen.best_epoch < 5
+    assert (tmp_path / "checkpoints" / "best").resolve() == (tmp_path / "checkpoints" / "last").resolve()
+
+
 def test_the_test_split_is_never_read(data):
     class Untouchable:
         def __getattr__(self, name):

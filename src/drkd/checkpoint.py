@@ -9,7 +9,7 @@ import json
 import shutil
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -37,7 +37,7 @@ class Done:
 
     Attributes:
         history: a row per epoch.
-        best_epoch: the epoch chosen so far.
+        best_epoch: the chosen epoch, at the end.
         step: optimizer steps made.
         seconds: time spent, over all sittings.
         seconds_per_epoch: the same by epoch, validation included.
@@ -56,7 +56,7 @@ class State:
 
     Attributes:
         student, objective, optimizer, scaler: what is trained, and with what.
-        best: the student's weights at the best epoch.
+        best: the student's weights at the epoch chosen so far.
         sums: the running epoch's sums over batches.
         done: how far it is.
     """
@@ -127,6 +127,15 @@ class State:
         self.best = {name: tensor.to(self._device) for name, tensor in tensors["best"].items()}
         self.sums = {name: tensors["sums"][name].to(self._device) for name in state["order_of_sums"]}
         self.done = Done(**state["done"])
+
+    def keep(self, places: Sequence[int], *, among: int) -> None:
+        """Make the student's weights the best ones; of stacked students those at `places`, `among` so many."""
+        now = {name: tensor.detach() for name, tensor in self.student.state_dict().items()}
+        if len(places) == among:
+            self.best = {name: tensor.clone() for name, tensor in now.items()}
+        else:
+            for name, tensor in now.items():
+                self.best[name][places] = tensor[places]
 
     @property
     def _teachers(self) -> list[str | None]:

@@ -22,6 +22,7 @@ from drkd.config import CompareConfig, TrainConfig
 from drkd.data import Data
 from drkd.data.lanes import misfit
 from drkd.errors import NonFiniteLossError
+from drkd.loop import Row, warn_if_nothing_was_rectified
 from drkd.making import build, choose_device, load, make_objective
 from drkd.models.counting import count_macs
 from drkd.run import OF_FIT, Ready, conclude, finish, prepare, train
@@ -29,7 +30,6 @@ from drkd.scheduling import Failed
 from drkd.stacked import StackedNetwork, obstacle
 from drkd.storage import read_json, write_json
 from drkd.together import fit_together
-from drkd.train import Row, warn_if_nothing_was_rectified
 
 PAYS_UP_TO = {"cpu": 1e5}
 """Multiply-adds for a picture up to which `auto` trains seeds together, by device (benchmarks/together.py). On a

@@ -30,6 +30,7 @@ from drkd.distributed import rank, wait_for_all
 from drkd.errors import InputError
 from drkd.factory import by_name
 from drkd.folders import kept_epoch, look_into, open_folder
+from drkd.loop import Row
 from drkd.making import about, build, choose_device, load_for, make_objective, memory_format, weights_in_words
 from drkd.methods import SELF_TAUGHT
 from drkd.metrics import evaluate
@@ -38,7 +39,7 @@ from drkd.objective import Objective
 from drkd.storage import read_json, write_json, write_tensors
 from drkd.targets import state_hash
 from drkd.teachers import load_teacher, with_cache
-from drkd.train import Row, fit
+from drkd.train import fit
 
 if TYPE_CHECKING:
     from drkd.detection.splits import DetectionData

@@ -63,6 +63,7 @@ class Watch:
 
     def __init__(self, name: str, device: torch.device) -> None:
         self.name = name
+        self.device = device
         self.deferred = device.type != "cpu"
         self.step = 0
         self.bad_step = torch.full((), -1, device=device)

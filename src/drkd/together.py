@@ -6,8 +6,8 @@ called once with a value per row, and one optimizer steps all weights. A lane's 
 mean loss, since no row's loss depends on another row. The numbers are those of `fit` to float tolerance.
 """
 
-import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,20 +15,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from drkd.checkpoint import Done, Due, State
+from drkd.checkpoint import Done, State
 from drkd.checks import check_positive
 from drkd.data.datasets import Data
 from drkd.data.lanes import LanesLoader
-from drkd.data.loader import Loader
+from drkd.data.loader import Batch, Loader
 from drkd.errors import InputError, NonFiniteLossError
-from drkd.interruption import deferred
+from drkd.loop import Row, Select, one_by_one, run_epochs
 from drkd.objective import Objective
 from drkd.schedules import STEP_GAMMA, STEP_MILESTONES, learning_rate
 from drkd.stacked import StackedNetwork
 from drkd.step import Watch, make_optimizer, take_step
-from drkd.storage import write_text
 from drkd.targets import Memory
-from drkd.train import Row, rows_as_csv
 
 
 def fit_together(
@@ -49,7 +47,7 @@ def fit_together(
     warmup_epochs: float = 0.0,
     device: str = "cpu",
     precision: Literal["float32", "bfloat16"] = "float32",
-    select: Literal["best", "last"] = "best",
+    select: Select = "best",
     outs: Sequence[Path] = (),
     checkpoints: Path | None = None,
     checkpoint_every: str | int = "epoch",
@@ -108,71 +106,47 @@ def fit_together(
             part.size = lanes * loader.samples  # so that it need not look at every index
     scaler = torch.amp.GradScaler(place.type, enabled=False)
     state = State(students, objective, make_optimizer(optimizer, students, lr, momentum, weight_decay), scaler)
-    steps_per_epoch = len(loader)
-    steps = epochs * steps_per_epoch
-    if checkpoints is not None and state.restore(checkpoints):
-        objective.progress, objective.epoch = state.done.step / steps, state.done.step // steps_per_epoch
-    due, watch = Due(checkpoint_every), Watch(objective.name, place)
-    done = state.done  # of all lanes: its history holds their rows lane after lane, epoch after epoch
+    if checkpoints is not None:
+        state.restore(checkpoints)
+    watch = Watch(objective.name, place)
+    rate = partial(
+        learning_rate,
+        lr=lr,
+        steps_per_epoch=len(loader),
+        epochs=epochs,
+        schedule=schedule,
+        milestones=milestones,
+        gamma=gamma,
+        warmup_epochs=warmup_epochs,
+    )
+    metric = "val_accuracy" if select == "best" and validation.samples else None
 
-    with deferred() as pending:
-        while done.step < steps:
-            epoch, first = divmod(done.step, steps_per_epoch)
-            started, earlier = time.perf_counter(), done.seconds
-            students.train()
-            objective.train()
-            for batch in loader.batches(epoch, start=first):
-                rate = learning_rate(
-                    done.step,
-                    lr=lr,
-                    steps_per_epoch=steps_per_epoch,
-                    epochs=epochs,
-                    schedule=schedule,
-                    milestones=milestones,
-                    gamma=gamma,
-                    warmup_epochs=warmup_epochs,
-                )
-                losses, logits, _ = take_step(students, state, batch, rate, precision, None, watch)
-                done.step += 1
-                objective.update(progress=done.step / steps, epoch=done.step // steps_per_epoch)
-                _accumulate(state.sums, losses, logits.argmax(dim=1) == batch.labels, lanes)
-                done.seconds = earlier + time.perf_counter() - started
-                stop = pending.agreed(place, done.step)
-                if done.step % steps_per_epoch:
-                    if checkpoints is not None and (stop or due.after_step(done.step)):
-                        state.save(checkpoints, best=False)
-                    if stop:
-                        pending.obey()
-            watch.report()
+    def step(batch: Batch) -> bool:
+        losses, logits, stepped = take_step(students, state, batch, rate(state.done.step), precision, None, watch)
+        _accumulate(state.sums, losses, logits.argmax(dim=1) == batch.labels, lanes)
+        return stepped
 
-            means = _means(state.sums)
-            state.sums = {}
-            measured = _validate(students, validation, lanes)
-            rows = [{"epoch": epoch, "lr": rate, **means[lane], **measured[lane]} for lane in range(lanes)]
-            done.history += rows
-            now = students.state_dict()
-            improved = [lane for lane in range(lanes) if _selected(done.history[lane::lanes], select) == epoch]
-            if not state.best:
-                state.best = {name: tensor.clone() for name, tensor in now.items()}
-            elif improved:
-                for name, tensor in now.items():
-                    state.best[name][improved] = tensor[improved]
-            done.seconds = earlier + time.perf_counter() - started
-            done.seconds_per_epoch.append(done.seconds - sum(done.seconds_per_epoch))
-            if on_epoch is not None:
-                for lane, row in enumerate(rows):
-                    on_epoch(lane, row)
-            if checkpoints is not None and (stop or due.after_epoch(done.step) or done.step == steps):
-                _write_rows(outs, _by_lane(done, lanes, select))
-                state.save(checkpoints, best=False)
-            if stop:
-                pending.obey()
+    def measure(epoch: int) -> list[Row]:
+        means, measured = _means(state.sums), _validate(students, validation, lanes)
+        common = {"epoch": epoch, "lr": rate(state.done.step - 1)}
+        return [{**common, **means[lane], **measured[lane]} for lane in range(lanes)]
 
+    run_epochs(
+        state,
+        loader,
+        epochs=epochs,
+        step=step,
+        measure=measure,
+        metric=metric,
+        watch=watch,
+        outs=outs,
+        checkpoints=checkpoints,
+        checkpoint_every=checkpoint_every,
+        on_epoch=on_epoch,
+    )
     students.load_state_dict(state.best)
     students.eval()
-    results = _by_lane(done, lanes, select)
-    _write_rows(outs, results)
-    return results
+    return one_by_one(state.done, lanes, metric)
 
 
 def _accumulate(sums: dict[str, Tensor], losses: dict[str, Tensor], right: Tensor, lanes: int) -> None:
@@ -206,31 +180,3 @@ def _validate(students: StackedNetwork, validation: LanesLoader, lanes: int) -> 
         raise NonFiniteLossError("a network answers NaN or infinite logits: it has diverged; lower the learning rate")
     accuracies, nlls = (right / validation.samples).tolist(), (nll / validation.samples).tolist()
     return [{"val_accuracy": a, "val_nll": n} for a, n in zip(accuracies, nlls, strict=True)]
-
-
-def _selected(history: Sequence[Row], select: str) -> int:
-    """The last of those with the highest validation accuracy, or the last of all."""
-    if select == "last":
-        return len(history) - 1
-    return max(range(len(history)), key=lambda epoch: (history[epoch].get("val_accuracy", 0), epoch))
-
-
-def _by_lane(done: Done, lanes: int, select: str) -> list[Done]:
-    """How each lane went, from how all of them did."""
-    return [
-        Done(
-            history=done.history[lane::lanes],
-            best_epoch=_selected(done.history[lane::lanes], select),
-            step=done.step,
-            seconds=done.seconds / lanes,
-            seconds_per_epoch=[seconds / lanes for seconds in done.seconds_per_epoch],
-        )
-        for lane in range(lanes)
-    ]
-
-
-def _write_rows(outs: Sequence[Path], results: Sequence[Done]) -> None:
-    for out, done in zip(outs, results, strict=bool(outs)):
-        seconds = [{"epoch": i, "seconds": spent} for i, spent in enumerate(done.seconds_per_epoch)]
-        write_text(out / "metrics.csv", rows_as_csv(done.history), flush=False)
-        write_text(out / "timing.csv", rows_as_csv(seconds), flush=False)

@@ -1,15 +1,12 @@
-"""`fit`: one network, one objective, one loop to read from top to bottom.
+"""`fit`: one network, one objective, one training to read from top to bottom.
 
-A batch goes: loader -> student -> objective (whose targets ask the teacher) -> optimizer -> `objective.update`. After
-each epoch the validation split is measured, a row is written, and a checkpoint when one is due. SIGINT and SIGTERM wait
-for the step at hand and a checkpoint after it.
+What is trained is put together here. A batch then goes through `drkd.loop`: loader -> student -> objective (whose
+targets ask the teacher) -> optimizer -> `objective.update`. After each epoch the validation split is measured, a row is
+written, and a checkpoint when one is due.
 """
 
-import csv
-import io
-import time
-import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,20 +15,17 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from drkd.acceleration import Compile, Compiled, MemoryFormat, choose_memory_format, to_compile
-from drkd.checkpoint import Done, Due, State
+from drkd.checkpoint import Done, State
 from drkd.checks import IGNORED, check_positive
 from drkd.data.datasets import Data
-from drkd.data.loader import Loader
-from drkd.distributed import add_up, from_rank_0, rank, wait_for_all, world_size
+from drkd.data.loader import Batch, Loader
+from drkd.distributed import add_up, from_rank_0, rank, world_size
 from drkd.errors import InputError
-from drkd.interruption import deferred
+from drkd.loop import Row, Select, one_by_one, run_epochs, warn_if_nothing_was_rectified
 from drkd.metrics import measure, predict_logits
 from drkd.objective import Objective
 from drkd.schedules import STEP_GAMMA, STEP_MILESTONES, learning_rate
 from drkd.step import Watch, make_optimizer, take_step
-from drkd.storage import write_text
-
-Row = dict[str, float]
 
 
 def fit(
@@ -55,7 +49,7 @@ def fit(
     memory_format: MemoryFormat = "auto",
     compile: Compile = "auto",
     seed: int = 0,
-    select: Literal["best", "last"] = "best",
+    select: Select = "best",
     workers: int | None = None,
     out: str | Path | None = None,
     resume: bool = False,
@@ -127,81 +121,48 @@ def fit(
     shape = tuple(data.train.inputs.shape[1:])
     if to_compile(compile, student, shape, pictures=epochs * len(data.train), device=place):
         model = Compiled(model, loader.rows, required=compile == "on")
-    steps_per_epoch = len(loader)
-    steps = epochs * steps_per_epoch
-    if resume and out is not None and state.restore(Path(out) / "checkpoints"):
-        objective.progress, objective.epoch = state.done.step / steps, state.done.step // steps_per_epoch
-    due, watch = Due(checkpoint_every), Watch(objective.name, place)
-    done = state.done
+    if resume and out is not None:
+        state.restore(Path(out) / "checkpoints")
+    watch = Watch(objective.name, place)
+    rate = partial(
+        learning_rate,
+        lr=lr,
+        steps_per_epoch=len(loader),
+        epochs=epochs,
+        schedule=schedule,
+        milestones=milestones,
+        gamma=gamma,
+        warmup_epochs=warmup_epochs,
+    )
+    metric = "val_accuracy" if select == "best" and len(data.val) else None
 
-    with deferred() as pending:
-        while done.step < steps:
-            epoch, first = divmod(done.step, steps_per_epoch)
-            started, earlier = time.perf_counter(), done.seconds
-            student.train()
-            objective.train()
-            for batch in loader.batches(epoch, start=first):
-                rate = learning_rate(
-                    done.step,
-                    lr=lr,
-                    steps_per_epoch=steps_per_epoch,
-                    epochs=epochs,
-                    schedule=schedule,
-                    milestones=milestones,
-                    gamma=gamma,
-                    warmup_epochs=warmup_epochs,
-                )
-                losses, logits, stepped = take_step(model, state, batch, rate, precision, clip_norm, watch)
-                done.step += 1
-                if stepped:
-                    objective.update(progress=done.step / steps, epoch=done.step // steps_per_epoch)
-                else:
-                    objective.discard()
-                _accumulate(state.sums, losses, logits, batch.labels)
-                done.seconds = earlier + time.perf_counter() - started
-                stop = pending.agreed(place, done.step)
-                if done.step % steps_per_epoch:
-                    if folder is not None and (stop or due.after_step(done.step)):
-                        state.save(folder / "checkpoints", best=False)
-                    if stop:
-                        wait_for_all()
-                        pending.obey()
-            watch.report()
+    def step(batch: Batch) -> bool:
+        now = rate(state.done.step)
+        losses, logits, stepped = take_step(model, state, batch, now, precision, clip_norm, watch)
+        _accumulate(state.sums, losses, logits, batch.labels)
+        return stepped
 
-            row = {"epoch": epoch, "lr": rate, **_means(state.sums), **from_rank_0(_validate(student, validation))}
-            state.sums = {}
-            done.history.append(row)
-            better = row.get("val_accuracy", 0) >= done.history[done.best_epoch].get("val_accuracy", 0)
-            if better or select == "last":
-                done.best_epoch = epoch
-                now = {name: tensor.detach() for name, tensor in student.state_dict().items()}
-                if select == "best" and len(data.val):  # otherwise it is the last epoch, and that the student itself
-                    now = {name: tensor.clone() for name, tensor in now.items()}
-                state.best = now
-            done.seconds = earlier + time.perf_counter() - started
-            done.seconds_per_epoch.append(done.seconds - sum(done.seconds_per_epoch))
-            if on_epoch is not None:
-                on_epoch(row)
-            if folder is not None:
-                seconds = [{"epoch": i, "seconds": spent} for i, spent in enumerate(done.seconds_per_epoch)]
-                write_text(folder / "metrics.csv", rows_as_csv(done.history), flush=False)  # checkpoints have them
-                write_text(folder / "timing.csv", rows_as_csv(seconds), flush=False)
-                if stop or due.after_epoch(done.step) or done.step == steps:  # what follows the last step may be cut
-                    state.save(folder / "checkpoints", best=done.best_epoch == epoch)
-            if stop:
-                wait_for_all()
-                pending.obey()
+    def measured(epoch: int) -> list[Row]:
+        row = {"epoch": epoch, "lr": rate(state.done.step - 1), **_means(state.sums)}
+        return [{**row, **from_rank_0(_validate(student, validation))}]
 
+    run_epochs(
+        state,
+        loader,
+        epochs=epochs,
+        step=step,
+        measure=measured,
+        metric=metric,
+        watch=watch,
+        outs=[] if folder is None else [folder],
+        checkpoints=None if folder is None else folder / "checkpoints",
+        checkpoint_every=checkpoint_every,
+        on_epoch=None if on_epoch is None else lambda _, row: on_epoch(row),
+    )
     student.load_state_dict(state.best)
     student.to(memory_format=torch.contiguous_format).eval()
-    warn_if_nothing_was_rectified(objective.name, done.history)
-    return done
-
-
-def warn_if_nothing_was_rectified(method: str, history: Sequence[Row]) -> None:
-    """Then rectification cannot have helped, and who compares methods should know."""
-    if "rectified" in history[-1] and not any(row["rectified"] for row in history):
-        warnings.warn(f"`{method}` had nothing to rectify: its teacher made no mistake in training", stacklevel=3)
+    warn_if_nothing_was_rectified(objective.name, state.done.history)
+    return one_by_one(state.done, 1, metric)[0]
 
 
 def _accumulate(sums: dict[str, Tensor], losses: dict[str, Tensor], logits: Tensor, labels: Tensor) -> None:
@@ -226,12 +187,3 @@ def _validate(student: nn.Module, validation: Loader) -> Row:
         return {}
     measured = measure(*predict_logits(student, validation))
     return {"val_accuracy": measured.accuracy, "val_nll": measured.nll}
-
-
-def rows_as_csv(rows: Sequence[Mapping[str, float]]) -> str:
-    """Rows under the names of all that any of them has."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(dict.fromkeys(name for row in rows for name in row)), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()

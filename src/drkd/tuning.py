@@ -22,12 +22,12 @@ from drkd.errors import InputError, NonFiniteLossError
 from drkd.factory import by_name
 from drkd.folders import look_into, new_folder, opened
 from drkd.grouping import FROM_COMPARISON, Training
+from drkd.loop import Row
 from drkd.making import weights_in_words
 from drkd.results import BASELINE, environment
 from drkd.run import train
 from drkd.scheduling import Progress, silent
 from drkd.storage import write_json
-from drkd.train import Row
 
 if TYPE_CHECKING:
     from optuna import Trial

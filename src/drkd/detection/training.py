@@ -1,29 +1,27 @@
-"""`fit_detector`: one detector, one objective, one loop; `drkd.train.fit` for pictures with boxes.
+"""`fit_detector`: one detector, one objective; `drkd.train.fit` for pictures with boxes.
 
-A batch goes: loader -> the detector's own training step, its class loss by the objective -> optimizer -> update. After
-each epoch the validation split is measured and a checkpoint written where one is due, as for classifiers.
+A batch goes through `drkd.loop`, as for classifiers: loader -> the detector's own training step, its class loss by the
+objective -> optimizer -> update. After each epoch the validation split is measured.
 """
 
-import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from drkd.checkpoint import Done, Due, State
+from drkd.checkpoint import Done, State
 from drkd.checks import check_positive
 from drkd.detection.batches import DetectionBatch, DetectionLoader
 from drkd.detection.losses import detector_losses
 from drkd.detection.metrics import evaluate_detector
 from drkd.detection.splits import DetectionData
-from drkd.interruption import deferred
+from drkd.loop import Row, Select, one_by_one, run_epochs, warn_if_nothing_was_rectified
 from drkd.objective import Objective
 from drkd.schedules import STEP_GAMMA, STEP_MILESTONES, learning_rate
 from drkd.step import Watch, make_optimizer
-from drkd.storage import write_text
-from drkd.train import Row, rows_as_csv, warn_if_nothing_was_rectified
 
 
 def fit_detector(
@@ -44,7 +42,7 @@ def fit_detector(
     clip_norm: float | None = None,
     device: str = "cpu",
     seed: int = 0,
-    select: Literal["best", "last"] = "best",
+    select: Select = "best",
     out: str | Path | None = None,
     resume: bool = False,
     checkpoint_every: str | int = "epoch",
@@ -96,67 +94,48 @@ def fit_detector(
         folder.mkdir(parents=True, exist_ok=True)
     scaler = torch.amp.GradScaler(place.type, enabled=False)
     state = State(student, objective, make_optimizer(optimizer, student, lr, momentum, weight_decay), scaler)
-    steps_per_epoch = len(loader)
-    steps = epochs * steps_per_epoch
-    if resume and folder is not None and state.restore(folder / "checkpoints"):
-        objective.progress, objective.epoch = state.done.step / steps, state.done.step // steps_per_epoch
-    due, watch = Due(checkpoint_every), Watch(objective.name, place)
-    done = state.done
+    if resume and folder is not None:
+        state.restore(folder / "checkpoints")
+    watch = Watch(objective.name, place)
+    rate = partial(
+        learning_rate,
+        lr=lr,
+        steps_per_epoch=len(loader),
+        epochs=epochs,
+        schedule=schedule,
+        milestones=milestones,
+        gamma=gamma,
+        warmup_epochs=warmup_epochs,
+    )
+    metric = "val_map" if select == "best" and len(data.val) else None
 
-    with deferred() as pending:
-        while done.step < steps:
-            epoch, first = divmod(done.step, steps_per_epoch)
-            started, earlier = time.perf_counter(), done.seconds
-            student.train()
-            objective.train()
-            for batch in loader.batches(epoch, start=first):
-                rate = learning_rate(
-                    done.step,
-                    lr=lr,
-                    steps_per_epoch=steps_per_epoch,
-                    epochs=epochs,
-                    schedule=schedule,
-                    milestones=milestones,
-                    gamma=gamma,
-                    warmup_epochs=warmup_epochs,
-                )
-                values = _take_step(state, batch, rate, clip_norm, watch)
-                done.step += 1
-                objective.update(progress=done.step / steps, epoch=done.step // steps_per_epoch)
-                _accumulate(state.sums, values, len(batch.images))
-                done.seconds = earlier + time.perf_counter() - started
-                stop = pending.agreed(place, done.step)
-                if done.step % steps_per_epoch:
-                    if folder is not None and (stop or due.after_step(done.step)):
-                        state.save(folder / "checkpoints", best=False)
-                    if stop:
-                        pending.obey()
-            watch.report()
+    def step(batch: DetectionBatch) -> bool:
+        values = _take_step(state, batch, rate(state.done.step), clip_norm, watch)
+        _accumulate(state.sums, values, len(batch.images))
+        return True
 
-            row = {"epoch": epoch, "lr": rate, **_means(state.sums), **_validate(student, data)}
-            state.sums = {}
-            done.history.append(row)
-            better = row.get("val_map", 0) >= done.history[done.best_epoch].get("val_map", 0)
-            if better or select == "last":
-                done.best_epoch = epoch
-                state.best = {name: tensor.detach().clone() for name, tensor in student.state_dict().items()}
-            done.seconds = earlier + time.perf_counter() - started
-            done.seconds_per_epoch.append(done.seconds - sum(done.seconds_per_epoch))
-            if on_epoch is not None:
-                on_epoch(row)
-            if folder is not None:
-                seconds = [{"epoch": i, "seconds": spent} for i, spent in enumerate(done.seconds_per_epoch)]
-                write_text(folder / "metrics.csv", rows_as_csv(done.history), flush=False)  # checkpoints have them
-                write_text(folder / "timing.csv", rows_as_csv(seconds), flush=False)
-                if stop or due.after_epoch(done.step) or done.step == steps:  # what follows the last step may be cut
-                    state.save(folder / "checkpoints", best=done.best_epoch == epoch)
-            if stop:
-                pending.obey()
+    def measure(epoch: int) -> list[Row]:
+        row = {"epoch": epoch, "lr": rate(state.done.step - 1), **_means(state.sums)}
+        return [{**row, **_validate(student, data)}]
+
+    run_epochs(
+        state,
+        loader,
+        epochs=epochs,
+        step=step,
+        measure=measure,
+        metric=metric,
+        watch=watch,
+        outs=[] if folder is None else [folder],
+        checkpoints=None if folder is None else folder / "checkpoints",
+        checkpoint_every=checkpoint_every,
+        on_epoch=None if on_epoch is None else lambda _, row: on_epoch(row),
+    )
     student.load_state_dict(state.best)
     student.eval()
     objective.eval()
-    warn_if_nothing_was_rectified(objective.name, done.history)
-    return done
+    warn_if_nothing_was_rectified(objective.name, state.done.history)
+    return one_by_one(state.done, 1, metric)[0]
 
 
 def _take_step(

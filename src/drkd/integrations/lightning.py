@@ -23,9 +23,9 @@ from torch import Tensor, nn
 from drkd.checks import IGNORED
 from drkd.errors import InputError, NonFiniteLossError
 from drkd.integrations.common import changes, check_objective, need_index, progress_state, restore, validation_loss
+from drkd.loop import warn_if_nothing_was_rectified
 from drkd.methods import cross_entropy, dr_kd
 from drkd.objective import Objective
-from drkd.train import warn_if_nothing_was_rectified
 
 try:
     from lightning.pytorch import Callback

@@ -20,8 +20,8 @@ from drkd.integrations.common import (
     restore_progress,
     validation_loss,
 )
+from drkd.loop import warn_if_nothing_was_rectified
 from drkd.objective import Objective
-from drkd.train import warn_if_nothing_was_rectified
 
 try:
     from skorch import NeuralNetClassifier

@@ -25,10 +25,10 @@ from drkd.integrations.common import (
     validation_loss,
     write_learned,
 )
+from drkd.loop import warn_if_nothing_was_rectified
 from drkd.methods import cross_entropy, dr_kd
 from drkd.objective import Objective
 from drkd.storage import read_tensors, write_tensors
-from drkd.train import warn_if_nothing_was_rectified
 
 try:
     from transformers import PreTrainedModel, Trainer, TrainerCallback, set_seed
