@@ -1,0 +1,98 @@
+"""The papers' networks on Tiny ImageNet and CIFAR-10 in full, with published settings and with ours, on a GPU.
+
+    python benchmarks/evidence/campaign.py --tiny-imagenet FOLDER --cifar10 FOLDER --epochs 40 --jobs 6
+    timeout -s INT 9m python benchmarks/evidence/campaign.py ...     # a sitting of nine minutes; the next goes on
+    python benchmarks/evidence/campaign.py ... --dry-run             # a few pictures, one epoch, on the processor
+
+Every network on every data set is an ordinary comparison under OUT/DATA/NETWORK, several trainings at a time on one
+GPU, with a checkpoint every 30 seconds: what a sitting that ends early has done is done. The training is that of the
+recipes (tf_kd/tiny_imagenet, dr_kd/cifar10) but for its length and for a validation split of 2%, on which nothing is
+chosen: the network of the last epoch is measured, and settings are published ones or the package's defaults. Prints a
+table per comparison, with the time that its trainings took.
+"""
+
+import argparse
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from study import table
+
+from drkd import compare
+from drkd.recipe import load_recipe
+from drkd.storage import read_json
+
+NETWORKS = ("mobilenetv2", "shufflenetv2", "resnet18")
+
+PUBLISHED = (
+    "label_smoothing:epsilon=0.1",
+    "tf_kd_reg:alpha=0.95:temperature=40:convention=reference",
+    "tf_kd_self:alpha=0.95:temperature=20:convention=reference",
+    "dr_kd:alpha=0.95:temperature=20:convention=reference",
+)
+"""As the recipes of MobileNetV2 on Tiny ImageNet have them."""
+
+OURS = ("tf_kd_self", "dr_kd", "ps_kd", "online_dr_kd:source=memory", "online_dr_kd:source=ema")
+"""With the package's defaults."""
+
+OF_TRAINING = (
+    *("augment", "batch_size", "optimizer", "lr", "momentum", "weight_decay", "schedule", "milestones", "gamma"),
+    "warmup_epochs",
+)
+"""Settings that are taken from the recipe."""
+
+SMALL = {
+    "epochs": 1,
+    "seeds": 2,
+    "limit_train": 100,
+    "limit_test": 100,
+    "image_size": 32,
+    "device": "cpu",
+    "precision": "float32",
+}
+"""What `--dry-run` puts in place of the campaign's."""
+
+
+def comparisons(arguments: argparse.Namespace) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """The folder of each comparison, and its options."""
+    data = {
+        "tiny_imagenet": (arguments.tiny_imagenet, "tf_kd/tiny_imagenet"),
+        "cifar10": (arguments.cifar10, "dr_kd/cifar10"),
+    }
+    for name, (folder, recipes) in data.items():
+        for network in arguments.networks if folder else ():
+            recipe = load_recipe(f"{recipes}/{network}").settings
+            options = {
+                **{setting: recipe[setting] for setting in OF_TRAINING},
+                **{"data": folder, "model": network, "methods": [*PUBLISHED, *OURS], "label_noise": [0]},
+                **{"validation": 0.02, "select": "last", "cache_size": "0", "resume": True},
+                **{"epochs": arguments.epochs, "seeds": arguments.seeds, "jobs": arguments.jobs},
+                **{"device": arguments.device, "precision": arguments.precision},
+            }
+            yield arguments.out / name / network, {**options, **(SMALL if arguments.dry_run else {})}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--tiny-imagenet", help="folder of all its pictures")
+    parser.add_argument("--cifar10", help="folder of all its pictures")
+    parser.add_argument("--networks", nargs="+", default=NETWORKS)
+    parser.add_argument("--epochs", type=int, default=200)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--jobs", type=int, default=4, help="trainings at once")
+    parser.add_argument("--device", default="cuda")
+    parser.add_argument("--precision", default="bfloat16")
+    parser.add_argument("--out", type=Path, default=Path("runs/campaign"))
+    parser.add_argument("--dry-run", action="store_true")
+    arguments = parser.parse_args()
+    for folder, options in comparisons(arguments):
+        print(f"{folder.parent.name}, {folder.name}", flush=True)
+        failures = compare(**options, out=str(folder)).failures
+        print(table(read_json(folder / "results.json")), flush=True)
+        if failures:
+            print(json.dumps(failures, indent=2), flush=True)
+
+
+if __name__ == "__main__":
+    main()
