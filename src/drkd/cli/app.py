@@ -115,7 +115,7 @@ def tune(config: ConfigFile = None, **options: Any) -> int:
 @app.command()
 @with_options(ReproduceConfig)
 def reproduce(
-    name: Annotated[str, typer.Argument(help="a recipe, see `drkd list recipes`")],
+    name: Annotated[str, typer.Argument(help="a recipe, see `drkd list recipes`")] = "",
     config: ConfigFile = None,
     **options: Any,
 ) -> int:

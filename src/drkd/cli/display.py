@@ -26,7 +26,8 @@ class Display:
         self.epochs = epochs
         self.finished: dict[str, str] = {}
         self.reached: dict[str, int] = {}
-        self.started = self.last_line = time.monotonic()
+        self.last_line = time.monotonic()
+        self.first: tuple[float, int] | None = None  # when news came first, and of how many epochs
         self.live = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -58,6 +59,7 @@ class Display:
         else:
             self.reached[name] = int(said["epoch"]) + 1
         done = sum(self.epochs[name] if name in self.finished else self.reached.get(name, 0) for name in self.epochs)
+        self.first = self.first or (time.monotonic(), done)
         if self.console.is_terminal:
             running = [other for other in self.reached if other not in self.finished]
             self.live.update(self.whole, completed=done, description="; ".join(running[-2:]) or name)
@@ -74,7 +76,9 @@ class Display:
         if now - self.last_line < SECONDS_BETWEEN_LINES and len(self.finished) < len(self.epochs):
             return
         self.last_line = now
-        left = _clock((now - self.started) * (total - done) / done) if done > total / 50 else "unknown time"
+        began, before = self.first or (now, done)  # the processes took time to start, which the epochs will not
+        known = done - before > total / 50
+        left = _clock((now - began) * (total - done) / (done - before)) if known else "unknown time"
         state = self.finished.get(name, f"epoch {self.reached.get(name, 0)} of {self.epochs[name]}")
         self.console.print(
             f"{len(self.finished)}/{len(self.epochs)} trainings, about {left} left; {name}: {state}",

@@ -30,6 +30,8 @@ def write_report(out: Path) -> Path:
     Raises:
         InputError: if `out` holds no finished comparison.
     """
+    if not out.is_dir():
+        raise InputError(f"there is no folder {out}; give the run directory of `compare` or `train`")
     if not (out / "results.json").is_file():
         raise InputError(
             f"{out} holds no finished comparison (no results.json); finish it with --resume, or give another"

@@ -1,0 +1,87 @@
+import shutil
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+import drkd
+from drkd import InputError
+from drkd.config import TrainConfig, resolve
+from drkd.inference import evaluate_run, predict_files
+from drkd.run import train
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    out = tmp_path_factory.mktemp("runs") / "dr_kd"
+    return out, train(*resolve(TrainConfig, {"epochs": 3, "limit_train": 100, "method": "dr_kd"}), out)
+
+
+def test_evaluate_reads_back_what_the_run_measured(finished):
+    out, summary = finished
+    measured = evaluate_run(out, data=None, split="test")
+    assert measured["samples"] == 360
+    assert {name: measured[name] for name in ("accuracy", "nll", "ece", "aurc")} == pytest.approx(
+        {name: summary["test"][name] for name in ("accuracy", "nll", "ece", "aurc")}
+    )
+    assert evaluate_run(out, data="digits", split="val")["accuracy"] == summary["val"]["accuracy"]
+
+
+def test_evaluate_refuses_data_of_other_classes(finished, tmp_path):
+    for name in ("cat", "dog"):
+        (tmp_path / name).mkdir()
+        for i in range(10):
+            Image.new("RGB", (8, 8)).save(tmp_path / name / f"{i}.png")
+    with pytest.raises(InputError, match="other classes"):
+        evaluate_run(finished[0], data=str(tmp_path), split="test")
+
+
+def test_evaluate_of_a_lone_file_needs_data(finished, tmp_path):
+    shutil.copy(finished[0] / "model.safetensors", tmp_path)
+    with pytest.raises(InputError, match="give --data"):
+        evaluate_run(tmp_path / "model.safetensors", data=None, split="test")
+
+
+def test_evaluate_can_leave_out_pictures_that_cannot_be_read(tmp_path):
+    for i in range(60):
+        folder = tmp_path / "whole" / ("train", "test")[i // 30] / ("dark", "light")[i % 2]
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (8, 8), (50 + 100 * (i % 2) + i,) * 3).save(folder / f"{i}.png")
+    options = {"data": str(tmp_path / "whole"), "method": "cross_entropy", "epochs": 1, "validation": 0}
+    train(*resolve(TrainConfig, options), tmp_path / "run")
+    harmed = shutil.copytree(tmp_path / "whole", tmp_path / "harmed")
+    (harmed / "test" / "light" / "31.png").write_bytes(b"")
+    with pytest.raises(InputError, match=r"31.png cannot be read as a picture.*--skip-bad-images"):
+        evaluate_run(tmp_path / "run", data=str(harmed), split="test")
+    assert evaluate_run(tmp_path / "run", data=None, split="test")["samples"] == 30
+    with pytest.warns(UserWarning, match="1 pictures that cannot be read are left out"):
+        assert evaluate_run(tmp_path / "run", data=str(harmed), split="test", skip_bad_images=True)["samples"] == 29
+
+
+def test_a_comparison_is_no_network(tmp_path):
+    (tmp_path / "trainings").mkdir()
+    with pytest.raises(InputError, match="is a comparison; give one of its trainings"):
+        evaluate_run(tmp_path, data=None, split="test")
+
+
+def test_predict_names_pictures_as_the_network_sees_them(finished, tmp_path):
+    data = drkd.load_data("digits", limit_train=100)
+    for i in range(20):
+        Image.fromarray(data.test.inputs[i, 0].numpy()).save(tmp_path / f"{i:02}.png")
+    rows = predict_files(finished[0], [tmp_path])
+    model, about = drkd.load_model(finished[0])
+    inputs = (data.test.inputs[:20].float() / 255 - about["mean"][0]) / about["std"][0]
+    confidence, label = model(inputs).softmax(1).max(1)
+    assert [row["label"] for row in rows] == [str(i) for i in label.tolist()]
+    assert [row["probability"] for row in rows] == pytest.approx(confidence.tolist(), abs=1e-5)
+    assert [Path(row["file"]).name for row in rows] == [f"{i:02}.png" for i in range(20)]
+
+
+def test_predict_refuses_what_is_no_picture(finished, tmp_path):
+    (tmp_path / "notes.png").write_text("no picture")
+    for place, message in (("notes.png", "cannot be read as a picture"), ("none.png", "there is no picture")):
+        with pytest.raises(InputError, match=message):
+            predict_files(finished[0], [tmp_path / place])
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="holds no pictures"):
+        predict_files(finished[0], [tmp_path / "empty"])
