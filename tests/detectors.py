@@ -7,6 +7,8 @@ from torchvision.models.detection.anchor_utils import AnchorGenerator, DefaultBo
 from torchvision.models.detection.ssd import SSD
 from torchvision.ops import MultiScaleRoIAlign
 
+from drkd.detection.losses import detector_losses
+
 CLASSES = 3
 """Background not counted."""
 
@@ -79,3 +81,44 @@ def batch(pictures: int = 3, *, seed: int = 0, empty: bool = False):
         labels = torch.randint(1, CLASSES + 1, (count,), generator=generator)
         targets.append({"boxes": torch.cat([corner, corner + size], 1), "labels": labels})
     return images, targets
+
+
+CLASS_LOSS = {"two_stage": "loss_classifier", "ssd": "classification", "retina": "classification"}
+"""What each family calls its loss over classes."""
+
+
+def make(family, seed=0):
+    torch.manual_seed(seed)
+    return DETECTORS[family]()
+
+
+def plain_step(detector, images, targets):
+    """torchvision's own losses and gradients."""
+    torch.manual_seed(7)
+    losses = detector(images, targets)
+    detector.zero_grad()
+    sum(losses.values()).backward()
+    return losses, [parameter.grad.clone() for parameter in detector.parameters()]
+
+
+def our_step(detector, images, targets, objective, index=None):
+    torch.manual_seed(7)
+    losses, parts = detector_losses(detector, images, targets, objective, index=index)
+    detector.zero_grad()
+    sum(losses.values()).backward()
+    return losses, parts, [parameter.grad.clone() for parameter in detector.parameters()]
+
+
+def one_stage(detector, images, targets):
+    """Logits (B, A, K), and per picture the matches of the anchors, from torchvision's parts alone."""
+    from torchvision.ops import box_iou
+
+    pictures, scaled = detector.transform(images, [dict(target) for target in targets])
+    features = list(detector.backbone(pictures.tensors).values())
+    logits = detector.head(features)["cls_logits"]
+    anchors = detector.anchor_generator(pictures, features)
+    matched = [
+        detector.proposal_matcher(box_iou(target["boxes"], boxes))
+        for target, boxes in zip(scaled, anchors, strict=True)
+    ]
+    return logits, matched, scaled

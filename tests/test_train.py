@@ -1,5 +1,4 @@
 import math
-import warnings
 from dataclasses import replace
 
 import pytest
@@ -287,20 +286,3 @@ def test_bad_settings_are_refused(data, setting):
 def test_a_student_without_parameters_is_refused(data):
     with pytest.raises(InputError, match="no parameters"):
         drkd.fit(nn.Flatten(), drkd.cross_entropy(), data, **SMALL)
-
-
-def test_self_distill_starts_both_from_the_same_weights(data, tmp_path):
-    net = network()
-    before = weights(net)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)
-        result = drkd.self_distill(net, data, out=tmp_path, **SMALL)
-    again = network()
-    drkd.fit(again, drkd.cross_entropy(), data, **SMALL)
-    assert torch.equal(weights(net), before)
-    assert torch.equal(weights(result.self_teacher), weights(again))
-    expected = network()
-    drkd.fit(expected, drkd.dr_kd(again), data, **SMALL)
-    assert torch.equal(weights(result.student), weights(expected))
-    assert (tmp_path / "student" / "metrics.csv").exists()
-    assert result.student_test == drkd.evaluate(result.student, data)
