@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from study import table
+from tables import minutes, table
 
 from drkd import compare
 from drkd.recipe import load_recipe
@@ -89,7 +89,9 @@ def main() -> None:
     for folder, options in comparisons(arguments):
         print(f"{folder.parent.name}, {folder.name}", flush=True)
         failures = compare(**options, out=str(folder)).failures
-        print(table(read_json(folder / "results.json")), flush=True)
+        panel = read_json(folder / "results.json")["panels"][0]
+        print(table(panel))
+        print(f"{minutes(panel) / 60:.1f} hours of training, several at a time\n", flush=True)
         if failures:
             print(json.dumps(failures, indent=2), flush=True)
 

@@ -15,10 +15,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from tables import minutes, table
+
 from drkd import compare
-from drkd.comparison import CONTROL, panel_name
-from drkd.results import BASELINE
-from drkd.stats import holm, mean_and_deviation, paired
+from drkd.comparison import panel_name
 from drkd.storage import read_json, write_json
 
 SOFT = [f"alpha={alpha}:temperature={temperature}" for alpha in (0.1, 0.3, 0.7) for temperature in (1, 4)]
@@ -33,11 +33,6 @@ GRID = {
     "max_sup": [f"weight={w}" for w in (0.05, 0.1, 0.2, 0.4, 0.8, 1.6)],
 }
 """Six settings for each method."""
-
-PAIRS = [("dr_kd", "tf_kd_self"), ("dr_kd", CONTROL)]
-"""What is compared beside each method with cross-entropy."""
-
-METRICS = {"accuracy": 100, "nll": 1, "ece": 100, "aurc": 1000}
 
 
 def common(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -68,53 +63,6 @@ def final(arguments: argparse.Namespace, noise: float, chosen: list[str], out: P
     compare(**options, out=str(out))
 
 
-def table(results: Mapping[str, Any]) -> str:
-    """Mean test metrics; differences of accuracy in points, with their 95% interval and Holm's p."""
-    panel = results["panels"][0]
-    methods = panel["methods"]
-    base = methods[BASELINE]["accuracy"]
-    others = [name for name in methods if name != BASELINE]
-    tests = {name: paired(methods[name]["accuracy"], base) for name in others}
-    corrected = dict(zip(others, holm([test and test.p_value for test in tests.values()]), strict=True))
-    head = (
-        "| | accuracy % | points over cross-entropy | p (Holm) | NLL | ECE % | AURC x1000 | rectified % | training % |"
-    )
-    lines = [f"{panel['name']}, {len(panel['seeds'])} seeds", "", head, "|---|" + "---:|" * 8]
-    for name, lists in methods.items():
-        means = {metric: scale * mean_and_deviation(lists[metric])[0] for metric, scale in METRICS.items()}
-        test, p = tests.get(name), corrected.get(name)
-        ends = "" if test is None or test.ci95 is None else " [{:+.2f}, {:+.2f}]".format(*(100 * e for e in test.ci95))
-        cells = [
-            name,
-            f"{means['accuracy']:.2f}",
-            "" if test is None else f"{100 * test.mean_difference:+.2f}{ends}",
-            "" if p is None else f"{p:.3f}",
-            f"{means['nll']:.3f}",
-            f"{means['ece']:.1f}",
-            f"{means['aurc']:.0f}",
-            _percent(lists["rectified_fraction"]),
-            _percent(lists["train_accuracy"]),
-        ]
-        lines.append("| " + " | ".join(cells) + " |")
-    seconds = sum(s for lists in methods.values() for s in lists["train_seconds"] if s is not None)
-    for ours, theirs in PAIRS:
-        a, b = (_named(methods, name) for name in (ours, theirs))
-        test = paired(methods[a]["accuracy"], methods[b]["accuracy"])
-        if test is not None and test.ci95 is not None:
-            low, high = (100 * end for end in test.ci95)
-            lines.append(f"{a} - {b}: {100 * test.mean_difference:+.2f} [{low:+.2f}, {high:+.2f}] points")
-    return "\n".join([*lines, f"{seconds / 60:.0f} processor minutes of training", ""])
-
-
-def _percent(values: list[float | None]) -> str:
-    return "" if None in values else f"{100 * mean_and_deviation(values)[0]:.1f}"
-
-
-def _named(methods: Mapping[str, Any], method: str) -> str:
-    """Its first variant."""
-    return next(name for name in methods if name.partition(":")[0] == method)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", required=True)
@@ -140,7 +88,9 @@ def main() -> None:
         place = folder / panel_name(noise).replace(" ", "-")
         if arguments.stage == "all":
             final(arguments, noise, sweep(arguments, noise, place / "sweep"), place / "final")
-        print(table(read_json(place / "final" / "results.json")), flush=True)
+        sweeping, panel = (read_json(place / part / "results.json")["panels"][0] for part in ("sweep", "final"))
+        print(table(panel))
+        print(f"processor minutes: {minutes(sweeping):.0f} for the sweep, {minutes(panel):.0f} for this\n", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,66 @@
+"""Tables for the log and the guide, from the lists per seed that a comparison keeps."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from drkd.comparison import CONTROL
+from drkd.results import BASELINE
+from drkd.stats import holm, mean_and_deviation, paired
+
+PAIRS = [("dr_kd", "tf_kd_self"), ("dr_kd", CONTROL)]
+"""What is compared beside each method with cross-entropy, where both are there."""
+
+METRICS = {"accuracy": 100, "nll": 1, "ece": 100, "aurc": 1000}
+
+HEAD = "| | accuracy % | points over cross-entropy | p (Holm) | NLL | ECE % | AURC x1000 | rectified % | training % |"
+
+
+def table(panel: Mapping[str, Any]) -> str:
+    """Mean test metrics; differences of accuracy in points, with their 95% interval and Holm's p.
+
+    Args:
+        panel: of `results.json`.
+    """
+    methods = panel["methods"]
+    tests = {name: paired(lists["accuracy"], methods[BASELINE]["accuracy"]) for name, lists in methods.items()}
+    del tests[BASELINE]
+    corrected = dict(zip(tests, holm([test and test.p_value for test in tests.values()]), strict=True))
+    lines = [f"{panel['name']}, {len(panel['seeds'])} seeds", "", HEAD, "|---|" + "---:|" * 8]
+    for name, lists in methods.items():
+        means = {metric: scale * mean_and_deviation(lists[metric])[0] for metric, scale in METRICS.items()}
+        p = corrected.get(name)
+        cells = [
+            name,
+            f"{means['accuracy']:.2f}",
+            _points(tests.get(name)),
+            "" if p is None else f"{p:.3f}",
+            f"{means['nll']:.3f}",
+            f"{means['ece']:.1f}",
+            f"{means['aurc']:.0f}",
+            _percent(lists["rectified_fraction"]),
+            _percent(lists["train_accuracy"]),
+        ]
+        lines.append("| " + " | ".join(cells) + " |")
+    lines.append("")
+    for pair in PAIRS:
+        named = [name for method in pair for name in methods if name.partition(":")[0] == method]
+        if len(named) == len(pair):
+            test = paired(*(methods[name]["accuracy"] for name in named))
+            lines.append(f"{' - '.join(named)}: {_points(test)} points")
+    return "\n".join(lines)
+
+
+def minutes(panel: Mapping[str, Any]) -> float:
+    """What its trainings took, teachers counted once."""
+    return sum(s for lists in panel["methods"].values() for s in lists["train_seconds"] if s is not None) / 60
+
+
+def _points(test: Any) -> str:
+    if test is None:
+        return ""
+    ends = "" if test.ci95 is None else " [{:+.2f}, {:+.2f}]".format(*(100 * end for end in test.ci95))
+    return f"{100 * test.mean_difference:+.2f}{ends}"
+
+
+def _percent(values: list[float | None]) -> str:
+    return "" if None in values else f"{100 * mean_and_deviation(values)[0]:.1f}"
