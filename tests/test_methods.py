@@ -231,6 +231,8 @@ def test_the_readme_loop():
         (lambda: create("dr_kd", {}), "dr_kd needs a teacher; give one with --teacher"),
         (lambda: create("ps_kd", {"temperature": 2.0}), "ps_kd takes no temperature; it takes alpha"),
         (lambda: create("online_dr_kd", {"source": "ema"}), "needs the student"),
+        (lambda: create("online_dr_kd", {"decay": 0.9}), "has a decay with source=ema only"),
+        (lambda: create("ps_kd", {"decay": 0.9}), "ps_kd takes no decay; it takes alpha, keep"),
     ],
 )
 def test_bad_settings_are_refused(make, message):
@@ -242,4 +244,7 @@ def test_create_gives_methods_what_they_take():
     student = nn.Linear(5, 5)
     objective = create("online_dr_kd", {"source": "ema", "alpha": 0.3}, student=student, epochs=9)
     assert objective.needs == {"inputs"}
+    assert objective.terms[1].target.target.decay == 0.99
+    slower = create("online_dr_kd", {"source": "ema", "decay": 0.999}, student=student)
+    assert slower.terms[1].target.target.decay == 0.999
     assert create("ps_kd", {}, epochs=4).terms[1].weight_at(0.0, 0) == pytest.approx(0.2)

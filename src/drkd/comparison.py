@@ -7,14 +7,13 @@ Cross-entropy is trained first; its network teaches every self-taught method of 
 A method may stand there more than once, with settings of its own: `dr_kd,dr_kd:alpha=0.5:rectify=drop`.
 """
 
-import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from drkd.config import METHOD_SETTINGS, CompareConfig, TrainConfig, resolve
-from drkd.factory import by_name, read_variant
+from drkd.factory import accepted_by, by_name, read_variant
 from drkd.folders import look_into, method_folder, new_folder, opened
 from drkd.grouping import Group, Training, into_groups, train_group
 from drkd.making import choose_device, weights_in_words
@@ -159,7 +158,7 @@ def panel_name(noise: float) -> str:
 
 def _own_settings(config: CompareConfig, method: str, own: dict[str, Any]) -> dict[str, Any]:
     """The settings that `method` takes: the general ones it knows, those of the file, and `own` before all."""
-    accepted = inspect.signature(by_name(method)).parameters
+    accepted = accepted_by(method)
     general = {name: getattr(config, name) if name in accepted else None for name in METHOD_SETTINGS}
     of_file = {**config.method_options.get(method, {}), **{k: v for k, v in own.items() if k not in METHOD_SETTINGS}}
     return {**general, **{k: v for k, v in own.items() if k in METHOD_SETTINGS}, "method_options": of_file}

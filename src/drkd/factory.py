@@ -54,6 +54,17 @@ def read_variant(name: str) -> tuple[str, dict[str, Any]]:
     return method, {key: yaml.safe_load(value) for key, value in pairs}
 
 
+def accepted_by(name: str) -> list[str]:
+    """The arguments of a method that go by name; those with a source also take the `decay` of a running average.
+
+    Example:
+        >>> accepted_by("tf_kd_reg")[:3], "decay" in accepted_by("online_dr_kd")
+        (['correct_prob', 'alpha', 'temperature'], True)
+    """
+    arguments = list(inspect.signature(by_name(name)).parameters)
+    return [*arguments, "decay"] if "source" in arguments else arguments
+
+
 def create(
     name: str,
     settings: Mapping[str, Any],
@@ -66,7 +77,7 @@ def create(
 
     Args:
         name: one of `METHODS`.
-        settings: its own arguments; `source="ema"` stands for `Ema(student)`.
+        settings: its own arguments; `source="ema"` stands for `Ema(student)`, whose `decay` may stand beside it.
         teacher, student, epochs: given to the methods that take them.
 
     Raises:
@@ -77,16 +88,18 @@ def create(
         'label_smoothing'
     """
     method = by_name(name)
-    accepted = inspect.signature(method).parameters
+    accepted = accepted_by(name)
     strangers = [key for key in settings if key not in accepted]
     if strangers:
         own = [key for key in accepted if key not in ("teacher", "epochs", "options")]
         raise InputError(f"{name} takes no {strangers[0]}; it takes {', '.join(own) if own else 'no settings'}")
-    arguments = dict(settings)
+    arguments = {key: value for key, value in settings.items() if key != "decay"}
     if arguments.get("source") == "ema":
         if student is None:
             raise InputError(f'{name} with source="ema" needs the student that is trained')
-        arguments["source"] = Ema(student)
+        arguments["source"] = Ema(student, **({"decay": settings["decay"]} if "decay" in settings else {}))
+    elif "decay" in settings:
+        raise InputError(f"{name} has a decay with source=ema only; choose that source, or leave the decay out")
     if "teacher" in accepted:
         if teacher is None:
             raise InputError(f"{name} needs a teacher; give one with --teacher RUN_OR_FILE")

@@ -72,6 +72,7 @@ class TrainingConfig(BaseModel):
     epsilon: float | None = Field(None, ge=0, le=1, description="of label_smoothing")
     correct_prob: float | None = Field(None, gt=0, lt=1, description="of tf_kd_reg's virtual teacher")
     source: Literal["memory", "ema"] | None = Field(None, description="of online_dr_kd: memory or ema")
+    decay: float | None = Field(None, ge=0, le=1, description="of online_dr_kd's running average, --source ema")
     rectify: Literal["swap", "smooth", "drop"] | None = Field(
         None, description="of dr_kd and online_dr_kd: swap, smooth or drop the teacher's mistakes"
     )
@@ -204,7 +205,8 @@ DETECTION: dict[str, Any] = {
 """Defaults for detection: usual ones for detectors that start from random weights, not searched for."""
 
 METHOD_SETTINGS = (
-    *("alpha", "temperature", "epsilon", "correct_prob", "source", "rectify", "keep", "convention", "multiplier"),
+    *("alpha", "temperature", "epsilon", "correct_prob", "source", "decay", "rectify", "keep"),
+    *("convention", "multiplier"),
 )
 """Fields that belong to the method."""
 
