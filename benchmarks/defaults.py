@@ -2,10 +2,11 @@
 
     python benchmarks/defaults.py --data digits --seeds 8
     python benchmarks/defaults.py --data FOLDER --limit-train 5000 --epochs 20 --seeds 3
+    python benchmarks/defaults.py --methods online_dr_kd:source=memory online_dr_kd:source=ema
 
 For every (alpha, temperature) it prints the validation accuracy minus cross-entropy's, in points, with its standard
-error over seeds, for Tf-KD_self and DR-KD. The self-teacher is the cross-entropy network of the same seed. The choice
-does not look at the test split. Results are kept under --out, and a second call goes on where the first stopped.
+error over seeds. A self-teacher is the cross-entropy network of the same seed. The choice does not look at the test
+split. Results are kept under --out, and a second call goes on where the first stopped.
 """
 
 import argparse
@@ -17,13 +18,13 @@ from drkd.comparison import Comparison
 from drkd.results import BASELINE
 from drkd.stats import mean_and_deviation
 
-METHODS = ("tf_kd_self", "dr_kd")
-
 
 def run(arguments: argparse.Namespace) -> Comparison:
     settings = [f"alpha={a:g}:temperature={t:g}" for a in arguments.alphas for t in arguments.temperatures]
-    options = {name: value for name, value in vars(arguments).items() if name not in ("alphas", "temperatures")}
-    methods = [f"{method}:{setting}" for method in METHODS for setting in settings]
+    options = {
+        name: value for name, value in vars(arguments).items() if name not in ("methods", "alphas", "temperatures")
+    }
+    methods = [f"{method}:{setting}" for method in arguments.methods for setting in settings]
     return compare(
         methods=methods, resume=True, **{name: value for name, value in options.items() if value is not None}
     )
@@ -32,6 +33,7 @@ def run(arguments: argparse.Namespace) -> Comparison:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", default="digits")
+    parser.add_argument("--methods", nargs="+", default=["tf_kd_self", "dr_kd"])
     parser.add_argument("--model")
     parser.add_argument("--limit-train", type=int)
     parser.add_argument("--label-noise", type=float, default=0.0)
@@ -47,7 +49,7 @@ def main() -> None:
     base = methods[BASELINE]["val_accuracy"]
     print(json.dumps(vars(arguments)))
     print(f"cross_entropy: validation accuracy {100 * mean_and_deviation(base)[0]:.2f}%")
-    for method in METHODS:
+    for method in arguments.methods:
         print(f"{method:<12}" + "".join(f"       T={t:g}     " for t in arguments.temperatures))
         for alpha in arguments.alphas:
             names = [f"{method}:alpha={alpha:g}:temperature={t:g}" for t in arguments.temperatures]
