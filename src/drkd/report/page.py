@@ -11,7 +11,7 @@ from jinja2 import Environment, PackageLoader
 from drkd.errors import InputError
 from drkd.folders import method_folder
 from drkd.report.plots import draw_all
-from drkd.report.table import LABELS, classes_of, columns_of, legend_of, rows, title
+from drkd.report.table import classes_of, columns_of, label_of, legend_of, rows, title
 from drkd.report.words import conclusions
 from drkd.storage import read_json, write_text
 from drkd.tasks import task_of
@@ -79,7 +79,7 @@ def _cases(panel: dict[str, Any], out: Path) -> dict[str, str]:
     folder = out / "trainings" / panel["name"].replace(" ", "-") / f"seed-{panel['seeds'][0]}"
     files = {method: folder / method_folder(method) / "cases.png" for method in panel["methods"]}
     return {
-        LABELS.get(method, method): base64.b64encode(file.read_bytes()).decode()
+        label_of(method): base64.b64encode(file.read_bytes()).decode()
         for method, file in files.items()
         if file.is_file()
     }

@@ -11,7 +11,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from drkd.folders import method_folder
-from drkd.report.table import LABELS
+from drkd.report.table import label_of
 from drkd.stats import paired
 from drkd.tasks import task_of
 
@@ -91,10 +91,6 @@ def _figure(
     return figure
 
 
-def _label(name: str) -> str:
-    return LABELS.get(name, name)
-
-
 def _accuracy(axes: Axes, panel: dict[str, Any]) -> None:
     """A point per seed, the mean, and the 95% interval of the paired difference drawn about it."""
     names, task = list(panel["methods"]), task_of(panel)
@@ -113,7 +109,7 @@ def _accuracy(axes: Axes, panel: dict[str, Any]) -> None:
         axes.scatter([mean], [row], s=42, color=COLOURS.get(name), marker="D", zorder=3)
         if name == "cross_entropy":
             axes.axvline(mean, color=COLOURS[name], linewidth=0.8, linestyle="--")
-    axes.set_yticks(range(len(names)), [_label(name) for name in names], fontsize=8)
+    axes.set_yticks(range(len(names)), [label_of(name) for name in names], fontsize=8)
     if not axes.yaxis_inverted():
         axes.invert_yaxis()
     axes.set_xlabel(f"test {task.called} % (dots: seeds; bar: 95% interval of the paired difference)", fontsize=7)
@@ -126,7 +122,7 @@ def _learning(axes: Axes, panel: dict[str, Any], curves: Curves) -> None:
         curve = curves.get((panel["name"], name))
         if curve is not None:
             part = np.arange(1, len(curve) + 1) / len(curve)
-            axes.plot(100 * part, 100 * curve, color=COLOURS.get(name), linewidth=1.4, label=_label(name))
+            axes.plot(100 * part, 100 * curve, color=COLOURS.get(name), linewidth=1.4, label=label_of(name))
             floor = min(floor, 100 * float(curve[len(curve) // 10 :].min()))
     axes.set_ylim(bottom=max(0.0, floor - 2))
     axes.set_xlabel("part of the training done %", fontsize=8)
@@ -146,7 +142,7 @@ def _reliability(axes: Axes, panel: dict[str, Any]) -> None:
         sums = (table[:, :, :1] * table[:, :, 1:]).sum(axis=0)
         confidence, accuracy = (100 * sums[kept] / counts[kept, None]).T
         axes.plot(
-            confidence, accuracy, color=COLOURS.get(name), linewidth=1.2, marker="o", markersize=3, label=_label(name)
+            confidence, accuracy, color=COLOURS.get(name), linewidth=1.2, marker="o", markersize=3, label=label_of(name)
         )
     axes.set_xlabel("confidence %", fontsize=8)
     axes.set_ylabel("accuracy %", fontsize=8)
@@ -157,7 +153,7 @@ def _rectified(axes: Axes, panel: dict[str, Any]) -> None:
         there = [fractions for fractions in lists["rectified_fraction_per_epoch"] if fractions is not None]
         if there:
             mean = 100 * np.array(there).mean(axis=0)
-            axes.plot(np.arange(1, len(mean) + 1), mean, color=COLOURS.get(name), linewidth=1.4, label=_label(name))
+            axes.plot(np.arange(1, len(mean) + 1), mean, color=COLOURS.get(name), linewidth=1.4, label=label_of(name))
     axes.set_ylim(bottom=0)
     axes.set_xlabel("epoch", fontsize=8)
     axes.set_ylabel("rectified targets %", fontsize=8)

@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.table import Table
 
 from drkd.benchmarking import CACHED
-from drkd.report.table import LABELS
+from drkd.report.table import label_of
 from drkd.timing import Spread
 
 COLUMNS = ("Method", "ms per step", "x cross-entropy", "objective %", "peak MiB")
@@ -36,7 +36,7 @@ def print_bench(found: dict[str, Any], console: Console) -> None:
         table.add_column(name, justify="left" if name == "Method" else "right", no_wrap=True)
     for name, cost in found["methods"].items():
         table.add_row(
-            "DR-KD, cached" if name == CACHED else LABELS.get(name, name),
+            "DR-KD, cached" if name == CACHED else label_of(name),
             in_words(cost["milliseconds"]),
             in_words(cost["ratio"]),
             f"{100 * cost['objective_share']['median']:.1f}",

@@ -92,6 +92,18 @@ def legend_of(panel: dict[str, Any]) -> str:
     return LEGEND if task_of(panel).first == "accuracy" else LEGEND_OF_DETECTORS
 
 
+def label_of(name: str) -> str:
+    """A method as the papers write it, with the settings that its name bears.
+
+    Example:
+        >>> label_of("dr_kd"), label_of("dr_kd:alpha=0.5:rectify=drop")
+        ('DR-KD', 'DR-KD (alpha=0.5, rectify=drop)')
+    """
+    method, _, settings = name.partition(":")
+    label = LABELS.get(method, method)
+    return f"{label} ({settings.replace(':', ', ')})" if settings else label
+
+
 def classes_of(panel: dict[str, Any]) -> list[list[str]]:
     """Of detectors, mAP50 in % of each class, mean over seeds: a heading row, then a row per method; else nothing."""
     seeds = {name: _there(lists.get("per_class", [])) for name, lists in panel["methods"].items()}
@@ -101,7 +113,7 @@ def classes_of(panel: dict[str, Any]) -> list[list[str]]:
     table = [["mAP50 % by class", *names]]
     for method, of_method in seeds.items():
         values = {name: [seed[name]["map50"] for seed in of_method if name in seed] for name in names}
-        table.append([LABELS.get(method, method), *(_mean(values[name], 100, 2) for name in names)])
+        table.append([label_of(method), *(_mean(values[name], 100, 2) for name in names)])
     return table
 
 
@@ -115,7 +127,7 @@ def rows(panel: dict[str, Any], comparisons: Sequence[dict[str, Any]]) -> list[d
         test = mine.get(name)
         table.append(
             {
-                "method": LABELS.get(name, name),
+                "method": label_of(name),
                 task.first: _spread(lists[task.first], 100),
                 "difference": _difference(test),
                 "p": "" if test is None or test["p_holm"] is None else f"{test['p_holm']:.3f}",
