@@ -38,3 +38,14 @@ def test_lines_are_not_too_often_but_the_last_one_is_never_left_out(clock):
     shown.tell("a", {"test": {"accuracy": 0.5}})
     shown.tell("b", Failed("it diverged"))
     assert text.getvalue() == "2/2 trainings, about 0:00 left; b: failed: it diverged\n"
+
+
+def test_what_an_earlier_sitting_did_is_no_measure_of_speed(clock):
+    text = io.StringIO()
+    shown = Display(Console(file=text, width=200), {"a": 10, "b": 10, "c": 10})
+    clock[0] = 1.0
+    shown.tell("a", {"test": {"accuracy": 0.5}})  # found finished
+    shown.tell("b", {"epoch": 5})  # five epochs are older than this sitting
+    clock[0] = 11.0
+    shown.tell("b", {"epoch": 6})
+    assert text.getvalue() == "1/3 trainings, about 1:05 left; b: epoch 7 of 10\n"

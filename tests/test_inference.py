@@ -42,22 +42,6 @@ def test_evaluate_of_a_lone_file_needs_data(finished, tmp_path):
         evaluate_run(tmp_path / "model.safetensors", data=None, split="test")
 
 
-def test_evaluate_can_leave_out_pictures_that_cannot_be_read(tmp_path):
-    for i in range(60):
-        folder = tmp_path / "whole" / ("train", "test")[i // 30] / ("dark", "light")[i % 2]
-        folder.mkdir(parents=True, exist_ok=True)
-        Image.new("RGB", (8, 8), (50 + 100 * (i % 2) + i,) * 3).save(folder / f"{i}.png")
-    options = {"data": str(tmp_path / "whole"), "method": "cross_entropy", "epochs": 1, "validation": 0}
-    train(*resolve(TrainConfig, options), tmp_path / "run")
-    harmed = shutil.copytree(tmp_path / "whole", tmp_path / "harmed")
-    (harmed / "test" / "light" / "31.png").write_bytes(b"")
-    with pytest.raises(InputError, match=r"31.png cannot be read as a picture.*--skip-bad-images"):
-        evaluate_run(tmp_path / "run", data=str(harmed), split="test")
-    assert evaluate_run(tmp_path / "run", data=None, split="test")["samples"] == 30
-    with pytest.warns(UserWarning, match="1 pictures that cannot be read are left out"):
-        assert evaluate_run(tmp_path / "run", data=str(harmed), split="test", skip_bad_images=True)["samples"] == 29
-
-
 def test_a_comparison_is_no_network(tmp_path):
     (tmp_path / "trainings").mkdir()
     with pytest.raises(InputError, match="is a comparison; give one of its trainings"):

@@ -57,7 +57,9 @@ def train_one(job: tuple[str, Any, int, argparse.Namespace]) -> dict[str, Any]:
         seed=seed,
     )
     torch.manual_seed(seed)
-    student = drkd.create_model(arguments.model, num_classes=len(data.classes), image_size=data.image_size)
+    student = drkd.create_model(
+        arguments.model, num_classes=len(data.classes), image_size=data.image_size, channels=data.channels
+    )
     if rule == "cross_entropy":
         averages = [drkd.Ema(student, decay) for decay in setting]
         silent = [drkd.Term(average, 0.0, name=f"average_{place}") for place, average in enumerate(averages)]
@@ -80,8 +82,12 @@ def train_one(job: tuple[str, Any, int, argparse.Namespace]) -> dict[str, Any]:
         name: {split: asdict(drkd.evaluate(network, data, split)) for split in ("val", "test")}
         for name, network in networks.items()
     }
-    last = done.history[-1]
-    result = {**measured, "train_accuracy": last["train_accuracy"], "rectified": last.get("rectified")}
+    rectified = [row["rectified"] for row in done.history if "rectified" in row]
+    result = {
+        **measured,
+        "train_accuracy": done.history[-1]["train_accuracy"],
+        "rectified": sum(rectified) / len(rectified) if rectified else None,
+    }
     write_json(record, {**result, "seconds": done.seconds})
     return dict(read_json(record))
 
@@ -102,6 +108,10 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/averages"))
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
+    asked = {name: value for name, value in vars(arguments).items() if name not in ("out", "jobs", "seeds")}
+    if (arguments.out / "asked.json").exists() and read_json(arguments.out / "asked.json") != asked:
+        parser.error(f"{arguments.out} holds trainings with other options; choose another --out")
+    write_json(arguments.out / "asked.json", asked)
     seeds = range(arguments.seeds)
     with ProcessPoolExecutor(arguments.jobs) as pool:
 
@@ -117,9 +127,10 @@ def main() -> None:
             called = f"taught by the average, {rule}, alpha={best[0]}, temperature={best[1]:g}"
             methods[called] = lists(done, "student")
             if rule == "swap":
-                methods[f"{called}: the average"] = lists(done, "0.99")
+                (average,) = (name for name in done[0] if name.startswith("0."))
+                methods[f"{called}: the average"] = lists(done, average)
         print(table({"name": f"{100 * arguments.noise:g}% label noise", "seeds": list(seeds), "methods": methods}))
-    spent = [read_json(record)["seconds"] for record in arguments.out.glob("*.json")]
+    spent = [read_json(record)["seconds"] for record in arguments.out.glob("*-seed-*.json")]
     print(f"{sum(spent) / 60:.0f} processor minutes, the search included")
 
 
@@ -132,7 +143,7 @@ def lists(done: list[dict[str, Any]], network: str) -> dict[str, list[Any]]:
     return {
         **{metric: [each[network]["test"][metric] for each in done] for metric in METRICS},
         "rectified_fraction": [each["rectified"] for each in done],
-        "train_accuracy": [each["train_accuracy"] for each in done],
+        "train_accuracy": [each["train_accuracy"] if network == "student" else None for each in done],
     }
 
 

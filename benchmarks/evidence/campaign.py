@@ -6,9 +6,10 @@
 
 Every network on every data set is an ordinary comparison under OUT/DATA/NETWORK, several trainings at a time on one
 GPU, with a checkpoint every 30 seconds: what a sitting that ends early has done is done. The training is that of the
-recipes (tf_kd/tiny_imagenet, dr_kd/cifar10) but for its length and for a validation split of 2%, on which nothing is
-chosen: the network of the last epoch is measured, and settings are published ones or the package's defaults. Prints a
-table per comparison, with the time that its trainings took.
+recipes (tf_kd/tiny_imagenet, dr_kd/cifar10) but for its length, its precision and a validation split of 2%, on which
+nothing is chosen: the network of the last epoch is measured. The methods of the papers have the settings of the
+network's recipes on Tiny ImageNet, those of MobileNetV2 where a network has none; then come the package's defaults.
+Prints a table per comparison, with the time that its trainings took.
 """
 
 import argparse
@@ -20,18 +21,14 @@ from typing import Any
 from tables import minutes, table
 
 from drkd import compare
-from drkd.recipe import load_recipe
+from drkd.config import METHOD_SETTINGS
+from drkd.recipe import load_recipe, recipe_names
 from drkd.storage import read_json
 
 NETWORKS = ("mobilenetv2", "shufflenetv2", "resnet18")
 
-PUBLISHED = (
-    "label_smoothing:epsilon=0.1",
-    "tf_kd_reg:alpha=0.95:temperature=40:convention=reference",
-    "tf_kd_self:alpha=0.95:temperature=20:convention=reference",
-    "dr_kd:alpha=0.95:temperature=20:convention=reference",
-)
-"""As the recipes of MobileNetV2 on Tiny ImageNet have them."""
+PUBLISHED = ("mobilenetv2-lsr", "mobilenetv2-reg", "mobilenetv2-self", "mobilenetv2")
+"""Where the papers' methods have their settings from, for a network without recipes of its own."""
 
 OURS = ("tf_kd_self", "dr_kd", "ps_kd", "online_dr_kd:source=memory", "online_dr_kd:source=ema")
 """With the package's defaults."""
@@ -54,6 +51,19 @@ SMALL = {
 """What `--dry-run` puts in place of the campaign's."""
 
 
+def published(network: str) -> list[str]:
+    """Label smoothing, Tf-KD_reg, Tf-KD_self and DR-KD with their published settings, as `compare` reads them."""
+    variants = []
+    for recipe in PUBLISHED:
+        own = recipe.replace("mobilenetv2", network)
+        paper = "tf_kd" if "-" in recipe else "dr_kd"
+        known = f"{paper}/tiny_imagenet/{own}" in recipe_names()
+        settings = load_recipe(f"{paper}/tiny_imagenet/{own if known else recipe}").settings
+        parts = [f"{name}={settings[name]}" for name in METHOD_SETTINGS if name in settings]
+        variants.append(":".join([settings["method"], *parts]))
+    return variants
+
+
 def comparisons(arguments: argparse.Namespace) -> Iterator[tuple[Path, dict[str, Any]]]:
     """The folder of each comparison, and its options."""
     data = {
@@ -65,12 +75,13 @@ def comparisons(arguments: argparse.Namespace) -> Iterator[tuple[Path, dict[str,
             recipe = load_recipe(f"{recipes}/{network}").settings
             options = {
                 **{setting: recipe[setting] for setting in OF_TRAINING},
-                **{"data": folder, "model": network, "methods": [*PUBLISHED, *OURS], "label_noise": [0]},
+                **{"data": folder, "model": network, "methods": [*published(network), *OURS], "label_noise": [0]},
                 **{"validation": 0.02, "select": "last", "cache_size": "0", "resume": True},
                 **{"epochs": arguments.epochs, "seeds": arguments.seeds, "jobs": arguments.jobs},
                 **{"device": arguments.device, "precision": arguments.precision},
             }
-            yield arguments.out / name / network, {**options, **(SMALL if arguments.dry_run else {})}
+            out = arguments.out / "dry-run" if arguments.dry_run else arguments.out
+            yield out / name / network, {**options, **(SMALL if arguments.dry_run else {})}
 
 
 def main() -> None:
@@ -86,6 +97,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/campaign"))
     parser.add_argument("--dry-run", action="store_true")
     arguments = parser.parse_args()
+    if not (arguments.tiny_imagenet or arguments.cifar10):
+        parser.error("give --tiny-imagenet FOLDER, --cifar10 FOLDER, or both")
     for folder, options in comparisons(arguments):
         print(f"{folder.parent.name}, {folder.name}", flush=True)
         failures = compare(**options, out=str(folder)).failures

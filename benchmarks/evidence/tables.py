@@ -1,6 +1,7 @@
 """Tables for the log and the guide, from the lists per seed that a comparison keeps."""
 
 from collections.abc import Mapping
+from itertools import product
 from typing import Any
 
 from drkd.comparison import CONTROL
@@ -8,7 +9,7 @@ from drkd.results import BASELINE
 from drkd.stats import holm, mean_and_deviation, paired
 
 PAIRS = [("dr_kd", "tf_kd_self"), ("dr_kd", CONTROL)]
-"""What is compared beside each method with cross-entropy, where both are there."""
+"""What is compared beside each method with cross-entropy: all variants of the one with all of the other."""
 
 METRICS = {"accuracy": 100, "nll": 1, "ece": 100, "aurc": 1000}
 
@@ -43,10 +44,13 @@ def table(panel: Mapping[str, Any]) -> str:
         lines.append("| " + " | ".join(cells) + " |")
     lines.append("")
     for pair in PAIRS:
-        named = [name for method in pair for name in methods if name.partition(":")[0] == method]
-        if len(named) == len(pair):
-            test = paired(*(methods[name]["accuracy"] for name in named))
-            lines.append(f"{' - '.join(named)}: {_points(test)} points")
+        variants = ([name for name in methods if name.partition(":")[0] == method] for method in pair)
+        for ours, theirs in product(*variants):
+            test = paired(methods[ours]["accuracy"], methods[theirs]["accuracy"])
+            lines.append(f"{ours} - {theirs}: {_points(test)} points")
+    for name, lists in methods.items():
+        if failed := lists["accuracy"].count(None):
+            lines.append(f"{name}: {failed} of {len(panel['seeds'])} seeds diverged and are left out")
     return "\n".join(lines)
 
 

@@ -160,6 +160,8 @@ def _own_settings(config: CompareConfig, method: str, own: dict[str, Any]) -> di
     """The settings that `method` takes: the general ones it knows, those of the file, and `own` before all."""
     accepted = accepted_by(method)
     general = {name: getattr(config, name) if name in accepted else None for name in METHOD_SETTINGS}
+    if {**general, **config.method_options.get(method, {}), **own}["source"] != "ema":
+        general["decay"] = None  # there is no average
     of_file = {**config.method_options.get(method, {}), **{k: v for k, v in own.items() if k not in METHOD_SETTINGS}}
     return {**general, **{k: v for k, v in own.items() if k in METHOD_SETTINGS}, "method_options": of_file}
 

@@ -23,30 +23,25 @@ if TYPE_CHECKING:
 BATCH = 256
 
 
-def evaluate_run(
-    place: Path, *, data: str | None, split: str, device: str = "auto", skip_bad_images: bool = False
-) -> dict[str, Any]:
+def evaluate_run(place: Path, *, data: str | None, split: str, device: str = "auto") -> dict[str, Any]:
     """Metrics of the network in `place` on a split of `data`, by default the very data of its run.
 
     Raises:
         InputError: if the data's classes are not the network's, or no data is known.
     """
     model, about = load_model(place)
-    loaded = data_of(place, about, data, skip_bad_images=skip_bad_images)
+    loaded = data_of(place, about, data)
     values = measured(model.to(choose_device(device)), loaded, split)
     return {"data": loaded.name, "split": split, "samples": len(getattr(loaded, split)), **values}
 
 
-def data_of(
-    place: Path, about: dict[str, Any], data: str | None = None, *, skip_bad_images: bool = False
-) -> "Data | DetectionData":
+def data_of(place: Path, about: dict[str, Any], data: str | None = None) -> "Data | DetectionData":
     """The data of the run in `place`, or other data, split and limited as the run's and normalised for its network.
 
     Args:
         place: a run directory, or its model file.
         about: what the model file says of itself.
         data: a data set or folder in place of the run's.
-        skip_bad_images: leave out pictures that cannot be read, also where the run did not.
 
     Raises:
         InputError: if the data's classes are not the network's, or no data is known.
@@ -60,7 +55,6 @@ def data_of(
         keys = ("seed", *of_data) if same else ("seed",)
         wanted |= {key: getattr(config, key) for key in keys}
         data = data or config.data
-    wanted["skip_bad_images"] = skip_bad_images or wanted.get("skip_bad_images", False)
     if data is None:
         raise InputError(f"{place} does not say which data it was trained on; give --data")
     loaded: Data | DetectionData

@@ -108,9 +108,12 @@ def run_epochs(
             if on_epoch is not None:
                 for place, row in enumerate(rows):
                     on_epoch(place, row)
-            write_rows(outs, done, metric)
-            if checkpoints is not None and (stop or due.after_epoch(done.step) or done.step == steps):
-                state.save(checkpoints, best=len(best) == len(rows))  # at the last step too: what follows may be cut
+            at_end = done.step == steps  # a checkpoint there too: what follows may be cut
+            save = checkpoints is not None and (stop or due.after_epoch(done.step) or at_end)
+            if len(rows) == 1 or save or at_end:  # many files each epoch would take a good part of it
+                write_rows(outs, done, len(rows), metric)
+            if checkpoints is not None and save:
+                state.save(checkpoints, best=len(rows) == len(best) == 1)
             if stop:
                 wait_for_all()
                 pending.obey()
@@ -143,9 +146,9 @@ def one_by_one(done: Done, trainings: int, metric: str | None) -> list[Done]:
     ]
 
 
-def write_rows(outs: Sequence[Path], done: Done, metric: str | None) -> None:
+def write_rows(outs: Sequence[Path], done: Done, trainings: int, metric: str | None) -> None:
     """`metrics.csv` and `timing.csv` of each training. Not flushed to the disk: checkpoints hold the same."""
-    for out, own in zip(outs, one_by_one(done, len(outs), metric), strict=True):
+    for out, own in zip(outs, one_by_one(done, trainings, metric), strict=bool(outs)):
         seconds = [{"epoch": epoch, "seconds": spent} for epoch, spent in enumerate(own.seconds_per_epoch)]
         write_text(out / "metrics.csv", rows_as_csv(own.history), flush=False)
         write_text(out / "timing.csv", rows_as_csv(seconds), flush=False)

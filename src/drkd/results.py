@@ -45,7 +45,7 @@ def collect(config: CompareConfig, summaries: Mapping[str, Mapping[str, Sequence
                 "epochs": config.epochs,
                 "label_noise": noise,
                 "limit_train": config.limit_train,
-                "chosen_on_validation": config.validation > 0,
+                "chosen_on_validation": config.validation > 0 and config.select == "best",
                 "costs_double": [name for name in methods if _method(name) in costs_double],
                 "seeds": list(range(config.seeds)),
                 "methods": methods,

@@ -160,7 +160,7 @@ def prepare(config: TrainConfig, source: dict[str, str], out: Path, on_epoch: On
     if config.sync_batchnorm and device == "cpu":
         raise InputError("--sync-batchnorm needs an accelerator: torch has none for processors; leave it out")
     data = load_for(config)
-    if 0 < len(data.val) < FEW_SAMPLES:
+    if config.select == "best" and 0 < len(data.val) < FEW_SAMPLES:
         warnings.warn(
             f"the epoch is chosen on {len(data.val)} validation samples only: the choice is close to chance",
             stacklevel=2,

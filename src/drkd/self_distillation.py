@@ -21,8 +21,8 @@ class SelfDistillation:
     """What `self_distill` hands back.
 
     Attributes:
-        student: the distilled network, at its best epoch on validation.
-        self_teacher: the network trained with cross-entropy, at its best epoch on validation.
+        student: the distilled network, at its best epoch on validation, or its last where training says so.
+        self_teacher: the network trained with cross-entropy, likewise.
         student_test: its metrics on the test split.
         self_teacher_test: its metrics on the test split.
         self_teacher_train_accuracy: on the training split without augmentation; at 1.0 there is nothing to rectify.
@@ -47,7 +47,7 @@ def self_distill(
     out: str | Path | None = None,
     **training: Any,
 ) -> SelfDistillation:
-    """Train a network, freeze its best epoch, distil a fresh copy from it, measure both.
+    """Train a network, freeze it, distil a fresh copy from it, measure both.
 
     Both start from the weights that `network` has and see the same batches, so that they differ by the method alone.
     One call is one seed: for a comparison see `drkd.compare`.

@@ -56,7 +56,7 @@ def fit_together(
     """Train lane s of `students` on `data[s].train` with `seeds[s]`, all lanes at once; otherwise as `drkd.fit` does.
 
     Args:
-        students: trained in place, and left with each lane's best weights, in eval mode.
+        students: trained in place, and left with each lane's selected weights, in eval mode.
         objective: with `reduction="none"` and independent rows; its teachers see the rows of all lanes.
         data: of each lane, fit to be served together (`drkd.data.lanes.misfit`).
         seeds: of each lane; they fix order and augmentation.

@@ -27,7 +27,8 @@ class Display:
         self.finished: dict[str, str] = {}
         self.reached: dict[str, int] = {}
         self.last_line = time.monotonic()
-        self.first: tuple[float, int] | None = None  # when news came first, and of how many epochs
+        self.first: float | None = None  # when news came: what was before is starting up
+        self.before = 0  # epochs that were done by then, or in an earlier sitting
         self.live = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -51,6 +52,8 @@ class Display:
 
     def tell(self, name: str, said: Any) -> None:
         """Take in a training's new row, its summary or its failure."""
+        if name not in self.reached and not isinstance(said, Failed):  # its first news
+            self.before += self.epochs[name] if "test" in said else int(said["epoch"])
         if isinstance(said, Failed):
             self._finish(name, f"failed: {said.reason}")
         elif "test" in said:
@@ -59,7 +62,8 @@ class Display:
         else:
             self.reached[name] = int(said["epoch"]) + 1
         done = sum(self.epochs[name] if name in self.finished else self.reached.get(name, 0) for name in self.epochs)
-        self.first = self.first or (time.monotonic(), done)
+        if self.first is None:
+            self.first, self.before = time.monotonic(), done
         if self.console.is_terminal:
             running = [other for other in self.reached if other not in self.finished]
             self.live.update(self.whole, completed=done, description="; ".join(running[-2:]) or name)
@@ -76,9 +80,9 @@ class Display:
         if now - self.last_line < SECONDS_BETWEEN_LINES and len(self.finished) < len(self.epochs):
             return
         self.last_line = now
-        began, before = self.first or (now, done)  # the processes took time to start, which the epochs will not
-        known = done - before > total / 50
-        left = _clock((now - began) * (total - done) / (done - before)) if known else "unknown time"
+        measured, to_do = done - self.before, total - done
+        known = self.first is not None and measured > total / 50
+        left = _clock((now - (self.first or now)) * to_do / measured) if known else "unknown time" if to_do else "0:00"
         state = self.finished.get(name, f"epoch {self.reached.get(name, 0)} of {self.epochs[name]}")
         self.console.print(
             f"{len(self.finished)}/{len(self.epochs)} trainings, about {left} left; {name}: {state}",

@@ -24,7 +24,6 @@ def evaluate(
     data: Annotated[str | None, typer.Option("--data", help="data set or folder (default: the run's)")] = None,
     split: Annotated[str, typer.Option("--split", help="train, val or test")] = "test",
     device: Annotated[str, typer.Option("--device", help="cpu, cuda, ...; auto")] = "auto",
-    skip: Annotated[bool, typer.Option("--skip-bad-images", help="leave out pictures that cannot be read")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
 ) -> int:
     """Measure a trained network: accuracy, NLL, ECE, AURC; a detector: mAP, mAP50, AR."""
@@ -33,7 +32,7 @@ def evaluate(
 
     from drkd.inference import evaluate_run
 
-    measured = evaluate_run(run, data=data, split=split, device=device, skip_bad_images=skip)
+    measured = evaluate_run(run, data=data, split=split, device=device)
     if as_json:
         print(json.dumps(measured))
     else:

@@ -42,7 +42,8 @@ def print_row(method: str, row: dict[str, float]) -> None:
 def print_summary(summary: dict[str, Any]) -> None:
     """What a training came to."""
     print(f"{summary['method']}, seed {summary['seed']}: test {metrics(summary['test'])}")
-    chosen = "chosen on validation" if summary["select"] == "best" else "the last one"
+    select = summary.get("select", "best" if summary["val"] else "last")
+    chosen = "chosen on validation" if select == "best" else "the last one"
     print(f"epoch {summary['best_epoch']} of {summary['epochs']} (from 0), {chosen}")
     if summary["teacher"] and summary["teacher_train_accuracy"] is None:
         print(f"teacher's mAP50 on the training data: {100 * summary['teacher_train_map50']:.2f}%")

@@ -32,7 +32,7 @@ class TrainingConfig(BaseModel):
         0.1,
         ge=0,
         lt=1,
-        description="part of the training split held out to choose the epoch; 0: the last epoch is taken",
+        description="part of the training split held out to choose the epoch; 0: none, and the last epoch is taken",
     )
     select: Literal["best", "last"] = Field(
         "best", description="network that is kept: of the epoch best on validation, or of the last"

@@ -156,7 +156,7 @@ def read(name: str, image_size: int | None = None, *, download: bool = False, sk
         return read_cifar(layout, root, download, image_size)
     listing = LISTINGS[layout](root, refuse)
     advice = (
-        "remove or replace {}, leave {} out with --skip-bad-images, or list every problem with "
+        "remove or replace {}, train with --skip-bad-images to leave {} out, or list every problem with "
         + f"`drkd check {name}`"
     )
     if layout == "tiny_imagenet":

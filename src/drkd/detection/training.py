@@ -54,8 +54,8 @@ def fit_detector(
     one.
 
     Args:
-        student: torchvision's Faster R-CNN, SSD or RetinaNet, trained in place, and left with its best weights in eval
-            mode.
+        student: torchvision's Faster R-CNN, SSD or RetinaNet, trained in place, and left in eval mode with its
+            selected weights.
         objective: any method without `pairs` or `replay`; its teacher is an `AtPositions`.
         data: see `drkd.detection.load_detection`.
         seed: fixes order, mirroring and the sampling of proposals.

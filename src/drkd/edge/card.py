@@ -33,7 +33,7 @@ def model_card(run: Path, about: Mapping[str, Any], name: str) -> str:
         InputError: if the run is not finished.
     """
     config = read_options(run / "config.yaml")
-    summary = read_json(run / "summary.json", needs=("method", "seed", "test", "best_epoch", "select", "epochs"))
+    summary = read_json(run / "summary.json", needs=("method", "seed", "test", "best_epoch", "epochs"))
     header = {"library_name": "drkd", "pipeline_tag": "image-classification", "tags": ["drkd", summary["method"]]}
     size, channels = about["image_size"], "grey" if about["channels"] == 1 else "colour"
     parts = [
@@ -51,7 +51,8 @@ def model_card(run: Path, about: Mapping[str, Any], name: str) -> str:
 
 
 def _training(config: Mapping[str, Any], summary: Mapping[str, Any]) -> str:
-    chosen = "chosen on the validation split" if summary["select"] == "best" else "the last one"
+    select = summary.get("select", "best" if summary.get("val") else "last")
+    chosen = "chosen on the validation split" if select == "best" else "the last one"
     lines = [
         f"- Data: `{Path(str(config['data'])).name}`",
         f"- Method: `{summary['method']}`"
