@@ -201,7 +201,8 @@ CASES = {
     ),
     "bad row": (parquet((b"x", 0)), TABLE, "table/train.parquet row 40 cannot be read as a picture"),
     # results
-    "no report": (nothing, ("report", "nowhere"), "nowhere holds no finished comparison .*; finish it"),
+    "no report": (nothing, ("report", "nowhere"), "there is no folder nowhere; give the run directory of"),
+    "unfinished report": (folder("begun"), ("report", "begun"), "begun holds no finished comparison .*; finish it"),
     "damaged summary": (cut("run/summary.json", 40), ("report", "run"), "run/summary.json is damaged"),
     "strange summary": (
         content("run/summary.json", b"[]"),

@@ -150,6 +150,13 @@ def test_settings_reach_only_the_methods_that_take_them(tmp_path):
     assert configs["cross_entropy_2x"].epochs == 2 * configs["cross_entropy"].epochs
 
 
+def test_a_general_decay_goes_to_running_averages_alone(tmp_path):
+    names = ["online_dr_kd", "online_dr_kd:source=ema", "online_dr_kd:source=ema:decay=0.5", "ps_kd"]
+    settings, _ = resolve(CompareConfig, {"methods": names, "decay": 0.9, "seeds": 1})
+    decays = {training.method: training.config.decay for training in plan(settings, names, tmp_path)}
+    assert [decays[name] for name in names] == [None, 0.9, 0.5, None]
+
+
 def test_a_method_can_stand_there_with_settings_of_its_own(tmp_path):
     names = ["dr_kd", "dr_kd:alpha=0.5:rectify=drop", "label_smoothing:epsilon=0.3", "max_sup:weight=0.4"]
     done = drkd.compare(methods=names, out=str(tmp_path / "run"), **{**QUICK, "seeds": 1, "label_noise": [0]})
