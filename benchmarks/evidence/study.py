@@ -3,7 +3,7 @@
     python benchmarks/evidence/study.py --data FOLDER --name cifar10 --limit-train 1000 --epochs 60
     python benchmarks/evidence/study.py ... --stage tables           # print them again
 
-Stage `sweep`: for each noise level every method at four settings, so that all have the same budget, judged by the
+Stage `sweep`: for each noise level every method at six settings, so that all have the same budget, judged by the
 validation accuracy at the chosen epoch, mean over the sweep's seeds. Stage `final`: each method at its best setting,
 with more seeds, measured once on the test split. Both are ordinary comparisons under OUT/NAME, with their reports; a
 second call goes on where the first stopped. Stage `tables` prints what the log and the guide show.
@@ -21,20 +21,27 @@ from drkd.results import BASELINE
 from drkd.stats import holm, mean_and_deviation, paired
 from drkd.storage import read_json, write_json
 
-SOFT = [f"alpha={alpha}:temperature={temperature}" for alpha in (0.15, 0.5) for temperature in (1, 4)]
+SOFT = [f"alpha={alpha}:temperature={temperature}" for alpha in (0.1, 0.3, 0.7) for temperature in (1, 4)]
 GRID = {
-    "label_smoothing": [f"epsilon={e}" for e in (0.05, 0.1, 0.2, 0.4)],
+    "label_smoothing": [f"epsilon={e}" for e in (0.05, 0.1, 0.2, 0.3, 0.4, 0.6)],
     "tf_kd_reg": SOFT,
     "tf_kd_self": SOFT,
     "dr_kd": SOFT,
-    "ps_kd": [f"alpha={a}" for a in (0.2, 0.4, 0.6, 0.8)],
+    "dr_kd:rectify=lift": SOFT,
+    "dr_kd:rectify=swap_unsure": SOFT,
+    "ps_kd": [f"alpha={a}" for a in (0.2, 0.3, 0.4, 0.6, 0.8, 0.9)],
     "online_dr_kd:source=memory": SOFT,
     "online_dr_kd:source=ema": SOFT,
-    "max_sup": [f"weight={w}" for w in (0.1, 0.2, 0.4, 0.8)],
+    "max_sup": [f"weight={w}" for w in (0.05, 0.1, 0.2, 0.4, 0.8, 1.6)],
 }
-"""Four settings for each method."""
+"""Six settings for each method."""
 
-PAIRS = [("dr_kd", "tf_kd_self"), ("dr_kd", CONTROL)]
+PAIRS = [
+    ("dr_kd", "tf_kd_self"),
+    ("dr_kd", CONTROL),
+    ("dr_kd:rectify=lift", "dr_kd"),
+    ("dr_kd:rectify=swap_unsure", "dr_kd"),
+]
 """What is compared beside each method with cross-entropy."""
 
 METRICS = {"accuracy": 100, "nll": 1, "ece": 100, "aurc": 1000}
@@ -97,13 +104,7 @@ def table(results: Mapping[str, Any]) -> str:
         ]
         lines.append("| " + " | ".join(cells) + " |")
     seconds = sum(s for lists in methods.values() for s in lists["train_seconds"] if s is not None)
-    pairs = [
-        ("dr_kd", "tf_kd_self"),
-        ("dr_kd", CONTROL),
-        ("dr_kd:rectify=lift", "dr_kd"),
-        ("dr_kd:rectify=swap_unsure", "dr_kd"),
-    ]
-    for ours, theirs in pairs:
+    for ours, theirs in PAIRS:
         a, b = (_named(methods, name) for name in (ours, theirs))
         test = paired(methods[a]["accuracy"], methods[b]["accuracy"])
         if test is not None and test.ci95 is not None:
@@ -116,9 +117,11 @@ def _percent(values: list[float | None]) -> str:
     return "" if None in values else f"{100 * mean_and_deviation(values)[0]:.1f}"
 
 
-def _named(methods: Mapping[str, Any], method: str) -> str:
-    """Its one variant."""
-    return next(name for name in methods if name.partition(":")[0] == method)
+def _named(methods: Mapping[str, Any], start: str) -> str:
+    """The one variant that begins so; `dr_kd` itself has no rectifier in its name."""
+    rectifies = "rectify" in start
+    begin = [name for name in methods if name == start or name.startswith(f"{start}:")]
+    return next(name for name in begin if ("rectify" in name) == rectifies)
 
 
 def main() -> None:
@@ -133,6 +136,7 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--lr", type=float, default=0.1)
     parser.add_argument("--validation", type=float, default=0.05)
+    parser.add_argument("--select", choices=["best", "last"], default="best")
     parser.add_argument("--noise", type=float, nargs="+", default=[0.0, 0.2, 0.4])
     parser.add_argument("--sweep-seeds", type=int, default=2)
     parser.add_argument("--seeds", type=int, default=5)

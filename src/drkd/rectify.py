@@ -86,10 +86,49 @@ def drop(logits: Tensor, labels: Tensor, *, ignore_index: int = IGNORED) -> tupl
     return logits, ~wrong.squeeze(1)
 
 
+def lift(logits: Tensor, labels: Tensor, *, ignore_index: int = IGNORED) -> Tensor:
+    """Raise the label's logit to the largest one and change nothing else: the least that lets the label win, in a tie.
+
+    A teacher that was sure of another class goes on giving it half of what both have, where `swap` hands the whole of
+    its confidence to the label.
+
+    Args:
+        logits, labels, ignore_index: as for `swap`.
+
+    Example:
+        >>> lift(torch.tensor([[5.0, 1.0, 2.0]]), torch.tensor([2]))
+        tensor([[5., 1., 5.]])
+    """
+    label_at, wrong = _mistakes(logits, labels, ignore_index, "lift")
+    return logits.scatter(1, label_at, logits.amax(dim=1, keepdim=True).where(wrong, logits.gather(1, label_at)))
+
+
+def swap_unsure(logits: Tensor, labels: Tensor, *, confidence: float = 0.5, ignore_index: int = IGNORED) -> Tensor:
+    """`swap` where the teacher gives its wrong class a probability below `confidence`; a surer row stays as it is.
+
+    Against a wrong label a good teacher is sure, and then the label should not be written into its answer.
+
+    Args:
+        logits, labels, ignore_index: as for `swap`.
+        confidence: in (0, 1).
+
+    Example:
+        >>> swap_unsure(torch.tensor([[5.0, 1.0, 2.0], [1.0, 0.9, 0.8]]), torch.tensor([2, 2]))
+        tensor([[5.0000, 1.0000, 2.0000],
+                [0.8000, 0.9000, 1.0000]])
+    """
+    check_fraction("confidence", confidence, open_ends=True)
+    check_labels(logits, labels, ignore_index, caller="swap_unsure")
+    unsure = logits.softmax(dim=1).amax(dim=1, keepdim=True) < confidence
+    return swap(logits, labels, ignore_index=ignore_index).where(unsure, logits)
+
+
 RECTIFIERS: dict[str, Callable[[Tensor, Tensor], Tensor | tuple[Tensor, Tensor]]] = {
     "swap": swap,
     "smooth": smooth,
     "drop": drop,
+    "lift": lift,
+    "swap_unsure": swap_unsure,
 }
 """Every rectifier that can be asked for by name."""
 

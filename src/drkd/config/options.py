@@ -72,8 +72,8 @@ class TrainingConfig(BaseModel):
     epsilon: float | None = Field(None, ge=0, le=1, description="of label_smoothing")
     correct_prob: float | None = Field(None, gt=0, lt=1, description="of tf_kd_reg's virtual teacher")
     source: Literal["memory", "ema"] | None = Field(None, description="of online_dr_kd: memory or ema")
-    rectify: Literal["swap", "smooth", "drop"] | None = Field(
-        None, description="of dr_kd and online_dr_kd: swap, smooth or drop the teacher's mistakes"
+    rectify: Literal["swap", "smooth", "drop", "lift", "swap_unsure"] | None = Field(
+        None, description="of dr_kd and online_dr_kd: how the teacher's mistakes are corrected"
     )
     keep: Literal["full", "half"] | int | None = Field(
         None, description="of ps_kd and online_dr_kd: remember full logits, half (float16), or this many of them"

@@ -13,7 +13,7 @@ from drkd.targets.rules import OneHot
 if TYPE_CHECKING:
     from drkd.data.loader import Loader
 
-Rectifier = Literal["swap", "smooth", "drop"] | Callable[[Tensor, Tensor], Tensor | Taught]
+Rectifier = Literal["swap", "smooth", "drop", "lift", "swap_unsure"] | Callable[[Tensor, Tensor], Tensor | Taught]
 """A name in `drkd.rectify`, or a function of (logits, labels) to corrected logits, or to `(logits, valid)`."""
 
 
