@@ -10,6 +10,7 @@ last`; what is measured is kept under OUT, and a second call goes on where the f
 """
 
 import argparse
+import warnings
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
@@ -47,6 +48,7 @@ def train_one(job: tuple[str, Any, int, argparse.Namespace]) -> dict[str, Any]:
     if record.exists():
         return dict(read_json(record))
     set_up_process(1)
+    warnings.filterwarnings("ignore", message=".* had nothing to rectify")  # the rule `none` never has
     data = drkd.load_data(
         arguments.data,
         image_size=arguments.image_size,
