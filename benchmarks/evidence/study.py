@@ -2,6 +2,7 @@
 
     python benchmarks/evidence/study.py --data FOLDER --name cifar10 --limit-train 1000 --epochs 60
     python benchmarks/evidence/study.py ... --stage tables           # print them again
+    python benchmarks/evidence/study.py ... --settings-of cifar10    # no sweep: the settings that one chose
 
 Stage `sweep`: for each noise level every method at six settings, so that all have the same budget, judged by the
 validation accuracy at the chosen epoch, mean over the sweep's seeds. Stage `final`: each method at its best setting,
@@ -36,7 +37,7 @@ GRID = {
 
 
 def common(arguments: argparse.Namespace) -> dict[str, Any]:
-    own = ("name", "noise", "sweep_seeds", "seeds", "stage", "out")
+    own = ("name", "noise", "sweep_seeds", "seeds", "stage", "out", "settings_of")
     options = {name: value for name, value in vars(arguments).items() if name not in own and value is not None}
     return {**options, "resume": True, "cache_size": "4GB", "checkpoint_every": "1000s"}
 
@@ -50,6 +51,12 @@ def sweep(arguments: argparse.Namespace, noise: float, out: Path) -> list[str]:
     chosen = [max((f"{m}:{s}" for s in settings), key=lambda name: means[name]) for m, settings in GRID.items()]
     write_json(out / "chosen.json", {"noise": noise, "chosen": chosen, "validation_accuracy": means})
     return chosen
+
+
+def carried_over(place: Path) -> list[str]:
+    """What the sweep of another study chose, of the methods that this one has."""
+    chosen = read_json(place / "chosen.json")["chosen"]
+    return [name for method, settings in GRID.items() for name in chosen if name.removeprefix(f"{method}:") in settings]
 
 
 def _validation(lists: Mapping[str, Any]) -> float:
@@ -80,17 +87,23 @@ def main() -> None:
     parser.add_argument("--sweep-seeds", type=int, default=2)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--jobs", type=int)
+    parser.add_argument("--settings-of", help="study under --out whose choice is taken over: nothing is swept")
     parser.add_argument("--stage", choices=["all", "tables"], default="all")
     parser.add_argument("--out", type=Path, default=Path("runs/evidence"))
     arguments = parser.parse_args()
     folder = arguments.out / arguments.name
     for noise in arguments.noise:
-        place = folder / panel_name(noise).replace(" ", "-")
+        called = panel_name(noise).replace(" ", "-")
+        place = folder / called
+        parts = ["final"] if arguments.settings_of else ["sweep", "final"]
         if arguments.stage == "all":
-            final(arguments, noise, sweep(arguments, noise, place / "sweep"), place / "final")
-        sweeping, panel = (read_json(place / part / "results.json")["panels"][0] for part in ("sweep", "final"))
-        print(table(panel))
-        print(f"processor minutes: {minutes(sweeping):.0f} for the sweep, {minutes(panel):.0f} for this\n", flush=True)
+            swept = arguments.out / arguments.settings_of / called / "sweep" if arguments.settings_of else None
+            chosen = sweep(arguments, noise, place / "sweep") if swept is None else carried_over(swept)
+            final(arguments, noise, chosen, place / "final")
+        panels = {part: read_json(place / part / "results.json")["panels"][0] for part in parts}
+        print(table(panels["final"]))
+        spent = ", ".join(f"{minutes(panel):.0f} for the {part}" for part, panel in panels.items())
+        print(f"processor minutes of training: {spent}\n", flush=True)
 
 
 if __name__ == "__main__":
