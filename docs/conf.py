@@ -26,12 +26,8 @@ default_role = "code"
 html_theme = "furo"
 html_title = f"drkd {version}"
 
-myst_enable_extensions = ["dollarmath", "substitution"]
+myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 3
-myst_substitutions = {
-    "alpha": str(assigned("methods/papers.py", "ALPHA")),
-    "temperature": str(assigned("methods/papers.py", "TEMPERATURE")),
-}
 
 autodoc_typehints = "description"
 autodoc_typehints_description_target = "documented_params"

@@ -1,4 +1,6 @@
 import ast
+import inspect
+import re
 from pathlib import Path
 
 import pytest
@@ -38,3 +40,25 @@ def test_the_catalog_lists_what_there_is():
     assert set(catalog.datasets()) == set(drkd.data.datasets.DATASETS)
     tables = (catalog.methods(), catalog.models(), catalog.datasets())
     assert all(line.strip() for table in tables for line in table.values())
+
+
+WITH_PAGES = [method for method in methods.METHODS if not method.__name__.endswith("_clean_view")]  # those share one
+
+
+@pytest.mark.parametrize("method", WITH_PAGES, ids=lambda method: method.__name__)
+def test_the_pages_of_the_methods_show_the_defaults_of_the_code(method):
+    page = Path(__file__).parent.parent / "docs" / "methods" / f"{method.__name__}.md"
+    text = page.read_text(encoding="utf-8")
+    table = text.partition("| name | default | meaning |")[2].partition("\n\n")[0]
+    shown = dict(re.findall(r"^\| `(\w+)` \| ([^|]+?) \|", table, re.MULTILINE))
+    defaults = {
+        name: "required" if parameter.default is inspect.Parameter.empty else parameter.default
+        for name, parameter in inspect.signature(method).parameters.items()
+        if name != "options"
+    }
+    if "source" in defaults:
+        defaults["decay"] = drkd.Ema.__init__.__defaults__[0]
+    assert shown.keys() == defaults.keys()
+    for name, default in defaults.items():
+        value = shown[name].strip("`")
+        assert value == (str(default).lower() if default is None else default) or ast.literal_eval(value) == default
