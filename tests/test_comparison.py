@@ -176,6 +176,7 @@ def test_a_method_can_stand_there_with_settings_of_its_own(tmp_path):
     ("options", "message"),
     [
         ({"methods": ["dr_kd:alpha"]}, "expected SETTING=VALUE, got 'alpha'"),
+        ({"methods": ["dr_kd", "online_dr_kd"], "decay": 0.5}, "--decay 0.5 is for none of dr_kd, online_dr_kd as"),
         ({"methods": ["dr_kd:alpha=2"]}, "--alpha should be less than or equal to 1, got 2"),
         ({"methods": ["ps_kd:rectify=drop"]}, "ps_kd takes no rectify"),
         ({"methods": ["dr_kd:data=elsewhere"]}, "dr_kd takes no data"),

@@ -18,12 +18,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tables import METRICS, table
+from tables import METRICS, points, table
 from torch import Tensor, nn
 
 import drkd
 from drkd.acceleration import set_up_process
 from drkd.rectify import drop, swap
+from drkd.stats import paired
 from drkd.storage import read_json, write_json
 
 DECAYS = (0.9, 0.98, 0.99, 0.995, 0.998, 0.999)
@@ -123,15 +124,19 @@ def main() -> None:
         plain = trained("cross_entropy", DECAYS, seeds)
         decay = max(map(str, DECAYS), key=lambda decay: validation(plain[:2], decay))
         methods = {"cross_entropy": lists(plain, "student"), f"its average, decay={decay}": lists(plain, decay)}
+        chosen = {}
         for rule in RULES:
             best = max(SOFT, key=lambda setting: validation(trained(rule, setting, seeds[:2]), "student"))
-            done = trained(rule, best, seeds)
+            chosen[rule] = done = trained(rule, best, seeds)
             called = f"taught by the average, {rule}, alpha={best[0]}, temperature={best[1]:g}"
             methods[called] = lists(done, "student")
             if rule == "swap":
                 (average,) = (name for name in done[0] if name.startswith("0."))
                 methods[f"{called}: the average"] = lists(done, average)
         print(table({"name": f"{100 * arguments.noise:g}% label noise", "seeds": list(seeds), "methods": methods}))
+        by_rule = {rule: lists(done, "student")["accuracy"] for rule, done in chosen.items()}
+        for rule in ("drop", "none"):
+            print(f"swap - {rule}: {points(paired(by_rule['swap'], by_rule[rule]))} points")
     spent = [read_json(record)["seconds"] for record in arguments.out.glob("*-seed-*.json")]
     print(f"{sum(spent) / 60:.0f} processor minutes, the search included")
 

@@ -33,7 +33,7 @@ def table(panel: Mapping[str, Any]) -> str:
         cells = [
             name,
             f"{means['accuracy']:.2f}",
-            _points(tests.get(name)),
+            points(tests.get(name)),
             "" if p is None else f"{p:.3f}",
             f"{means['nll']:.3f}",
             f"{means['ece']:.1f}",
@@ -47,7 +47,7 @@ def table(panel: Mapping[str, Any]) -> str:
         variants = ([name for name in methods if name.partition(":")[0] == method] for method in pair)
         for ours, theirs in product(*variants):
             test = paired(methods[ours]["accuracy"], methods[theirs]["accuracy"])
-            lines.append(f"{ours} - {theirs}: {_points(test)} points")
+            lines.append(f"{ours} - {theirs}: {points(test)} points")
     for name, lists in methods.items():
         if failed := lists["accuracy"].count(None):
             lines.append(f"{name}: {failed} of {len(panel['seeds'])} seeds diverged and are left out")
@@ -59,7 +59,8 @@ def minutes(panel: Mapping[str, Any]) -> float:
     return sum(s for lists in panel["methods"].values() for s in lists["train_seconds"] if s is not None) / 60
 
 
-def _points(test: Any) -> str:
+def points(test: Any) -> str:
+    """A mean difference in points with its interval."""
     if test is None:
         return ""
     ends = "" if test.ci95 is None else " [{:+.2f}, {:+.2f}]".format(*(100 * end for end in test.ci95))

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from drkd.config import METHOD_SETTINGS, CompareConfig, TrainConfig, resolve
+from drkd.errors import InputError
 from drkd.factory import accepted_by, by_name, read_variant
 from drkd.folders import look_into, method_folder, new_folder, opened
 from drkd.grouping import Group, Training, into_groups, train_group
@@ -76,7 +77,8 @@ def run(config: CompareConfig, source: dict[str, str], out: Path, *, progress: P
         results = read_json(out / "results.json")
         if not results["failures"]:
             return Comparison(results, out, {})
-    weights(trainings)  # refuses what no method takes, before anything is written
+    weights(trainings)  # refuses bad settings before anything is written, and so does the next line
+    _check_general(config, trainings)
     groups = into_groups(config, trainings)
     device = choose_device(config.device)
     processes = config.jobs or (processors() if device == "cpu" else 1)
@@ -164,6 +166,15 @@ def _own_settings(config: CompareConfig, method: str, own: dict[str, Any]) -> di
         general["decay"] = None  # there is no average
     of_file = {**config.method_options.get(method, {}), **{k: v for k, v in own.items() if k not in METHOD_SETTINGS}}
     return {**general, **{k: v for k, v in own.items() if k in METHOD_SETTINGS}, "method_options": of_file}
+
+
+def _check_general(config: CompareConfig, trainings: Sequence[Training]) -> None:
+    """Refuse a setting that none of the methods takes: it would change nothing, and nobody would know."""
+    for name in METHOD_SETTINGS:
+        value = getattr(config, name)
+        if value is not None and all(getattr(training.config, name) is None for training in trainings):
+            option = f"--{name.replace('_', '-')} {value}"
+            raise InputError(f"{option} is for none of {', '.join(config.methods)} as they are; leave it out")
 
 
 def _job(group: Group, groups: Sequence[Group]) -> Job:
