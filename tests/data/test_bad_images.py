@@ -19,8 +19,8 @@ def test_all_bad_pictures_stand_in_one_message(root):
     damaged = "it is no picture, or its header is damaged"
     assert refusal(root) == (
         f"6 pictures cannot be read: {folder}/bad0.png (it is empty), {folder}/bad1.png ({damaged}), {folder}/bad2.png "
-        f"({damaged}), and 3 more; remove or replace them, leave them out with --skip-bad-images, or list every "
-        f"problem with `drkd check {root}`"
+        f"({damaged}), and 3 more; remove or replace them, train with --skip-bad-images to leave them out, or list "
+        f"every problem with `drkd check {root}`"
     )
 
 

@@ -55,8 +55,8 @@ def test_a_picture_that_cannot_be_read(root, kind):
     assert (severity, where) == ("error", "train/cat/bad.png")
     assert re.search(f"^cannot be read as a picture: {why}", reason)
     assert refusal(root) == (
-        f"{place} {reason}; remove or replace it, leave it out with --skip-bad-images, or list every problem with "
-        f"`drkd check {root}`"
+        f"{place} {reason}; remove or replace it, train with --skip-bad-images to leave it out, or list every "
+        f"problem with `drkd check {root}`"
     )
 
 
