@@ -14,9 +14,9 @@ import json
 import math
 
 from drkd import compare
-from drkd.comparison import Comparison
-from drkd.results import BASELINE
-from drkd.stats import mean_and_deviation
+from drkd.studies.comparison import Comparison
+from drkd.studies.results import BASELINE
+from drkd.studies.statistics import mean_and_deviation
 
 
 def run(arguments: argparse.Namespace) -> Comparison:

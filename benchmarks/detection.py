@@ -2,7 +2,7 @@
 
     python benchmarks/detection.py [--size 128] [--batch 4] [--rounds 10] [--models small_ssd,ssdlite320_mobilenet_v3]
 
-Random pictures with six boxes each, 1 thread, one process. A step is forward, losses, backward, AdamW; the contenders
+Random images with six boxes each, 1 thread, one process. A step is forward, losses, backward, AdamW; the contenders
 take turns. Times are those of the processor, which others on the machine disturb least; ratios are taken in a round.
 """
 
@@ -15,18 +15,18 @@ import torch
 from torch import nn
 
 import drkd
-from drkd.detection import AtPositions, create_detector, detector_losses
-from drkd.results import environment
-from drkd.timing import ratios, spread, take_turns
+from drkd.studies.results import environment
+from drkd.tasks.detection import AtPositions, create_detector, detector_losses
+from drkd.utils.timing import ratios, spread, take_turns
 
 MODELS = "small_ssd,ssdlite320_mobilenet_v3,fasterrcnn_mobilenet_v3_320,retinanet_mobilenet_v3"
 
 
-def batch(pictures: int, size: int) -> tuple[list[torch.Tensor], list[dict[str, torch.Tensor]]]:
-    corners = torch.rand(pictures, 6, 2) * size * 0.6
-    boxes = torch.cat([corners, corners + size * (0.1 + 0.25 * torch.rand(pictures, 6, 2))], dim=2)
+def batch(images: int, size: int) -> tuple[list[torch.Tensor], list[dict[str, torch.Tensor]]]:
+    corners = torch.rand(images, 6, 2) * size * 0.6
+    boxes = torch.cat([corners, corners + size * (0.1 + 0.25 * torch.rand(images, 6, 2))], dim=2)
     targets = [{"boxes": each, "labels": torch.randint(1, 4, (6,))} for each in boxes]
-    return list(torch.rand(pictures, 3, size, size)), targets
+    return list(torch.rand(images, 3, size, size)), targets
 
 
 def stepper(detector: nn.Module, losses_of: Callable[[nn.Module], dict[str, torch.Tensor]]) -> Callable[[], None]:

@@ -47,7 +47,13 @@ FILES = ("model.safetensors", "metrics.csv", "teacher/model.safetensors", "teach
 
 context = multiprocessing.get_context("forkserver")
 context.set_forkserver_preload(
-    ["drkd.run", "sklearn.datasets", "sklearn.model_selection", "torch._dynamo", "torch.fx.experimental.optimization"]
+    [
+        "drkd.runs.training",
+        "sklearn.datasets",
+        "sklearn.model_selection",
+        "torch._dynamo",
+        "torch.fx.experimental.optimization",
+    ]
 )
 
 
@@ -55,21 +61,21 @@ def train(out: Path, steps: Any, said: Any, sabotage: Callable[[], None] | None)
     """What the process does: the training, with what is to go wrong in it."""
     import torch
 
-    import drkd.train
+    import drkd.training.fit
     from drkd.cli import _terminate
     from drkd.config import TrainConfig, resolve
-    from drkd.run import train as run
+    from drkd.runs.training import train as run
 
     torch.set_num_threads(1)
     signal.signal(signal.SIGTERM, _terminate)
-    take_step = drkd.train.take_step
+    take_step = drkd.training.fit.take_step
 
     def counted(*arguments: Any) -> Any:
         result = take_step(*arguments)
         steps.value += 1
         return result
 
-    drkd.train.take_step = counted
+    drkd.training.fit.take_step = counted
     if sabotage is not None:
         sabotage()
     try:
@@ -160,9 +166,9 @@ class Campaign:
         each = self.steps // 2
         newest = [
             each
-            if (place / "summary.json").is_file()
-            else max((int(path.name[5:]) for path in place.glob("checkpoints/step-*")), default=0)
-            for place in (out / "teacher", out)
+            if (location / "summary.json").is_file()
+            else max((int(path.name[5:]) for path in location.glob("checkpoints/step-*")), default=0)
+            for location in (out / "teacher", out)
         ]
         return self.steps - sum(newest)
 

@@ -2,7 +2,7 @@
 
     python benchmarks/kept_memory.py --model mobilenetv2 --rounds 10
 
-See `drkd.acceleration.set_up_process`. Pictures of 32x32, 100 classes; medians [ranges], ratios within a round.
+See `drkd.training.compilation.set_up_process`. Images of 32x32, 100 classes; medians [ranges], ratios within a round.
 """
 
 import argparse
@@ -11,13 +11,13 @@ from multiprocessing import get_context
 
 import torch
 
-from drkd.acceleration import set_up_process
-from drkd.benchmarking import Contender
 from drkd.config import BenchConfig
 from drkd.models import MODELS
 from drkd.report.speed import in_words, machine
-from drkd.results import environment
-from drkd.timing import ratios, spread, take_turns
+from drkd.studies.benchmarking import Contender
+from drkd.studies.results import environment
+from drkd.training.compilation import set_up_process
+from drkd.utils.timing import ratios, spread, take_turns
 
 contender: Contender
 

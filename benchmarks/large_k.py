@@ -27,8 +27,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 import drkd
-from drkd import large
-from drkd.timing import peak_bytes
+from drkd.objective import chunked as large
+from drkd.utils.timing import peak_bytes
 
 BASE = "F.cross_entropy"
 

@@ -2,7 +2,7 @@
 
 Written from what is known of that code, not taken from it. Known: plain optimizer steps on memory in the usual order;
 the teacher in eval mode on the same batch, with gradients switched on, so that a graph is built which nobody uses; the
-swap in place; a KL divergence that is averaged over the classes too; torchvision's transforms, picture by picture.
+swap in place; a KL divergence that is averaged over the classes too; torchvision's transforms, image by image.
 Where nothing is known the faster way is taken: the swap has no loop over the samples, the backward pass does not go
 through the teacher, nothing is logged.
 """
@@ -58,18 +58,18 @@ class NaiveLoop:
 
 
 class PerSample(Dataset):
-    """Pictures that torchvision augments one by one: crop, mirror, rotation, normalisation.
+    """Images that torchvision augments one by one: crop, mirror, rotation, normalisation.
 
     Args:
-        pictures: uint8 (N, 3, H, W).
+        images: uint8 (N, 3, H, W).
         labels: (N,).
     """
 
-    def __init__(self, pictures: Tensor, labels: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
-        self.pictures, self.labels = pictures.permute(0, 2, 3, 1).contiguous().numpy(), labels.tolist()
+    def __init__(self, images: Tensor, labels: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
+        self.images, self.labels = images.permute(0, 2, 3, 1).contiguous().numpy(), labels.tolist()
         self.transform = transforms.Compose(
             [
-                transforms.RandomCrop(pictures.shape[-1], padding=4),
+                transforms.RandomCrop(images.shape[-1], padding=4),
                 transforms.RandomHorizontalFlip(),
                 transforms.RandomRotation(15),
                 transforms.ToTensor(),
@@ -81,7 +81,7 @@ class PerSample(Dataset):
         return len(self.labels)
 
     def __getitem__(self, position: int) -> tuple[Tensor, int]:
-        return self.transform(Image.fromarray(self.pictures[position])), self.labels[position]
+        return self.transform(Image.fromarray(self.images[position])), self.labels[position]
 
 
 def per_sample_loader(samples: PerSample, batch_size: int, workers: int) -> DataLoader:

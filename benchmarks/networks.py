@@ -2,7 +2,7 @@
 
     python benchmarks/networks.py
 
-Multiply-adds are those of convolutions and linear layers, for one picture: 32x32 with 100 classes, and 64x64 with 200.
+Multiply-adds are those of convolutions and linear layers, for one image: 32x32 with 100 classes, and 64x64 with 200.
 The published side is tests/models/published.py; a dash stands where it has nothing. Exits 1 if a number differs.
 """
 

@@ -12,7 +12,7 @@ from typing import Any
 
 def at_call(number: int, *, torn: bool) -> None:
     """Die at the call with this number of those that change the disk; `torn`: with half a file written."""
-    import drkd.storage
+    import drkd.utils.files
 
     calls = 0
 
@@ -23,14 +23,14 @@ def at_call(number: int, *, torn: bool) -> None:
             if calls == number:
                 if torn and writes:
                     function(*arguments, **named)
-                    place = next(argument for argument in arguments if isinstance(argument, Path))
-                    os.truncate(place, place.stat().st_size // 2)
+                    path = next(argument for argument in arguments if isinstance(argument, Path))
+                    os.truncate(path, path.stat().st_size // 2)
                 os.kill(os.getpid(), signal.SIGKILL)
             return function(*arguments, **named)
 
         return wrapped
 
-    drkd.storage.save_file = dies(drkd.storage.save_file, writes=True)
+    drkd.utils.files.save_file = dies(drkd.utils.files.save_file, writes=True)
     Path.write_text = dies(Path.write_text, writes=True)  # type: ignore[method-assign]
     os.fsync = dies(os.fsync, writes=False)
     for name in ("replace", "rename", "symlink_to", "unlink", "mkdir"):

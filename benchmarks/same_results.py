@@ -95,7 +95,9 @@ def compare(root: Path) -> str:
         {method: {key: lists[key] for key in kept} for method, lists in panel["methods"].items()}
         for panel in results["panels"]
     ]
-    differences = [[row["method"], row["metric"], row["mean_difference"], row["p_value"]] for row in results["comparisons"]]
+    differences = [
+        [row["method"], row["metric"], row["mean_difference"], row["p_value"]] for row in results["comparisons"]
+    ]
     return hashlib.sha256(json.dumps([panels, differences]).encode()).hexdigest()[:16]
 
 

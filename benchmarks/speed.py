@@ -7,7 +7,7 @@
 
 Contenders take turns in one process; figures are medians [ranges] over the rounds, ratios are taken within a round.
 What ours is compared with in `naive` and `pipeline` is benchmarks/naive.py. Networks have 100 classes, batches 128
-pictures of 32x32 where nothing else is said. A missed target is no error: the exit code is 0.
+images of 32x32 where nothing else is said. A missed target is no error: the exit code is 0.
 """
 
 import argparse
@@ -29,17 +29,25 @@ from naive import NaiveLoop, PerSample, per_sample_loader
 from step_profile import print_profile
 from torch import nn
 
-from drkd.acceleration import has_compiler, set_up_process
-from drkd.benchmarking import CACHED, Contender, made_up, measure_epoch, measure_loader, measure_methods, new_network
 from drkd.config import BenchConfig
 from drkd.data.loader import Loader
-from drkd.making import choose_device
 from drkd.models import CONTIGUOUS, MODELS
 from drkd.models.counting import count_macs
-from drkd.report.speed import in_words, machine
-from drkd.results import environment
+from drkd.report.speed import describe_spread, machine
+from drkd.runs.building import choose_device
+from drkd.studies.benchmarking import (
+    CACHED,
+    Contender,
+    made_up,
+    measure_epoch,
+    measure_loader,
+    measure_methods,
+    new_network,
+)
+from drkd.studies.results import environment
 from drkd.targets import Frozen
-from drkd.timing import Spread, ratios, spread, take_turns
+from drkd.training.compilation import has_compiler, set_up_process
+from drkd.utils.timing import Spread, ratios, spread, take_turns
 
 LIVE = {"mobilenetv2": 1.20, "shufflenetv2": 1.20, "resnet18": 1.25}
 """Targets of a DR-KD step with the teacher's pass in it, over a cross-entropy step."""
@@ -53,9 +61,9 @@ FEW_ROUNDS = 5
 """At most so many rounds where many settings are measured."""
 
 HEAVY, HEAVY_BATCH = 6e8, 32
-"""Networks of more multiply-adds per picture get smaller batches where all networks are measured."""
+"""Networks of more multiply-adds per image get smaller batches where all networks are measured."""
 
-PICTURES = 2048
+IMAGE_SUFFIXES = 2048
 """Per epoch of the input pipelines."""
 
 
@@ -80,7 +88,7 @@ class Row:
     def cells(self) -> list[str]:
         target = f"<= {self.most}" if self.most is not None else f">= {self.least}" if self.least is not None else ""
         met = {True: "met", False: "missed", None: ""}[self.met]
-        return [self.what, f"{in_words(self.measured)} {self.unit}", target, met]
+        return [self.what, f"{describe_spread(self.measured)} {self.unit}", target, met]
 
 
 def setting(arguments: Namespace, model: str, **changes: Any) -> BenchConfig:
@@ -126,9 +134,9 @@ def naive(arguments: Namespace) -> list[Row]:
 
 
 def pipeline(arguments: Namespace) -> list[Row]:
-    """Augmented and normalised pictures per second, ours beside torchvision picture by picture; none is kept."""
+    """Augmented and normalised images per second, ours beside torchvision image by image; none is kept."""
     config = setting(arguments, "mlp")
-    data = made_up(config, PICTURES)
+    data = made_up(config, IMAGE_SUFFIXES)
     ours = Loader(data, data.train, batch_size=config.batch_size, training=True, device=config.device)
     samples = PerSample(data.train.inputs, data.train.labels, data.mean, data.std)
     theirs = {workers: per_sample_loader(samples, config.batch_size, workers) for workers in (0, 2)}
@@ -140,7 +148,7 @@ def pipeline(arguments: Namespace) -> list[Row]:
         for name, least in (("0 workers", PIPELINE), ("2 workers", None))
     ]
     return rows + [
-        Row("pipeline", name, spread([PICTURES / taken for taken in seconds[name]]), "pictures/s") for name in turns
+        Row("pipeline", name, spread([IMAGE_SUFFIXES / taken for taken in seconds[name]]), "images/s") for name in turns
     ]
 
 
@@ -169,7 +177,7 @@ def scaling(arguments: Namespace) -> list[Row]:
         rows.append(Row("scaling", f"{model}, {name}: dr_kd / cross_entropy", ratio))
     for samples in (10**3, 10**4, 10**5):
         found = measure_loader(setting(arguments, "mlp", rounds=rounds), samples=samples)
-        rows.append(Row("scaling", f"loader, N {samples}", found["pictures_per_second"], "pictures/s"))
+        rows.append(Row("scaling", f"loader, N {samples}", found["images_per_second"], "images/s"))
     return rows
 
 

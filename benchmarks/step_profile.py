@@ -6,8 +6,8 @@ from typing import Any
 
 from torch.profiler import ProfilerActivity, profile, record_function
 
-from drkd.benchmarking import Contender
 from drkd.config import BenchConfig
+from drkd.studies.benchmarking import Contender
 from drkd.targets import Frozen
 
 

@@ -9,11 +9,11 @@ import sys
 import torch
 
 import drkd
-from drkd.detection import AtPositions, create_detector, detector_losses, measure
+from drkd.tasks.detection import AtPositions, create_detector, detector_losses, measure
 
 
-def pictures(count: int, seed: int) -> tuple[list[torch.Tensor], list[dict[str, torch.Tensor]]]:
-    """Pictures (3, 64, 64) in [0, 1] with two squares each, red (1) or blue (2)."""
+def images(count: int, seed: int) -> tuple[list[torch.Tensor], list[dict[str, torch.Tensor]]]:
+    """Images (3, 64, 64) in [0, 1] with two squares each, red (1) or blue (2)."""
     generator = torch.Generator().manual_seed(seed)
     images, targets = [], []
     for _ in range(count):
@@ -46,7 +46,7 @@ def train(detector: torch.nn.Module, objective: drkd.Objective, images: list, ta
 
 
 epochs, count = (2, 16) if "--quick" in sys.argv else (20, 96)
-training, test = pictures(count, seed=0), pictures(count, seed=1)
+training, test = images(count, seed=0), images(count, seed=1)
 torch.manual_seed(0)
 fresh = create_detector("small_ssd", num_classes=2, image_size=64)
 self_teacher, student = copy.deepcopy(fresh), copy.deepcopy(fresh)

@@ -16,9 +16,9 @@ from drkd.integrations.transformers import SelfDistillationTrainer
 
 
 def rows_of(split: drkd.Split) -> list[dict[str, torch.Tensor]]:
-    """Pictures from -1 to 1 under the name that the model gives them, and labels."""
-    pictures = split.inputs[torch.arange(len(split))].float() / 127.5 - 1
-    return [{"pixel_values": picture, "labels": label} for picture, label in zip(pictures, split.labels, strict=True)]
+    """Images from -1 to 1 under the name that the model gives them, and labels."""
+    images = split.inputs[torch.arange(len(split))].float() / 127.5 - 1
+    return [{"pixel_values": image, "labels": label} for image, label in zip(images, split.labels, strict=True)]
 
 
 def main(epochs: int = 15, limit: int = 1000) -> dict[str, float]:

@@ -38,9 +38,9 @@ class Classifier(Distilling, LightningModule):
 
 
 def loader(split: drkd.Split, *, shuffle: bool) -> DataLoader[tuple[Tensor, ...]]:
-    """Pictures from -1 to 1 with their labels."""
-    pictures = split.inputs[torch.arange(len(split))].float() / 127.5 - 1
-    return DataLoader(TensorDataset(pictures, split.labels), batch_size=32, shuffle=shuffle)
+    """Images from -1 to 1 with their labels."""
+    images = split.inputs[torch.arange(len(split))].float() / 127.5 - 1
+    return DataLoader(TensorDataset(images, split.labels), batch_size=32, shuffle=shuffle)
 
 
 def main(epochs: int = 10, limit: int = 300) -> dict[str, float]:

@@ -19,9 +19,9 @@ from drkd.integrations.timm import SelfDistillationTask
 
 
 def loader(split: drkd.Split, *, shuffle: bool) -> DataLoader[tuple[torch.Tensor, ...]]:
-    """Pictures from -1 to 1, twice as large, with their labels."""
-    pictures = split.inputs[torch.arange(len(split))].float() / 127.5 - 1
-    larger = nn.functional.interpolate(pictures, scale_factor=2)
+    """Images from -1 to 1, twice as large, with their labels."""
+    images = split.inputs[torch.arange(len(split))].float() / 127.5 - 1
+    larger = nn.functional.interpolate(images, scale_factor=2)
     return DataLoader(TensorDataset(larger, split.labels), batch_size=32, shuffle=shuffle)
 
 
@@ -34,15 +34,15 @@ def train(task: SelfDistillationTask, data: drkd.Data, epochs: int, folder: str)
     task.follow(optimizer, epochs=epochs, updates_per_epoch=len(train_loader))
     for epoch in range(epochs):
         task.train()
-        for pictures, labels in train_loader:
+        for images, labels in train_loader:
             optimizer.zero_grad()
-            task(pictures, labels)["loss"].backward()
+            task(images, labels)["loss"].backward()
             optimizer.step()
         scheduler.step(epoch + 1)
         right, model = AverageMeter(), task.get_eval_model().eval()
         with torch.inference_mode():
-            for pictures, labels in test_loader:
-                right.update(accuracy(model(pictures), labels)[0].item(), len(labels))
+            for images, labels in test_loader:
+                right.update(accuracy(model(images), labels)[0].item(), len(labels))
         saver.save_checkpoint(epoch, metric=right.avg)
     return right.avg / 100
 

@@ -1,5 +1,9 @@
 import pytest
 import torch
+from hypothesis import settings
+
+settings.register_profile("drkd", deadline=None)  # timings belong in benchmarks/
+settings.load_profile("drkd")
 
 
 @pytest.fixture(autouse=True)

@@ -22,10 +22,10 @@ from tables import METRICS, points, table
 from torch import Tensor, nn
 
 import drkd
-from drkd.acceleration import set_up_process
-from drkd.rectify import drop, swap
-from drkd.stats import paired
-from drkd.storage import read_json, write_json
+from drkd.studies.statistics import paired
+from drkd.targets.rectify import drop, swap
+from drkd.training.compilation import set_up_process
+from drkd.utils.files import read_json, write_json
 
 DECAYS = (0.9, 0.98, 0.99, 0.995, 0.998, 0.999)
 SOFT = tuple((alpha, temperature) for alpha in (0.1, 0.3, 0.7) for temperature in (1.0, 4.0))
@@ -65,7 +65,7 @@ def train_one(job: tuple[str, Any, int, argparse.Namespace]) -> dict[str, Any]:
     )
     if rule == "cross_entropy":
         averages = [drkd.Ema(student, decay) for decay in setting]
-        silent = [drkd.Term(average, 0.0, name=f"average_{place}") for place, average in enumerate(averages)]
+        silent = [drkd.Term(average, 0.0, name=f"average_{path}") for path, average in enumerate(averages)]
         objective = drkd.Objective("cross_entropy", [drkd.Term(drkd.OneHot(), name="ce"), *silent])
     else:
         averages = [drkd.Ema(student)]

@@ -2,7 +2,7 @@
 
     python benchmarks/evidence/campaign.py --tiny-imagenet FOLDER --cifar10 FOLDER --epochs 40 --jobs 6
     timeout -s INT 9m python benchmarks/evidence/campaign.py ...     # a sitting of nine minutes; the next goes on
-    python benchmarks/evidence/campaign.py ... --dry-run             # a few pictures, one epoch, on the processor
+    python benchmarks/evidence/campaign.py ... --dry-run             # a few images, one epoch, on the processor
 
 Every network on every data set is an ordinary comparison under OUT/DATA/NETWORK, several trainings at a time on one
 GPU, with a checkpoint every 30 seconds: what a sitting that ends early has done is done. The training is that of the
@@ -22,8 +22,8 @@ from tables import minutes, table
 
 from drkd import compare
 from drkd.config import METHOD_SETTINGS
-from drkd.recipe import load_recipe, recipe_names
-from drkd.storage import read_json
+from drkd.studies.recipe import load_recipe, recipe_names
+from drkd.utils.files import read_json
 
 NETWORKS = ("mobilenetv2", "shufflenetv2", "resnet18")
 
@@ -86,8 +86,8 @@ def comparisons(arguments: argparse.Namespace) -> Iterator[tuple[Path, dict[str,
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--tiny-imagenet", help="folder of all its pictures")
-    parser.add_argument("--cifar10", help="folder of all its pictures")
+    parser.add_argument("--tiny-imagenet", help="folder of all its images")
+    parser.add_argument("--cifar10", help="folder of all its images")
     parser.add_argument("--networks", nargs="+", default=NETWORKS)
     parser.add_argument("--epochs", type=int, default=200)
     parser.add_argument("--seeds", type=int, default=3)

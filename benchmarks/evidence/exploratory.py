@@ -5,7 +5,7 @@
 A small network (`small_cnn`) and a larger one (`cnn`) teach each other. For the small one: cross-entropy, label
 smoothing, KD from the larger one. For the larger one: cross-entropy, label smoothing, Re-KD from the small one, De-KD
 from its own self after `--poor-epoch`, and KD from its finished self (Tf-KD_self). Every teacher is trained with the
-seed and on the pictures of its student. alpha and temperature, or epsilon, are chosen on the validation split with the
+seed and on the images of its student. alpha and temperature, or epsilon, are chosen on the validation split with the
 first two seeds, four settings each; the network of the last epoch is then measured on the test split with all seeds.
 Every training is an ordinary run under OUT/seed-S; a second call goes on where the first stopped.
 """
@@ -20,9 +20,9 @@ from typing import Any
 from tables import minutes, table
 
 from drkd.config import TrainConfig, resolve
-from drkd.factory import read_variant
-from drkd.folders import kept_epoch, method_folder
-from drkd.run import train
+from drkd.methods.registry import read_variant
+from drkd.runs.directory import kept_epoch, method_dirname
+from drkd.runs.training import train
 
 PLAIN = ("cross_entropy",)
 SMOOTHINGS = tuple(f"label_smoothing:epsilon={e}" for e in (0.05, 0.1, 0.2, 0.4))
@@ -54,15 +54,15 @@ ROWS = [
 Job = tuple[Taught, str, int, argparse.Namespace]
 
 
-def place_of(row: Taught, variant: str, seed: int, arguments: argparse.Namespace) -> Path:
+def describe_source(row: Taught, variant: str, seed: int, arguments: argparse.Namespace) -> Path:
     by = "" if row.teacher is None else f"-by-{'poor-' if row.poor else ''}{row.teacher}"
-    return arguments.out / f"seed-{seed}" / f"{row.student}{by}" / method_folder(variant)
+    return arguments.out / f"seed-{seed}" / f"{row.student}{by}" / method_dirname(variant)
 
 
 def teacher_of(row: Taught, seed: int, arguments: argparse.Namespace) -> str | None:
     if row.teacher is None:
         return None
-    finished = place_of(Taught("cross_entropy", row.teacher, PLAIN), PLAIN[0], seed, arguments)
+    finished = describe_source(Taught("cross_entropy", row.teacher, PLAIN), PLAIN[0], seed, arguments)
     return str(kept_epoch(finished, arguments.poor_epoch) if row.poor else finished)
 
 
@@ -75,7 +75,7 @@ def train_one(job: Job) -> dict[str, Any]:
     options |= {"model": row.student, "method": method, "seed": seed, "teacher": teacher_of(row, seed, arguments)}
     options |= {"keep_epochs": [arguments.poor_epoch] if variant in PLAIN else []}
     config, source = resolve(TrainConfig, {**options, **settings, "select": "last", "threads": 1, "resume": True})
-    return train(config, source, place_of(row, variant, seed, arguments))
+    return train(config, source, describe_source(row, variant, seed, arguments))
 
 
 def main() -> None:

@@ -19,8 +19,8 @@ from typing import Any
 from tables import minutes, table
 
 from drkd import compare
-from drkd.comparison import panel_name
-from drkd.storage import read_json, write_json
+from drkd.studies.comparison import panel_name
+from drkd.utils.files import read_json, write_json
 
 SOFT = [f"alpha={alpha}:temperature={temperature}" for alpha in (0.1, 0.3, 0.7) for temperature in (1, 4)]
 GRID = {
@@ -53,9 +53,9 @@ def sweep(arguments: argparse.Namespace, noise: float, out: Path) -> list[str]:
     return chosen
 
 
-def carried_over(place: Path) -> list[str]:
+def carried_over(path: Path) -> list[str]:
     """What the sweep of another study chose, of the methods that this one has."""
-    chosen = read_json(place / "chosen.json")["chosen"]
+    chosen = read_json(path / "chosen.json")["chosen"]
     return [name for method, settings in GRID.items() for name in chosen if name.removeprefix(f"{method}:") in settings]
 
 
@@ -94,13 +94,13 @@ def main() -> None:
     folder = arguments.out / arguments.name
     for noise in arguments.noise:
         called = panel_name(noise).replace(" ", "-")
-        place = folder / called
+        path = folder / called
         parts = ["final"] if arguments.settings_of else ["sweep", "final"]
         if arguments.stage == "all":
             swept = arguments.out / arguments.settings_of / called / "sweep" if arguments.settings_of else None
-            chosen = sweep(arguments, noise, place / "sweep") if swept is None else carried_over(swept)
-            final(arguments, noise, chosen, place / "final")
-        panels = {part: read_json(place / part / "results.json")["panels"][0] for part in parts}
+            chosen = sweep(arguments, noise, path / "sweep") if swept is None else carried_over(swept)
+            final(arguments, noise, chosen, path / "final")
+        panels = {part: read_json(path / part / "results.json")["panels"][0] for part in parts}
         print(table(panels["final"]))
         spent = ", ".join(f"{minutes(panel):.0f} for the {part}" for part, panel in panels.items())
         print(f"processor minutes of training: {spent}\n", flush=True)

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from itertools import product
 from typing import Any
 
-from drkd.comparison import CONTROL
-from drkd.results import BASELINE
-from drkd.stats import holm, mean_and_deviation, paired
+from drkd.studies.comparison import CONTROL
+from drkd.studies.results import BASELINE
+from drkd.studies.statistics import holm, mean_and_deviation, paired
 
 PAIRS = [("dr_kd", "tf_kd_self"), ("dr_kd", CONTROL)]
 """What is compared beside each method with cross-entropy: all variants of the one with all of the other."""

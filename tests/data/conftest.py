@@ -1,7 +1,7 @@
 import pytest
 
 from drkd.data import datasets
-from pictures import write_set
+from image_files import write_set
 
 
 @pytest.fixture(autouse=True)

@@ -1,4 +1,4 @@
-"""Bad pictures stop a training before its first step, all of them in one message, or are left out."""
+"""Bad images stop a training before its first step, all of them in one message, or are left out."""
 
 import json
 from pathlib import Path
@@ -7,25 +7,25 @@ import pytest
 import torch
 
 from drkd.data import datasets, images, load_data
-from drkd.errors import InputError
-from drkd.inference import evaluate_run
-from pictures import encoded, noise, refusal, run_cli, spoil
+from drkd.runs.evaluating import evaluate_run
+from drkd.utils.errors import InputError
+from image_files import encoded, noise, refusal, run_cli, spoil
 
 
-def test_all_bad_pictures_stand_in_one_message(root):
+def test_all_bad_images_stand_in_one_message(root):
     spoil(root)
-    (root / "test" / "cat" / "bad.png").write_text("no picture")
+    (root / "test" / "cat" / "bad.png").write_text("no image")
     folder = root / "train" / "dog"
-    damaged = "it is no picture, or its header is damaged"
+    damaged = "it is no image, or its header is damaged"
     assert refusal(root) == (
-        f"6 pictures cannot be read: {folder}/bad0.png (it is empty), {folder}/bad1.png ({damaged}), {folder}/bad2.png "
+        f"6 images cannot be read: {folder}/bad0.png (it is empty), {folder}/bad1.png ({damaged}), {folder}/bad2.png "
         f"({damaged}), and 3 more; remove or replace them, train with --skip-bad-images to leave them out, or list "
         f"every problem with `drkd check {root}`"
     )
 
 
 @pytest.mark.parametrize("lazy", [False, True])
-def test_bad_pictures_are_left_out_when_asked(root, monkeypatch, lazy):
+def test_bad_images_are_left_out_when_asked(root, monkeypatch, lazy):
     if lazy:
         monkeypatch.setattr(images, "MEMORY_LIMIT", 0)
     whole = load_data(root)
@@ -33,7 +33,7 @@ def test_bad_pictures_are_left_out_when_asked(root, monkeypatch, lazy):
     (root / "val" / "cat" / "cut.png").write_bytes(encoded(noise(0))[:100])
     datasets._read.cache_clear()
     with pytest.warns(
-        UserWarning, match=r"6 pictures that cannot be read are left out \(train 5, val 1, test 0\): .*bad0"
+        UserWarning, match=r"6 images that cannot be read are left out \(train 5, val 1, test 0\): .*bad0"
     ):
         data = load_data(root, skip_bad_images=True, image_size=8)
     assert data.skipped_images == {"train": 5, "val": 1, "test": 0}
@@ -47,25 +47,25 @@ def test_bad_pictures_are_left_out_when_asked(root, monkeypatch, lazy):
 def test_what_is_left_out_is_said_of_every_run(root):
     spoil(root)
     for seed in range(2):
-        with pytest.warns(UserWarning, match="5 pictures"):
+        with pytest.warns(UserWarning, match="5 images"):
             load_data(root, skip_bad_images=True, image_size=8, seed=seed)
 
 
-def test_a_split_of_bad_pictures_only_is_an_error(root):
+def test_a_split_of_bad_images_only_is_an_error(root):
     for path in (root / "val").rglob("*.png"):
         path.write_bytes(b"")
-    assert "no picture of the val split can be read: 6 pictures cannot" in refusal(root, skip_bad_images=True)
+    assert "no image of the val split can be read: 6 images cannot" in refusal(root, skip_bad_images=True)
 
 
-def test_pictures_on_demand_have_their_headers_read_beforehand(root, monkeypatch):
+def test_images_on_demand_have_their_headers_read_beforehand(root, monkeypatch):
     monkeypatch.setattr(images, "MEMORY_LIMIT", 0)
     spoil(root)
-    assert refusal(root).startswith("5 pictures cannot be read")
+    assert refusal(root).startswith("5 images cannot be read")
     for path in (root / "train" / "dog").glob("bad*"):
         path.unlink()
     cut = root / "train" / "dog" / "cut.png"
     cut.write_bytes(encoded(noise(0, (64, 64)))[:3000])
-    with pytest.raises(InputError, match=r"cut\.png cannot be read as a picture: image file is truncated"):
+    with pytest.raises(InputError, match=r"cut\.png cannot be read as an image: image file is truncated"):
         load_data(root, image_size=8)
 
 
@@ -76,7 +76,7 @@ def test_a_run_counts_what_it_left_out(root, tmp_path_factory, monkeypatch):
     assert run_cli("train", *options, "--model", "mlp", "--skip-bad-images") == 0
     summary = json.loads(Path("run/summary.json").read_text())
     assert summary["skipped_images"] == {"train": 5, "val": 0, "test": 0}
-    assert any("5 pictures that cannot be read are left out" in note for note in summary["notes"])
-    with pytest.warns(UserWarning, match="5 pictures"):
+    assert any("5 images that cannot be read are left out" in note for note in summary["notes"])
+    with pytest.warns(UserWarning, match="5 images"):
         evaluate_run(Path("run"), data=None, split="test")
     assert run_cli("train", *options, "--model", "mlp", "--resume") == 2

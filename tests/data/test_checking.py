@@ -1,4 +1,4 @@
-"""Every kind of finding among pictures in folders, and what the command prints."""
+"""Every kind of finding among images in folders, and what the command prints."""
 
 import json
 import os
@@ -13,13 +13,13 @@ from PIL import Image
 from drkd.data import load_data
 from drkd.data.checking import check_data
 from drkd.data.problems import Problem, refuse, shown
-from drkd.errors import InputError
-from pictures import CLASSES, encoded, exif, findings, noise, refusal, run_cli, spoil
+from drkd.utils.errors import InputError
+from image_files import CLASSES, encoded, exif, findings, noise, refusal, run_cli, spoil
 
 
 def test_a_sound_set_has_no_findings(root):
     assert findings(root) == []
-    assert check_data(root).pictures == {"train": 6, "val": 6, "test": 6}
+    assert check_data(root).images == {"train": 6, "val": 6, "test": 6}
 
 
 BOMB = (
@@ -32,7 +32,7 @@ BOMB = (
 )
 UNREADABLE = {
     "empty": (b"", "it is empty"),
-    "text": (b"no picture", "it is no picture, or its header is damaged"),
+    "text": (b"no image", "it is no image, or its header is damaged"),
     "truncated PNG": (encoded(noise(0, (64, 64)))[:3000], "image file is truncated"),
     "truncated JPEG": (
         encoded(noise(0, (64, 64)), "JPEG")[:1500],
@@ -47,20 +47,20 @@ UNREADABLE = {
 
 @pytest.mark.filterwarnings("ignore:Image size:RuntimeWarning")
 @pytest.mark.parametrize("kind", UNREADABLE)
-def test_a_picture_that_cannot_be_read(root, kind):
+def test_a_image_that_cannot_be_read(root, kind):
     content, why = UNREADABLE[kind]
-    place = root / "train" / "cat" / "bad.png"
-    place.write_bytes(content)
+    location = root / "train" / "cat" / "bad.png"
+    location.write_bytes(content)
     [(severity, where, reason)] = findings(root)
     assert (severity, where) == ("error", "train/cat/bad.png")
-    assert re.search(f"^cannot be read as a picture: {why}", reason)
+    assert re.search(f"^cannot be read as an image: {why}", reason)
     assert refusal(root) == (
-        f"{place} {reason}; remove or replace it, train with --skip-bad-images to leave it out, or list every "
+        f"{location} {reason}; remove or replace it, train with --skip-bad-images to leave it out, or list every "
         f"problem with `drkd check {root}`"
     )
 
 
-def test_a_picture_without_permission(root, monkeypatch):
+def test_a_image_without_permission(root, monkeypatch):
     real = Image.open
 
     def closed(file, *arguments, **options):
@@ -70,20 +70,20 @@ def test_a_picture_without_permission(root, monkeypatch):
 
     monkeypatch.setattr(Image, "open", closed)
     assert set(findings(root)) == {
-        ("error", f"{split}/{name}/1.png", "cannot be read as a picture: Permission denied")
+        ("error", f"{split}/{name}/1.png", "cannot be read as an image: Permission denied")
         for split in ("train", "val", "test")
         for name in CLASSES
     }
-    assert "6 pictures cannot be read" in refusal(root)
+    assert "6 images cannot be read" in refusal(root)
 
 
 def test_a_folder_without_permission(root, monkeypatch):
     real = os.scandir
 
-    def closed(place):
-        if str(place).endswith("val/dog"):
-            raise PermissionError(13, "Permission denied", str(place))
-        return real(place)
+    def closed(location):
+        if str(location).endswith("val/dog"):
+            raise PermissionError(13, "Permission denied", str(location))
+        return real(location)
 
     monkeypatch.setattr(os, "scandir", closed)
     problems = [(p.severity, p.reason) for p in check_data(root).problems]
@@ -91,12 +91,12 @@ def test_a_folder_without_permission(root, monkeypatch):
     assert "val/dog cannot be listed or read: Permission denied" in refusal(root)
 
 
-def test_a_picture_that_is_a_pipe_or_a_link_to_nothing(root):
+def test_a_image_that_is_a_pipe_or_a_link_to_nothing(root):
     os.mkfifo(root / "train" / "cat" / "pipe.png")
     (root / "train" / "cat" / "link.png").symlink_to("nowhere.png")
     assert findings(root) == [
-        ("error", "train/cat/link.png", "cannot be read as a picture: No such file or directory"),
-        ("error", "train/cat/pipe.png", "cannot be read as a picture: it is no ordinary file"),
+        ("error", "train/cat/link.png", "cannot be read as an image: No such file or directory"),
+        ("error", "train/cat/pipe.png", "cannot be read as an image: it is no ordinary file"),
     ]
 
 
@@ -107,7 +107,7 @@ def test_a_name_that_is_not_utf8(root):
     assert refusal(root) == str(problem)
 
 
-def test_a_machine_out_of_file_handles_does_not_blame_the_picture(root, monkeypatch):
+def test_a_machine_out_of_file_handles_does_not_blame_the_image(root, monkeypatch):
     def exhausted(*arguments, **options):
         raise OSError(24, "Too many open files")
 
@@ -117,13 +117,13 @@ def test_a_machine_out_of_file_handles_does_not_blame_the_picture(root, monkeypa
 
 
 ODD = {
-    "grey": ("g.png", encoded(noise(71, mode="L")), ["is grey among colour pictures: read as three equal channels"]),
+    "grey": ("g.png", encoded(noise(71, mode="L")), ["is grey among colour images: read as three equal channels"]),
     "1 bit": (
         "b.png",
         encoded(noise(71, mode="1")),
         [
             "has 1 bit per pixel: read as black and white",
-            "is grey among colour pictures: read as three equal channels",
+            "is grey among colour images: read as three equal channels",
         ],
     ),
     "CMYK": ("c.jpg", encoded(noise(71, mode="CMYK"), "JPEG"), ["is CMYK: converted to RGB without a colour profile"]),
@@ -137,7 +137,7 @@ ODD = {
     "16 bits": (
         "s.png",
         encoded(Image.fromarray(np.arange(64, dtype=np.uint16).reshape(8, 8) * 1000)),
-        ["has 16 bits per channel: scaled to 8", "is grey among colour pictures: read as three equal channels"],
+        ["has 16 bits per channel: scaled to 8", "is grey among colour images: read as three equal channels"],
     ),
     "EXIF": (
         "e.jpg",
@@ -153,22 +153,22 @@ ODD = {
 
 
 @pytest.mark.parametrize("kind", ODD)
-def test_an_odd_picture_is_noted_and_read(root, kind):
+def test_an_odd_image_is_noted_and_read(root, kind):
     name, content, reasons = ODD[kind]
     (root / "train" / "cat" / name).write_bytes(content)
     assert findings(root) == [("note", f"train/cat/{name}", reason) for reason in reasons]
     assert len(load_data(root).train) == 7
 
 
-def test_a_set_of_grey_pictures_only(tmp_path):
+def test_a_set_of_grey_images_only(tmp_path):
     for c, name in enumerate(CLASSES):
         (tmp_path / name).mkdir()
         for i in range(10):
             noise(10 * c + i, mode="L").save(tmp_path / name / f"{i}.png")
-    assert findings(tmp_path) == [("note", "", "has grey pictures only: read as three equal channels")]
+    assert findings(tmp_path) == [("note", "", "has grey images only: read as three equal channels")]
 
 
-def test_pictures_that_differ_in_size(root):
+def test_images_that_differ_in_size(root):
     noise(7, (12, 20)).save(root / "train" / "cat" / "large.png")
     [(severity, _, reason)] = findings(root)
     assert severity == "note"
@@ -176,27 +176,27 @@ def test_pictures_that_differ_in_size(root):
 
 
 def test_duplicates_with_another_label_and_in_another_split_are_warnings(root):
-    picture = (root / "train" / "cat" / "0.png").read_bytes()
-    for place in ("train/cat/same.png", "train/dog/contradicts.png", "test/cat/leak.png"):
-        (root / place).write_bytes(picture)
+    image = (root / "train" / "cat" / "0.png").read_bytes()
+    for location in ("train/cat/same.png", "train/dog/contradicts.png", "test/cat/leak.png"):
+        (root / location).write_bytes(image)
     Image.open(root / "train" / "cat" / "0.png").save(root / "val" / "cat" / "leak.bmp")
     first = f"{root}/train/cat/0.png"
     assert set(findings(root)) == {
-        ("note", "train/cat/same.png", f"shows the same picture as {first}; it counts twice"),
+        ("note", "train/cat/same.png", f"shows the same image as {first}; it counts twice"),
         (
             "warning",
             "train/dog/contradicts.png",
-            f"shows the same picture as {first}, but has another label; keep the right one",
+            f"shows the same image as {first}, but has another label; keep the right one",
         ),
         (
             "warning",
             "test/cat/leak.png",
-            f"shows the same picture as {first} of the train split; keep it in one of them",
+            f"shows the same image as {first} of the train split; keep it in one of them",
         ),
         (
             "warning",
             "val/cat/leak.bmp",
-            f"shows the same picture as {first} of the train split; keep it in one of them",
+            f"shows the same image as {first} of the train split; keep it in one of them",
         ),
     }
 
@@ -210,7 +210,7 @@ def test_classes_missing_here_and_there(root):
     assert findings(root) == [
         ("error", "test", "has classes that the training split lacks: newt"),
         ("warning", "(train)", "lacks 1 of the 3 classes: owl"),
-        ("warning", "(val)", "has pictures of one class only: cat"),
+        ("warning", "(val)", "has images of one class only: cat"),
         ("warning", "(test)", "lacks 1 of the 3 classes: owl"),
     ]
 
@@ -220,10 +220,10 @@ def test_an_empty_split_and_a_single_class(tmp_path):
     (tmp_path / "val").mkdir()
     reasons = [reason for _, _, reason in findings(tmp_path)]
     assert reasons[0] == "needs at least 2 folders, one per class, got 1"
-    assert [reason.startswith("holds no pictures (.bmp") for reason in reasons] == [False, True, True]
+    assert [reason.startswith("holds no images (.bmp") for reason in reasons] == [False, True, True]
 
 
-def test_too_few_pictures_to_divide(tmp_path):
+def test_too_few_images_to_divide(tmp_path):
     for c, name in enumerate(CLASSES):
         (tmp_path / name).mkdir()
         noise(c).save(tmp_path / name / "0.png")
@@ -232,14 +232,14 @@ def test_too_few_pictures_to_divide(tmp_path):
     assert reason == f"cannot be divided: {refusal(tmp_path)}"
 
 
-def test_files_that_are_no_pictures_are_named(root):
+def test_files_that_are_no_images_are_named(root):
     for name in ("a.txt", "b.db", "c.json", "d.txt"):
-        (root / "val" / "cat" / name).write_text("no picture")
+        (root / "val" / "cat" / name).write_text("no image")
     assert findings(root) == [
         (
             "warning",
             "val/cat",
-            "has 4 files that are no pictures by their names, which are left out: a.txt, b.db, c.json, ...",
+            "has 4 files that are no images by their names, which are left out: a.txt, b.db, c.json, ...",
         )
     ]
 
@@ -250,12 +250,12 @@ def test_check_exits_0_with_warnings_and_2_with_errors(root, capsys):
     told = capsys.readouterr()
     assert told.err == ""
     assert told.out.splitlines() == [
-        f"warning  {root}/train/dog/again.png: shows the same picture as {root}/train/cat/0.png, but has another "
+        f"warning  {root}/train/dog/again.png: shows the same image as {root}/train/cat/0.png, but has another "
         "label; keep the right one",
-        "looked at: train 7, val 6, test 6 pictures, 2 classes",
+        "looked at: train 7, val 6, test 6 images, 2 classes",
         "0 errors (stop a training)",
         "1 warnings (make its figures doubtful): duplicate with another label 1",
-        "0 notes (say how pictures are read)",
+        "0 notes (say how images are read)",
     ]
     spoil(root, 2)
     assert run_cli("check", root) == 2
@@ -263,20 +263,20 @@ def test_check_exits_0_with_warnings_and_2_with_errors(root, capsys):
     assert told.err == (
         f"drkd: 2 errors in {root} stop a training; remove or replace them, or leave them out with --skip-bad-images\n"
     )
-    assert told.out.startswith(f"error    {root}/train/dog/bad0.png: cannot be read as a picture: it is empty\n")
+    assert told.out.startswith(f"error    {root}/train/dog/bad0.png: cannot be read as an image: it is empty\n")
 
 
 def test_check_prints_json(root, capsys):
     spoil(root, 2)
     assert run_cli("check", root, "--json") == 2
     told = json.loads(capsys.readouterr().out)
-    assert told["pictures"] == {"train": 8, "val": 6, "test": 6}
-    assert told["counts"]["error"] == {"unreadable picture": 2}
+    assert told["images"] == {"train": 8, "val": 6, "test": 6}
+    assert told["counts"]["error"] == {"unreadable image": 2}
     assert told["problems"][0] == {
         "severity": "error",
-        "place": f"{root}/train/dog/bad0.png",
-        "reason": "cannot be read as a picture: it is empty",
-        "kind": "unreadable picture",
+        "location": f"{root}/train/dog/bad0.png",
+        "reason": "cannot be read as an image: it is empty",
+        "kind": "unreadable image",
     }
 
 
@@ -290,7 +290,7 @@ def test_notes_of_one_wording_are_counted(root, capsys):
 
 
 def test_refusing_raises_warns_or_goes_on():
-    refuse(Problem("note", "a", "is grey", "converted picture"))
+    refuse(Problem("note", "a", "is grey", "converted image"))
     with pytest.warns(UserWarning, match="a is doubtful"):
         refuse(Problem("warning", "a", "is doubtful", "x"))
     with pytest.raises(InputError, match="a is bad"):

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from drkd.data import datasets, load_data
 from drkd.data.checking import check_data
-from drkd.errors import InputError
-from pictures import CLASSES, ROWS, encoded, exif, noise, write_parquet
+from drkd.utils.errors import InputError
+from image_files import CLASSES, ROWS, encoded, exif, noise, write_parquet
 
 
 def damaged(content, cut, flips):
@@ -40,7 +40,7 @@ def readable_or_refused(root):
 
 @settings(max_examples=60, deadline=None, derandomize=True)
 @given(kind=st.sampled_from(["PNG", "JPEG", "GIF", "TIFF"]), **DAMAGE)
-def test_a_picture_damaged_at_random_is_read_or_refused(tmp_path_factory, kind, cut, flips):
+def test_a_image_damaged_at_random_is_read_or_refused(tmp_path_factory, kind, cut, flips):
     root = tmp_path_factory.mktemp("fuzz")
     for c, name in enumerate(CLASSES):
         (root / name).mkdir()

@@ -9,7 +9,7 @@ from PIL import Image
 import drkd
 from drkd.data import load_data
 from drkd.data.augment import AUGMENTATIONS
-from drkd.errors import InputError
+from drkd.utils.errors import InputError
 
 TRAIN, VAL, TEST = 1293, 144, 360
 
@@ -27,12 +27,12 @@ def changed(noisy, clean):
 
 
 def write_fixed_splits(root):
-    """Two classes of 30 different pictures in train, val and test each: no split moves with the seed."""
-    for place, split in enumerate(("train", "val", "test")):
+    """Two classes of 30 different images in train, val and test each: no split moves with the seed."""
+    for location, split in enumerate(("train", "val", "test")):
         for label, name in enumerate(("left", "right")):
             (root / split / name).mkdir(parents=True)
             for i in range(30):
-                Image.new("RGB", (8, 8), (i, label, place)).save(root / split / name / f"{i}.png")
+                Image.new("RGB", (8, 8), (i, label, location)).save(root / split / name / f"{i}.png")
     return root
 
 
@@ -138,7 +138,7 @@ def test_noise_changes_exactly_its_part_of_the_labels(noise, seed):
     assert same(noisy.test, clean.test)
 
 
-def test_noise_leaves_the_pictures_in_place():
+def test_noise_leaves_the_images_in_place():
     noisy, clean = load_data("digits", label_noise=0.5), load_data("digits")
     assert torch.equal(noisy.train.inputs, clean.train.inputs)
 
@@ -250,16 +250,18 @@ def test_a_limited_test_split_is_stratified_and_the_same_for_every_seed():
 @pytest.mark.parametrize("name", ["tiny_imagenet", "imagenet", "cifar10"])
 def test_a_named_data_set_that_is_not_there_says_where_it_is_expected(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    place = {"tiny_imagenet": "data/tiny-imagenet-200", "imagenet": "data/imagenet", "cifar10": "data/cifar-10"}[name]
-    with pytest.raises(InputError, match=place):
+    location = {"tiny_imagenet": "data/tiny-imagenet-200", "imagenet": "data/imagenet", "cifar10": "data/cifar-10"}[
+        name
+    ]
+    with pytest.raises(InputError, match=location):
         load_data(name)
 
 
 @pytest.mark.parametrize(
-    ("name", "place"), [("cifar10", "data/cifar-10-batches-py"), ("cifar100", "data/cifar-100-python")]
+    ("name", "location"), [("cifar10", "data/cifar-10-batches-py"), ("cifar100", "data/cifar-100-python")]
 )
-def test_missing_cifar_says_where_it_looked_and_what_to_do(tmp_path, monkeypatch, name, place):
+def test_missing_cifar_says_where_it_looked_and_what_to_do(tmp_path, monkeypatch, name, location):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(InputError, match=f"{name} is not at {place}.*--download"):
+    with pytest.raises(InputError, match=f"{name} is not at {location}.*--download"):
         load_data(name)
     assert list(tmp_path.iterdir()) == []

@@ -1,4 +1,4 @@
-"""ImageNet's layout, and the random crops that its training pictures are."""
+"""ImageNet's layout, and the random crops that its training images are."""
 
 import numpy as np
 import pytest
@@ -21,7 +21,7 @@ def uniforms(seed, rows=1):
 
 @pytest.fixture
 def imagenet(tmp_path, monkeypatch):
-    """Two classes, wide pictures whose brightness rises from left to right."""
+    """Two classes, wide images whose brightness rises from left to right."""
     for split, count in (("train", 3), ("val", 2)):
         for wnid in ("n01440764", "n01443537"):
             folder = tmp_path / "data" / "imagenet" / split / wnid
@@ -42,10 +42,10 @@ def test_its_val_is_the_test_split(imagenet):
 
 def test_measuring_takes_the_centre_with_a_margin(imagenet):
     """The shorter side becomes 32 for a crop of 28: columns 18 to 46 of 64, of a ramp from 0 to 255."""
-    picture = imagenet.test.inputs[torch.tensor([0])][0].float()
-    assert picture.shape == (3, 28, 28)
-    assert picture[0].mean(dim=0)[0] == pytest.approx(255 * 18.5 / 64, abs=3)
-    assert picture[0].mean(dim=0)[-1] == pytest.approx(255 * 45.5 / 64, abs=3)
+    image = imagenet.test.inputs[torch.tensor([0])][0].float()
+    assert image.shape == (3, 28, 28)
+    assert image[0].mean(dim=0)[0] == pytest.approx(255 * 18.5 / 64, abs=3)
+    assert image[0].mean(dim=0)[-1] == pytest.approx(255 * 45.5 / 64, abs=3)
 
 
 def test_training_takes_random_parts_the_same_for_the_same_epoch(imagenet):
@@ -57,7 +57,7 @@ def test_training_takes_random_parts_the_same_for_the_same_epoch(imagenet):
     assert spread.min() < 0.75 * spread.max()  # parts of the ramp of differing width
 
 
-def test_pictures_in_memory_are_cropped_like_those_on_disk(tmp_path):
+def test_images_in_memory_are_cropped_like_those_on_disk(tmp_path):
     pixels = np.random.default_rng(0).integers(0, 255, (40, 40, 3), dtype=np.uint8)
     Image.fromarray(pixels).save(tmp_path / "a.png")
     on_disk = LazyImages([tmp_path / "a.png"], 40, 3)

@@ -1,4 +1,4 @@
-"""Pictures decode to the channels and the size asked for; a bad one is named."""
+"""Images decode to the channels and the size asked for; a bad one is named."""
 
 import io
 
@@ -9,12 +9,12 @@ from PIL import Image
 
 from drkd.data import images
 from drkd.data.images import LazyImages, common_size, decode, decode_all, load_images
-from drkd.errors import InputError
+from drkd.utils.errors import InputError
 
 
-def png(picture, **options):
+def png(image, **options):
     file = io.BytesIO()
-    picture.save(file, "PNG", **options)
+    image.save(file, "PNG", **options)
     return file.getvalue()
 
 
@@ -23,8 +23,8 @@ def colour(width=8, height=8, seed=0):
     return Image.fromarray(pixels)
 
 
-def pixels_of(picture):
-    return np.asarray(picture).reshape(*picture.size[::-1], -1).transpose(2, 0, 1)
+def pixels_of(image):
+    return np.asarray(image).reshape(*image.size[::-1], -1).transpose(2, 0, 1)
 
 
 def saved(folder, count=5, size=8):
@@ -33,7 +33,7 @@ def saved(folder, count=5, size=8):
     return sorted(folder.glob("*.png"))
 
 
-def test_a_colour_picture_keeps_its_pixels():
+def test_a_colour_image_keeps_its_pixels():
     assert np.array_equal(decode(png(colour()), 8), pixels_of(colour()))
 
 
@@ -62,8 +62,8 @@ def test_alpha_is_left_out():
 
 @pytest.mark.parametrize("options", [{}, {"transparency": bytes(range(256))}])
 def test_a_palette_gives_its_colours(options):
-    picture = colour().quantize(16)
-    assert np.array_equal(decode(png(picture, **options), 8), pixels_of(picture.convert("RGB")))
+    image = colour().quantize(16)
+    assert np.array_equal(decode(png(image, **options), 8), pixels_of(image.convert("RGB")))
 
 
 def test_sixteen_bits_are_scaled_not_clipped():
@@ -76,12 +76,12 @@ def test_another_size_becomes_the_one_asked_for(size):
     assert decode(png(colour(*size)), 8).shape == (3, 8, 8)
 
 
-def test_a_long_picture_is_cropped_about_its_centre():
+def test_a_long_image_is_cropped_about_its_centre():
     wide = colour(24, 8)
     assert np.array_equal(decode(png(wide), 8), pixels_of(wide)[:, :, 8:16])
 
 
-def test_a_large_picture_is_scaled_whole():
+def test_a_large_image_is_scaled_whole():
     halves = Image.new("L", (32, 32), 0)
     halves.paste(255, (16, 0, 32, 32))
     decoded = decode(png(halves), 8, 1)[0]
@@ -89,7 +89,7 @@ def test_a_large_picture_is_scaled_whole():
     assert decoded[:, -1].tolist() == [255] * 8
 
 
-def test_a_truncated_picture_is_an_error_that_names_it(tmp_path):
+def test_a_truncated_image_is_an_error_that_names_it(tmp_path):
     path = tmp_path / "cut.png"
     path.write_bytes(png(colour(64, 64))[:2000])
     with pytest.raises(InputError, match=r"cut\.png.*remove or replace"):
@@ -106,17 +106,17 @@ def test_a_truncated_jpeg_is_an_error_that_names_it(tmp_path):
 
 def test_text_is_an_error_that_names_it(tmp_path):
     path = tmp_path / "notes.png"
-    path.write_text("no picture")
+    path.write_text("no image")
     with pytest.raises(InputError, match=r"notes\.png"):
         decode(path, 8)
 
 
-def test_a_missing_picture_is_an_error_that_names_it(tmp_path):
+def test_a_missing_image_is_an_error_that_names_it(tmp_path):
     with pytest.raises(InputError, match=r"gone\.png"):
         decode(tmp_path / "gone.png", 8)
 
 
-def test_one_bad_picture_among_many_is_named(tmp_path):
+def test_one_bad_image_among_many_is_named(tmp_path):
     paths = saved(tmp_path)
     paths[3].write_bytes(b"")
     with pytest.raises(InputError, match=r"3\.png"):
@@ -144,22 +144,22 @@ def test_common_size_is_the_shared_side(tmp_path):
 
 
 @pytest.mark.parametrize("other", [(9, 9), (8, 9)])
-def test_common_size_of_differing_pictures_is_none(tmp_path, other):
+def test_common_size_of_differing_images_is_none(tmp_path, other):
     colour(*other).save(tmp_path / "other.png")
     assert common_size(saved(tmp_path)) is None
 
 
-def test_common_size_of_oblong_pictures_is_none():
+def test_common_size_of_oblong_images_is_none():
     assert common_size([png(colour(8, 9)), png(colour(8, 9))]) is None
 
 
 @pytest.mark.parametrize(("limit", "kind"), [(5 * 3 * 64, torch.Tensor), (5 * 3 * 64 - 1, LazyImages)])
-def test_pictures_beyond_the_memory_limit_stay_on_disk(tmp_path, monkeypatch, limit, kind):
+def test_images_beyond_the_memory_limit_stay_on_disk(tmp_path, monkeypatch, limit, kind):
     monkeypatch.setattr(images, "MEMORY_LIMIT", limit)
     assert isinstance(load_images(saved(tmp_path), 8), kind)
 
 
-def test_lazy_pictures_are_the_loaded_ones(tmp_path, monkeypatch):
+def test_lazy_images_are_the_loaded_ones(tmp_path, monkeypatch):
     loaded = load_images(saved(tmp_path), 8)
     monkeypatch.setattr(images, "MEMORY_LIMIT", 0)
     lazy = load_images(saved(tmp_path), 8)
@@ -168,7 +168,7 @@ def test_lazy_pictures_are_the_loaded_ones(tmp_path, monkeypatch):
     assert torch.equal(lazy[index], loaded[index])
 
 
-def test_a_selection_of_lazy_pictures_is_renumbered(tmp_path):
+def test_a_selection_of_lazy_images_is_renumbered(tmp_path):
     lazy = LazyImages(saved(tmp_path), 8, 1)
     part = lazy.select(torch.tensor([3, 1]))
     assert part.shape == (2, 1, 8, 8)
@@ -177,7 +177,7 @@ def test_a_selection_of_lazy_pictures_is_renumbered(tmp_path):
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("kind", ["PNG", "TIFF", "WEBP"])
-def test_pictures_are_turned_as_their_exif_says(orientation, kind):
+def test_images_are_turned_as_their_exif_says(orientation, kind):
     tags = Image.Exif()
     tags[0x0112] = orientation
     file = io.BytesIO()

@@ -13,7 +13,7 @@ from coded import MEAN, STD, coded_split, make, shown
 from drkd.data.augment import Augmentation, augment
 from drkd.data.datasets import Split
 from drkd.data.images import LazyImages
-from drkd.errors import InputError
+from drkd.utils.errors import InputError
 
 
 def indices(loader, **where):
@@ -113,7 +113,7 @@ def test_a_rank_without_samples_gets_an_empty_batch_with_no_share():
     assert (len(only.inputs), len(only.labels), only.share) == (0, 0, 0)
 
 
-def test_ranks_see_the_pictures_that_one_process_sees():
+def test_ranks_see_the_images_that_one_process_sees():
     options = {"augmentation": Augmentation(pad=1, flip=True, degrees=30.0)}
     whole = {int(i): x for batch in make(**options).batches(3) for i, x in zip(batch.index, batch.inputs, strict=True)}
     for batch in make(rank=1, world_size=2, **options).batches(3):
@@ -128,13 +128,13 @@ def test_inputs_are_normalised_per_channel():
         torch.testing.assert_close(batch.inputs, expected[:, :, None, None].expand(-1, 2, 4, 4))
 
 
-def test_index_and_labels_belong_to_the_pictures():
+def test_index_and_labels_belong_to_the_images():
     for batch in make().batches():
         assert torch.equal(shown(batch.inputs), batch.index)
         assert batch.labels.tolist() == (batch.index % 7).tolist()
 
 
-def test_pictures_are_augmented_by_seed_epoch_and_index():
+def test_images_are_augmented_by_seed_epoch_and_index():
     wild = Augmentation(pad=2, flip=True, degrees=90.0)
     mean, std = (torch.tensor(value).view(1, 2, 1, 1) for value in (MEAN, STD))
     loader = make(augmentation=wild, seed=8)
@@ -186,12 +186,12 @@ def test_labels_that_name_no_class_are_refused_at_once(label):
 
 
 class Decoded(LazyImages):
-    """Pictures that note when they are asked for."""
+    """Images that note when they are asked for."""
 
     def __getitem__(self, index):
         asked.append(index.tolist())
         if FAILING in asked[-1]:
-            raise InputError("a broken picture")
+            raise InputError("a broken image")
         return coded_split(20).inputs[index]
 
 
@@ -206,7 +206,7 @@ def lazy_loader(count=20, batch_size=5, **options):
     return loader
 
 
-def test_pictures_on_demand_give_the_same_batches():
+def test_images_on_demand_give_the_same_batches():
     for ours, theirs in zip(lazy_loader().batches(epoch=2), make(20, 5).batches(epoch=2), strict=True):
         assert all(torch.equal(a, b) for a, b in zip(ours[:3], theirs[:3], strict=True))
 
@@ -240,6 +240,6 @@ def test_an_error_ahead_is_raised_at_its_batch(monkeypatch):
     order = joined(indices(make(20, 5)))
     monkeypatch.setattr(sys.modules[__name__], "FAILING", order[12])
     served = []
-    with pytest.raises(InputError, match="a broken picture"):
+    with pytest.raises(InputError, match="a broken image"):
         served.extend(row for batch in lazy_loader().batches() for row in batch.index.tolist())
     assert served == order[:10]

@@ -36,7 +36,7 @@ def partners(loader, epoch=0, start=0):
 
 
 def views(index, augmentation, view, epoch, seed=0):
-    """The pictures of some samples as a view shows them, from the augmentation's own definition."""
+    """The images of some samples as a view shows them, from the augmentation's own definition."""
     values = torch.stack([2 * index, 2 * index + 1], dim=1)[:, :, None, None].expand(-1, 2, 4, 4) / 255
     seen = augment(values, index, augmentation, seed=seed, epoch=epoch, view=view)
     return (seen - torch.tensor(MEAN).view(2, 1, 1)) / torch.tensor(STD).view(2, 1, 1)

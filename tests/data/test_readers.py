@@ -1,4 +1,4 @@
-"""Every layout in miniature: pictures of class c have brightness 40 c + 20 in each split."""
+"""Every layout in miniature: images of class c have brightness 40 c + 20 in each split."""
 
 import io
 import json
@@ -12,19 +12,19 @@ import torch
 from PIL import Image
 
 from drkd.data import datasets, images, load_data, readers
-from drkd.errors import InputError
+from drkd.utils.errors import InputError
 
 PETS = ("bird", "cat", "dog")
 
 
-def picture(label, size=8):
+def image(label, size=8):
     return Image.new("RGB", (size, size) if isinstance(size, int) else size, (40 * label + 20,) * 3)
 
 
 def write_class(folder, label, count=4, size=8):
     folder.mkdir(parents=True)
     for i in range(count):
-        picture(label, size).save(folder / f"{i}.png")
+        image(label, size).save(folder / f"{i}.png")
 
 
 def write_folders(root, splits=("train", "val", "test"), count=4, size=8):
@@ -37,7 +37,7 @@ def write_folders(root, splits=("train", "val", "test"), count=4, size=8):
 def write_parquet(path, labels, names=None, columns=("image", "label"), size=8):
     def png(label):
         file = io.BytesIO()
-        picture(label, size).save(file, "PNG")
+        image(label, size).save(file, "PNG")
         return {"bytes": file.getvalue(), "path": None}
 
     table = pa.table(dict(zip(columns, ([png(label) for label in labels], labels), strict=True)))
@@ -56,15 +56,15 @@ def write_tiny_imagenet(root, per_class=10):
     for label, wnid in enumerate(("n01", "n02")):
         (root / "train" / wnid / "images").mkdir(parents=True)
         for i in range(per_class):
-            picture(label).save(root / "train" / wnid / "images" / f"{wnid}_{i}.JPEG", "PNG")
-        picture(label).save(root / "val" / "images" / f"val_{label}.JPEG", "PNG")
+            image(label).save(root / "train" / wnid / "images" / f"{wnid}_{i}.JPEG", "PNG")
+        image(label).save(root / "val" / "images" / f"val_{label}.JPEG", "PNG")
         lines.append(f"val_{label}.JPEG\t{wnid}\t0\t0\t7\t7\n")
     (root / "val" / "val_annotations.txt").write_text("".join(reversed(lines)))
     return root
 
 
 def fits(split):
-    """Whether every picture has the brightness of its label."""
+    """Whether every image has the brightness of its label."""
     everything = split.inputs[torch.arange(len(split))]
     return torch.equal(everything[:, 0, 0, 0].long(), 40 * split.labels + 20)
 
@@ -102,7 +102,7 @@ def test_without_a_val_split_validation_comes_from_train(tmp_path):
 def test_one_folder_gives_a_fixed_stratified_fifth_for_the_test(tmp_path, splits):
     root = write_folders(tmp_path, splits, count=20)
     for folder in root.rglob("[bcd]*"):
-        for i, path in enumerate(sorted(folder.glob("*.png"))):  # a corner tells pictures of a class apart
+        for i, path in enumerate(sorted(folder.glob("*.png"))):  # a corner tells images of a class apart
             with Image.open(path) as image:
                 image.putpixel((7, 7), (i, 0, 0))
                 image.save(path)
@@ -134,10 +134,10 @@ def test_one_class_is_an_error(tmp_path):
         load_data(tmp_path)
 
 
-def test_folders_without_pictures_are_an_error(tmp_path):
+def test_folders_without_images_are_an_error(tmp_path):
     write_folders(tmp_path, ("train",))
     (tmp_path / "test" / "cat").mkdir(parents=True)
-    with pytest.raises(InputError, match="test holds no pictures"):
+    with pytest.raises(InputError, match="test holds no images"):
         load_data(tmp_path)
 
 
@@ -147,7 +147,7 @@ def test_hidden_folders_are_no_classes(tmp_path):
 
 
 def test_mixed_sizes_become_64_with_a_warning(tmp_path):
-    picture(0, 20).save(write_folders(tmp_path) / "train" / "bird" / "large.png")
+    image(0, 20).save(write_folders(tmp_path) / "train" / "bird" / "large.png")
     with pytest.warns(UserWarning, match="differ in size or are not square.*64x64"):
         data = load_data(tmp_path)
     assert data.image_size == 64
@@ -155,25 +155,25 @@ def test_mixed_sizes_become_64_with_a_warning(tmp_path):
 
 
 def test_mixed_sizes_become_the_size_asked_for_in_silence(tmp_path):
-    picture(0, (30, 20)).save(write_folders(tmp_path) / "train" / "bird" / "large.png")
+    image(0, (30, 20)).save(write_folders(tmp_path) / "train" / "bird" / "large.png")
     assert load_data(tmp_path, image_size=16).image_size == 16
 
 
-def test_files_that_are_no_pictures_are_counted(tmp_path):
+def test_files_that_are_no_images_are_counted(tmp_path):
     for name in ("notes.txt", "Thumbs.db"):
-        (write_folders(tmp_path / name) / "train" / "cat" / name).write_text("no picture")
-        with pytest.warns(UserWarning, match="cat has 1 files that are no pictures"):
+        (write_folders(tmp_path / name) / "train" / "cat" / name).write_text("no image")
+        with pytest.warns(UserWarning, match="cat has 1 files that are no images"):
             data = load_data(tmp_path / name)
         assert counts(data.train) == [4, 4, 4]
 
 
-def test_a_damaged_picture_is_named(tmp_path):
+def test_a_damaged_image_is_named(tmp_path):
     (write_folders(tmp_path) / "train" / "dog" / "2.png").write_bytes(b"damaged")
     with pytest.raises(InputError, match=r"dog/2\.png"):
         load_data(tmp_path)
 
 
-def test_pictures_left_on_disk_give_the_same_data(tmp_path, monkeypatch):
+def test_images_left_on_disk_give_the_same_data(tmp_path, monkeypatch):
     loaded = load_data(write_folders(tmp_path, ("",), count=10))
     datasets._read.cache_clear()
     monkeypatch.setattr(images, "MEMORY_LIMIT", 0)
@@ -198,8 +198,8 @@ def test_tiny_imagenet_is_64_pixels_wide(tmp_path):
 
 @pytest.mark.parametrize("gone", ["words.txt", "val/val_annotations.txt", "train/n02/images"])
 def test_tiny_imagenet_in_part_is_an_error(tmp_path, gone):
-    place = write_tiny_imagenet(tmp_path) / gone
-    place.rename(tmp_path / "elsewhere")
+    location = write_tiny_imagenet(tmp_path) / gone
+    location.rename(tmp_path / "elsewhere")
     with pytest.raises(InputError, match=f"{gone} is missing; unpack the published archive whole"):
         load_data(tmp_path)
 
@@ -238,7 +238,7 @@ def test_parquet_with_a_label_beyond_its_names_is_an_error(tmp_path):
 @pytest.mark.parametrize(
     ("column", "kind", "match"),
     [
-        ("label", pa.array([0, None, 1], pa.int64()), "rows without the bytes of a picture or without a label"),
+        ("label", pa.array([0, None, 1], pa.int64()), "rows without the bytes of an image or without a label"),
         ("image", pa.array([{"bytes": None}] * 3, pa.struct([("bytes", pa.binary())])), "rows without the bytes"),
         ("label", pa.array(["cat", "dog", "cat"]), r"label \(integers\), got .*label \(string\)"),
         ("image", pa.array([1, 2, 3]), r"image \(a struct with bytes\).*got image \(int64\)"),

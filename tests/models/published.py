@@ -9,9 +9,9 @@ class Counts(NamedTuple):
     parameters: int
     """At 100 classes."""
     macs32: float
-    """Multiply-adds in millions, 32x32 pictures, 100 classes, to one decimal."""
+    """Multiply-adds in millions, 32x32 images, 100 classes, to one decimal."""
     macs64: float | None = None
-    """The same with 64x64 pictures and 200 classes."""
+    """The same with 64x64 images and 200 classes."""
 
 
 PUBLISHED = {

@@ -8,7 +8,7 @@ import timm
 import torch
 
 from drkd import InputError, create_model
-from drkd.storage import write_tensors
+from drkd.utils.files import write_tensors
 
 CLASSIFIERS = {"mlp": "5", "small_cnn": "13", "mobilenetv2": "head.1", "wrn16_2": "head.2", "cnn": "18"}
 LIGHT = sorted(CLASSIFIERS)
@@ -45,11 +45,11 @@ def save(model, path):
 class Harmful:
     """Unpickling it makes a folder."""
 
-    def __init__(self, place):
-        self.place = place
+    def __init__(self, path):
+        self.path = path
 
     def __reduce__(self):
-        return os.mkdir, (str(self.place),)
+        return os.mkdir, (str(self.path),)
 
 
 @pytest.mark.parametrize("name", [*LIGHT, "timm:test_vit"])
@@ -65,7 +65,7 @@ def test_a_network_of_convolutions_from_timm(channels):
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_a_vision_transformer_from_timm_is_made_for_the_picture_size(channels):
+def test_a_vision_transformer_from_timm_is_made_for_the_image_size(channels):
     model = make("timm:test_vit", image_size=32, channels=channels)
     assert output(model, 32, channels).shape == (2, 10)
     assert model.patch_embed.grid_size == (2, 2)
@@ -111,8 +111,8 @@ def test_running_statistics_are_weights_too(tmp_path):
     saved = make(seed=1)
     saved(torch.rand(8, 1, 8, 8))
     loaded = make(seed=2, weights=save(saved, tmp_path / "model.safetensors"))
-    pictures = torch.rand(3, 1, 8, 8)
-    assert torch.equal(loaded.eval()(pictures), saved.eval()(pictures))
+    images = torch.rand(3, 1, 8, 8)
+    assert torch.equal(loaded.eval()(images), saved.eval()(images))
 
 
 @pytest.mark.parametrize(("name", "classifier"), [*CLASSIFIERS.items(), ("timm:test_vit", "head")])
@@ -133,7 +133,7 @@ def test_weights_of_another_architecture_are_an_error(tmp_path, name):
         make(name, image_size=32, weights=path)
 
 
-def test_weights_for_another_picture_size_are_an_error(tmp_path):
+def test_weights_for_another_image_size_are_an_error(tmp_path):
     path = save(make("mlp", image_size=16), tmp_path / "model.safetensors")
     with pytest.raises(InputError, match=r"1 of another shape.*1\.weight"):
         make("mlp", image_size=8, weights=path)

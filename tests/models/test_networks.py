@@ -1,4 +1,4 @@
-"""The networks of the papers: published counts, every picture size, gradients, folding, other libraries' results.
+"""The networks of the papers: published counts, every image size, gradients, folding, other libraries' results.
 
 Shapes and counts are taken on the meta device, where nothing is computed; real numbers at the smallest size.
 """
@@ -64,7 +64,7 @@ def network(name):
 
 
 @pytest.fixture(scope="module")
-def pictures(name):
+def images(name):
     return torch.rand(2, 1, smallest(name), smallest(name), generator=torch.Generator().manual_seed(1))
 
 
@@ -80,13 +80,13 @@ def test_gradients_in_training_move_every_layer(name, network):
 
 
 @torch.no_grad()
-def test_folding_batch_norms_changes_nothing(network, pictures):
-    before, parameters = network(pictures), count(network)
+def test_folding_batch_norms_changes_nothing(network, images):
+    before, parameters = network(images), count(network)
     assert before.shape == (2, CLASSES)
     assert before.isfinite().all()
     assert not torch.equal(before[0], before[1])
     folded = fuse(network, inplace=True)  # the last test of this network; a copy would only take time
-    torch.testing.assert_close(folded(pictures), before, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(folded(images), before, rtol=1e-4, atol=1e-5)
     assert (count(folded) < parameters) == any(isinstance(module, _BatchNorm) for module in network.modules())
 
 
@@ -146,16 +146,16 @@ def test_gradients_reach_every_parameter_of_the_deeper_ones(name):
 
 
 @WITHOUT_DEEPER
-def test_larger_pictures_give_as_many_rows(name):
+def test_larger_images_give_as_many_rows(name):
     model = shapes(name, image_size=64 if name == "mlp" else 32)
     with torch.no_grad():
         assert model(torch.empty(2, 3, 64, 64, device="meta")).shape == (2, 100)
 
 
 @pytest.mark.parametrize("name", sorted(SMALLEST), scope="function")
-def test_a_picture_below_the_smallest_size_is_an_error(name):
+def test_a_image_below_the_smallest_size_is_an_error(name):
     least = SMALLEST[name]
-    with pytest.raises(InputError, match=f"{name} needs pictures of {least}x{least} or more, got {least - 1}x"):
+    with pytest.raises(InputError, match=f"{name} needs images of {least}x{least} or more, got {least - 1}x"):
         shapes(name, image_size=least - 1)
 
 
@@ -220,10 +220,10 @@ def test_ours_computes_what_torchvisions_does(name, make):
     theirs.to_empty(device="cpu").apply(lambda layer: getattr(layer, "reset_parameters", int)())
     weights = zip(ours.state_dict(), theirs.state_dict().values(), strict=True)  # the same layers in the same order
     ours.load_state_dict(dict(weights), assign=True)
-    pictures = torch.rand(3, 3, smallest(name), smallest(name))
+    images = torch.rand(3, 3, smallest(name), smallest(name))
     for training in (True, False) if name == "resnet18" else (False,):
         with torch.no_grad():
-            torch.testing.assert_close(ours.train(training)(pictures), theirs.train(training)(pictures))
+            torch.testing.assert_close(ours.train(training)(images), theirs.train(training)(images))
 
 
 def test_shuffling_is_pytorchs_over_two_groups():

@@ -123,7 +123,7 @@ def test_a_training_follows_the_live_teacher_within_float16(tmp_path):
     assert len(list(tmp_path.glob("*/epoch-*.npy"))) == 2
 
 
-def test_the_clean_view_is_what_the_teacher_says_of_plain_pictures():
+def test_the_clean_view_is_what_the_teacher_says_of_plain_images():
     data = drkd.load_data("digits", limit_train=40)
     teacher, _ = networks()
     target = CleanView(teacher)

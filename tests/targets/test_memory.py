@@ -140,7 +140,7 @@ def test_the_largest_are_exact_and_the_rest_keep_their_sum(seed, classes, k, den
     remembered, valid = memory(logits, labels, None, torch.tensor([3, 0]))
     assert valid.all()
     assert remembered.isfinite().all()
-    assert sum(table[0].numel() * table.element_size() for table in (memory.table, memory.places, memory.rest)) <= (
+    assert sum(table[0].numel() * table.element_size() for table in (memory.table, memory.topk_index, memory.rest)) <= (
         (8 * min(k, classes) + 4) * (3 if dense else 1)
     )
     true, kept = logits.softmax(1), remembered.softmax(1)

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from drkd import ClassMean, Ema, Frozen, InputError, LastBatch, Memory, OneHot, Partner, Rectified, Uniform, swap
-from drkd.rectify import smooth
+from drkd.targets.rectify import smooth
 
 LOGITS, LABELS = torch.tensor([[3.0, 1, 2], [0, 5, 1], [4, 2, 1], [1, 2, 0]]), torch.tensor([0, 1, 2, 0])
 WRONG = [False, False, True, True]

@@ -11,7 +11,7 @@ import warnings
 from types import FrameType
 from typing import Any
 
-from drkd.errors import InputError, NonFiniteLossError, ParityError, StorageError
+from drkd.utils.errors import InputError, NonFiniteLossError, ParityError, StorageError
 
 INTERRUPTED = 130
 GO_ON = "interrupted; what was finished is kept: run the same again to go on (train, compare, tune: --out, --resume)"

@@ -7,9 +7,9 @@ from typing import Annotated, Any
 
 import typer
 
-from drkd import __version__
+from drkd._version import __version__
 from drkd.cli.options import with_options
-from drkd.cli.words import console, print_row, print_summary
+from drkd.cli.printing import console, print_row, print_summary
 from drkd.config import BenchConfig, CompareConfig, ReproduceConfig, TrainConfig, TuneConfig, resolve
 
 app = typer.Typer(
@@ -37,12 +37,12 @@ def compare(config: ConfigFile = None, **options: Any) -> int:
     """Train methods side by side over several seeds, compare them in pairs, write a report: the main job."""
     settings, source = resolve(CompareConfig, options, config)
 
-    from drkd import comparison
     from drkd.cli.display import Display
-    from drkd.folders import new_folder
     from drkd.report import print_results, write_report
+    from drkd.runs.directory import new_run_dir
+    from drkd.studies import comparison
 
-    out = Path(settings.out) if settings.out else new_folder("compare")
+    out = Path(settings.out) if settings.out else new_run_dir("compare")
     _say_if_nothing_to_resume(settings.resume, out)
     terminal = console()
     trainings = comparison.plan(settings, comparison.with_controls(settings.methods), out)
@@ -50,7 +50,7 @@ def compare(config: ConfigFile = None, **options: Any) -> int:
     for line in comparison.weights(trainings).values():
         terminal.print(f"  {line}", highlight=False, soft_wrap=True)
     with Display(terminal, {t.name: t.config.epochs for t in trainings}) as display:
-        done = comparison.run(settings, source, out, progress=display.tell)
+        done = comparison.run(settings, source, out, progress=display.on_event)
     print_results(done.results, terminal)
     terminal.print(f"Report: {write_report(out)}", highlight=False, soft_wrap=True)
     for name, reason in done.failures.items():
@@ -66,18 +66,18 @@ def train(config: ConfigFile = None, **options: Any) -> int:
 
     import torch
 
-    from drkd.distributed import process_group, rank
-    from drkd.folders import new_folder
-    from drkd.making import choose_device, weights_in_words
-    from drkd.run import train as run_training
-    from drkd.storage import read_json
+    from drkd.runs.building import choose_device, describe_weights
+    from drkd.runs.directory import new_run_dir
+    from drkd.runs.training import train as run_training
+    from drkd.utils.distributed import process_group, rank
+    from drkd.utils.files import read_json
 
-    out = Path(settings.out) if settings.out else new_folder("train")
+    out = Path(settings.out) if settings.out else new_run_dir("train")
     _say_if_nothing_to_resume(settings.resume, out)
     if os.environ.get("RANK", "0") == "0":  # the one process, or the first under torchrun
-        print(f"To be written to {out}. {WEIGHTS}\n  {weights_in_words(settings)}", flush=True)
+        print(f"To be written to {out}. {WEIGHTS}\n  {describe_weights(settings)}", flush=True)
     if (settings.devices > 1 or settings.num_nodes > 1) and "RANK" not in os.environ:
-        from drkd.launching import train_on_devices
+        from drkd.runs.launching import train_on_devices
 
         train_on_devices(settings, source, out, print_row)
         print_summary(read_json(out / "summary.json"))
@@ -95,17 +95,17 @@ def tune(config: ConfigFile = None, **options: Any) -> int:
     """Search for the method and settings that do best on the validation split, within a stated budget."""
     settings, source = resolve(TuneConfig, options, config)
 
-    from drkd import tuning
     from drkd.cli.trials import Trials, print_found
-    from drkd.folders import new_folder
+    from drkd.runs.directory import new_run_dir
+    from drkd.studies import tuning
 
-    out = Path(settings.out) if settings.out else new_folder("tune")
+    out = Path(settings.out) if settings.out else new_run_dir("tune")
     _say_if_nothing_to_resume(settings.resume, out)
     terminal = console()
     limit = "" if settings.hours is None else f", none begun after {settings.hours:g} h"
     terminal.print(f"Up to {settings.trials} trials of {settings.epochs} epochs{limit}, to be written to {out}.")
     with Trials(terminal, settings.trials) as trials:
-        found = tuning.run(settings, source, out, progress=trials.tell)
+        found = tuning.run(settings, source, out, progress=trials.on_event)
     print_found(found.results, terminal)
     shown = f"To see whether it holds: drkd compare --data {settings.data} --methods {found.best} --seeds 5 ..."
     terminal.print(f"{shown} (with the same other options)", highlight=False, soft_wrap=True)
@@ -122,10 +122,10 @@ def reproduce(
     """Train a published row, its teacher and baseline first, and put the measured figure beside the published one."""
     settings, _ = resolve(ReproduceConfig, options, config)
 
-    from drkd import reproduction
     from drkd.cli.display import Display
-    from drkd.recipe import load_recipe
     from drkd.report.reproduced import print_reproduction
+    from drkd.studies import reproduction
+    from drkd.studies.recipe import load_recipe
 
     recipe = load_recipe(name)
     terminal = console()
@@ -135,7 +135,7 @@ def reproduce(
         found = " (finished earlier)" if step.earlier else ""
         terminal.print(f"  {step.name}: {step.out}{found}", highlight=False, soft_wrap=True)
     with Display(terminal, {step.name: step.config.epochs for step in steps}) as display:
-        done = reproduction.run(recipe, settings, steps, progress=display.tell)
+        done = reproduction.run(recipe, settings, steps, progress=display.on_event)
     print_reproduction(done, terminal)
     for failed, reason in done.failures.items():
         print(f"drkd: {failed}: {reason}", file=sys.stderr)
@@ -148,8 +148,8 @@ def bench(config: ConfigFile = None, **options: Any) -> int:
     """Measure what each method costs on a network and this machine: steps, loader, a whole epoch."""
     settings, _ = resolve(BenchConfig, options, config)
 
-    from drkd import benchmarking
     from drkd.report.speed import print_bench
+    from drkd.studies import benchmarking
 
     print_bench(benchmarking.bench(settings), console())
     return 0

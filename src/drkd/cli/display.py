@@ -7,8 +7,8 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from drkd.scheduling import Failed
-from drkd.tasks import task_of_metrics
+from drkd.studies.jobs import Failed
+from drkd.tasks.task import task_of_metrics
 
 SECONDS_BETWEEN_LINES = 5.0
 
@@ -50,7 +50,7 @@ class Display:
     ) -> None:
         self.live.stop()
 
-    def tell(self, name: str, said: Any) -> None:
+    def on_event(self, name: str, said: Any) -> None:
         """Take in a training's new row, its summary or its failure."""
         if name not in self.reached and not isinstance(said, Failed):  # its first news
             self.before += self.epochs[name] if "test" in said else int(said["epoch"])

@@ -7,8 +7,8 @@ from typing import Annotated, Any
 import typer
 
 from drkd.cli.app import app
-from drkd.cli.words import console
-from drkd.errors import InputError
+from drkd.cli.printing import console
+from drkd.utils.errors import InputError
 
 
 @app.command()
@@ -19,10 +19,10 @@ def export(
     out: Annotated[Path | None, typer.Option("--out", help="file (default: in RUN/exports)")] = None,
     data: Annotated[str | None, typer.Option("--data", help="to check and calibrate on (default: the run's)")] = None,
     split: Annotated[str | None, typer.Option("--split", help="to check on: val or test (default: val)")] = None,
-    samples: Annotated[int, typer.Option("--samples", min=1, help="pictures of it")] = 1000,
+    samples: Annotated[int, typer.Option("--samples", min=1, help="images of it")] = 1000,
     calibration: Annotated[str, typer.Option("--calibration", help="int8's ranges: minmax or percentile")] = "minmax",
     calibration_samples: Annotated[
-        int, typer.Option("--calibration-samples", min=1, help="training pictures that int8 looks at")
+        int, typer.Option("--calibration-samples", min=1, help="training images that int8 looks at")
     ] = 256,
     max_difference: Annotated[
         float | None,
@@ -41,8 +41,8 @@ def export(
     """Write a run's network as a file for a device, and check that it answers as the network does."""
     from dataclasses import replace
 
-    from drkd.edge.exporting import export_run
-    from drkd.edge.parity import FLOAT, INT8
+    from drkd.export.exporting import export_run
+    from drkd.export.parity import FLOAT, INT8
 
     given = {"difference": max_difference, "agreement": min_agreement, "accuracy_drop": max_drop}
     known: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
@@ -62,9 +62,9 @@ def export(
         print(json.dumps(record))
         return 0
     parity = record["parity"]
-    print(f"{record['place']}: {record['bytes'] / 1e6:.2f} MB, {record['manifest']['input']} to logits")
+    print(f"{record['path']}: {record['bytes'] / 1e6:.2f} MB, {record['manifest']['input']} to logits")
     print(
-        f"checked on {parity['samples']} pictures of the {record['split']} split: accuracy "
+        f"checked on {parity['samples']} images of the {record['split']} split: accuracy "
         f"{100 * parity['accuracy_before']:.2f}% before, {100 * parity['accuracy_after']:.2f}% after; the same class "
         f"for {100 * parity['agreement']:.2f}%; largest logit difference {parity['largest_difference']:.2g} "
         f"(largest logit {parity['largest_logit']:.3g})"
@@ -74,17 +74,17 @@ def export(
 
 @app.command("bench-model")
 def bench_model(
-    places: Annotated[list[Path], typer.Argument(help="exported files, or a run directory with its exports")],
+    paths: Annotated[list[Path], typer.Argument(help="exported files, or a run directory with its exports")],
     threads: Annotated[str, typer.Option("--threads", help="processor threads, comma-separated")] = "1",
-    batch_sizes: Annotated[str, typer.Option("--batch-sizes", help="pictures per call, comma-separated")] = "1",
+    batch_sizes: Annotated[str, typer.Option("--batch-sizes", help="images per call, comma-separated")] = "1",
     calls: Annotated[int, typer.Option("--calls", min=1, help="calls that are measured of each")] = 100,
     as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
 ) -> int:
     """Measure exported files: size, time of a call, throughput, memory, each in the runtime of a device."""
-    from drkd.edge.latency import bench_files
+    from drkd.export.latency import bench_files
 
     found = bench_files(
-        places,
+        paths,
         threads=_numbers("--threads", threads),
         batch_sizes=_numbers("--batch-sizes", batch_sizes),
         calls=calls,
@@ -96,9 +96,9 @@ def bench_model(
     from drkd.report.exports import draw_exports, machine, print_exports, print_speed
 
     print_speed(found, console())
-    if len(places) == 1 and (places[0] / "exports").is_dir():
-        print_exports(places[0], console())
-        print(f"Plot: {draw_exports(places[0])}")
+    if len(paths) == 1 and (paths[0] / "exports").is_dir():
+        print_exports(paths[0], console())
+        print(f"Plot: {draw_exports(paths[0])}")
     else:
         console().print(machine(found), highlight=False, soft_wrap=True)
     return 0
@@ -121,7 +121,7 @@ def push(
     public: Annotated[bool, typer.Option("--public", help="make a new repository public")] = False,
 ) -> int:
     """Write a run as a folder with a model card, show what would go to the Hub, and send it only with --send."""
-    from drkd.edge.hub import FILES, push_run
+    from drkd.export.hub import FILES, push_run
 
     done = push_run(run, repo, out=out, send=not dry_run, public=public)
     for name in FILES:

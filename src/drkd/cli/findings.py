@@ -20,11 +20,11 @@ def check_with_progress(data: str, task: str) -> Findings:
     console = Console(stderr=True)
     check: Callable[..., Findings] = check_data
     if task == "detection":
-        from drkd.detection.checking import check_boxes
+        from drkd.tasks.detection.checking import check_boxes
 
         check = check_boxes
     with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
-        line = bar.add_task("pictures")
+        line = bar.add_task("images")
         return check(data, progress=lambda done, total: bar.update(line, completed=done, total=total))
 
 
@@ -39,16 +39,16 @@ def print_findings(found: Findings) -> None:
     for problem in found.problems:
         alike[problem.reason] += problem.severity == "note"
         if alike[problem.reason] <= ALIKE:
-            print(f"{problem.severity:<8} {problem.place}: {problem.reason}")
+            print(f"{problem.severity:<8} {problem.location}: {problem.reason}")
     for reason, count in alike.items():
         if count > ALIKE:
             print(f"{'note':<8} {count - ALIKE} more: {reason}")
-    pictures = ", ".join(f"{split} {count:,}" for split, count in found.pictures.items()) or "none"
-    print(f"looked at: {pictures} pictures, {len(found.classes):,} classes")
+    images = ", ".join(f"{split} {count:,}" for split, count in found.images.items()) or "none"
+    print(f"looked at: {images} images, {len(found.classes):,} classes")
     for severity, meaning in (
         ("error", "stop a training"),
         ("warning", "make its figures doubtful"),
-        ("note", "say how pictures are read"),
+        ("note", "say how images are read"),
     ):
         counts = found.count(severity)  # type: ignore[arg-type]
         kinds = ", ".join(f"{kind} {count}" for kind, count in counts.items())
@@ -58,6 +58,6 @@ def print_findings(found: Findings) -> None:
 def verdict(found: Findings) -> str:
     """One line on what stops a training."""
     errors = found.count("error")
-    skippable = {"unreadable picture", "oversized picture"} >= set(errors)
+    skippable = {"unreadable image", "oversized image"} >= set(errors)
     way = "remove or replace them" + (", or leave them out with --skip-bad-images" if skippable else "")
     return f"{sum(errors.values())} errors in {shown(found.data)} stop a training; {way}"

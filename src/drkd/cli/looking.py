@@ -8,19 +8,19 @@ from typing import Annotated, Any
 
 import typer
 
-from drkd import catalog
+from drkd.cli import catalog
 from drkd.cli.app import app
-from drkd.cli.words import console, metrics, print_summary
-from drkd.errors import InputError
-from drkd.tasks import TASKS
+from drkd.cli.printing import console, metrics, print_summary
+from drkd.tasks.task import TASKS
+from drkd.utils.errors import InputError
 
 TASK = "classification"
-RunPlace = Annotated[Path, typer.Argument(help="run directory or its model.safetensors")]
+RunPath = Annotated[Path, typer.Argument(help="run directory or its model.safetensors")]
 
 
 @app.command()
 def evaluate(
-    run: RunPlace,
+    run: RunPath,
     data: Annotated[str | None, typer.Option("--data", help="data set or folder (default: the run's)")] = None,
     split: Annotated[str, typer.Option("--split", help="train, val or test")] = "test",
     device: Annotated[str, typer.Option("--device", help="cpu, cuda, ...; auto")] = "auto",
@@ -30,7 +30,7 @@ def evaluate(
     if split not in ("train", "val", "test"):
         raise InputError(f"--split should be train, val or test, got {split!r}")
 
-    from drkd.inference import evaluate_run
+    from drkd.runs.evaluating import evaluate_run
 
     measured = evaluate_run(run, data=data, split=split, device=device)
     if as_json:
@@ -43,15 +43,15 @@ def evaluate(
 @app.command()
 def predict(
     run: Annotated[Path, typer.Argument(help="run directory, its model.safetensors, or a file of `drkd export`")],
-    images: Annotated[list[Path], typer.Argument(help="pictures, or folders of them, subfolders included")],
+    images: Annotated[list[Path], typer.Argument(help="images, or folders of them, subfolders included")],
     format_: Annotated[str, typer.Option("--format", help="csv or json")] = "csv",
     device: Annotated[str, typer.Option("--device", help="cpu, cuda, ...; auto")] = "auto",
 ) -> int:
-    """Name what is on pictures: file, label and probability."""
+    """Name what is on images: file, label and probability."""
     if format_ not in ("csv", "json"):
         raise InputError(f"--format should be csv or json, got {format_!r}")
 
-    from drkd.inference import predict_files
+    from drkd.runs.evaluating import predict_files
 
     rows = predict_files(run, images, device=device)
     if format_ == "json":
@@ -68,7 +68,7 @@ def predict(
 @app.command()
 def check(
     data: Annotated[str, typer.Argument(help="data set by name, or a folder")],
-    task: Annotated[str, typer.Option("--task", help="classification, or detection: pictures with boxes")] = TASK,
+    task: Annotated[str, typer.Option("--task", help="classification, or detection: images with boxes")] = TASK,
     as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
 ) -> int:
     """List everything that is wrong with a data set, file by file; exits 2 where a training would not start."""
@@ -91,7 +91,7 @@ def check(
 @app.command()
 def report(run: Annotated[Path, typer.Argument(help="run directory of `compare` or `train`")]) -> int:
     """Print the results of a run again, and its exports; for a comparison, write its page and plots anew."""
-    from drkd.storage import read_json
+    from drkd.utils.files import read_json
 
     if (run / "summary.json").is_file():
         print_summary(read_json(run / "summary.json", needs=("method", "seed", "epochs", "test", "val", "teacher")))

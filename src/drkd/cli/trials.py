@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from drkd.results import BASELINE
+from drkd.studies.results import BASELINE
 
 SHOWN = 5
 
@@ -35,7 +35,7 @@ class Trials:
     ) -> None:
         self.live.stop()
 
-    def tell(self, name: str, said: Any) -> None:
+    def on_event(self, name: str, said: Any) -> None:
         """Take in a row, the validation accuracy at the end, or None where the trial was ended early."""
         if isinstance(said, dict):
             self.live.update(self.task, description=f"{name}, epoch {int(said['epoch']) + 1}")

@@ -13,7 +13,7 @@ STANDARD = ["cross_entropy", "label_smoothing", "tf_kd_reg", "tf_kd_self", "dr_k
 """What `compare` and `bench` take where no method is named."""
 
 
-TASK = "classification, or detection: pictures with boxes, see docs/detection.md"
+TASK = "classification, or detection: images with boxes, see docs/detection.md"
 
 
 class TrainingConfig(BaseModel):
@@ -24,7 +24,7 @@ class TrainingConfig(BaseModel):
     data: str = Field("digits", description="data set by name, or a folder")
     model: str = Field("small_cnn", description="network by name, or timm:NAME")
     weights: str | None = Field(None, description="file of weights to start from (default: random)")
-    image_size: int | None = Field(None, ge=4, description="scale and crop pictures to this side length")
+    image_size: int | None = Field(None, ge=4, description="scale and crop images to this side length")
     augment: str | None = Field(
         None, description="none, shift, crop_flip, cifar, tiny_imagenet or imagenet (default: the data's)"
     )
@@ -40,7 +40,7 @@ class TrainingConfig(BaseModel):
     limit_train: int | None = Field(None, ge=1, description="keep this many training samples, stratified")
     limit_test: int | None = Field(None, ge=1, description="keep this many test samples, stratified")
     download: bool = Field(False, description="fetch a missing data set")
-    skip_bad_images: bool = Field(False, description="leave out pictures that cannot be read, and count them")
+    skip_bad_images: bool = Field(False, description="leave out images that cannot be read, and count them")
 
     epochs: int = Field(30, ge=1, description="passes over the training split")
     batch_size: int = Field(128, ge=1, description="samples per optimizer step")
@@ -63,7 +63,7 @@ class TrainingConfig(BaseModel):
     )
     compile: Literal["auto", "on", "off"] = Field("auto", description="on or off; auto compiles long trainings")
     threads: int | None = Field(None, ge=1, description="processor threads per training")
-    workers: int | None = Field(None, ge=0, description="threads that decode pictures (default: one per processor)")
+    workers: int | None = Field(None, ge=0, description="threads that decode images (default: one per processor)")
     cache_size: Size = Field("0", description="most that the cache of teachers' answers may hold, such as 2GB; 0: none")
     cache: str | None = Field(None, description="its folder (default: teacher-cache, beside the run)")
 
@@ -113,9 +113,6 @@ class CompareConfig(TrainingConfig):
     teacher: str | None = Field(None, description="run directory or file of the teacher of kd")
     seeds: int = Field(5, ge=1, description="how many seeds, from 0 on")
     label_noise: Fractions = Field([0.0], description="comma-separated; a panel for each")
-    together: Literal["auto", "on", "off"] = Field(
-        "auto", description="on or off: train a method's seeds in one loop; auto does so where it is faster"
-    )
     jobs: int | None = Field(None, ge=1, description="trainings at once (default: one per processor, 1 on a GPU)")
     launcher: Literal["local", "ray"] = Field("local", description="local processes, or ray: the workers of a cluster")
     cache_size: Size = Field("1GB", description="most that the cache of teachers' answers may hold; 0: none")
@@ -169,7 +166,7 @@ class BenchConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     model: str = Field("small_cnn", description="network by name, or timm:NAME")
-    image_size: int = Field(32, ge=4, description="side length of the pictures, which are made up")
+    image_size: int = Field(32, ge=4, description="side length of the images, which are made up")
     classes: int = Field(10, ge=2, description="number of classes")
     batch_size: int = Field(128, ge=2, description="samples per optimizer step")
     methods: Names = Field(STANDARD, description="comma-separated; see `drkd list methods`")

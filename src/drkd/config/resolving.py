@@ -10,7 +10,7 @@ from pydantic import BaseModel, ValidationError
 
 from drkd.config.fields import as_bytes
 from drkd.config.options import DETECTION, EMBEDDED, WITHOUT_EFFECT, CompareConfig, TrainingConfig
-from drkd.errors import InputError
+from drkd.utils.errors import InputError
 
 Config = TypeVar("Config", bound=BaseModel)
 

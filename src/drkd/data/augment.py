@@ -1,7 +1,7 @@
 """Augmentation of whole batches, on the device, replayable.
 
 The random numbers are a function of (seed, epoch, index, view) and of nothing else: every method of a comparison, any
-batch size, any number of devices and a resumed run all see the same pictures.
+batch size, any number of devices and a resumed run all see the same images.
 """
 
 from dataclasses import dataclass
@@ -13,19 +13,19 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 Seeds = int | NDArray[np.int64]
-"""One seed, or one for each picture."""
+"""One seed, or one for each image."""
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 
 @dataclass(frozen=True)
 class Augmentation:
-    """What is done to a training picture, in this order.
+    """What is done to a training image, in this order.
 
     Attributes:
-        resized_crop: a random part of the picture, 8 to 100% of its area, 3:4 to 4:3 in shape, scaled to the picture's
-            size (Inception's; done by the loader, where the whole picture is at hand).
-        pad: random crop of the picture's size from the picture padded with this many black pixels.
+        resized_crop: a random part of the image, 8 to 100% of its area, 3:4 to 4:3 in shape, scaled to the image's
+            size (Inception's; done by the loader, where the whole image is at hand).
+        pad: random crop of the image's size from the image padded with this many black pixels.
         flip: mirror left and right, every second time.
         degrees: rotate about the centre by up to this angle either way; nearest pixel, black corners.
     """
@@ -53,11 +53,11 @@ AREA, SHAPE, ATTEMPTS = (0.08, 1.0), (3 / 4, 4 / 3), 10
 def augment(
     images: Tensor, index: Tensor, augmentation: Augmentation, *, seed: Seeds, epoch: int, view: int = 0
 ) -> Tensor:
-    """Crop, flip and rotate every picture by its own random numbers, as one look-up of pixels; no resized crop.
+    """Crop, flip and rotate every image by its own random numbers, as one look-up of pixels; no resized crop.
 
     Args:
         images: (B, C, H, W), of any float type.
-        index: (B,) positions of the pictures in their data set, on the CPU.
+        index: (B,) positions of the images in their data set, on the CPU.
         augmentation: what to do.
         seed, epoch, view: with `index`, all that the random numbers depend on.
 
@@ -65,8 +65,8 @@ def augment(
         (B, C, H, W), like `images`.
 
     Example:
-        >>> picture = torch.arange(9.0).view(1, 1, 3, 3)
-        >>> augment(picture, torch.tensor([0]), Augmentation(pad=1), seed=0, epoch=0)[0, 0]
+        >>> image = torch.arange(9.0).view(1, 1, 3, 3)
+        >>> augment(image, torch.tensor([0]), Augmentation(pad=1), seed=0, epoch=0)[0, 0]
         tensor([[4., 5., 0.],
                 [7., 8., 0.],
                 [0., 0., 0.]])
@@ -89,7 +89,7 @@ def augment(
         return torch.as_tensor(array, dtype=images.dtype, device=images.device)
 
     grid = F.affine_grid(on_device(turn), list(images.shape), align_corners=False)
-    outside = grid.abs().amax(dim=-1, keepdim=True) > 1  # black, even where the uncropped picture goes on
+    outside = grid.abs().amax(dim=-1, keepdim=True) > 1  # black, even where the uncropped image goes on
     scale = np.stack([mirror, np.ones_like(mirror)], axis=1)
     shift = offsets * 2 / np.array([width, height])
     grid = grid * on_device(scale)[:, None, None] + on_device(shift)[:, None, None]
@@ -98,11 +98,11 @@ def augment(
 
 
 def crop_box(uniforms: NDArray[np.float64], width: int, height: int) -> tuple[int, int, int, int]:
-    """The part of a picture that a `resized_crop` takes: left, top, width and height in pixels.
+    """The part of an image that a `resized_crop` takes: left, top, width and height in pixels.
 
     Args:
         uniforms: (2 + 2 * ATTEMPTS,) numbers in [0, 1): left and top, then area and shape of each attempt.
-        width, height: of the picture.
+        width, height: of the image.
 
     Example:
         >>> crop_box(np.full(22, 0.5), 100, 100)

@@ -1,7 +1,7 @@
 """Everything that is wrong with a data set, at once.
 
-The readers' own listing says what stops a training; here every picture is decoded as well and compared with the others.
-What only makes figures doubtful is a warning, and how unusual pictures are read a note.
+The readers' own listing says what stops a training; here every image is decoded as well and compared with the others.
+What only makes figures doubtful is a warning, and how unusual images are read a note.
 """
 
 from collections import Counter
@@ -16,14 +16,14 @@ from torch import Tensor
 
 from drkd.data import readers
 from drkd.data.datasets import VALIDATION, divide
+from drkd.data.decoding import converted, decoded, describe_source, opened
 from drkd.data.images import in_threads
 from drkd.data.listing import Sample, Samples
-from drkd.data.pictures import converted, decoded, opened, place_of
-from drkd.data.problems import NAMED, BadPictureError, Problem, Severity, Tell
-from drkd.errors import InputError
+from drkd.data.problems import NAMED, BadImageError, OnProblem, Problem, Severity
+from drkd.utils.errors import InputError
 
 Progress = Callable[[int, int], None]
-"""Called with how many pictures were looked at, and how many there are."""
+"""Called with how many images were looked at, and how many there are."""
 
 GREY = ("1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "I;16N")
 ALPHA = ("LA", "La", "PA", "RGBA", "RGBa")
@@ -36,13 +36,13 @@ class Findings:
 
     Attributes:
         data: what was looked at.
-        pictures: how many there are, by split as the files have them.
+        images: how many there are, by split as the files have them.
         classes: their names.
         problems: all findings, errors first.
     """
 
     data: str
-    pictures: Mapping[str, int]
+    images: Mapping[str, int]
     classes: tuple[str, ...]
     problems: tuple[Problem, ...]
 
@@ -53,10 +53,10 @@ class Findings:
 
 @dataclass(frozen=True)
 class _Seen:
-    """A picture after a look at it; `digest` is None for one that cannot be read."""
+    """An image after a look at it; `digest` is None for one that cannot be read."""
 
     split: str
-    place: str
+    location: str
     label: int
     problems: tuple[Problem, ...] = ()
     digest: bytes | None = None
@@ -65,7 +65,7 @@ class _Seen:
 
 
 def check_data(name: str | Path, *, progress: Progress | None = None) -> Findings:
-    """Look a data set over; nothing is written, and no picture is kept.
+    """Look a data set over; nothing is written, and no image is kept.
 
     Args:
         name: a data set by name or a folder, as `load_data` takes it.
@@ -76,7 +76,7 @@ def check_data(name: str | Path, *, progress: Progress | None = None) -> Finding
 
     Example:
         >>> found = check_data("digits")
-        >>> found.pictures, found.count("error")
+        >>> found.images, found.count("error")
         ({'train': 1797}, {})
     """
     layout, root = readers.find_layout(str(name))
@@ -95,22 +95,22 @@ def check_data(name: str | Path, *, progress: Progress | None = None) -> Finding
     except InputError as reason:
         return Findings(str(name), {}, (), (Problem("error", str(name), f"cannot be used: {reason}", "no data set"),))
     overview = _Overview(problems.append)
-    for count, picture in enumerate(seen, start=1):
-        overview.add(picture)
+    for count, image in enumerate(seen, start=1):
+        overview.add(image)
         if progress is not None:
             progress(count, total)
     _judge_whole(str(name), layout, classes, overview, problems.append)
     order = ("error", "warning", "note")
     problems.sort(key=lambda problem: order.index(problem.severity))  # stable: within a severity as found
-    return Findings(str(name), dict(overview.pictures), classes, tuple(problems))
+    return Findings(str(name), dict(overview.images), classes, tuple(problems))
 
 
 class _Overview:
-    """What is known of all pictures so far: a digest and a label each, never the pictures."""
+    """What is known of all images so far: a digest and a label each, never the images."""
 
-    def __init__(self, tell: Tell) -> None:
-        self.tell = tell
-        self.pictures: Counter[str] = Counter()
+    def __init__(self, on_problem: OnProblem) -> None:
+        self.on_problem = on_problem
+        self.images: Counter[str] = Counter()
         self.labels: dict[str, list[int]] = {}
         self.sizes: set[tuple[int, int]] = set()
         self.coloured = 0
@@ -118,37 +118,37 @@ class _Overview:
         self.first: dict[bytes, tuple[str, str, int]] = {}
 
     def add(self, seen: _Seen) -> None:
-        self.pictures[seen.split] += 1
+        self.images[seen.split] += 1
         self.labels.setdefault(seen.split, [])
         for problem in seen.problems:
-            self.tell(problem)
+            self.on_problem(problem)
         if seen.digest is None:
             return
         self.labels[seen.split].append(seen.label)
         self.sizes.add(seen.size)
         if seen.grey:
-            self.grey.append(seen.place)
+            self.grey.append(seen.location)
         else:
             self.coloured += 1
         if seen.digest in self.first:
-            self.tell(_duplicate(seen, *self.first[seen.digest]))
+            self.on_problem(_duplicate(seen, *self.first[seen.digest]))
         else:
-            self.first[seen.digest] = (seen.split, seen.place, seen.label)
+            self.first[seen.digest] = (seen.split, seen.location, seen.label)
 
 
 def _look_at_files(splits: Mapping[str, Samples]) -> Iterator[_Seen]:
     def look(item: tuple[str, Sample]) -> _Seen:
         split, (source, label) = item
-        place = place_of(source)
+        location = describe_source(source)
         try:
-            with opened(source) as picture:
-                decoded(picture, source)
-                size, grey, notes = picture.size, picture.mode in GREY, _oddities(picture)
-                pixels = converted(picture, source, 3)
-        except BadPictureError as bad:
-            return _Seen(split, place, label, (bad.problem,))
-        problems = tuple(Problem("note", place, note, "converted picture") for note in notes)
-        return _Seen(split, place, label, problems, _digest(pixels.tobytes(), pixels.size), size, grey)
+            with opened(source) as image:
+                decoded(image, source)
+                size, grey, notes = image.size, image.mode in GREY, _oddities(image)
+                pixels = converted(image, source, 3)
+        except BadImageError as bad:
+            return _Seen(split, location, label, (bad.problem,))
+        problems = tuple(Problem("note", location, note, "converted image") for note in notes)
+        return _Seen(split, location, label, problems, _digest(pixels.tobytes(), pixels.size), size, grey)
 
     return in_threads(look, ((split, sample) for split, part in splits.items() for sample in part))
 
@@ -158,16 +158,16 @@ def _look_at_arrays(splits: Mapping[str, tuple[readers.Images, Tensor]]) -> Iter
         height, width = images.shape[2:]
         for row, label in enumerate(labels.tolist()):
             digest = _digest(images[torch.tensor([row])].numpy().tobytes(), (width, height))
-            yield _Seen(split, f"{split} picture {row}", label, (), digest, (width, height))
+            yield _Seen(split, f"{split} image {row}", label, (), digest, (width, height))
 
 
 def _digest(pixels: bytes, size: tuple[int, int]) -> bytes:
     return blake2b(pixels, digest_size=16, person=b"%dx%d" % size).digest()
 
 
-def _oddities(picture: Image.Image) -> list[str]:
-    """How a picture is read that is not plain grey or RGB."""
-    mode, found = picture.mode, []
+def _oddities(image: Image.Image) -> list[str]:
+    """How an image is read that is not plain grey or RGB."""
+    mode, found = image.mode, []
     if mode == "1":
         found.append("has 1 bit per pixel: read as black and white")
     elif mode.startswith("I"):
@@ -176,59 +176,59 @@ def _oddities(picture: Image.Image) -> list[str]:
         found.append("has a palette: read as the colours it names")
     elif mode not in ("L", "LA", "La", "RGB", "RGBA", "RGBa"):
         found.append(f"is {mode}: converted to RGB without a colour profile")
-    if mode in ALPHA or "transparency" in picture.info:
+    if mode in ALPHA or "transparency" in image.info:
         found.append("has transparency: left out, the colours beneath are taken")
-    if _orientation(picture) in range(2, 9):
-        found.append(f"lies turned or mirrored (EXIF orientation {_orientation(picture)}): set upright")
-    if getattr(picture, "is_animated", False):
+    if _orientation(image) in range(2, 9):
+        found.append(f"lies turned or mirrored (EXIF orientation {_orientation(image)}): set upright")
+    if getattr(image, "is_animated", False):
         found.append("has several frames: the first is taken")
     return found
 
 
-def _orientation(picture: Image.Image) -> object:
+def _orientation(image: Image.Image) -> object:
     try:
-        return picture.getexif().get(ORIENTATION)
+        return image.getexif().get(ORIENTATION)
     except Exception:  # damaged EXIF
         return None
 
 
-def _duplicate(seen: _Seen, split: str, place: str, label: int) -> Problem:
-    """A picture that was there before: another label contradicts, another split leaks, and else it counts double."""
-    where = f"{place} of the {split} split" if split != seen.split else place
+def _duplicate(seen: _Seen, split: str, location: str, label: int) -> Problem:
+    """An image that was there before: another label contradicts, another split leaks, and else it counts double."""
+    where = f"{location} of the {split} split" if split != seen.split else location
     if label != seen.label:
-        reason = f"shows the same picture as {where}, but has another label; keep the right one"
-        return Problem("warning", seen.place, reason, "duplicate with another label")
+        reason = f"shows the same image as {where}, but has another label; keep the right one"
+        return Problem("warning", seen.location, reason, "duplicate with another label")
     if split != seen.split:
-        reason = f"shows the same picture as {where}; keep it in one of them"
-        return Problem("warning", seen.place, reason, "duplicate in another split")
-    return Problem("note", seen.place, f"shows the same picture as {where}; it counts twice", "duplicate")
+        reason = f"shows the same image as {where}; keep it in one of them"
+        return Problem("warning", seen.location, reason, "duplicate in another split")
+    return Problem("note", seen.location, f"shows the same image as {where}; it counts twice", "duplicate")
 
 
-def _judge_whole(name: str, layout: str, classes: tuple[str, ...], overview: _Overview, tell: Tell) -> None:
+def _judge_whole(name: str, layout: str, classes: tuple[str, ...], overview: _Overview, on_problem: OnProblem) -> None:
     """What only the whole set shows."""
 
-    def say(severity: Severity, place: str, reason: str, kind: str) -> None:
-        tell(Problem(severity, place, reason, kind))
+    def say(severity: Severity, location: str, reason: str, kind: str) -> None:
+        on_problem(Problem(severity, location, reason, kind))
 
     for split, labels in overview.labels.items():
         there = set(labels)
         missing = [classes[label] for label in range(len(classes)) if label not in there]
-        place = f"{name} ({split})"
+        location = f"{name} ({split})"
         if len(there) == 1 < len(classes):
-            say("warning", place, f"has pictures of one class only: {classes[labels[0]]}", "missing class")
+            say("warning", location, f"has images of one class only: {classes[labels[0]]}", "missing class")
         elif there and missing:
             some = ", ".join(missing[:NAMED]) + (", ..." if len(missing) > NAMED else "")
             reason = f"lacks {len(missing)} of the {len(classes)} classes: {some}"
-            say("warning", place, reason, "missing class")
+            say("warning", location, reason, "missing class")
     if len(overview.sizes) > 1 or any(width != height for width, height in overview.sizes):
         low, high = min(overview.sizes), max(overview.sizes)
         sizes = f"from {low[0]}x{low[1]} to {high[0]}x{high[1]}"
-        reason = f"has pictures that differ in size or are not square ({sizes}): scaled and cropped to one size"
+        reason = f"has images that differ in size or are not square ({sizes}): scaled and cropped to one size"
         say("note", name, f"{reason}, choose it with --image-size", "differing sizes")
-    for place in overview.grey if overview.coloured else ():
-        say("note", place, "is grey among colour pictures: read as three equal channels", "converted picture")
+    for location in overview.grey if overview.coloured else ():
+        say("note", location, "is grey among colour images: read as three equal channels", "converted image")
     if overview.grey and not overview.coloured:
-        say("note", name, "has grey pictures only: read as three equal channels", "converted picture")
+        say("note", name, "has grey images only: read as three equal channels", "converted image")
     labels_of_training = overview.labels.get("train")
     if layout == "digits" or not labels_of_training or len(classes) < 2:
         return
@@ -238,4 +238,4 @@ def _judge_whole(name: str, layout: str, classes: tuple[str, ...], overview: _Ov
     try:
         divide(readers.Raw(classes, empty), validation=VALIDATION, seed=0)
     except InputError as reason:
-        say("error", name, f"cannot be divided: {reason}", "too few pictures")
+        say("error", name, f"cannot be divided: {reason}", "too few images")

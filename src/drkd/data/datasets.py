@@ -19,10 +19,10 @@ from drkd.data import readers
 from drkd.data.augment import AUGMENTATIONS, Augmentation
 from drkd.data.images import LazyImages
 from drkd.data.problems import named
-from drkd.errors import InputError
+from drkd.utils.errors import InputError
 
 DATASETS = {
-    "digits": "scikit-learn's handwritten digits: 1,797 grey 8x8 pictures, 10 classes, embedded",
+    "digits": "scikit-learn's handwritten digits: 1,797 grey 8x8 images, 10 classes, embedded",
     "cifar10": "CIFAR-10 under ./data, 32x32, 10 classes (torchvision; --download fetches it)",
     "cifar100": "CIFAR-100 under ./data, 32x32, 100 classes (torchvision; --download fetches it)",
     "tiny_imagenet": "Tiny ImageNet as published under ./data/tiny-imagenet-200, 64x64, 200 classes",
@@ -39,7 +39,7 @@ VALIDATION = 0.1
 class Split:
     """Samples: `inputs` uint8 (N, C, H, W), in memory or decoded on demand, and `labels` int64 (N,).
 
-    Inputs of another type are no pictures (`from_tensors`), and are served as they are.
+    Inputs of another type are no images (`from_tensors`), and are served as they are.
     """
 
     inputs: Tensor | LazyImages
@@ -62,9 +62,9 @@ class Data:
         name: what it was asked for by.
         classes: class names, in the order of the labels.
         train, val, test: the splits.
-        augmentation: applied to training pictures.
+        augmentation: applied to training images.
         mean, std: per channel, as fractions of full brightness.
-        skipped_images: how many pictures of each split could not be read and were left out; see `load_data`.
+        skipped_images: how many images of each split could not be read and were left out; see `load_data`.
     """
 
     name: str
@@ -84,7 +84,7 @@ class Data:
 
     @property
     def image_size(self) -> int:
-        """Side length of the pictures."""
+        """Side length of the images."""
         return int(self.train.inputs.shape[-1])
 
 
@@ -111,13 +111,13 @@ def load_data(
         limit_train: keep this many training samples, stratified; validation and test stay whole.
         limit_test: keep this many test samples, stratified; the same for every seed.
         label_noise: part of the training and validation labels that is replaced by another class.
-        image_size: scale and crop pictures to this side length; their own by default.
+        image_size: scale and crop images to this side length; their own by default.
         augment: one of `AUGMENTATIONS`; the data set's usual one by default.
         download: let torchvision fetch a data set that is missing.
-        skip_bad_images: leave out pictures that cannot be read, with a warning; they are counted in `skipped_images`.
+        skip_bad_images: leave out images that cannot be read, with a warning; they are counted in `skipped_images`.
 
     Raises:
-        InputError: for an unknown name, missing files, limits that leave a class empty, and for pictures that cannot be
+        InputError: for an unknown name, missing files, limits that leave a class empty, and for images that cannot be
             read, all of them at once. Of those decoded on demand only the headers are read beforehand.
 
     Example:
@@ -137,7 +137,7 @@ def load_data(
     if left_out:
         counts = ", ".join(f"{split} {count}" for split, count in skipped.items())
         warnings.warn(
-            f"{len(left_out)} pictures that cannot be read are left out ({counts}): {named(left_out)}", stacklevel=2
+            f"{len(left_out)} images that cannot be read are left out ({counts}): {named(left_out)}", stacklevel=2
         )
     mean, std = raw.statistics or _measure(splits["train"])
     splits["train"] = _limited(splits["train"], limit_train, seed=seed, what="training")
@@ -150,7 +150,7 @@ def load_data(
 
 
 def divide(raw: readers.Raw, *, validation: float, seed: int) -> tuple[dict[str, Split], dict[str, int]]:
-    """The three splits of a data set, and how many pictures each lost: those of its own files where it has any.
+    """The three splits of a data set, and how many images each lost: those of its own files where it has any.
 
     Raises:
         InputError: if a class has too few samples to be divided.
@@ -180,7 +180,7 @@ def hold_out(train: Split, part: float, *, seed: int) -> tuple[Split, Split]:
 
 
 def fingerprint(split: Split) -> str:
-    """SHA-256 over a split's pictures in their order; of those still in files, over paths, sizes and times of change.
+    """SHA-256 over a split's images in their order; of those still in files, over paths, sizes and times of change.
 
     Example:
         >>> fingerprint(load_data("digits").val)[:8]
@@ -241,7 +241,7 @@ def _with_noise(labels: Tensor, part: float, num_classes: int, *, seed: list[int
 
 
 def _measure(split: Split, most: int = 5000) -> readers.Statistics:
-    """Mean and deviation per channel over up to `most` pictures, evenly spaced."""
+    """Mean and deviation per channel over up to `most` images, evenly spaced."""
     sample = split.inputs[torch.arange(0, len(split), max(1, len(split) // most))].double() / 255
     mean, std = sample.mean(dim=(0, 2, 3)), sample.std(dim=(0, 2, 3)).clamp(min=1e-3)
     return tuple(round(v, 6) for v in mean.tolist()), tuple(round(v, 6) for v in std.tolist())

@@ -1,4 +1,4 @@
-"""Pictures: decoded once into memory as uint8 where they fit, on demand otherwise."""
+"""Images: decoded once into memory as uint8 where they fit, on demand otherwise."""
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -13,15 +13,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from drkd.data.augment import crop_box
-from drkd.data.pictures import Source, converted, decode, opened
-from drkd.data.problems import BadPictureError, Problem, in_words
-from drkd.errors import InputError
+from drkd.data.decoding import Source, converted, decode, opened
+from drkd.data.problems import BadImageError, Problem, describe_problems
+from drkd.utils.errors import InputError
 
 MEMORY_LIMIT = 4 * 2**30
-"""Decoded pictures of one split are kept in memory up to this many bytes."""
+"""Decoded images of one split are kept in memory up to this many bytes."""
 
 IN_FLIGHT = 512
-"""Pictures that wait for threads at a time, so that a large set is not queued whole."""
+"""Images that wait for threads at a time, so that a large set is not queued whole."""
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -29,11 +29,11 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class LazyImages:
-    """Pictures that are decoded when they are asked for, by several threads.
+    """Images that are decoded when they are asked for, by several threads.
 
-    Indexed with an integer tensor (B,), it gives uint8 (B, C, size, size), as a tensor of all pictures would. Pictures
+    Indexed with an integer tensor (B,), it gives uint8 (B, C, size, size), as a tensor of all images would. Images
     are scaled until the shorter side is `margin * size` long, and cropped about their centre. `workers` is the number
-    of threads, None for one per processor, 8 at most; it changes no picture.
+    of threads, None for one per processor, 8 at most; it changes no image.
     """
 
     sources: Sequence[Source]
@@ -47,7 +47,7 @@ class LazyImages:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Shape of all pictures together, (N, C, H, W)."""
+        """Shape of all images together, (N, C, H, W)."""
         return (len(self.sources), self.channels, self.size, self.size)
 
     def __getitem__(self, index: Tensor) -> Tensor:
@@ -55,7 +55,7 @@ class LazyImages:
         return decode_all(sources, self.size, self.channels, margin=self.margin, workers=self.workers)
 
     def select(self, index: Tensor) -> "LazyImages":
-        """The same, for a part of the pictures."""
+        """The same, for a part of the images."""
         return replace(self, sources=[self.sources[i] for i in index.tolist()])
 
 
@@ -69,7 +69,7 @@ def load_images(
     failed: dict[int, Problem] | None = None,
     thorough: bool = False,
 ) -> Tensor | LazyImages:
-    """Pictures as one uint8 tensor (N, C, size, size) where that fits `MEMORY_LIMIT`, else on demand.
+    """Images as one uint8 tensor (N, C, size, size) where that fits `MEMORY_LIMIT`, else on demand.
 
     Args:
         sources: N files, or the bytes of N files.
@@ -78,7 +78,7 @@ def load_images(
         margin: see `LazyImages`.
         lazy: on demand, whatever fits.
         failed: takes in what cannot be read, by position; without it, that is an error.
-        thorough: decode pictures on demand once beforehand, to find out which can be; else only headers are read.
+        thorough: decode images on demand once beforehand, to find out which can be; else only headers are read.
 
     Raises:
         InputError: that names what cannot be read, unless `failed` takes it in.
@@ -90,16 +90,16 @@ def load_images(
 
 
 def common_size(sources: Sequence[Source]) -> int | None:
-    """The side length that all pictures share, None if they differ or are not square. Reads headers only.
+    """The side length that all images share, None if they differ or are not square. Reads headers only.
 
-    Pictures that cannot be opened do not count; 0 if none can.
+    Images that cannot be opened do not count; 0 if none can.
     """
     sizes = set()
     for source in sources:
         try:
-            with opened(source) as picture:
-                sizes.add(picture.size)
-        except BadPictureError:
+            with opened(source) as image:
+                sizes.add(image.size)
+        except BadImageError:
             continue
         if len(sizes) > 1:
             return None
@@ -108,11 +108,11 @@ def common_size(sources: Sequence[Source]) -> int | None:
 
 
 def random_crops(images: Tensor | LazyImages, index: Tensor, uniforms: NDArray[np.float64]) -> Tensor:
-    """A random part of each picture, scaled to the pictures' size: uint8 (B, C, size, size).
+    """A random part of each image, scaled to the images' size: uint8 (B, C, size, size).
 
     Args:
-        images: all pictures; those decoded on demand are cropped before they are scaled down.
-        index: (B,) which pictures.
+        images: all images; those decoded on demand are cropped before they are scaled down.
+        index: (B,) which images.
         uniforms: (B, 2 + 2 * ATTEMPTS) random numbers, see `drkd.data.augment.crop_box`.
     """
     if isinstance(images, LazyImages):
@@ -122,9 +122,9 @@ def random_crops(images: Tensor | LazyImages, index: Tensor, uniforms: NDArray[n
 
     height, width = images.shape[2:]
     crops = []
-    for picture, numbers in zip(images[index], uniforms, strict=True):
+    for image, numbers in zip(images[index], uniforms, strict=True):
         left, top, wide, high = crop_box(numbers, width, height)
-        crops.append(resized_crop(picture, top, left, high, wide, [height, width], antialias=True))
+        crops.append(resized_crop(image, top, left, high, wide, [height, width], antialias=True))
     return torch.stack(crops)
 
 
@@ -138,12 +138,12 @@ def decode_all(
     failed: dict[int, Problem] | None = None,
     workers: int | None = None,
 ) -> Tensor:
-    """Decode into uint8 (N, C, size, size); a picture of another size is scaled and cropped.
+    """Decode into uint8 (N, C, size, size); an image of another size is scaled and cropped.
 
     About its centre, with `margin` around it; or, where `uniforms` are given, at random (see `random_crops`).
 
     Raises:
-        InputError: that names all pictures that cannot be read; where `failed` takes them in by position, they are
+        InputError: that names all images that cannot be read; where `failed` takes them in by position, they are
             black instead.
     """
     out = np.zeros((len(sources), channels, size, size), dtype=np.uint8)
@@ -151,7 +151,7 @@ def decode_all(
     def fill(row: int) -> Problem | None:
         try:
             out[row] = decode(sources[row], size, channels, margin, None if uniforms is None else uniforms[row])
-        except BadPictureError as bad:
+        except BadImageError as bad:
             return bad.problem
         return None
 
@@ -175,16 +175,16 @@ def in_threads(
 def _header(source: Source) -> Problem | None:
     try:
         opened(source).close()
-    except BadPictureError as bad:
+    except BadImageError as bad:
         return bad.problem
     return None
 
 
 def _whole(source: Source) -> Problem | None:
     try:
-        with opened(source) as picture:
-            converted(picture, source, 3)
-    except BadPictureError as bad:
+        with opened(source) as image:
+            converted(image, source, 3)
+    except BadImageError as bad:
         return bad.problem
     return None
 
@@ -195,4 +195,4 @@ def _settle(outcomes: Iterable[tuple[int, Problem | None]], failed: dict[int, Pr
     if failed is not None:
         failed.update(bad)
     elif bad:
-        raise InputError(in_words(list(bad.values())))
+        raise InputError(describe_problems(list(bad.values())))

@@ -1,6 +1,6 @@
-"""Which pictures a data set has and what they show: names only, nothing is decoded.
+"""Which images a data set has and what they show: names only, nothing is decoded.
 
-What is wrong goes to `tell`. A training's stops at the first error; with one that goes on, the rest is still listed.
+What is wrong goes to `on_problem`. A training's stops at the first error; with one that goes on, the rest is still listed.
 """
 
 import os
@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from drkd.data.pictures import Source
-from drkd.data.problems import NAMED, Problem, Severity, Tell, refuse, shown
-from drkd.errors import InputError
+from drkd.data.decoding import Source
+from drkd.data.problems import NAMED, OnProblem, Problem, Severity, refuse, shown
+from drkd.utils.errors import InputError
 
-PICTURES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
+IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
 SPLIT_FOLDERS = {"train": ("train", "training"), "val": ("val", "valid", "validation"), "test": ("test", "testing")}
 
 Sample = tuple[Source, int]
@@ -28,19 +28,19 @@ class Samples(Protocol):
 
 @dataclass(frozen=True)
 class Listing:
-    """Class names in the order of the labels, and each split's pictures with their labels."""
+    """Class names in the order of the labels, and each split's images with their labels."""
 
     classes: tuple[str, ...]
     splits: Mapping[str, Samples]
 
 
-def list_folder(root: Path, tell: Tell = refuse) -> Listing:
+def list_folder(root: Path, on_problem: OnProblem = refuse) -> Listing:
     """A folder per class, under `train`, `val` and `test` folders or directly under `root`."""
-    found = split_places(root, lambda path: path.is_dir()) or {"train": [root]}
-    return _by_class({split: place for split, (place, *_) in found.items()}, tell)
+    found = split_locations(root, lambda path: path.is_dir()) or {"train": [root]}
+    return _by_class({split: location for split, (location, *_) in found.items()}, on_problem)
 
 
-def list_imagenet(root: Path, tell: Tell = refuse) -> Listing:
+def list_imagenet(root: Path, on_problem: OnProblem = refuse) -> Listing:
     """ImageNet-1k as a folder per class: `train/<wnid>/*` and `val/<wnid>/*`; its `val` is the test split."""
     if not ((root / "train").is_dir() and (root / "val").is_dir()):
         raise InputError(
@@ -48,10 +48,10 @@ def list_imagenet(root: Path, tell: Tell = refuse) -> Listing:
             "cannot be downloaded without an account: unpack the archives from its home page (val sorted by class), or "
             f"link {root} to where they are"
         )
-    return _by_class({"train": root / "train", "test": root / "val"}, tell)
+    return _by_class({"train": root / "train", "test": root / "val"}, on_problem)
 
 
-def list_tiny_imagenet(root: Path, tell: Tell = refuse) -> Listing:
+def list_tiny_imagenet(root: Path, on_problem: OnProblem = refuse) -> Listing:
     """Tiny ImageNet as published: `wnids.txt`, `train/<wnid>/images/*`, `val/images/*` with `val_annotations.txt`.
 
     Its labelled `val` is the test split; its `test` bears no labels.
@@ -61,118 +61,122 @@ def list_tiny_imagenet(root: Path, tell: Tell = refuse) -> Listing:
             f"tiny_imagenet is expected at {root} (wnids.txt, words.txt, train/, val/), which is not there; unpack the "
             "published archive tiny-imagenet-200.zip there, or give --data the folder"
         )
-    wnids = sorted(" ".join(_lines(root / "wnids.txt", tell)).split())
+    wnids = sorted(" ".join(_lines(root / "wnids.txt", on_problem)).split())
     if len(wnids) < 2:
-        tell(_wrong(root / "wnids.txt", f"needs at least 2 classes, got {len(wnids)}", "missing class"))
+        on_problem(_wrong(root / "wnids.txt", f"needs at least 2 classes, got {len(wnids)}", "missing class"))
     label_of = {wnid: label for label, wnid in enumerate(wnids)}
     annotations = root / "val" / "val_annotations.txt"
     train: list[Sample] = []
-    for place in (root / "words.txt", annotations, *(root / "train" / wnid / "images" for wnid in wnids)):
-        if not place.exists():
-            tell(_wrong(place, "is missing; unpack the published archive whole", "missing file"))
-        elif place.name == "images":
-            train += [(path, label_of[place.parent.name]) for path in _pictures(place, tell)]
+    for location in (root / "words.txt", annotations, *(root / "train" / wnid / "images" for wnid in wnids)):
+        if not location.exists():
+            on_problem(_wrong(location, "is missing; unpack the published archive whole", "missing file"))
+        elif location.name == "images":
+            train += [(path, label_of[location.parent.name]) for path in _images(location, on_problem)]
     test: list[Sample] = []
-    for row in (line.split("\t") for line in _lines(annotations, tell) if line):
+    for row in (line.split("\t") for line in _lines(annotations, on_problem) if line):
         if len(row) < 2 or row[1] not in label_of:
             reason = f"has a line without a class of wnids.txt: {' '.join(row)!r}"
-            tell(_wrong(annotations, reason, "label out of range"))
+            on_problem(_wrong(annotations, reason, "label out of range"))
         else:
             test.append((root / "val" / "images" / row[0], label_of[row[1]]))
-    names = dict(line.split("\t", 1) for line in _lines(root / "words.txt", tell) if "\t" in line)
-    for place, part in ((root / "train", train), (annotations, test)):
+    names = dict(line.split("\t", 1) for line in _lines(root / "words.txt", on_problem) if "\t" in line)
+    for location, part in ((root / "train", train), (annotations, test)):
         if not part:
-            tell(_wrong(place, "names no pictures; unpack the published archive whole", "empty split"))
+            on_problem(_wrong(location, "names no images; unpack the published archive whole", "empty split"))
     classes = tuple(f"{wnid} {names.get(wnid, wnid).split(',')[0]}" for wnid in wnids)
     return Listing(classes, {"train": train, "test": test})
 
 
-def split_places(root: Path, wanted: Callable[[Path], bool]) -> dict[str, list[Path]]:
+def split_locations(root: Path, wanted: Callable[[Path], bool]) -> dict[str, list[Path]]:
     """The folders or files of each split, by how their names begin; empty where there is no training split."""
-    places = sorted(path for path in root.iterdir() if wanted(path))
+    locations = sorted(path for path in root.iterdir() if wanted(path))
     found = {
-        split: [path for path in places if path.stem.lower().split("-")[0] in names]
+        split: [path for path in locations if path.stem.lower().split("-")[0] in names]
         for split, names in SPLIT_FOLDERS.items()
     }
     return {split: paths for split, paths in found.items() if paths} if found["train"] else {}
 
 
-def _by_class(places: Mapping[str, Path], tell: Tell) -> Listing:
+def _by_class(locations: Mapping[str, Path], on_problem: OnProblem) -> Listing:
     """The folders of the training split are the classes."""
-    classes = tuple(_class_folders(places["train"], tell))
+    classes = tuple(_class_folders(locations["train"], on_problem))
     if len(classes) < 2:
         reason = f"needs at least 2 folders, one per class, got {len(classes)}"
-        tell(_wrong(places["train"], reason, "missing class"))
+        on_problem(_wrong(locations["train"], reason, "missing class"))
     splits: dict[str, list[Sample]] = {}
-    for split, place in places.items():
-        strangers = set(_class_folders(place, tell if split != "train" else _ignore)) - set(classes)
+    for split, location in locations.items():
+        strangers = set(_class_folders(location, on_problem if split != "train" else _ignore)) - set(classes)
         if strangers:
             reason = f"has classes that the training split lacks: {', '.join(sorted(strangers))}"
-            tell(_wrong(place, reason, "unknown class"))
-        splits[split] = [(path, label) for label, name in enumerate(classes) for path in _pictures(place / name, tell)]
+            on_problem(_wrong(location, reason, "unknown class"))
+        splits[split] = [
+            (path, label) for label, name in enumerate(classes) for path in _images(location / name, on_problem)
+        ]
         if not splits[split]:
-            tell(_wrong(place, f"holds no pictures ({', '.join(sorted(PICTURES))})", "empty split"))
+            on_problem(_wrong(location, f"holds no images ({', '.join(sorted(IMAGE_SUFFIXES))})", "empty split"))
     return Listing(classes, splits)
 
 
-def _class_folders(place: Path, tell: Tell) -> list[str]:
+def _class_folders(location: Path, on_problem: OnProblem) -> list[str]:
     try:
-        found = sorted(path for path in place.iterdir() if path.is_dir() and not path.name.startswith("."))
+        found = sorted(path for path in location.iterdir() if path.is_dir() and not path.name.startswith("."))
     except OSError as reason:
-        tell(_closed(place, reason))
+        on_problem(_closed(location, reason))
         return []
-    return [path.name for path in found if _decodable(path, tell)]
+    return [path.name for path in found if _decodable(path, on_problem)]
 
 
-def _pictures(folder: Path, tell: Tell) -> list[Path]:
-    """The pictures below `folder`, in order; links to folders are not followed."""
+def _images(folder: Path, on_problem: OnProblem) -> list[Path]:
+    """The images below `folder`, in order; links to folders are not followed."""
     if not folder.exists():
         return []
     files = sorted(
-        Path(place) / name
-        for place, _, names in os.walk(folder, onerror=lambda reason: tell(_closed(folder, reason)))
+        Path(location) / name
+        for location, _, names in os.walk(folder, onerror=lambda reason: on_problem(_closed(folder, reason)))
         for name in names
         if not name.startswith(".")
     )
-    pictures = [path for path in files if path.suffix.lower() in PICTURES]
-    if len(pictures) < len(files):
-        others = [path.name for path in files if path.suffix.lower() not in PICTURES]
+    images = [path for path in files if path.suffix.lower() in IMAGE_SUFFIXES]
+    if len(images) < len(files):
+        others = [path.name for path in files if path.suffix.lower() not in IMAGE_SUFFIXES]
         some = ", ".join(map(shown, others[:NAMED])) + (", ..." if len(others) > NAMED else "")
-        reason = f"has {len(others)} files that are no pictures by their names, which are left out: {some}"
-        tell(_wrong(folder, reason, "other file", "warning"))
-    return [path for path in pictures if _decodable(path, tell)]
+        reason = f"has {len(others)} files that are no images by their names, which are left out: {some}"
+        on_problem(_wrong(folder, reason, "other file", "warning"))
+    return [path for path in images if _decodable(path, on_problem)]
 
 
-def _decodable(path: Path, tell: Tell) -> bool:
+def _decodable(path: Path, on_problem: OnProblem) -> bool:
     """Whether a name can be written into a result; else that is told."""
     try:
         path.name.encode()
     except UnicodeEncodeError:
-        tell(_wrong(path, "has a name that is not UTF-8; rename it", "unreadable name"))
+        on_problem(_wrong(path, "has a name that is not UTF-8; rename it", "unreadable name"))
         return False
     return True
 
 
-def _lines(path: Path, tell: Tell) -> list[str]:
+def _lines(path: Path, on_problem: OnProblem) -> list[str]:
     """The lines of a text; of one that is missing, which is told elsewhere, none."""
     try:
         return path.read_text(encoding="utf-8").splitlines()
     except FileNotFoundError:
         return []
     except OSError as reason:
-        tell(_closed(path, reason))
+        on_problem(_closed(path, reason))
     except UnicodeDecodeError as reason:
-        tell(_wrong(path, f"is no text in UTF-8 ({reason.reason}); unpack the published archive again", "damaged file"))
+        on_problem(
+            _wrong(path, f"is no text in UTF-8 ({reason.reason}); unpack the published archive again", "damaged file")
+        )
     return []
 
 
-def _closed(place: Path, reason: OSError) -> Problem:
-    where = reason.filename or place
+def _closed(location: Path, reason: OSError) -> Problem:
+    where = reason.filename or location
     return _wrong(Path(where), f"cannot be listed or read: {reason.strerror}; change its permissions", "no permission")
 
 
-def _wrong(place: Path, reason: str, kind: str, severity: Severity = "error") -> Problem:
-    return Problem(severity, shown(place), reason, kind)
+def _wrong(location: Path, reason: str, kind: str, severity: Severity = "error") -> Problem:
+    return Problem(severity, shown(location), reason, kind)
 
 
 def _ignore(problem: Problem) -> None:

@@ -3,8 +3,8 @@
 The order is a function of (seed, epoch), the augmentation of (seed, epoch, index, view): a loader has no state, so any
 epoch can be had again and from any batch on.
 
-Pictures in memory move to the device once, as they are, and are augmented there. Where serving takes time of its own,
-because pictures are decoded or the device is not the processor, the next batch is made while this one is trained on.
+Images in memory move to the device once, as they are, and are augmented there. Where serving takes time of its own,
+because images are decoded or the device is not the processor, the next batch is made while this one is trained on.
 
 What a method needs of the batches, it declares, and the loader makes:
 
@@ -23,21 +23,21 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from drkd.checks import IGNORED
 from drkd.data.augment import ATTEMPTS, Augmentation, augment, random_numbers
 from drkd.data.datasets import Data, Split
 from drkd.data.images import LazyImages, random_crops
-from drkd.errors import InputError
+from drkd.utils.checks import IGNORED
+from drkd.utils.errors import InputError
 
 REPLAY, PARTNER, CHOICE = 1, 2, 3
-"""Views: pictures seen again, partners, and the random numbers that choose partners; the first view is 0."""
+"""Views: images seen again, partners, and the random numbers that choose partners; the first view is 0."""
 
 
 class Batch(NamedTuple):
     """What one step gets, on the loader's device.
 
     Attributes:
-        inputs: (B, C, H, W) float, augmented and normalised; what is no picture (B, ...) as it is.
+        inputs: (B, C, H, W) float, augmented and normalised; what is no image (B, ...) as it is.
         labels: (B,) int64; -100 for rows that do not count.
         index: (B,) int64, the samples' positions in their split.
         share: this rank's part of the global batch, times the number of ranks: 1 unless the batch is cut unevenly.
@@ -62,7 +62,7 @@ class Loader:
         needs: what the method declares; `replay` and `pairs` are for training only.
         device: where batches go.
         rank, world_size: serve every `world_size`-th sample of each batch, starting at `rank`.
-        workers: threads that decode pictures, one per processor by default, 8 at most; 0 decodes in the calling thread
+        workers: threads that decode images, one per processor by default, 8 at most; 0 decodes in the calling thread
             and makes no batch ahead. Any number serves the same batches to the bit.
 
     Attributes:
@@ -144,27 +144,27 @@ class Loader:
         index = ours.to(self.device, non_blocking=True)
         if self.augmentation.resized_crop:
             uniforms = random_numbers(self.seed, epoch, view, rows, count=4 + 2 + 2 * ATTEMPTS)
-            pictures = random_crops(self._inputs, ours, uniforms[:, 4:])  # the first 4 are those of `augment`
+            images = random_crops(self._inputs, ours, uniforms[:, 4:])  # the first 4 are those of `augment`
         else:
             here = isinstance(self._inputs, Tensor) and self._inputs.device == index.device
-            pictures = self._inputs[index if here else ours]
-        if pictures.dtype != torch.uint8:  # no pictures, but a table's rows or words
-            return pictures.to(self.device, non_blocking=True), self._labels[index], index
-        images = pictures.to(self.device, non_blocking=True).float().div_(255)
+            images = self._inputs[index if here else ours]
+        if images.dtype != torch.uint8:  # no images, but a table's rows or words
+            return images.to(self.device, non_blocking=True), self._labels[index], index
+        images = images.to(self.device, non_blocking=True).float().div_(255)
         images = augment(images, ours, self.augmentation, seed=self.seed, epoch=epoch, view=view)
         inputs = images.sub_(self.mean).div_(self.std)
         return inputs, self._labels[index], index
 
     @cached_property
     def _inputs(self) -> Tensor | LazyImages:
-        """All pictures: on an accelerator, where they are in memory and take half of its free room at most."""
-        pictures = self.split.inputs
-        if isinstance(pictures, LazyImages):
-            return replace(pictures, workers=self.workers)
+        """All images: on an accelerator, where they are in memory and take half of its free room at most."""
+        images = self.split.inputs
+        if isinstance(images, LazyImages):
+            return replace(images, workers=self.workers)
         if self.device.type != "cuda":
-            return pictures
+            return images
         free, _ = torch.cuda.mem_get_info(self.device)
-        return pictures.to(self.device) if pictures.nbytes <= free / 2 else pictures
+        return images.to(self.device) if images.nbytes <= free / 2 else images
 
     @cached_property
     def _labels(self) -> Tensor:
@@ -172,10 +172,10 @@ class Loader:
 
     def _partners(self, rows: NDArray[np.int64], epoch: int) -> NDArray[np.int64]:
         """For each sample another one of its class, drawn evenly; itself where it is alone."""
-        by_class, start_of, size_of, place_of = self._classes
+        by_class, start_of, size_of, describe_source = self._classes
         others = np.maximum(size_of[rows] - 1, 1)
         chosen = np.floor(random_numbers(self.seed, epoch, CHOICE, rows, count=1)[:, 0] * others).astype(np.int64)
-        chosen += (chosen >= place_of[rows]) & (size_of[rows] > 1)
+        chosen += (chosen >= describe_source[rows]) & (size_of[rows] > 1)
         partners: NDArray[np.int64] = by_class[start_of[rows] + chosen]
         return partners
 
@@ -186,9 +186,9 @@ class Loader:
         by_class = np.argsort(labels, kind="stable")
         sizes = np.bincount(labels)
         start_of = (np.cumsum(sizes) - sizes)[labels]
-        place_of = np.empty_like(by_class)
-        place_of[by_class] = np.arange(len(labels))
-        return by_class, start_of, sizes[labels], place_of - start_of
+        describe_source = np.empty_like(by_class)
+        describe_source[by_class] = np.arange(len(labels))
+        return by_class, start_of, sizes[labels], describe_source - start_of
 
 
 def _ahead(batches: Iterator[Batch]) -> Iterator[Batch]:

@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from drkd.data.listing import Listing, Sample, split_places
-from drkd.data.pictures import TableBytes
-from drkd.data.problems import NAMED, Problem, Tell, refuse, shown
-from drkd.errors import InputError
+from drkd.data.decoding import TableBytes
+from drkd.data.listing import Listing, Sample, split_locations
+from drkd.data.problems import NAMED, OnProblem, Problem, refuse, shown
+from drkd.utils.errors import InputError
 
 ROWS = 256
 """Rows that are read at a time."""
@@ -21,10 +21,10 @@ class Rows:
 
     Attributes:
         labels: of all rows, file by file; None where a row has none.
-        tell: takes in rows that are no samples; they are left out.
+        on_problem: takes in rows that are no samples; they are left out.
     """
 
-    tell: Tell
+    on_problem: OnProblem
     labels: dict[Path, Sequence[int | None]] = field(default_factory=dict)
 
     def __len__(self) -> int:
@@ -33,54 +33,54 @@ class Rows:
     def __iter__(self) -> Iterator[Sample]:
         for path in self.labels:
             empty = []
-            for row, (picture, label) in enumerate(_read_rows(path, self.tell)):
-                if picture is None or label is None:
+            for row, (image, label) in enumerate(_read_rows(path, self.on_problem)):
+                if image is None or label is None:
                     empty.append(row)
                     continue
-                source = TableBytes(picture)
+                source = TableBytes(image)
                 source.path, source.row = path, row
                 yield source, label
             if empty:
                 some = ", ".join(map(str, empty[:NAMED])) + (", ..." if len(empty) > NAMED else "")
-                reason = f"has {len(empty)} rows without the bytes of a picture or without a label; leave them out"
-                self.tell(_wrong(path, f"{reason} (from 0: {some})", "empty row"))
+                reason = f"has {len(empty)} rows without the bytes of an image or without a label; leave them out"
+                self.on_problem(_wrong(path, f"{reason} (from 0: {some})", "empty row"))
 
 
-def list_parquet(root: Path, tell: Tell = refuse) -> Listing:
-    """The pictures in `train*.parquet`, `val*.parquet` and `test*.parquet` under `root`."""
-    found = split_places(root, lambda path: path.suffix == ".parquet")
+def list_parquet(root: Path, on_problem: OnProblem = refuse) -> Listing:
+    """The images in `train*.parquet`, `val*.parquet` and `test*.parquet` under `root`."""
+    found = split_locations(root, lambda path: path.suffix == ".parquet")
     if not found:
         raise InputError(f"{root} needs Parquet files named train*.parquet (and val* or test*), got none for training")
     named: tuple[Path, tuple[str, ...]] | None = None
     splits = {}
     for split, paths in found.items():
-        splits[split] = Rows(tell)
+        splits[split] = Rows(on_problem)
         for path in paths:
-            labels, names = _read_labels(path, tell)
+            labels, names = _read_labels(path, on_problem)
             if labels is None:
                 continue
             splits[split].labels[path] = labels
             if names and named and names != named[1]:
-                tell(_wrong(path, f"has other class names than {shown(named[0])}; use one list", "wrong columns"))
+                on_problem(_wrong(path, f"has other class names than {shown(named[0])}; use one list", "wrong columns"))
             named = named or ((path, names) if names else None)
         if not len(splits[split]):
-            tell(_wrong(root, f"has no rows for the {split} split", "empty split"))
+            on_problem(_wrong(root, f"has no rows for the {split} split", "empty split"))
     known = [label for rows in splits.values() for part in rows.labels.values() for label in part if label is not None]
     highest = max(known, default=-1)
     if named is None and highest >= len(known):
-        reason = f"has labels up to {highest} for {len(known)} pictures; number the classes from 0 on"
-        tell(_wrong(root, reason, "label out of range"))
+        reason = f"has labels up to {highest} for {len(known)} images; number the classes from 0 on"
+        on_problem(_wrong(root, reason, "label out of range"))
         return Listing((), splits)
     classes = named[1] if named else tuple(str(label) for label in range(highest + 1))
     if known and (min(known) < 0 or highest >= len(classes)):
         reason = f"has labels from {min(known)} to {highest} for {len(classes)} classes; correct labels or names"
-        tell(_wrong(root, reason, "label out of range"))
+        on_problem(_wrong(root, reason, "label out of range"))
     if len(classes) < 2:
-        tell(_wrong(root, f"needs at least 2 classes, got {len(classes)}", "missing class"))
+        on_problem(_wrong(root, f"needs at least 2 classes, got {len(classes)}", "missing class"))
     return Listing(classes, splits)
 
 
-def _read_labels(path: Path, tell: Tell) -> tuple[list[int | None] | None, tuple[str, ...]]:
+def _read_labels(path: Path, on_problem: OnProblem) -> tuple[list[int | None] | None, tuple[str, ...]]:
     """The labels of a file, None if it cannot be used, and the class names that it brings."""
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -91,27 +91,27 @@ def _read_labels(path: Path, tell: Tell) -> tuple[list[int | None] | None, tuple
             if not (_holds_bytes(kinds.get("image")) and pa.types.is_integer(kinds.get("label", pa.null()))):
                 columns = ", ".join(f"{column} ({kind})" for column, kind in kinds.items())
                 reason = f"needs the columns image (a struct with bytes) and label (integers), got {columns}"
-                tell(_wrong(path, reason, "wrong columns"))
+                on_problem(_wrong(path, reason, "wrong columns"))
                 return None, ()
             return file.read(columns=["label"]).column("label").to_pylist(), _class_names(file.schema_arrow.metadata)
     except InputError:
         raise
     except Exception as reason:  # pyarrow raises whatever a damaged file leads it to
-        tell(_damaged(path, reason))
+        on_problem(_damaged(path, reason))
         return None, ()
 
 
-def _read_rows(path: Path, tell: Tell) -> Iterator[tuple[bytes | None, int | None]]:
-    """Pictures and labels of a file."""
+def _read_rows(path: Path, on_problem: OnProblem) -> Iterator[tuple[bytes | None, int | None]]:
+    """Images and labels of a file."""
     import pyarrow.parquet as pq
 
     try:
         with pq.ParquetFile(path) as file:
             for batch in file.iter_batches(ROWS, columns=["image.bytes", "label"]):
-                pictures, labels = (batch.column(name).to_pylist() for name in ("image", "label"))
-                yield from zip((row and row["bytes"] for row in pictures), labels, strict=True)
+                images, labels = (batch.column(name).to_pylist() for name in ("image", "label"))
+                yield from zip((row and row["bytes"] for row in images), labels, strict=True)
     except Exception as reason:
-        tell(_damaged(path, reason))
+        on_problem(_damaged(path, reason))
 
 
 def _holds_bytes(kind: Any) -> bool:
@@ -139,5 +139,5 @@ def _damaged(path: Path, reason: Exception) -> Problem:
     return _wrong(path, f"cannot be read as Parquet: {why}; remove or replace it", "damaged file")
 
 
-def _wrong(place: Path, reason: str, kind: str) -> Problem:
-    return Problem("error", shown(place), reason, kind)
+def _wrong(location: Path, reason: str, kind: str) -> Problem:
+    return Problem("error", shown(location), reason, kind)

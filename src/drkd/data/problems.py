@@ -1,6 +1,6 @@
 """What can be wrong with a data set: one kind of finding for those who train and for those who look everything over.
 
-Readers hand what they find to a `Tell`. A training's refuses the first problem that stops it; `drkd check` collects.
+Readers hand what they find to a `OnProblem`. A training's refuses the first problem that stops it; `drkd check` collects.
 """
 
 import os
@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from drkd.errors import InputError
+from drkd.utils.errors import InputError
 
 Severity = Literal["error", "warning", "note"]
 
 NAMED = 3
-"""So many bad pictures are named in one message; the others are counted."""
+"""So many bad images are named in one message; the others are counted."""
 
 
 @dataclass(frozen=True)
@@ -24,32 +24,32 @@ class Problem:
 
     Attributes:
         severity: `error` stops a training, `warning` makes its figures doubtful, `note` says how drkd reads it.
-        place: file, folder or row.
+        location: file, folder or row.
         reason: what is the matter, as a sentence that begins with its verb: place and reason together are a message.
         kind: what findings are counted by.
 
     Example:
-        >>> str(Problem("error", "cat/1.png", "cannot be read as a picture: the file is empty", "unreadable picture"))
-        'cat/1.png cannot be read as a picture: the file is empty'
+        >>> str(Problem("error", "cat/1.png", "cannot be read as an image: the file is empty", "unreadable image"))
+        'cat/1.png cannot be read as an image: the file is empty'
     """
 
     severity: Severity
-    place: str
+    location: str
     reason: str
     kind: str
 
     def __str__(self) -> str:
-        return f"{self.place} {self.reason}"
+        return f"{self.location} {self.reason}"
 
 
-Tell = Callable[[Problem], None]
+OnProblem = Callable[[Problem], None]
 
 
-class BadPictureError(InputError):
-    """A picture that cannot be read; `problem` says which and why."""
+class BadImageError(InputError):
+    """An image that cannot be read; `problem` says which and why."""
 
     def __init__(self, problem: Problem) -> None:
-        super().__init__(in_words([problem]))
+        super().__init__(describe_problems([problem]))
         self.problem = problem
 
 
@@ -65,17 +65,17 @@ def refuse(problem: Problem) -> None:
         warnings.warn(str(problem), stacklevel=3)
 
 
-def in_words(bad: Sequence[Problem], advice: str = "remove or replace {}") -> str:
-    """Bad pictures in one line: the first few by name, the rest by number, then `advice` with "it" or "them"."""
+def describe_problems(bad: Sequence[Problem], advice: str = "remove or replace {}") -> str:
+    """Bad images in one line: the first few by name, the rest by number, then `advice` with "it" or "them"."""
     if len(bad) == 1:
         return f"{bad[0]}; {advice.replace('{}', 'it')}"
-    return f"{len(bad)} pictures cannot be read: {named(bad)}; {advice.replace('{}', 'them')}"
+    return f"{len(bad)} images cannot be read: {named(bad)}; {advice.replace('{}', 'them')}"
 
 
 def named(bad: Sequence[Problem]) -> str:
     """The first few with their reasons, and how many more there are."""
     rest = f", and {len(bad) - NAMED} more" if len(bad) > NAMED else ""
-    return ", ".join(f"{problem.place} ({problem.reason.split(': ', 1)[-1]})" for problem in bad[:NAMED]) + rest
+    return ", ".join(f"{problem.location} ({problem.reason.split(': ', 1)[-1]})" for problem in bad[:NAMED]) + rest
 
 
 def shown(path: Path | str) -> str:

@@ -12,14 +12,14 @@ from torch import Tensor
 from drkd.data.images import LazyImages, common_size, load_images
 from drkd.data.listing import Listing, list_folder, list_imagenet, list_tiny_imagenet
 from drkd.data.parquet import list_parquet
-from drkd.data.problems import Problem, Tell, in_words, refuse
-from drkd.errors import InputError
+from drkd.data.problems import OnProblem, Problem, describe_problems, refuse
+from drkd.utils.errors import InputError
 
 Images = Tensor | LazyImages
 Statistics = tuple[tuple[float, ...], tuple[float, ...]]
 
 MIXED_SIZE = 64
-"""Side length for pictures of differing sizes where none is asked for."""
+"""Side length for images of differing sizes where none is asked for."""
 
 CIFAR_STATISTICS: Statistics = ((0.50708, 0.48655, 0.44092), (0.26733, 0.25644, 0.27615))
 IMAGENET_STATISTICS: Statistics = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -28,7 +28,7 @@ TINY_STATISTICS: Statistics = ((0.4802, 0.4481, 0.3975), (0.2302, 0.2265, 0.2262
 
 @dataclass(frozen=True)
 class Raw:
-    """A data set as it was found: pictures and labels by split (`train`, and `val` or `test` where there are any).
+    """A data set as it was found: images and labels by split (`train`, and `val` or `test` where there are any).
 
     Attributes:
         classes: class names, in the order of the labels.
@@ -36,7 +36,7 @@ class Raw:
         augmentation: the name of its usual augmentation.
         statistics: mean and deviation per channel, as fractions of full brightness; None to measure them.
         fixed_test: number of samples that make up the test split where the files bring none.
-        left_out: pictures that could not be read and were left out, by split.
+        left_out: images that could not be read and were left out, by split.
     """
 
     classes: tuple[str, ...]
@@ -66,14 +66,14 @@ def read_cifar(name: str, root: Path, download: bool, image_size: int | None = N
     from torchvision.transforms.v2.functional import resize
 
     kind = {"cifar10": datasets.CIFAR10, "cifar100": datasets.CIFAR100}[name]
-    place = root / kind.base_folder
+    location = root / kind.base_folder
     try:
         parts = {split: kind(str(root), train=split == "train", download=download) for split in ("train", "test")}
     except (RuntimeError, OSError) as reason:
         tried = "tried to download it: " + str(reason) if download else "downloading was not asked for"
-        state = "is damaged or not whole" if place.is_dir() else "is not"
+        state = "is damaged or not whole" if location.is_dir() else "is not"
         raise InputError(
-            f"{name} {state} at {place} ({tried}); run again with --download where there is a network, unpack the "
+            f"{name} {state} at {location} ({tried}); run again with --download where there is a network, unpack the "
             f"archive from its home page there, or give --data a folder with it or with Parquet files"
         ) from reason
     splits: dict[str, tuple[Images, Tensor]] = {}
@@ -84,20 +84,20 @@ def read_cifar(name: str, root: Path, download: bool, image_size: int | None = N
         labels = torch.tensor(part.targets)
         if labels.min() < 0 or labels.max() >= len(part.classes):
             raise InputError(
-                f"{place} has labels from {labels.min()} to {labels.max()} for {len(part.classes)} classes in its "
+                f"{location} has labels from {labels.min()} to {labels.max()} for {len(part.classes)} classes in its "
                 f"{split} split; unpack the archive again"
             )
         splits[split] = (images, labels)
     return Raw(tuple(parts["train"].classes), splits, "cifar", CIFAR_STATISTICS)
 
 
-LISTINGS: dict[str, Callable[[Path, Tell], Listing]] = {
+LISTINGS: dict[str, Callable[[Path, OnProblem], Listing]] = {
     "tiny_imagenet": list_tiny_imagenet,
     "imagenet": list_imagenet,
     "parquet": list_parquet,
     "folder": list_folder,
 }
-"""Layouts that are files of pictures, and what lists them."""
+"""Layouts that are files of images, and what lists them."""
 
 BY_NAME = {
     "digits": Path(),
@@ -142,12 +142,12 @@ def read(name: str, image_size: int | None = None, *, download: bool = False, sk
 
     Args:
         name: one of `BY_NAME`, or the path of a folder.
-        image_size: scale and crop pictures to this side length; their own by default.
+        image_size: scale and crop images to this side length; their own by default.
         download: let torchvision fetch CIFAR.
-        skip_bad_images: leave out pictures that cannot be read.
+        skip_bad_images: leave out images that cannot be read.
 
     Raises:
-        InputError: for whatever `drkd check` calls an error; all pictures that cannot be read together.
+        InputError: for whatever `drkd check` calls an error; all images that cannot be read together.
     """
     layout, root = find_layout(name)
     if layout == "digits":
@@ -162,7 +162,7 @@ def read(name: str, image_size: int | None = None, *, download: bool = False, sk
     if layout == "tiny_imagenet":
         return _decoded(listing, image_size or 64, skip_bad_images, advice, "tiny_imagenet", TINY_STATISTICS)
     if layout == "imagenet":
-        # a random part of the whole picture is scaled for training; for measuring, 256/224 of the size is cropped
+        # a random part of the whole image is scaled for training; for measuring, 256/224 of the size is cropped
         size = image_size or 224
         return _decoded(
             listing, size, skip_bad_images, advice, "imagenet", IMAGENET_STATISTICS, margin=256 / 224, lazy=True
@@ -181,7 +181,7 @@ def _decoded(
     margin: float = 1.0,
     lazy: bool = False,
 ) -> Raw:
-    """The pictures of a listing; what cannot be read is left out, or refused all at once."""
+    """The images of a listing; what cannot be read is left out, or refused all at once."""
     samples = {split: list(part) for split, part in listing.splits.items()}
     size = image_size
     if size is None:
@@ -207,13 +207,13 @@ def _decoded(
         left_out[split] = list(failed.values())
     bad = [problem for problems in left_out.values() for problem in problems]
     if bad and not skip:
-        raise InputError(in_words(bad, advice))
+        raise InputError(describe_problems(bad, advice))
     for split, (_, labels) in splits.items():
         if not len(labels):
-            raise InputError(f"no picture of the {split} split can be read: {in_words(left_out[split])}")
+            raise InputError(f"no image of the {split} split can be read: {describe_problems(left_out[split])}")
     if size is None:
         warnings.warn(
-            f"the pictures differ in size or are not square: scaled and cropped to {MIXED_SIZE}x{MIXED_SIZE}; "
+            f"the images differ in size or are not square: scaled and cropped to {MIXED_SIZE}x{MIXED_SIZE}; "
             "choose with --image-size",
             stacklevel=2,
         )

@@ -1,11 +1,11 @@
-"""Data that are no pictures: tables, words, or whatever else a network takes."""
+"""Data that are no images: tables, words, or whatever else a network takes."""
 
 import torch
 from torch import Tensor
 
 from drkd.data.augment import Augmentation
 from drkd.data.datasets import VALIDATION, Data, Split, hold_out
-from drkd.errors import InputError
+from drkd.utils.errors import InputError
 
 Rows = tuple[Tensor, Tensor]
 """Inputs (N, ...) and integer labels (N,)."""
@@ -60,7 +60,7 @@ def _check(split: str, inputs: Tensor, labels: Tensor, *, like: Tensor, classes:
     """Refuse what could not be trained on or compared."""
     if inputs.dtype == torch.uint8:
         raise InputError(
-            f"the {split} inputs are uint8, as pictures are; give words as int64 and columns as float32, and pictures "
+            f"the {split} inputs are uint8, as images are; give words as int64 and columns as float32, and images "
             "in a folder to `drkd.load_data`"
         )
     if inputs.dim() < 2 or inputs.shape[1:] != like.shape[1:] or inputs.dtype != like.dtype:

@@ -10,12 +10,12 @@ from safetensors import safe_open
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from drkd.checks import IGNORED
-from drkd.errors import InputError
 from drkd.methods import cross_entropy
-from drkd.objective import Objective
-from drkd.storage import write_tensors
+from drkd.objective.objective import Objective
 from drkd.targets import CleanView, Frozen, Rectified, Target
+from drkd.utils.checks import IGNORED
+from drkd.utils.errors import InputError
+from drkd.utils.files import write_tensors
 
 
 class Indexed(Dataset[Any]):
@@ -30,8 +30,8 @@ class Indexed(Dataset[Any]):
         InputError: for a data set without a length, or for a row that is neither a mapping nor a tuple or list.
 
     Example:
-        >>> Indexed([("picture", 3)])[0], Indexed([{"labels": 3}])[0]
-        (('picture', 3, 0), {'labels': 3, 'index': 0})
+        >>> Indexed([("image", 3)])[0], Indexed([{"labels": 3}])[0]
+        (('image', 3, 0), {'labels': 3, 'index': 0})
     """
 
     def __init__(self, dataset: Any) -> None:

@@ -20,12 +20,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from drkd.checks import IGNORED
-from drkd.errors import InputError, NonFiniteLossError
 from drkd.integrations.common import changes, check_objective, need_index, progress_state, restore, validation_loss
-from drkd.loop import warn_if_nothing_was_rectified
 from drkd.methods import cross_entropy, dr_kd
-from drkd.objective import Objective
+from drkd.objective.objective import Objective
+from drkd.training.loop import warn_if_nothing_was_rectified
+from drkd.utils.checks import IGNORED
+from drkd.utils.errors import InputError, NonFiniteLossError
 
 try:
     from lightning.pytorch import Callback

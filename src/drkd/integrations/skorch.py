@@ -11,7 +11,6 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from drkd.errors import InputError
 from drkd.integrations.common import (
     changes,
     check_objective,
@@ -20,8 +19,9 @@ from drkd.integrations.common import (
     restore_progress,
     validation_loss,
 )
-from drkd.loop import warn_if_nothing_was_rectified
-from drkd.objective import Objective
+from drkd.objective.objective import Objective
+from drkd.training.loop import warn_if_nothing_was_rectified
+from drkd.utils.errors import InputError
 
 try:
     from skorch import NeuralNetClassifier

@@ -12,9 +12,9 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from drkd.errors import InputError
 from drkd.integrations.common import changes, check_objective, need_index, progress_state, restore, validation_loss
-from drkd.objective import Objective
+from drkd.objective.objective import Objective
+from drkd.utils.errors import InputError
 
 try:
     from timm.task import ClassificationTask

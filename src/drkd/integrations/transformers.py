@@ -13,8 +13,6 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from drkd.checks import IGNORED
-from drkd.errors import InputError, NonFiniteLossError
 from drkd.integrations.common import (
     Logits,
     changes,
@@ -25,10 +23,12 @@ from drkd.integrations.common import (
     validation_loss,
     write_learned,
 )
-from drkd.loop import warn_if_nothing_was_rectified
 from drkd.methods import cross_entropy, dr_kd
-from drkd.objective import Objective
-from drkd.storage import read_tensors, write_tensors
+from drkd.objective.objective import Objective
+from drkd.training.loop import warn_if_nothing_was_rectified
+from drkd.utils.checks import IGNORED
+from drkd.utils.errors import InputError, NonFiniteLossError
+from drkd.utils.files import read_tensors, write_tensors
 
 try:
     from transformers import PreTrainedModel, Trainer, TrainerCallback, set_seed
@@ -159,8 +159,8 @@ class Loss(TrainerCallback):
 
     def on_save(self, args: Any, state: Any, control: Any, **others: Any) -> None:
         if state.is_world_process_zero:
-            place = Path(args.output_dir) / f"checkpoint-{state.global_step}" / LEARNED
-            write_learned(self.objective, place)
+            path = Path(args.output_dir) / f"checkpoint-{state.global_step}" / LEARNED
+            write_learned(self.objective, path)
 
 
 class SelfDistillationTrainer(Trainer):
@@ -268,14 +268,14 @@ class SelfDistillationTrainer(Trainer):
         args.output_dir = str(Path(self.args.output_dir) / "self_teacher")
         given = {**self._given, "callbacks": copy.deepcopy(self._given["callbacks"])}
         teacher = SelfDistillationTrainer(copy.deepcopy(self.model), args, method=cross_entropy(), **given)
-        place = Path(args.output_dir) / SELF_TEACHER
-        if resume and place.is_file():
-            teacher.model.load_state_dict(read_tensors(place))
+        path = Path(args.output_dir) / SELF_TEACHER
+        if resume and path.is_file():
+            teacher.model.load_state_dict(read_tensors(path))
         else:
-            place.unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
             teacher.train(resume_from_checkpoint=_newest(args.output_dir) if resume else None)
             if teacher.is_world_process_zero():
-                write_tensors(place, teacher.model.state_dict())
+                write_tensors(path, teacher.model.state_dict())
         model: nn.Module = teacher.model
         return model
 

@@ -52,7 +52,7 @@ SELF_TAUGHT = (tf_kd_self, dr_kd, tf_kd_self_clean_view, dr_kd_clean_view)
 """The methods whose teacher is the student's own trained copy."""
 
 CLEAN_VIEW = (kd_clean_view, tf_kd_self_clean_view, dr_kd_clean_view)
-"""The methods whose teacher sees un-augmented pictures."""
+"""The methods whose teacher sees un-augmented images."""
 
 TWICE = (cs_kd, dlb)
 """The methods whose batches hold every sample twice."""

@@ -1,7 +1,7 @@
-"""The papers' distillation with a teacher that sees every picture once, un-augmented: cheaper, and other methods.
+"""The papers' distillation with a teacher that sees every image once, un-augmented: cheaper, and other methods.
 
-The student sees augmented pictures as ever, and is taught what the teacher says of the plain ones. Notation as in
-`papers.py`; w are the teacher's logits on the plain picture. "A good teacher is patient and consistent" (arXiv
+The student sees augmented images as ever, and is taught what the teacher says of the plain ones. Notation as in
+`papers.py`; w are the teacher's logits on the plain image. "A good teacher is patient and consistent" (arXiv
 2106.05237) calls this a fixed teacher, and finds it worse than one that sees what the student sees.
 """
 
@@ -11,14 +11,14 @@ from typing import Unpack
 from torch import Tensor
 
 from drkd.methods.papers import ALPHA, TEMPERATURE, distil
-from drkd.objective import Objective, Options
+from drkd.objective.objective import Objective, Options
 from drkd.targets import CleanView, Rectified, Rectifier
 
 
 def kd_clean_view(
     teacher: Callable[..., Tensor], alpha: float = ALPHA, temperature: float = TEMPERATURE, **options: Unpack[Options]
 ) -> Objective:
-    """`kd` from un-augmented pictures: (1 - a) CE(y, p) + a T^2 CE(softmax_T(w), softmax_T(z)).
+    """`kd` from un-augmented images: (1 - a) CE(y, p) + a T^2 CE(softmax_T(w), softmax_T(z)).
 
     Arguments as for `kd`.
 
@@ -33,7 +33,7 @@ def kd_clean_view(
 def tf_kd_self_clean_view(
     teacher: Callable[..., Tensor], alpha: float = ALPHA, temperature: float = TEMPERATURE, **options: Unpack[Options]
 ) -> Objective:
-    """`tf_kd_self` from un-augmented pictures: (1 - a) CE(y, p) + a T^2 CE(softmax_T(w), softmax_T(z)).
+    """`tf_kd_self` from un-augmented images: (1 - a) CE(y, p) + a T^2 CE(softmax_T(w), softmax_T(z)).
 
     Arguments as for `kd`.
 
@@ -53,9 +53,9 @@ def dr_kd_clean_view(
     rectify: Rectifier = "swap",
     **options: Unpack[Options],
 ) -> Objective:
-    """`dr_kd` from un-augmented pictures: (1 - a) CE(y, p) + a T^2 CE(softmax_T(swap(w, y)), softmax_T(z)).
+    """`dr_kd` from un-augmented images: (1 - a) CE(y, p) + a T^2 CE(softmax_T(swap(w, y)), softmax_T(z)).
 
-    Arguments as for `dr_kd`. The teacher errs less on plain pictures, so less is rectified.
+    Arguments as for `dr_kd`. The teacher errs less on plain images, so less is rectified.
 
     Example:
         >>> import torch

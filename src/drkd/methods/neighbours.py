@@ -5,15 +5,15 @@ Notation as in `papers.py`. Each function names its paper and has that paper's s
 
 from typing import Literal, Unpack
 
-from drkd.checks import check_fraction, check_positive
-from drkd.errors import InputError
-from drkd.losses import max_over_mean
 from drkd.methods.papers import ALPHA, TEMPERATURE, distil
-from drkd.objective import Objective, Options
-from drkd.schedules import complement, growing, linear
+from drkd.objective.losses import max_over_mean
+from drkd.objective.objective import Objective, Options
+from drkd.objective.schedules import complement, growing, linear
+from drkd.objective.terms import Penalty, Term
 from drkd.targets import ClassMean, LastBatch, Memory, OneHot, Partner, Rectified, Rectifier, Target
 from drkd.targets.memory import Keep
-from drkd.terms import Penalty, Term
+from drkd.utils.checks import check_fraction, check_positive
+from drkd.utils.errors import InputError
 
 
 def ps_kd(

@@ -13,12 +13,12 @@ from typing import Literal, Unpack
 
 from torch import Tensor, nn
 
-from drkd.checks import check_fraction, check_positive
-from drkd.errors import InputError
-from drkd.objective import Objective, Options
-from drkd.rectify import swap
+from drkd.objective.objective import Objective, Options
+from drkd.objective.terms import Term
 from drkd.targets import Frozen, OneHot, Rectified, Rectifier, Target, Uniform, Virtual
-from drkd.terms import Term
+from drkd.targets.rectify import swap
+from drkd.utils.checks import check_fraction, check_positive
+from drkd.utils.errors import InputError
 
 Teacher = Callable[..., Tensor] | nn.Module | Target
 Convention = Literal["batchmean", "reference"]
@@ -156,7 +156,7 @@ def dr_kd(
 
     Args:
         teacher, alpha, temperature, convention, multiplier: as for `kd`.
-        rectify: what corrects the teacher's logits: `swap`, `smooth`, `drop` (see `drkd.rectify`) or a function.
+        rectify: what corrects the teacher's logits: `swap`, `smooth`, `drop` (see `drkd.targets.rectify`) or a function.
         student_swap: swap the student's logits too, in both terms; an ablation of the public code, which on a
             misclassified sample raises the wrong class. Accuracies are measured on the logits as they are.
 

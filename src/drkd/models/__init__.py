@@ -6,7 +6,6 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from drkd.errors import InputError
 from drkd.models.alexnet import alexnet
 from drkd.models.cnn import cnn
 from drkd.models.densenet import densenet121
@@ -19,7 +18,8 @@ from drkd.models.shufflenetv2 import shufflenetv2
 from drkd.models.small_cnn import small_cnn
 from drkd.models.vgg import vgg19_bn
 from drkd.models.wide_resnet import wrn16_2, wrn28_10, wrn40_2
-from drkd.storage import read_tensors
+from drkd.utils.errors import InputError
+from drkd.utils.files import read_tensors
 
 __all__ = ["MODELS", "create_model"]
 
@@ -56,7 +56,7 @@ def create_model(
     Args:
         name: one of `MODELS`, or `timm:NAME` for any network of timm.
         num_classes: size of the output.
-        image_size: side length of the pictures.
+        image_size: side length of the images.
         channels: 1 for grey, 3 for colour.
         weights: a safetensors file, or a `.pt` file of tensors only; a classifier for another number of classes in
             it is left out, anything else that does not fit is an error.

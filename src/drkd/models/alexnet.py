@@ -1,4 +1,4 @@
-"""AlexNet in the papers' variant for small pictures."""
+"""AlexNet in the papers' variant for small images."""
 
 from collections import OrderedDict
 
@@ -10,7 +10,7 @@ SMALLEST = 32
 
 
 def alexnet(num_classes: int, image_size: int, channels: int = 3) -> nn.Module:
-    """AlexNet (arXiv 1404.5997) for 32x32 pictures and up: 2,495,396 parameters at 100 classes.
+    """AlexNet (arXiv 1404.5997) for 32x32 images and up: 2,495,396 parameters at 100 classes.
 
     Input (B, channels, H, W) of 32x32 or more, output (B, num_classes). 15.0M multiply-adds at 32x32.
 
@@ -18,7 +18,7 @@ def alexnet(num_classes: int, image_size: int, channels: int = 3) -> nn.Module:
     of 2x2, and one linear layer instead of three.
 
     Raises:
-        InputError: if the pictures are smaller than 32x32.
+        InputError: if the images are smaller than 32x32.
 
     Example:
         >>> sum(p.numel() for p in alexnet(100, 32).parameters())

@@ -1,8 +1,8 @@
-"""What several networks share: a normalised convolution, the classifier at the end, the smallest picture."""
+"""What several networks share: a normalised convolution, the classifier at the end, the smallest image."""
 
 from torch import nn
 
-from drkd.errors import InputError
+from drkd.utils.errors import InputError
 
 
 def conv_norm(
@@ -21,7 +21,7 @@ def conv_norm(
         inner: channels that come in.
         outer: channels that go out.
         kernel: side length of the kernel.
-        stride: 2 halves the picture.
+        stride: 2 halves the image.
         padding: pixels added on each side; by default as many as keep the size at stride 1 (`kernel // 2`).
         groups: the channels are convolved in that many groups.
         bias: whether the convolution has a bias of its own. The batch norm makes it superfluous, but the papers' public
@@ -42,7 +42,7 @@ def classifier(inner: int, num_classes: int) -> nn.Sequential:
 
 
 def need_size(network: str, image_size: int, smallest: int) -> None:
-    """Refuse pictures of which nothing would be left after the network's halvings.
+    """Refuse images of which nothing would be left after the network's halvings.
 
     Raises:
         InputError: if `image_size` is below `smallest`.
@@ -51,11 +51,11 @@ def need_size(network: str, image_size: int, smallest: int) -> None:
         >>> need_size("vgg19_bn", 8, 32)
         Traceback (most recent call last):
         ...
-        drkd.errors.InputError: vgg19_bn needs pictures of 32x32 or more, got 8x8; scale them up with image_size=32 \
+        drkd.utils.errors.InputError: vgg19_bn needs images of 32x32 or more, got 8x8; scale them up with image_size=32 \
 (--image-size 32), or take another network
     """
     if image_size < smallest:
         raise InputError(
-            f"{network} needs pictures of {smallest}x{smallest} or more, got {image_size}x{image_size}; "
+            f"{network} needs images of {smallest}x{smallest} or more, got {image_size}x{image_size}; "
             f"scale them up with image_size={smallest} (--image-size {smallest}), or take another network"
         )

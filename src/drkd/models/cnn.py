@@ -10,15 +10,15 @@ SMALLEST = 8  # three halvings
 
 
 def cnn(num_classes: int, image_size: int, channels: int = 3) -> nn.Module:
-    """Plain CNN of the Tf-KD paper (arXiv 1909.11723) for 32x32 pictures and up: 369,124 parameters at 100 classes.
+    """Plain CNN of the Tf-KD paper (arXiv 1909.11723) for 32x32 images and up: 369,124 parameters at 100 classes.
 
     Input (B, channels, H, W) of 8x8 or more, output (B, num_classes). 10.6M multiply-adds at 32x32.
 
-    Three 3x3 convolutions with batch norm, each halving the picture; a mean that brings every size to 4x4, which leaves
-    a 32x32 picture as it is by then; a hidden layer with batch norm and 50% dropout; the classes.
+    Three 3x3 convolutions with batch norm, each halving the image; a mean that brings every size to 4x4, which leaves
+    a 32x32 image as it is by then; a hidden layer with batch norm and 50% dropout; the classes.
 
     Raises:
-        InputError: if the pictures are smaller than 8x8.
+        InputError: if the images are smaller than 8x8.
 
     Example:
         >>> sum(p.numel() for p in cnn(100, 32).parameters())

@@ -15,10 +15,10 @@ def count_macs(model: nn.Module, input_shape: Sequence[int]) -> int:
 
     Args:
         model: any network; it is left as it is.
-        input_shape: of one picture, (channels, height, width).
+        input_shape: of one image, (channels, height, width).
 
     Returns:
-        The multiply-adds for one picture.
+        The multiply-adds for one image.
 
     Example:
         >>> convolution = nn.Conv2d(3, 16, 3, padding=1)

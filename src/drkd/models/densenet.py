@@ -1,4 +1,4 @@
-"""DenseNet-BC (arXiv 1608.06993) in the papers' variant for small pictures: one 3x3 convolution, no pooling."""
+"""DenseNet-BC (arXiv 1608.06993) in the papers' variant for small images: one 3x3 convolution, no pooling."""
 
 from collections import OrderedDict
 
@@ -40,7 +40,7 @@ def _transition(inner: int) -> nn.Sequential:
 
 
 def densenet121(num_classes: int, image_size: int, channels: int = 3) -> nn.Module:
-    """DenseNet-121 (arXiv 1608.06993) for 32x32 pictures and up: 7,048,548 parameters at 100 classes.
+    """DenseNet-121 (arXiv 1608.06993) for 32x32 images and up: 7,048,548 parameters at 100 classes.
 
     Input (B, channels, H, W) of 8x8 or more, output (B, num_classes). 888.4M multiply-adds at 32x32.
 
@@ -48,7 +48,7 @@ def densenet121(num_classes: int, image_size: int, channels: int = 3) -> nn.Modu
     Tf-KD paper's public code leaves the ReLU out between the blocks.
 
     Raises:
-        InputError: if the pictures are smaller than 8x8.
+        InputError: if the images are smaller than 8x8.
 
     Example:
         >>> sum(p.numel() for p in densenet121(100, 32).parameters())

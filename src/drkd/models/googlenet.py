@@ -1,4 +1,4 @@
-"""GoogLeNet (arXiv 1409.4842) in the papers' variant for small pictures: batch norm, one convolution as the stem."""
+"""GoogLeNet (arXiv 1409.4842) in the papers' variant for small images: batch norm, one convolution as the stem."""
 
 from collections import OrderedDict
 
@@ -40,7 +40,7 @@ class Inception(nn.Module):
 
 
 def googlenet(num_classes: int, image_size: int, channels: int = 3) -> nn.Module:
-    """GoogLeNet (arXiv 1409.4842) for 32x32 pictures and up: 6,258,500 parameters at 100 classes.
+    """GoogLeNet (arXiv 1409.4842) for 32x32 images and up: 6,258,500 parameters at 100 classes.
 
     Input (B, channels, H, W) of any size, output (B, num_classes). 1,521.8M multiply-adds at 32x32.
 

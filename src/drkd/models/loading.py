@@ -7,26 +7,26 @@ from typing import Any
 from safetensors import safe_open
 from torch import nn
 
-from drkd.errors import InputError
-from drkd.hashing import content_hash
 from drkd.models import create_model
-from drkd.storage import read_tensors
+from drkd.utils.errors import InputError
+from drkd.utils.files import read_tensors
+from drkd.utils.hashing import content_hash
 
 KINDS = {"model": str, "classes": list, "image_size": int, "channels": int}
 """What a network is built from."""
 
 
-def model_file(place: str | Path) -> Path:
+def model_file(source: str | Path) -> Path:
     """The model file of a run directory, or the file itself."""
-    path = Path(place)
+    path = Path(source)
     return path / "model.safetensors" if path.is_dir() else path
 
 
-def load_model(place: str | Path) -> tuple[nn.Module, dict[str, Any]]:
+def load_model(source: str | Path) -> tuple[nn.Module, dict[str, Any]]:
     """The network of a run directory or of its `model.safetensors`, and what the file says about it.
 
     Args:
-        place: a run directory, or a file that drkd wrote.
+        source: a run directory, or a file that drkd wrote.
 
     Returns:
         The network in eval mode, and `{"model", "classes", "image_size", "channels", "mean", "std"}`; of a detector
@@ -35,9 +35,9 @@ def load_model(place: str | Path) -> tuple[nn.Module, dict[str, Any]]:
     Raises:
         InputError: if there is no such file, or it was not written by drkd.
     """
-    if (Path(place) / "trainings").is_dir():
-        raise InputError(f"{place} is a comparison; give one of its trainings: {place}/trainings/PANEL/seed-S/METHOD")
-    path = model_file(place)
+    if (Path(source) / "trainings").is_dir():
+        raise InputError(f"{source} is a comparison; give one of its trainings: {source}/trainings/PANEL/seed-S/METHOD")
+    path = model_file(source)
     tensors = read_tensors(path)
     about = _about(path)
     written = about.pop("sha256", None)
@@ -47,7 +47,7 @@ def load_model(place: str | Path) -> tuple[nn.Module, dict[str, Any]]:
         raise InputError(f"{path} is damaged: its content is not what was written; copy it anew, or train again")
     sizes = {"num_classes": len(about["classes"]), "image_size": about["image_size"]}
     if about.get("task") == "detection":
-        from drkd.detection.networks import create_detector
+        from drkd.tasks.detection.networks import create_detector
 
         model = create_detector(about["model"], **sizes)
     else:
@@ -78,23 +78,23 @@ def _about(path: Path) -> dict[str, Any]:
     return about
 
 
-def load_classifier(place: str | Path) -> tuple[nn.Module, dict[str, Any]]:
-    """`load_model` where only a network that names whole pictures will do.
+def load_classifier(source: str | Path) -> tuple[nn.Module, dict[str, Any]]:
+    """`load_model` where only a network that names whole images will do.
 
     Raises:
         InputError: as `load_model`, and for a detector.
     """
-    model, about = load_model(place)
+    model, about = load_model(source)
     if about.get("task") == "detection":
         raise InputError(
-            f"{place} is a detector, and this is for networks that name whole pictures; use drkd.detection.detect in "
+            f"{source} is a detector, and this is for networks that name whole images; use drkd.tasks.detection.detect in "
             "Python"
         )
     return model, about
 
 
-def statistics(about: dict[str, Any], place: str | Path) -> list[tuple[float, ...]]:
-    """Mean and deviation per channel, as the network's file in `place` says.
+def statistics(about: dict[str, Any], source: str | Path) -> list[tuple[float, ...]]:
+    """Mean and deviation per channel, as the network's file in `source` says.
 
     Raises:
         InputError: if it does not say them.
@@ -104,7 +104,7 @@ def statistics(about: dict[str, Any], place: str | Path) -> list[tuple[float, ..
         value = about.get(name)
         if not isinstance(value, list) or [type(part) for part in value] != [float] * about["channels"]:
             raise InputError(
-                f"{place} needs to say the {name} of its {about['channels']} channels as fractions, got {value!r}; "
+                f"{source} needs to say the {name} of its {about['channels']} channels as fractions, got {value!r}; "
                 "give a file of drkd's own"
             )
         found.append(tuple(value))

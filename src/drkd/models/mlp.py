@@ -1,4 +1,4 @@
-"""A plain multi-layer perceptron for pictures the size of a digit."""
+"""A plain multi-layer perceptron for images the size of a digit."""
 
 from torch import nn
 

@@ -1,4 +1,4 @@
-"""MobileNetV2 (arXiv 1801.04381) in the papers' variant for small pictures."""
+"""MobileNetV2 (arXiv 1801.04381) in the papers' variant for small images."""
 
 from collections import OrderedDict
 
@@ -12,7 +12,7 @@ STAGES = (  # expansion, channels, blocks, stride of the first block: the paper'
     (6, 32, 3, 2),
     (6, 64, 4, 2),
     (6, 96, 3, 1),
-    (6, 160, 3, 1),  # 2 in the paper, as is the stem's: so small a picture is halved three times, not five
+    (6, 160, 3, 1),  # 2 in the paper, as is the stem's: so small an image is halved three times, not five
     (6, 320, 1, 1),
 )
 LAST = 1280
@@ -39,7 +39,7 @@ class InvertedResidual(nn.Module):
 
 
 def mobilenetv2(num_classes: int, image_size: int, channels: int = 3) -> nn.Module:
-    """MobileNetV2 (arXiv 1801.04381) for 32x32 pictures and up: 2,369,380 parameters at 100 classes.
+    """MobileNetV2 (arXiv 1801.04381) for 32x32 images and up: 2,369,380 parameters at 100 classes.
 
     Input (B, channels, H, W) of any size, output (B, num_classes). 64.9M multiply-adds at 32x32.
 

@@ -1,4 +1,4 @@
-"""ResNet (arXiv 1512.03385) with the papers' stem for small pictures: one 3x3 convolution, no pooling."""
+"""ResNet (arXiv 1512.03385) with the papers' stem for small images: one 3x3 convolution, no pooling."""
 
 from collections.abc import Sequence
 
@@ -58,7 +58,7 @@ class Bottleneck(nn.Module):
 
 
 class ResNet(nn.Module):
-    """Four stages of 64, 128, 256 and 512 channels, halving between them; global pooling takes any picture size."""
+    """Four stages of 64, 128, 256 and 512 channels, halving between them; global pooling takes any image size."""
 
     def __init__(
         self, block: type[BasicBlock] | type[Bottleneck], blocks: Sequence[int], num_classes: int, channels: int
@@ -82,7 +82,7 @@ class ResNet(nn.Module):
 
 
 def resnet18(num_classes: int, image_size: int, channels: int = 3) -> nn.Module:
-    """ResNet-18 (arXiv 1512.03385) for 32x32 pictures and up: 11,220,132 parameters at 100 classes.
+    """ResNet-18 (arXiv 1512.03385) for 32x32 images and up: 11,220,132 parameters at 100 classes.
 
     Input (B, channels, H, W) of any size, output (B, num_classes). 555.5M multiply-adds at 32x32.
 
@@ -95,7 +95,7 @@ def resnet18(num_classes: int, image_size: int, channels: int = 3) -> nn.Module:
 
 
 def resnet34(num_classes: int, image_size: int, channels: int = 3) -> nn.Module:
-    """ResNet-34 (arXiv 1512.03385) for 32x32 pictures and up: 21,328,292 parameters at 100 classes.
+    """ResNet-34 (arXiv 1512.03385) for 32x32 images and up: 21,328,292 parameters at 100 classes.
 
     Input (B, channels, H, W) of any size, output (B, num_classes). 1,159.4M multiply-adds at 32x32.
     """
@@ -104,7 +104,7 @@ def resnet34(num_classes: int, image_size: int, channels: int = 3) -> nn.Module:
 
 
 def resnet50(num_classes: int, image_size: int, channels: int = 3) -> nn.Module:
-    """ResNet-50 (arXiv 1512.03385) for 32x32 pictures and up: 23,705,252 parameters at 100 classes.
+    """ResNet-50 (arXiv 1512.03385) for 32x32 images and up: 23,705,252 parameters at 100 classes.
 
     Input (B, channels, H, W) of any size, output (B, num_classes). 1,298.0M multiply-adds at 32x32.
 
@@ -116,7 +116,7 @@ def resnet50(num_classes: int, image_size: int, channels: int = 3) -> nn.Module:
 
 
 def resnet101(num_classes: int, image_size: int, channels: int = 3) -> nn.Module:
-    """ResNet-101 (arXiv 1512.03385) for 32x32 pictures and up: 42,697,380 parameters at 100 classes.
+    """ResNet-101 (arXiv 1512.03385) for 32x32 images and up: 42,697,380 parameters at 100 classes.
 
     Input (B, channels, H, W) of any size, output (B, num_classes). 2,510.2M multiply-adds at 32x32. Strides as in
     `resnet50`.

@@ -11,7 +11,7 @@ GROUPS, WIDTH = 8, 64  # "8x64d": the 3x3 convolutions of the first stage have 8
 
 
 def resnext29_8x64d(num_classes: int, image_size: int, channels: int = 3) -> nn.Module:
-    """ResNeXt-29, 8x64d (arXiv 1611.05431) for 32x32 pictures and up: 34,518,948 parameters at 100 classes.
+    """ResNeXt-29, 8x64d (arXiv 1611.05431) for 32x32 images and up: 34,518,948 parameters at 100 classes.
 
     Input (B, channels, H, W) of any size, output (B, num_classes). 5,387.4M multiply-adds at 32x32. Its blocks are
     ResNet's with eight groups in the 3x3 convolution.

@@ -1,4 +1,4 @@
-"""ShuffleNetV2 (arXiv 1807.11164) in the papers' variant for small pictures."""
+"""ShuffleNetV2 (arXiv 1807.11164) in the papers' variant for small images."""
 
 from collections import OrderedDict
 
@@ -45,7 +45,7 @@ class Unit(nn.Module):
 
 
 class DownUnit(nn.Module):
-    """Both ways start from all channels and halve the picture; together they have `outer` channels."""
+    """Both ways start from all channels and halve the image; together they have `outer` channels."""
 
     def __init__(self, inner: int, outer: int) -> None:
         super().__init__()
@@ -61,7 +61,7 @@ class DownUnit(nn.Module):
 
 
 def shufflenetv2(num_classes: int, image_size: int, channels: int = 3) -> nn.Module:
-    """ShuffleNetV2 x1 (arXiv 1807.11164) for 32x32 pictures and up: 1,360,896 parameters at 100 classes.
+    """ShuffleNetV2 x1 (arXiv 1807.11164) for 32x32 images and up: 1,360,896 parameters at 100 classes.
 
     Input (B, channels, H, W) of any size, output (B, num_classes). 43.7M multiply-adds at 32x32.
 

@@ -1,4 +1,4 @@
-"""A small convolutional network for quick trials on real pictures."""
+"""A small convolutional network for quick trials on real images."""
 
 from torch import nn
 
@@ -8,7 +8,7 @@ WIDTH = 16
 def small_cnn(num_classes: int, image_size: int, channels: int = 3) -> nn.Module:
     """Three 3x3 convolutions with batch norm (16, 32, 64 channels), two halvings, global pooling, classes.
 
-    Takes any picture of 4 pixels a side or more; `image_size` is not needed.
+    Takes any image of 4 pixels a side or more; `image_size` is not needed.
 
     Example:
         >>> sum(p.numel() for p in small_cnn(10, 32).parameters())

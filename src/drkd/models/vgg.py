@@ -1,4 +1,4 @@
-"""VGG (arXiv 1409.1556) with batch norm, for small pictures."""
+"""VGG (arXiv 1409.1556) with batch norm, for small images."""
 
 from collections import OrderedDict
 
@@ -11,7 +11,7 @@ SMALLEST = 32  # five halvings
 
 
 def vgg19_bn(num_classes: int, image_size: int, channels: int = 3) -> nn.Module:
-    """VGG-19 with batch norm (arXiv 1409.1556) for 32x32 pictures and up: 20,086,692 parameters at 100 classes.
+    """VGG-19 with batch norm (arXiv 1409.1556) for 32x32 images and up: 20,086,692 parameters at 100 classes.
 
     Input (B, channels, H, W) of 32x32 or more, output (B, num_classes). 398.2M multiply-adds at 32x32.
 
@@ -19,7 +19,7 @@ def vgg19_bn(num_classes: int, image_size: int, channels: int = 3) -> nn.Module:
     global pooling and one linear layer instead of three.
 
     Raises:
-        InputError: if the pictures are smaller than 32x32.
+        InputError: if the images are smaller than 32x32.
     """
     need_size("vgg19_bn", image_size, SMALLEST)
     layers: list[nn.Module] = []

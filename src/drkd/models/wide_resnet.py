@@ -50,7 +50,7 @@ def _wide_resnet(depth: int, widening: int, num_classes: int, channels: int) -> 
 
 
 def wrn16_2(num_classes: int, image_size: int, channels: int = 3) -> nn.Module:
-    """Wide ResNet-16-2 (arXiv 1605.07146) for 32x32 pictures and up: 703,284 parameters at 100 classes.
+    """Wide ResNet-16-2 (arXiv 1605.07146) for 32x32 images and up: 703,284 parameters at 100 classes.
 
     Input (B, channels, H, W) of any size, output (B, num_classes). 101.1M multiply-adds at 32x32.
 
@@ -63,7 +63,7 @@ def wrn16_2(num_classes: int, image_size: int, channels: int = 3) -> nn.Module:
 
 
 def wrn40_2(num_classes: int, image_size: int, channels: int = 3) -> nn.Module:
-    """Wide ResNet-40-2 (arXiv 1605.07146) for 32x32 pictures and up: 2,255,156 parameters at 100 classes.
+    """Wide ResNet-40-2 (arXiv 1605.07146) for 32x32 images and up: 2,255,156 parameters at 100 classes.
 
     Input (B, channels, H, W) of any size, output (B, num_classes). 327.6M multiply-adds at 32x32.
 
@@ -76,7 +76,7 @@ def wrn40_2(num_classes: int, image_size: int, channels: int = 3) -> nn.Module:
 
 
 def wrn28_10(num_classes: int, image_size: int, channels: int = 3) -> nn.Module:
-    """Wide ResNet-28-10 (arXiv 1605.07146) for 32x32 pictures and up: 36,536,884 parameters at 100 classes.
+    """Wide ResNet-28-10 (arXiv 1605.07146) for 32x32 images and up: 36,536,884 parameters at 100 classes.
 
     Input (B, channels, H, W) of any size, output (B, num_classes). 5,243.4M multiply-adds at 32x32.
     """

@@ -9,13 +9,13 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from drkd.edge.latency import FILE
-from drkd.storage import read_json
+from drkd.export.latency import FILE
+from drkd.utils.files import read_json
 
 NETWORK = "model.safetensors"
 
 LEGEND = (
-    "Accuracy: on the pictures of the check at export. Same class: part of them that network and file name alike. "
+    "Accuracy: on the images of the check at export. Same class: part of them that network and file name alike. "
     "Logit: largest difference to the network's. ms: median / 95th percentile of a call. Memory: the most that a "
     "process with nothing but this file held, and how much of it came with the file. `drkd bench-model RUN` measures."
 )
@@ -48,7 +48,7 @@ def print_exports(run: Path, console: Console) -> None:
     """A row per file; figures that were not measured stay empty."""
     rows, speed = read_exports(run)
     checked = [row for row in rows if row["parity"]]
-    splits = ", ".join(dict.fromkeys(f"{row['split']} split, {row['parity']['samples']} pictures" for row in checked))
+    splits = ", ".join(dict.fromkeys(f"{row['split']} split, {row['parity']['samples']} images" for row in checked))
     console.print(f"Exports of {run} ({splits})", style="bold", highlight=False, soft_wrap=True)
     console.print(export_table(rows, speed))
     if speed is not None:
@@ -57,7 +57,7 @@ def print_exports(run: Path, console: Console) -> None:
 
 
 def export_table(rows: list[dict[str, Any]], speed: dict[str, Any] | None) -> Table:
-    """The table; a column of times for each number of threads and pictures per call."""
+    """The table; a column of times for each number of threads and images per call."""
     settings = [(figure["threads"], figure["batch_size"]) for figure in speed["files"][0]["figures"]] if speed else []
     times = [f"ms, {batch} at {cores} thread{'s' if cores > 1 else ''}" for cores, batch in settings]
     memory = ["memory MiB"] if speed else []
@@ -124,9 +124,9 @@ def draw_exports(run: Path) -> Path | None:
 
 
 def print_speed(found: dict[str, Any], console: Console) -> None:
-    """What was measured of any files, a row per file, number of threads and pictures per call."""
+    """What was measured of any files, a row per file, number of threads and images per call."""
     table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    names = ("File", "runtime", "MB", "threads", "per call", "p50 ms", "p95 ms", "pictures / s", "memory MiB")
+    names = ("File", "runtime", "MB", "threads", "per call", "p50 ms", "p95 ms", "images / s", "memory MiB")
     for name in names:
         table.add_column(name, justify="left" if name in ("File", "runtime") else "right")
     for row in found["files"]:
@@ -140,7 +140,7 @@ def print_speed(found: dict[str, Any], console: Console) -> None:
                 str(figure["batch_size"]),
                 f"{figure['p50_ms']:.3f}",
                 f"{figure['p95_ms']:.3f}",
-                f"{figure['pictures_per_second']:.0f}",
+                f"{figure['images_per_second']:.0f}",
                 f"{held['process_mib']:.0f} / {held['file_mib']:.0f}" if held else "",
             )
     console.print(table)
@@ -151,7 +151,7 @@ def machine(found: dict[str, Any]) -> str:
     about, settings = found["environment"], found["settings"]
     runtimes = ", ".join(dict.fromkeys(row["runtime"] for row in found["files"]))
     return (
-        f"{about['date']}: {about['processor']} ({about['processors']} processors, {about['machine']}), "
+        f"{about['date']}: {about['processor']} ({about['processor_count']} processors, {about['machine']}), "
         f"{about['system']}, python {about['python']}, {runtimes}, drkd {about['drkd']}; {settings['calls']} calls of "
         f"each after warm-up, files in turns; memory at {settings['memory']['batch_size']} per call"
     )

@@ -8,13 +8,13 @@ from typing import Any
 import yaml
 from jinja2 import Environment, PackageLoader
 
-from drkd.errors import InputError
-from drkd.folders import method_folder
 from drkd.report.plots import draw_all
+from drkd.report.sentences import conclusions
 from drkd.report.table import classes_of, columns_of, label_of, legend_of, rows, title
-from drkd.report.words import conclusions
-from drkd.storage import read_json, write_text
-from drkd.tasks import task_of
+from drkd.runs.directory import method_dirname
+from drkd.tasks.task import task_of
+from drkd.utils.errors import InputError
+from drkd.utils.files import read_json, write_text
 
 CAPTIONS = {
     "accuracy": "Test accuracy, a point per seed",
@@ -75,9 +75,9 @@ def captions_of(panel: dict[str, Any]) -> dict[str, str]:
 
 
 def _cases(panel: dict[str, Any], out: Path) -> dict[str, str]:
-    """Of detectors, the best and worst pictures of the first seed of every method, as parts of the page."""
+    """Of detectors, the best and worst images of the first seed of every method, as parts of the page."""
     folder = out / "trainings" / panel["name"].replace(" ", "-") / f"seed-{panel['seeds'][0]}"
-    files = {method: folder / method_folder(method) / "cases.png" for method in panel["methods"]}
+    files = {method: folder / method_dirname(method) / "cases.png" for method in panel["methods"]}
     return {
         label_of(method): base64.b64encode(file.read_bytes()).decode()
         for method, file in files.items()

@@ -10,10 +10,10 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from drkd.folders import method_folder
 from drkd.report.table import label_of
-from drkd.stats import paired
-from drkd.tasks import task_of
+from drkd.runs.directory import method_dirname
+from drkd.studies.statistics import paired
+from drkd.tasks.task import task_of
 
 COLOURS = {
     "cross_entropy": "#444444",
@@ -63,7 +63,7 @@ def read_curves(results: dict[str, Any], out: Path) -> Curves:
         folder = out / "trainings" / panel["name"].replace(" ", "-")
         for method in panel["methods"]:
             runs = []
-            for file in sorted(folder.glob(f"seed-*/{method_folder(method)}/metrics.csv")):
+            for file in sorted(folder.glob(f"seed-*/{method_dirname(method)}/metrics.csv")):
                 with file.open() as lines:
                     runs.append([float(row[column]) for row in csv.DictReader(lines) if column in row])
             if any(runs):
@@ -116,7 +116,7 @@ def _accuracy(axes: Axes, panel: dict[str, Any]) -> None:
 
 
 def _learning(axes: Axes, panel: dict[str, Any], curves: Curves) -> None:
-    """Curves over the part of the training done; the first tenth may lie below the picture."""
+    """Curves over the part of the training done; the first tenth may lie below the image."""
     floor = 100.0
     for name in panel["methods"]:
         curve = curves.get((panel["name"], name))

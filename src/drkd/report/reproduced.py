@@ -3,8 +3,8 @@
 from rich.console import Console
 from rich.table import Table
 
-from drkd.reproduction import Measured, Reproduction
-from drkd.stats import mean_and_deviation
+from drkd.studies.reproduction import Measured, Reproduction
+from drkd.studies.statistics import mean_and_deviation
 
 
 def print_reproduction(done: Reproduction, console: Console) -> None:
@@ -16,7 +16,7 @@ def print_reproduction(done: Reproduction, console: Console) -> None:
         table.add_row(line.role, line.recipe, _published(line), *_measured(line, comparable=done.comparable))
     console.print(table)
     if done.gain is not None and done.gain["mean"] is not None:
-        console.print(f"gain over the baseline, paired by seed: {_gain_in_words(done.gain)}", highlight=False)
+        console.print(f"gain over the baseline, paired by seed: {_describe_gain(done.gain)}", highlight=False)
     console.print("deviations from the published experiment:")
     for deviation in done.deviations:
         console.print(f"  - {deviation}", highlight=False, soft_wrap=True)
@@ -46,7 +46,7 @@ def _measured(line: Measured, *, comparable: bool) -> tuple[str, str, str]:
     )
 
 
-def _gain_in_words(gain: dict[str, object]) -> str:
+def _describe_gain(gain: dict[str, object]) -> str:
     words = f"{gain['mean']:+.2f} points"
     if isinstance(gain["ci95"], tuple | list):
         words += f", 95% interval {gain['ci95'][0]:+.2f} to {gain['ci95'][1]:+.2f}"

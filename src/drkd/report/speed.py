@@ -6,9 +6,9 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from drkd.benchmarking import CACHED
 from drkd.report.table import label_of
-from drkd.timing import Spread
+from drkd.studies.benchmarking import CACHED
+from drkd.utils.timing import Spread
 
 COLUMNS = ("Method", "ms per step", "x cross-entropy", "objective %", "peak MiB")
 
@@ -37,16 +37,16 @@ def print_bench(found: dict[str, Any], console: Console) -> None:
     for name, cost in found["methods"].items():
         table.add_row(
             "DR-KD, cached" if name == CACHED else label_of(name),
-            in_words(cost["milliseconds"]),
-            in_words(cost["ratio"]),
+            describe_spread(cost["milliseconds"]),
+            describe_spread(cost["ratio"]),
             f"{100 * cost['objective_share']['median']:.1f}",
             f"{cost['peak_mib']:.1f}",
         )
     console.print(table)
     loader, epoch = found["loader"], found["epoch"]
     for line, style in (
-        (f"Loader alone: {in_words(loader['pictures_per_second'])} pictures per second", ""),
-        (f"An epoch of {epoch['steps']} steps: {in_words(epoch['ratio'])} times its bare steps", ""),
+        (f"Loader alone: {describe_spread(loader['images_per_second'])} images per second", ""),
+        (f"An epoch of {epoch['steps']} steps: {describe_spread(epoch['ratio'])} times its bare steps", ""),
         (LEGEND, "dim"),
     ):
         console.print(line, style=style, highlight=False, markup=False)
@@ -55,7 +55,9 @@ def print_bench(found: dict[str, Any], console: Console) -> None:
 def machine(about: dict[str, Any], device: str) -> str:
     """The machine and the versions in a line."""
     where = (
-        about["accelerator"] if device.startswith("cuda") else f"{about['threads']} of {about['processors']} threads"
+        about["accelerator"]
+        if device.startswith("cuda")
+        else f"{about['threads']} of {about['processor_count']} threads"
     )
     return (
         f"{about['date']}: {device}, {where}, {about['machine']}, {about['system']}, python {about['python']}, "
@@ -63,11 +65,11 @@ def machine(about: dict[str, Any], device: str) -> str:
     )
 
 
-def in_words(measured: Spread) -> str:
+def describe_spread(measured: Spread) -> str:
     """Median and range, as many digits as say something.
 
     Example:
-        >>> in_words({"median": 1.2345, "min": 1.2, "max": 2.0}), in_words({"median": 54321.0, "min": 5e4, "max": 6e4})
+        >>> describe_spread({"median": 1.2345, "min": 1.2, "max": 2.0}), describe_spread({"median": 54321.0, "min": 5e4, "max": 6e4})
         ('1.23 [1.20, 2.00]', '54321 [50000, 60000]')
     """
     digits = 0 if measured["median"] >= 100 else 1 if measured["median"] >= 10 else 2

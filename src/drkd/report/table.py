@@ -7,9 +7,9 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from drkd.report.words import conclusions
-from drkd.stats import mean_and_deviation
-from drkd.tasks import task_of
+from drkd.report.sentences import conclusions
+from drkd.studies.statistics import mean_and_deviation
+from drkd.tasks.task import task_of
 
 LABELS = {
     "cross_entropy": "Cross-entropy",

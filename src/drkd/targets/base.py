@@ -25,10 +25,6 @@ class Target(nn.Module):
     needs: frozenset[str] = frozenset()
     """What `forward` reads beyond logits and labels (`inputs`, `index`), and batches it wants (`pairs`, `replay`)."""
 
-    independent_rows = False
-    """Whether a row's target depends on that row alone, and on what was said of that sample before: then trainings that
-    differ by seed can share a batch (`drkd.together`)."""
-
     def prepare(self, samples: "Loader") -> None:
         """Look at the training samples, un-augmented and in order; `drkd.fit` calls this before training."""
 
@@ -64,7 +60,7 @@ class Epochs(nn.Module):
         self.number = int(self.completed)
 
 
-def make_room(target: Target, state: dict[str, Tensor], prefix: str, names: tuple[str, ...]) -> None:
+def resize_buffers(target: Target, state: dict[str, Tensor], prefix: str, names: tuple[str, ...]) -> None:
     """Give the buffers called `names` the shapes that a saved `state` has, before it is loaded into them."""
     for name in names:
         saved = state.get(prefix + name)

@@ -3,10 +3,10 @@
 import torch
 from torch import Tensor
 
-from drkd.checks import IGNORED
-from drkd.distributed import gather
-from drkd.errors import InputError
-from drkd.targets.base import Epochs, Target, Taught, make_room
+from drkd.targets.base import Epochs, Target, Taught, resize_buffers
+from drkd.utils.checks import IGNORED
+from drkd.utils.distributed import gather
+from drkd.utils.errors import InputError
 
 
 class Partner(Target):
@@ -90,5 +90,5 @@ class LastBatch(Target):
         self._queue.clear()
 
     def _load_from_state_dict(self, state: dict[str, Tensor], prefix: str, *args: object) -> None:
-        make_room(self, state, prefix, ("logits", "index"))
+        resize_buffers(self, state, prefix, ("logits", "index"))
         super()._load_from_state_dict(state, prefix, *args)

@@ -1,4 +1,4 @@
-"""Targets that spare a frozen network's passes: `Cached` for the very pictures, `CleanView` for the plain ones."""
+"""Targets that spare a frozen network's passes: `Cached` for the very images, `CleanView` for the plain ones."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -6,24 +6,24 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from drkd.errors import InputError
 from drkd.targets.base import Epochs, Target, Taught, to_half
 from drkd.targets.networks import Frozen
+from drkd.utils.errors import InputError
 
 if TYPE_CHECKING:
     from drkd.data.loader import Loader
-    from drkd.teacher_cache import TeacherCache
+    from drkd.targets.teacher_cache import TeacherCache
 
 
 class Cached(Target):
-    """A frozen network whose answers are kept on disk, for all trainings that show it the same pictures.
+    """A frozen network whose answers are kept on disk, for all trainings that show it the same images.
 
     What it teaches is rounded to float16, whether the network was asked or the answer was found: a relative error of
     at most 2^-11 per logit. The answers of an epoch are kept when all its samples were asked about.
 
     Args:
         teacher: the network.
-        cache: where its answers are kept. What it belongs to must fix the pictures, up to epoch and index. Second views
+        cache: where its answers are kept. What it belongs to must fix the images, up to epoch and index. Second views
             (`replay`, `pairs`) cannot be told apart from first ones and must not be used with it.
         samples: their number.
 
@@ -90,7 +90,7 @@ class Cached(Target):
 class CleanView(Target):
     """A frozen network that is asked once about every sample, un-augmented, before training starts.
 
-    Cheaper than `Frozen`, and another method: it teaches what the network says of the plain picture whatever the
+    Cheaper than `Frozen`, and another method: it teaches what the network says of the plain image whatever the
     student sees of it. Answers are kept in memory in float16, a relative error of at most 2^-11 per logit.
 
     Args:

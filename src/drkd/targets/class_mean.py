@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor
 
-from drkd.distributed import gather
-from drkd.targets.base import Epochs, Target, Taught, make_room
+from drkd.targets.base import Epochs, Target, Taught, resize_buffers
+from drkd.utils.distributed import gather
 
 
 class ClassMean(Target):
@@ -44,17 +44,17 @@ class ClassMean(Target):
             self.sums, self.counts = torch.zeros_like(self.means), torch.zeros_like(self.means[0])
         if self.training:
             self._queue.append((labels, logits.detach()))
-        label_at = labels.clamp(0, classes - 1)  # ignored rows get some target; they do not count
+        label_index = labels.clamp(0, classes - 1)  # ignored rows get some target; they do not count
         tiny = torch.finfo(self.means.dtype).tiny
-        return self.means[label_at].clamp(min=tiny).log().movedim(-1, 1).to(logits.dtype), None
+        return self.means[label_index].clamp(min=tiny).log().movedim(-1, 1).to(logits.dtype), None
 
     def update(self, epoch: int = 0) -> None:
         for labels, logits in (rows for queued in self._queue for rows in gather(queued)):
             probs = torch.softmax(logits.to(self.sums.dtype), dim=1).movedim(1, -1).flatten(0, -2)
             right = (logits.argmax(dim=1) == labels).flatten().to(self.sums.dtype)  # never for ignored rows
-            label_at = labels.flatten().clamp(min=0)
-            self.sums.index_add_(0, label_at, probs * right[:, None])
-            self.counts.index_add_(0, label_at, right)
+            label_index = labels.flatten().clamp(min=0)
+            self.sums.index_add_(0, label_index, probs * right[:, None])
+            self.counts.index_add_(0, label_index, right)
         self.discard()
         if self.epochs.ended(epoch):
             uniform = torch.full_like(self.sums, 1 / max(1, len(self.counts)))
@@ -66,5 +66,5 @@ class ClassMean(Target):
         self._queue.clear()
 
     def _load_from_state_dict(self, state: dict[str, Tensor], prefix: str, *args: object) -> None:
-        make_room(self, state, prefix, ("means", "sums", "counts"))
+        resize_buffers(self, state, prefix, ("means", "sums", "counts"))
         super()._load_from_state_dict(state, prefix, *args)

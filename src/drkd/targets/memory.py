@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from torch import Tensor
 
-from drkd.distributed import gather
-from drkd.errors import InputError
-from drkd.targets.base import Target, Taught, make_room, to_half
+from drkd.targets.base import Target, Taught, resize_buffers, to_half
+from drkd.utils.distributed import gather
+from drkd.utils.errors import InputError
 
 if TYPE_CHECKING:
     from drkd.data.loader import Loader
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 Keep = Literal["full", "half"] | int
 """What is kept of a sample's logits: all, all in float16, or so many of the largest."""
 
-TABLES = ("table", "places", "rest", "seen")
+TABLES = ("table", "topk_index", "rest", "seen")
 
 
 class Memory(Target):
@@ -43,7 +43,6 @@ class Memory(Target):
     """
 
     needs = frozenset({"index"})
-    independent_rows = True
 
     def __init__(self, size: int = 0, *, keep: Keep = "full") -> None:
         super().__init__()
@@ -52,11 +51,11 @@ class Memory(Target):
         self.size = size
         self.keep = keep
         self.table: Tensor
-        self.places: Tensor
+        self.topk_index: Tensor
         self.rest: Tensor
         self.seen: Tensor
         self.register_buffer("table", torch.zeros(0, 0))
-        self.register_buffer("places", torch.zeros(0, 0, dtype=torch.int32))
+        self.register_buffer("topk_index", torch.zeros(0, 0, dtype=torch.int32))
         self.register_buffer("rest", torch.zeros(0, 0))
         self.register_buffer("seen", torch.zeros(0, dtype=torch.bool))
         self._queue: list[tuple[Tensor, Tensor]] = []
@@ -95,9 +94,9 @@ class Memory(Target):
             return {"table": logits}
         if self.keep == "half":
             return {"table": to_half(logits)}
-        largest, places = logits.topk(min(int(self.keep), logits.shape[1]), dim=1)
-        others = logits.scatter(1, places, -torch.inf).logsumexp(dim=1, keepdim=True)
-        return {"table": largest, "places": places, "rest": others}
+        largest, topk_index = logits.topk(min(int(self.keep), logits.shape[1]), dim=1)
+        others = logits.scatter(1, topk_index, -torch.inf).logsumexp(dim=1, keepdim=True)
+        return {"table": largest, "topk_index": topk_index, "rest": others}
 
     def _unpack(self, index: Tensor, classes: int) -> Tensor:
         """Logits (B, K, ...) from what was kept; zeros for samples never visited."""
@@ -106,7 +105,7 @@ class Memory(Target):
             return kept.to(torch.promote_types(kept.dtype, torch.float32))
         left = max(1, classes - kept.shape[1])
         even = (self.rest[index] - math.log(left)).expand(-1, classes, *kept.shape[2:])
-        return even.scatter(1, self.places[index].long(), kept)
+        return even.scatter(1, self.topk_index[index].long(), kept)
 
     def _fit(self, logits: Tensor, index: Tensor) -> None:
         """Make room for a batch; the tables' shapes are known from the first logits on."""
@@ -115,7 +114,7 @@ class Memory(Target):
             if len(self.seen):
                 raise InputError(
                     f"`Memory` holds logits {tuple(self.table.shape[1:])} per sample, got {tuple(kept['table'])}; "
-                    "keep the number of classes and the picture size fixed during a training"
+                    "keep the number of classes and the image size fixed during a training"
                 )
             self._resize(max(self.size, 1), logits)
         if logits.device.type == "cpu" or not self.size:  # a known size needs no look at the values
@@ -128,11 +127,11 @@ class Memory(Target):
             old = getattr(self, name)
             floats = values.is_floating_point() and values.dtype != torch.float16
             kind = torch.promote_types(values.dtype, torch.float32) if floats else values.dtype
-            kind = torch.int32 if name == "places" else kind
+            kind = torch.int32 if name == "topk_index" else kind
             new = torch.zeros(rows, *values.shape[1:], device=like.device, dtype=kind)
             new[: len(self.seen)] = old.view(len(self.seen), *values.shape[1:])
             setattr(self, name, new)
 
     def _load_from_state_dict(self, state: dict[str, Tensor], prefix: str, *args: object) -> None:
-        make_room(self, state, prefix, TABLES)
+        resize_buffers(self, state, prefix, TABLES)
         super()._load_from_state_dict(state, prefix, *args)

@@ -7,9 +7,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from drkd.checks import check_fraction
-from drkd.hashing import content_hash
 from drkd.targets.base import Target, Taught
+from drkd.utils.checks import check_fraction
+from drkd.utils.hashing import content_hash
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +37,6 @@ class Frozen(Target):
     """
 
     needs = frozenset({"inputs"})
-    independent_rows = True
 
     def __init__(self, teacher: Callable[..., Tensor], *, fold: bool = True) -> None:
         super().__init__()
@@ -76,7 +75,6 @@ class Ema(Target):
     """
 
     needs = frozenset({"inputs"})
-    independent_rows = True
 
     def __init__(self, student: nn.Module, decay: float = 0.99) -> None:
         super().__init__()

@@ -5,16 +5,16 @@ from typing import TYPE_CHECKING, Literal
 
 from torch import Tensor
 
-from drkd.errors import InputError
-from drkd.rectify import RECTIFIERS
 from drkd.targets.base import Target, Taught
+from drkd.targets.rectify import RECTIFIERS
 from drkd.targets.rules import OneHot
+from drkd.utils.errors import InputError
 
 if TYPE_CHECKING:
     from drkd.data.loader import Loader
 
 Rectifier = Literal["swap", "smooth", "drop"] | Callable[[Tensor, Tensor], Tensor | Taught]
-"""A name in `drkd.rectify`, or a function of (logits, labels) to corrected logits, or to `(logits, valid)`."""
+"""A name in `drkd.targets.rectify`, or a function of (logits, labels) to corrected logits, or to `(logits, valid)`."""
 
 
 class Rectified(Target):
@@ -22,7 +22,7 @@ class Rectified(Target):
 
     Args:
         target: the source of finite logits; `OneHot` is refused, since labels need no correction.
-        rectifier: `swap`, `smooth` or `drop` (see `drkd.rectify`), or a function of (logits, labels) that returns
+        rectifier: `swap`, `smooth` or `drop` (see `drkd.targets.rectify`), or a function of (logits, labels) that returns
             corrected logits, or `(logits, valid)` to take rows out.
 
     Example:
@@ -45,7 +45,6 @@ class Rectified(Target):
         self.target = target
         self.rectifier = RECTIFIERS[rectifier] if isinstance(rectifier, str) else rectifier
         self.needs = target.needs
-        self.independent_rows = target.independent_rows
 
     def forward(
         self, logits: Tensor, labels: Tensor, inputs: Tensor | None = None, index: Tensor | None = None

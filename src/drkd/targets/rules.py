@@ -5,15 +5,13 @@ import math
 import torch
 from torch import Tensor
 
-from drkd.checks import check_fraction
-from drkd.errors import InputError
 from drkd.targets.base import Target, Taught
+from drkd.utils.checks import check_fraction
+from drkd.utils.errors import InputError
 
 
 class OneHot(Target):
     """The labels themselves: never a soft target, so every row is plain cross-entropy (arithmetic on integers)."""
-
-    independent_rows = True
 
     def forward(
         self, logits: Tensor, labels: Tensor, inputs: Tensor | None = None, index: Tensor | None = None
@@ -28,8 +26,6 @@ class Uniform(Target):
         >>> Uniform()(torch.randn(1, 4), torch.tensor([0]))
         (tensor([[0., 0., 0., 0.]]), None)
     """
-
-    independent_rows = True
 
     def forward(
         self, logits: Tensor, labels: Tensor, inputs: Tensor | None = None, index: Tensor | None = None
@@ -51,8 +47,6 @@ class Virtual(Target):
         tensor([[0.0500, 0.9000, 0.0500]])
     """
 
-    independent_rows = True
-
     def __init__(self, correct_prob: float = 0.99, *, probs_as_logits: bool = False) -> None:
         super().__init__()
         check_fraction("correct_prob", correct_prob, open_ends=True)
@@ -68,5 +62,7 @@ class Virtual(Target):
         right, wrong = self.correct_prob, (1 - self.correct_prob) / (classes - 1)
         if not self.probs_as_logits:
             right, wrong = math.log(right), math.log(wrong)
-        label_at = labels.clamp(0, classes - 1).long().unsqueeze(1)  # ignored rows get some target; they do not count
-        return torch.full_like(logits, wrong).scatter(1, label_at, right), None
+        label_index = (
+            labels.clamp(0, classes - 1).long().unsqueeze(1)
+        )  # ignored rows get some target; they do not count
+        return torch.full_like(logits, wrong).scatter(1, label_index, right), None

@@ -1,0 +1,79 @@
+"""The names that the command line knows, read from the sources without importing them: torch takes seconds to load."""
+
+import ast
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parents[1]
+
+
+def methods() -> dict[str, str]:
+    """Every method and the first line of its description.
+
+    Example:
+        >>> methods()["cross_entropy"]
+        'Plain cross-entropy with the labels: CE(y, p).'
+    """
+    names = [
+        node.id
+        for node in ast.walk(_assigned(_tree(HERE / "methods" / "__init__.py"), "METHODS"))
+        if isinstance(node, ast.Name)
+    ]
+    lines = _first_lines_in(HERE / "methods")
+    return {name: lines[name] for name in names}
+
+
+def models() -> dict[str, str]:
+    """Every network of our own and the first line of its description, and how to name timm's."""
+    table = _assigned(_tree(HERE / "models" / "__init__.py"), "MODELS")
+    names = [key.value for key in ast.walk(table) if isinstance(key, ast.Constant)]
+    lines = _first_lines_in(HERE / "models")
+    return {
+        **{str(name): lines[str(name)] for name in names},
+        "timm:NAME": "Any network of timm, such as timm:resnet10t.",
+    }
+
+
+def detectors() -> dict[str, str]:
+    """Every detector of `--task detection` and the first line of its description."""
+    lines = _first_lines_in(HERE / "tasks" / "detection")
+    table = _assigned(_tree(HERE / "tasks" / "detection" / "networks.py"), "DETECTORS")
+    names = [node.id for node in ast.walk(table) if isinstance(node, ast.Name)]
+    return {name: lines[name] for name in names if name in lines}
+
+
+def datasets() -> dict[str, str]:
+    """What can be given as data, in a line each."""
+    table: dict[str, str] = ast.literal_eval(_assigned(_tree(HERE / "data" / "datasets.py"), "DATASETS"))
+    return table
+
+
+def recipes() -> dict[str, dict[str, Any]]:
+    """Every recipe with all that its file says.
+
+    Example:
+        >>> recipes()["tf_kd/cifar100/mobilenetv2-self"]["published"]
+        70.96
+    """
+    from drkd.studies.recipe import load_recipe, recipe_names
+
+    return {name: load_recipe(name).model_dump(exclude={"name"}) for name in recipe_names()}
+
+
+def _tree(file: Path) -> ast.Module:
+    return ast.parse(file.read_text(encoding="utf-8"))
+
+
+def _first_lines_in(folder: Path) -> dict[str, str]:
+    """The first line of what describes each function of a package."""
+    nodes = [node for file in sorted(folder.glob("*.py")) for node in _tree(file).body]
+    functions = [node for node in nodes if isinstance(node, ast.FunctionDef)]
+    return {function.name: (ast.get_docstring(function) or "").split("\n")[0] for function in functions}
+
+
+def _assigned(tree: ast.Module, name: str) -> ast.expr:
+    return next(
+        node.value
+        for node in tree.body
+        if isinstance(node, ast.Assign) and any(isinstance(t, ast.Name) and t.id == name for t in node.targets)
+    )

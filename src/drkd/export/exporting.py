@@ -1,0 +1,177 @@
+"""A run's network as a file for a device, checked against the network before it is kept."""
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import torch
+
+from drkd.data.datasets import Data, Split
+from drkd.export.manifest import Manifest, make_manifest, record_of
+from drkd.export.network import Deployed
+from drkd.export.parity import FLOAT, INT8, Tolerance, compare_logits, logits_of, refuse_beyond
+from drkd.export.quantizing import Calibration, evenly, quantize_onnx
+from drkd.export.runtimes import NetworkSession, Pixels, files_of, open_session
+from drkd.export.writing import FORMATS, Format, write_onnx
+from drkd.models.loading import load_classifier, statistics
+from drkd.runs.evaluating import data_of
+from drkd.studies.results import environment
+from drkd.targets import state_hash
+from drkd.utils.errors import InputError
+from drkd.utils.files import cannot_write, replacing, write_json
+
+
+def export_run(
+    run: str | Path,
+    format: str = "onnx",
+    *,
+    quantize: Literal["int8"] | None = None,
+    out: str | Path | None = None,
+    data: str | None = None,
+    split: str | None = None,
+    samples: int = 1000,
+    calibration: Calibration = "minmax",
+    calibration_samples: int = 256,
+    tolerance: Tolerance | None = None,
+) -> dict[str, Any]:
+    """Write a run's network as a file of another format, and keep it only if it answers as the network does.
+
+    Args:
+        run: a run directory, or its `model.safetensors`.
+        format: one of `drkd.export.writing.FORMATS`.
+        quantize: `int8` for 8-bit weights and activations, their ranges measured on training images.
+        out: the file (default: in the folder `exports` of the run).
+        data: data to check and calibrate on (default: the run's).
+        split: `val` or `test`, to check on (default: val, or test where there is none).
+        samples: how many images of it, evenly spaced.
+        calibration: how int8 chooses ranges: minmax or percentile.
+        calibration_samples: how many training images int8 looks at.
+        tolerance: what may differ (default: `drkd.export.parity.FLOAT` or `INT8`).
+
+    Returns:
+        `path`, where the file is, and what is also written beside it, as FILE.json: `file`, `format`, `bytes`,
+        `manifest`, `split`, `parity`, `tolerance`, `calibration`, `environment`.
+
+    Raises:
+        InputError: for unknown names, a missing extra, or a network that cannot be traced.
+        ParityError: if the file differs from the network beyond the tolerance; then nothing is kept.
+
+    Example:
+        >>> from drkd.config import TrainConfig, resolve
+        >>> from drkd.runs.training import train
+        >>> options = {"method": "cross_entropy", "model": "mlp", "epochs": 1, "limit_train": 100}
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     _ = train(*resolve(TrainConfig, options), Path(folder) / "run")
+        ...     export_run(Path(folder) / "run", "torch")["parity"]["agreement"]
+        1.0
+    """
+    source = Path(run)
+    chosen = _format(format, quantize, calibration)
+    model, about = load_classifier(source)
+    target = Path(out) if out is not None else _default_place(source, f"model{'-int8' if quantize else ''}")
+    target = target if target.suffix == chosen.suffix else target.with_name(target.name + chosen.suffix)
+    known = cast("Data", data_of(source, about, data))
+    name, part = _split(known, split)
+    manifest = make_manifest(about, sha256=state_hash(model), quantize=quantize)
+    tolerance = tolerance or (INT8 if quantize else FLOAT)
+    seen = _pixels(known.train, calibration_samples) if quantize else None
+    with _scratch(target) as folder:
+        fresh = folder / target.name
+        deployed = Deployed(model, *statistics(about, source)).eval().requires_grad_(False)
+        _write(deployed, manifest, fresh, chosen, seen, calibration)
+        pixels = _pixels(part, samples)
+        labels = part.labels[torch.from_numpy(evenly(len(part), samples))].numpy()
+        before, after = (logits_of(session, pixels) for session in (NetworkSession(source), open_session(fresh)))
+        parity = compare_logits(before, after, labels)
+        refuse_beyond(tolerance, parity, target.name, "try another --calibration, or " if quantize else "")
+        record = {
+            "file": target.name,
+            "format": format,
+            "bytes": sum(file.stat().st_size for file in files_of(fresh)),
+            "manifest": manifest,
+            "split": name,
+            "parity": asdict(parity),
+            "tolerance": asdict(tolerance),
+            "calibration": None if seen is None else {"method": calibration, "samples": len(seen)},
+            "environment": environment(),
+        }
+        for file in reversed(files_of(fresh)):
+            with replacing(target.with_name(file.name)) as beside:
+                file.replace(beside)
+        write_json(record_of(target), record)
+    return {**record, "path": str(target)}
+
+
+def _format(name: str, quantize: str | None, calibration: str) -> Format:
+    """The format, if all of this goes together."""
+    chosen = FORMATS.get(name)
+    if chosen is None:
+        raise InputError(f"--format should be one of {', '.join(FORMATS)}, got {name!r}")
+    if quantize not in (None, "int8"):
+        raise InputError(f"--quantize should be int8, got {quantize!r}")
+    if quantize and chosen.convert is None:
+        able = ", ".join(other for other in FORMATS if FORMATS[other].convert is not None)
+        raise InputError(f"--quantize is for {able}, not for {name}; leave it out")
+    if calibration not in ("minmax", "percentile"):
+        raise InputError(f"--calibration should be minmax or percentile, got {calibration!r}")
+    return chosen
+
+
+def _write(
+    deployed: Deployed,
+    manifest: Manifest,
+    path: Path,
+    chosen: Format,
+    pixels: Pixels | None,
+    calibration: Calibration,
+) -> None:
+    """The file, in int8 if there are pixels to calibrate on."""
+    if chosen.write is not None and pixels is None:
+        chosen.write(deployed, manifest, path)
+        return
+    assert chosen.convert is not None  # _format has seen to it
+    source = path.with_name("float.onnx")
+    write_onnx(deployed, {**manifest, "quantize": None}, source)
+    if pixels is not None:
+        in_float, source = source, path.with_name("int8.onnx")
+        quantize_onnx(in_float, source, manifest, pixels, calibration)
+    chosen.convert(source, manifest, path)
+
+
+@contextmanager
+def _scratch(target: Path) -> Iterator[Path]:
+    """A folder beside `target` that is there for this long; an error leaves nothing that was not there before."""
+    there = target.parent.is_dir()
+    try:
+        target.parent.mkdir(exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as folder:
+            yield Path(folder)
+    except OSError as reason:
+        raise cannot_write(target, reason) from reason
+    finally:
+        if not there and target.parent.is_dir() and not any(target.parent.iterdir()):
+            target.parent.rmdir()
+
+
+def _default_place(run: Path, name: str) -> Path:
+    return (run if run.is_dir() else run.parent) / "exports" / name
+
+
+def _split(data: Data, split: str | None) -> tuple[str, Split]:
+    """The split to check on, with its name."""
+    if split not in (None, "val", "test"):
+        raise InputError(f"--split should be val or test, got {split!r}")
+    name = split or ("val" if len(data.val) else "test")
+    part: Split = getattr(data, name)
+    if not len(part):
+        raise InputError(f"the {name} split of {data.name} is empty; check on the other one with --split")
+    return name, part
+
+
+def _pixels(split: Split, count: int) -> Pixels:
+    """Evenly spaced images of a split, uint8 (N, C, H, W)."""
+    pixels: Pixels = split.inputs[torch.from_numpy(evenly(len(split), count))].numpy()
+    return pixels

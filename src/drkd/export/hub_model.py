@@ -1,0 +1,54 @@
+"""A run's network as Hugging Face's mixin loads and saves it."""
+
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import PyTorchModelHubMixin
+from torch import Tensor, nn
+
+from drkd.export.network import Deployed
+from drkd.models import create_model
+from drkd.utils.files import read_tensors, write_tensors
+
+
+class HubModel(nn.Module, PyTorchModelHubMixin, library_name="drkd"):
+    """A network with its preprocessing, from a folder of `drkd push` or from the Hub.
+
+    `HubModel.from_pretrained(FOLDER_OR_REPO)` builds the network that `config.json` describes and loads
+    `model.safetensors`, in eval mode. It takes uint8 pixels (B, C, H, W), 0 to 255, and gives logits (B, K).
+
+    Args:
+        model: network by name.
+        classes: names in the order of the logits.
+        image_size: side length of the images.
+        channels: 1 for grey, 3 for colour.
+        mean, std: per channel, as fractions of full brightness.
+
+    Example:
+        >>> import torch
+        >>> small = {"model": "mlp", "classes": ["cat", "dog"], "image_size": 4, "channels": 1}
+        >>> HubModel(**small, mean=[0.5], std=[0.5])(torch.zeros(3, 1, 4, 4, dtype=torch.uint8)).shape
+        torch.Size([3, 2])
+    """
+
+    def __init__(
+        self, model: str, classes: list[str], image_size: int, channels: int, mean: list[float], std: list[float]
+    ) -> None:
+        super().__init__()
+        network = create_model(model, num_classes=len(classes), image_size=image_size, channels=channels)
+        self.deployed = Deployed(network, mean, std)
+        self.about = {"model": model, "classes": classes, "image_size": image_size, "channels": channels}
+        self.about |= {"mean": mean, "std": std}
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        logits: Tensor = self.deployed(pixels)
+        return logits
+
+    def _save_pretrained(self, save_directory: Path) -> None:
+        """The file that a run writes: weights under the network's own names, and what they are."""
+        write_tensors(save_directory / "model.safetensors", self.deployed.network.state_dict(), about=self.about)
+
+    @classmethod
+    def _load_as_safetensor(cls, model: Any, model_file: str, map_location: str, strict: bool) -> Any:
+        model.deployed.network.load_state_dict(read_tensors(Path(model_file)), strict=strict)
+        return model.to(map_location).eval()

@@ -1,0 +1,64 @@
+"""What a process holds that loads a file and answers a batch: `python -m drkd.export.memory FILE BATCH_SIZE THREADS`.
+
+A process of its own, because memory once asked for is seldom given back, and one runtime would count for another.
+"""
+
+import json
+import re
+import subprocess
+import sys
+from importlib import import_module
+from pathlib import Path
+
+import numpy as np
+
+from drkd.export.runtimes import kind_of, open_session
+from drkd.utils.errors import InputError
+
+STATUS = Path("/proc/self/status")
+"""Where Linux tells a process what it holds."""
+
+Memory = dict[str, float]
+"""`process_mib`: the most that the whole process held, interpreter and runtime included. `file_mib`: how much more
+that is than it held before the file was opened, the runtime already imported."""
+
+
+def measure_memory(path: Path, *, batch_size: int, threads: int) -> Memory | None:
+    """Peak memory of a fresh process that loads `path` and answers a batch twice; None where there is no /proc.
+
+    Raises:
+        InputError: if that process fails.
+    """
+    if not STATUS.is_file():
+        return None
+    command = [sys.executable, "-m", "drkd.export.memory", str(path), str(batch_size), str(threads)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        last = done.stderr.strip().splitlines()[-1:] or [f"exit code {done.returncode}"]
+        raise InputError(f"{path} cannot be measured in a process of its own: {last[0]}")
+    found: Memory = json.loads(done.stdout)
+    return found
+
+
+def measure_here(path: Path, *, batch_size: int, threads: int) -> Memory:
+    """The same for this process; only the first file of a process is measured truly."""
+    import_module(kind_of(path).module)
+    before = _mib("VmRSS")
+    session = open_session(path, threads=threads)
+    side = session.about["image_size"]
+    pixels = np.zeros((batch_size, session.about["channels"], side, side), dtype=np.uint8)
+    for _ in range(2):
+        session(pixels)
+    most = _mib("VmHWM")
+    return {"process_mib": most, "file_mib": max(0.0, most - before)}
+
+
+def _mib(name: str) -> float:
+    found = re.search(rf"^{name}:\s+(\d+) kB", STATUS.read_text(), re.MULTILINE)
+    assert found is not None
+    return int(found[1]) / 1024
+
+
+if __name__ == "__main__":
+    file, batch, cores = sys.argv[1:]
+    print(json.dumps(measure_here(Path(file), batch_size=int(batch), threads=int(cores))))

@@ -1,0 +1,124 @@
+"""Whether an exported file answers as the network does: both on the same real images."""
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from drkd.export.runtimes import Logits, Pixels, Session
+from drkd.utils.errors import ParityError
+
+BATCH = 64
+"""Images per call; the first call is with one, so that another batch size is seen as well."""
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """What an exported file may differ by.
+
+    Attributes:
+        difference: largest difference of a logit, as a part of the network's largest logit, or absolute where that is
+            below 1; None for any.
+        agreement: least part of the images that get the same class.
+        accuracy_drop: what accuracy may lose, as a fraction.
+
+    One image that changes its class is always within agreement and accuracy: of few images it is many percent.
+    """
+
+    difference: float | None
+    agreement: float
+    accuracy_drop: float
+
+
+FLOAT = Tolerance(difference=1e-3, agreement=0.999, accuracy_drop=0.001)
+INT8 = Tolerance(difference=None, agreement=0.9, accuracy_drop=0.02)
+
+
+@dataclass(frozen=True)
+class Parity:
+    """What was found; accuracies and agreement are fractions.
+
+    Attributes:
+        samples: how many images.
+        largest_difference: of a logit, absolute.
+        largest_logit: of the network, absolute.
+        agreement: part of the images that both give the same class.
+        accuracy_before, accuracy_after: of the network and of the file.
+    """
+
+    samples: int
+    largest_difference: float
+    largest_logit: float
+    agreement: float
+    accuracy_before: float
+    accuracy_after: float
+
+
+def compare_logits(before: Logits, after: Logits, labels: NDArray[np.int64]) -> Parity:
+    """Logits (N, K) of the network and of its export, and the labels (N,).
+
+    Example:
+        >>> before, after = np.float32([[2, 0], [1, 0]]), np.float32([[2, 0], [0, 1]])
+        >>> found = compare_logits(before, after, np.array([0, 0]))
+        >>> found.largest_difference, found.agreement, found.accuracy_before, found.accuracy_after
+        (1.0, 0.5, 1.0, 0.5)
+    """
+    guesses, answers = before.argmax(axis=1), after.argmax(axis=1)
+    return Parity(
+        samples=len(labels),
+        largest_difference=float(np.abs(before.astype(np.float64) - after).max()),
+        largest_logit=float(np.abs(before).max()),
+        agreement=float((guesses == answers).mean()),
+        accuracy_before=float((guesses == labels).mean()),
+        accuracy_after=float((answers == labels).mean()),
+    )
+
+
+def logits_of(session: Session, pixels: Pixels) -> Logits:
+    """Logits (N, K) of pixels (N, C, H, W): the first image alone, the rest in batches."""
+    bounds = [0, *range(1, len(pixels), BATCH), len(pixels)]
+    return np.concatenate([session(pixels[start:end]) for start, end in pairwise(bounds)])
+
+
+def refuse_beyond(tolerance: Tolerance, found: Parity, what: str, advice: str = "") -> None:
+    """Do nothing within the tolerance.
+
+    Args:
+        tolerance: what may differ.
+        found: what does.
+        what: the file, for the message.
+        advice: what else could be done, for the message.
+
+    Raises:
+        ParityError: that names the first bound that is passed.
+
+    Example:
+        >>> refuse_beyond(FLOAT, Parity(100, 0.5, 10.0, 1.0, 0.9, 0.9), "model.onnx")  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+        ...
+        drkd.utils.errors.ParityError: model.onnx differs from the network: a logit by 0.5 where 0.01 are allowed...
+    """
+    one = 1 / found.samples
+    scale = max(1.0, found.largest_logit)
+    drop = found.accuracy_before - found.accuracy_after
+    agreement = min(tolerance.agreement, 1 - one)
+    allowed = max(tolerance.accuracy_drop, one)
+    reason = option = ""
+    if not np.isfinite(found.largest_difference):
+        reason = "some logits are not finite"
+    elif tolerance.difference is not None and found.largest_difference > tolerance.difference * scale:
+        bound = tolerance.difference * scale
+        reason = f"a logit by {found.largest_difference:.3g} where {bound:.3g} are allowed"
+        option = "--max-difference"
+    elif found.agreement < agreement - 1e-9:
+        reason = f"{100 * found.agreement:.2f}% get the same class where {100 * agreement:.2f}% must"
+        option = "--min-agreement"
+    elif drop > allowed + 1e-9:
+        reason = f"accuracy falls by {100 * drop:.2f} points where {100 * allowed:.2f} are allowed"
+        option = "--max-drop"
+    if reason:
+        way = f"allow it with {option}" if option else "export from a network that has not diverged"
+        raise ParityError(
+            f"{what} differs from the network: {reason}, on {found.samples} images; it is not kept: {advice}{way}"
+        )

@@ -1,0 +1,86 @@
+"""An ONNX file in 8 bits: static quantisation, its ranges measured on training images."""
+
+import io
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from drkd.export.manifest import Manifest
+from drkd.export.runtimes import Pixels, needed
+from drkd.export.writing import set_metadata
+
+BATCH = 32
+"""Images per calibration step."""
+
+Calibration = Literal["minmax", "percentile"]
+"""How a tensor's range is chosen: all values seen, or all but 0.01% at each end. ONNX Runtime's entropy, with the
+histogram that it takes, chooses what minmax does."""
+
+PREPARED = "onnx.quant.pre_process"
+"""What ONNX Runtime marks files with whose batch norms are folded; the exporter has done that."""
+
+
+def quantize_onnx(source: Path, target: Path, manifest: Manifest, pixels: Pixels, calibration: Calibration) -> None:
+    """Write `source` in int8: weights per output channel, symmetric; activations per tensor.
+
+    Normalisation and logits stay in float.
+
+    Args:
+        source: a file of `write_onnx`.
+        target: where to.
+        manifest: of the new file.
+        pixels: training images uint8 (N, C, H, W) that stand for what the device will see.
+        calibration: how ranges are chosen from them.
+    """
+    onnx = needed("onnx", "onnx")
+    quantization = needed("onnxruntime.quantization", "onnx")
+    model = onnx.load(source)
+    model.metadata_props.add(key=PREPARED, value="onnxruntime.quant")
+    methods = quantization.CalibrationMethod
+    batches = iter([{"pixels": pixels[start : start + BATCH]} for start in range(0, len(pixels), BATCH)])
+
+    reader = type("Reader", (quantization.CalibrationDataReader,), {"get_next": lambda _: next(batches, None)})
+    with _quiet():
+        quantization.quantize_static(
+            model,
+            target,
+            reader(),
+            quant_format=quantization.QuantFormat.QDQ,
+            per_channel=True,
+            activation_type=quantization.QuantType.QUInt8,
+            weight_type=quantization.QuantType.QInt8,
+            calibrate_method=methods.Percentile if calibration == "percentile" else methods.MinMax,
+            extra_options={"CalibPercentile": 99.99} if calibration == "percentile" else {},
+        )
+    quantized = onnx.load(target)
+    set_metadata(quantized, manifest)
+    onnx.checker.check_model(quantized, full_check=True)
+    target.write_bytes(quantized.SerializeToString())
+
+
+def evenly(total: int, count: int) -> "np.ndarray[tuple[int], np.dtype[np.int64]]":
+    """`count` of the positions 0 to total - 1, evenly spaced; all where there are no more.
+
+    Example:
+        >>> evenly(10, 4).tolist(), evenly(2, 4).tolist()
+        ([0, 2, 5, 7], [0, 1])
+    """
+    kept = min(count, total)
+    return np.arange(kept) * total // max(kept, 1)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without what the quantizer tells the root logger and prints."""
+    root = logging.getLogger()
+    level = root.level
+    root.setLevel(logging.ERROR)
+    try:
+        with redirect_stdout(io.StringIO()):
+            yield
+    finally:
+        root.setLevel(level)

@@ -1,0 +1,253 @@
+"""Exported files at work, each in the runtime that a device would use, all behind one call: pixels in, logits out.
+
+Nothing here imports torch unless the file needs it.
+"""
+
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from drkd.export.manifest import Manifest, from_properties, from_text
+from drkd.utils.errors import InputError
+
+Pixels = NDArray[np.uint8]
+Logits = NDArray[np.float32]
+
+MANIFEST = "drkd.json"
+"""The name of the manifest in formats that hold files or one text."""
+
+METHOD, LARGEST_BATCH = "drkd", 8
+"""Of ExecuTorch's files: the method that gives the manifest, and the largest batch, for which memory is planned."""
+
+
+class Session(Protocol):
+    """A file that has been loaded.
+
+    Attributes:
+        about: its manifest.
+        runtime: what computes, with its version.
+    """
+
+    about: Manifest
+    runtime: str
+
+    def __call__(self, pixels: Pixels) -> Logits:
+        """Logits (B, K) of pixels uint8 (B, C, H, W), any B."""
+        ...
+
+
+def needed(module: str, extra: str) -> Any:
+    """A module that an extra of drkd brings.
+
+    Raises:
+        InputError: that names the extra, if it is not installed.
+
+    Example:
+        >>> needed("no_such_module", "onnx")
+        Traceback (most recent call last):
+        ...
+        drkd.utils.errors.InputError: this needs no_such_module, which is not installed; install drkd[onnx]
+    """
+    try:
+        return import_module(module)
+    except ImportError as reason:
+        missing = reason.name or module
+        raise InputError(f"this needs {missing}, which is not installed; install drkd[{extra}]") from reason
+
+
+def open_session(path: Path, *, threads: int | None = None) -> Session:
+    """Load an exported file, or the network of a run directory or its `model.safetensors`.
+
+    Args:
+        path: what to load; its ending says which runtime.
+        threads: processor threads that the runtime takes; None leaves it the choice.
+
+    Raises:
+        InputError: if there is no such file, it is damaged or not drkd's, or its runtime is not installed.
+
+    Example:
+        >>> open_session(Path("model.onnx"))
+        Traceback (most recent call last):
+        ...
+        drkd.utils.errors.InputError: there is no file model.onnx; give a file of `drkd export`, or a run directory
+
+        With a file there, `open_session(path)(pixels)` are the logits (B, K) of pixels uint8 (B, C, H, W).
+    """
+    if is_exported(path) and not path.is_file():
+        raise InputError(f"there is no file {path}; give a file of `drkd export`, or a run directory")
+    session: Session = kind_of(path)(path, threads)
+    return session
+
+
+def kind_of(path: Path) -> Any:
+    """The session class for a file or a run directory; its `module` is what it imports to run."""
+    return SESSIONS[path.suffix] if is_exported(path) else NetworkSession
+
+
+def files_of(path: Path) -> list[Path]:
+    """All the files that an export consists of, `path` first.
+
+    Example:
+        >>> [file.name for file in files_of(Path("exports/model.onnx"))]
+        ['model.onnx']
+        >>> [file.name for file in files_of(Path("exports/model.xml"))]
+        ['model.xml', 'model.bin']
+    """
+    return [path, path.with_suffix(".bin")] if path.suffix == ".xml" else [path]
+
+
+def is_exported(path: Path) -> bool:
+    """Whether `path` is named like an exported file, rather than a run's own network."""
+    return path.suffix in SESSIONS and not path.is_dir()
+
+
+class OnnxSession:
+    """An ONNX file in ONNX Runtime, on the processor."""
+
+    module = "onnxruntime"
+
+    def __init__(self, path: Path, threads: int | None = None) -> None:
+        ort = needed("onnxruntime", "onnx")
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = threads or 0
+        options.log_severity_level = 3
+        try:
+            self._session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        except Exception as reason:  # its errors have no common base
+            raise _unreadable(path, reason) from reason
+        self.about = from_properties(self._session.get_modelmeta().custom_metadata_map, path)
+        self.runtime = f"onnxruntime {ort.__version__}"
+
+    def __call__(self, pixels: Pixels) -> Logits:
+        logits: Logits = self._session.run(None, {"pixels": pixels})[0]
+        return logits
+
+
+class OpenvinoSession:
+    """OpenVINO's pair of files, on the processor, with float32 arithmetic where the file has floats."""
+
+    module = "openvino"
+
+    def __init__(self, path: Path, threads: int | None = None) -> None:
+        openvino = needed("openvino", "openvino")
+        settings: dict[str, Any] = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
+        if threads is not None:
+            settings["INFERENCE_NUM_THREADS"] = threads
+        core = openvino.Core()
+        try:
+            model = core.read_model(path)
+            self._model = core.compile_model(model, "CPU", settings)
+        except RuntimeError as reason:
+            raise _unreadable(path, reason) from reason
+        text = model.get_rt_info(["drkd"]).value if model.has_rt_info(["drkd"]) else ""
+        self.about = from_text(text, path)
+        self.runtime = f"openvino {openvino.__version__.partition('-')[0]}"
+
+    def __call__(self, pixels: Pixels) -> Logits:
+        logits: Logits = self._model([pixels])[0]
+        return logits
+
+
+class TorchSession:
+    """A file of `torch.export`, in torch, on the processor. Loading one can run code: only load what you trust."""
+
+    module = "torch"
+
+    def __init__(self, path: Path, threads: int | None = None) -> None:
+        import torch
+
+        found = {MANIFEST: ""}
+        try:
+            program = torch.export.load(path, extra_files=found)
+        except Exception as reason:  # whatever reading the archive leads to
+            raise _unreadable(path, reason) from reason
+        self.about = from_text(found[MANIFEST], path)
+        self.runtime = f"torch {torch.__version__}"
+        self._torch, self._threads, self._module = torch, threads, program.module()
+
+    def __call__(self, pixels: Pixels) -> Logits:
+        torch = self._torch
+        _set_threads(torch, self._threads)
+        with torch.inference_mode():
+            logits: Logits = self._module(torch.from_numpy(pixels)).numpy()
+        return logits
+
+
+class ExecutorchSession:
+    """An ExecuTorch file in its own runtime, on the processor; larger batches go through in parts.
+
+    The runtime's number of threads cannot be changed safely (1.5 may end the process), so `threads` has no effect, and
+    `runtime` says the number.
+    """
+
+    module = "executorch"
+
+    def __init__(self, path: Path, threads: int | None = None) -> None:
+        del threads
+        runtime = needed("executorch.runtime", "executorch")
+        import torch
+
+        try:
+            program = runtime.Runtime.get().load_program(path)
+            self._forward = program.load_method("forward")
+            (text,) = program.load_method(METHOD).execute([])
+        except Exception as reason:  # its errors have no common base
+            raise _unreadable(path, reason) from reason
+        self.about = from_text(text, path)
+        version = needed("executorch.version", "executorch").__version__.partition("+")[0]
+        count = needed("executorch.extension.pybindings.portable_lib", "executorch")._threadpool_get_thread_count()
+        self.runtime = f"executorch {version}, {count} threads"
+        self._torch = torch
+
+    def __call__(self, pixels: Pixels) -> Logits:
+        parts = self._torch.split(self._torch.from_numpy(pixels), LARGEST_BATCH)
+        return np.concatenate([self._forward.execute([part])[0].numpy() for part in parts])
+
+
+class NetworkSession:
+    """The network of a run in torch, on the processor unless told otherwise."""
+
+    module = "torch"
+
+    def __init__(self, path: Path, threads: int | None = None, device: str = "cpu") -> None:
+        import torch
+
+        from drkd.export.network import Deployed
+        from drkd.models.loading import load_classifier, statistics
+
+        model, about = load_classifier(path)
+        mean, std = statistics(about, path)
+        self._torch, self._threads, self._device = torch, threads, device
+        self._deployed: Any = Deployed(model, mean, std).eval().requires_grad_(False).to(device)
+        self.about = about
+        self.runtime = f"torch {torch.__version__}"
+
+    def __call__(self, pixels: Pixels) -> Logits:
+        torch = self._torch
+        _set_threads(torch, self._threads)
+        with torch.inference_mode():
+            logits: Logits = self._deployed(torch.from_numpy(pixels).to(self._device)).float().cpu().numpy()
+        return logits
+
+
+def _set_threads(torch: Any, threads: int | None) -> None:
+    """Torch has one number of threads for everything in a process."""
+    if threads is not None and torch.get_num_threads() != threads:
+        torch.set_num_threads(threads)
+
+
+def _unreadable(path: Path, reason: Exception) -> InputError:
+    why = " ".join(str(reason).split())[:200] or type(reason).__name__
+    return InputError(f"{path} cannot be loaded: {why}; export it anew")
+
+
+SESSIONS: dict[str, Any] = {
+    ".onnx": OnnxSession,
+    ".xml": OpenvinoSession,
+    ".pt2": TorchSession,
+    ".pte": ExecutorchSession,
+}
+"""Runtimes by the ending of the file."""

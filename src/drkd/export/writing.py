@@ -1,0 +1,131 @@
+"""A network as a file of each format."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from drkd.export.manifest import Manifest, as_properties
+from drkd.export.network import Deployed
+from drkd.export.runtimes import LARGEST_BATCH, MANIFEST, METHOD, needed
+from drkd.utils.errors import InputError
+
+
+class Format(NamedTuple):
+    """How a format is written: from the network, or by way of ONNX, which is also the way to int8.
+
+    Attributes:
+        suffix: of its file.
+        write: puts a network and its manifest into a file; None where ONNX is the only way.
+        convert: makes the file of an ONNX file; None where that is no way, and int8 not offered.
+    """
+
+    suffix: str
+    write: Callable[[Deployed, Manifest, Path], None] | None
+    convert: Callable[[Path, Manifest, Path], None] | None
+
+
+def write_onnx(deployed: Deployed, manifest: Manifest, path: Path) -> None:
+    """One ONNX file: input `pixels`, output `logits`, any batch; batch norms are folded by the exporter.
+
+    The manifest is its metadata; traces of the sources, with paths of this machine, are taken out.
+    """
+    needed("onnxscript", "onnx")
+    onnx = needed("onnx", "onnx")
+    batch = {0: torch.export.Dim("batch")}
+    try:
+        program = torch.onnx.export(
+            deployed,
+            (example(manifest),),
+            dynamo=True,
+            dynamic_shapes=(batch,),
+            input_names=["pixels"],
+            output_names=["logits"],
+            verbose=False,
+        )
+    except Exception as reason:  # tracing runs the network's own code, which may raise anything
+        raise cannot_export(manifest, reason) from reason
+    assert program is not None
+    model = program.model_proto
+    for part in (*model.graph.node, *model.graph.value_info, *model.graph.input, *model.graph.output, model.graph):
+        part.ClearField("metadata_props")
+        part.ClearField("doc_string")
+    set_metadata(model, manifest)
+    onnx.checker.check_model(model, full_check=True)
+    path.write_bytes(model.SerializeToString())
+
+
+def write_torch(deployed: Deployed, manifest: Manifest, path: Path) -> None:
+    """One file of `torch.export`, any batch, without paths of this machine; the manifest is a file in its archive."""
+    try:
+        with torch.no_grad():
+            program = torch.export.export(
+                deployed, (example(manifest),), dynamic_shapes=({0: torch.export.Dim("batch")},)
+            )
+    except Exception as reason:
+        raise cannot_export(manifest, reason) from reason
+    for node in program.graph.nodes:
+        node.meta.pop("stack_trace", None)
+    torch.export.save(program, path, extra_files={MANIFEST: json.dumps(manifest)})
+
+
+def write_executorch(deployed: Deployed, manifest: Manifest, path: Path) -> None:
+    """One ExecuTorch file for XNNPACK, any batch up to `LARGEST_BATCH`; a second method, `drkd`, gives the manifest."""
+    exir = needed("executorch.exir", "executorch")
+    xnnpack = needed("executorch.backends.xnnpack.partition.xnnpack_partitioner", "executorch")
+    batch = torch.export.Dim("batch", min=1, max=LARGEST_BATCH)
+    try:
+        with torch.no_grad():
+            program = torch.export.export(deployed, (example(manifest),), dynamic_shapes=({0: batch},))
+        lowered = exir.to_edge_transform_and_lower(
+            program,
+            partitioner=[xnnpack.XnnpackPartitioner()],
+            constant_methods={METHOD: json.dumps(manifest)},
+        )
+        path.write_bytes(lowered.to_executorch().buffer)
+    except Exception as reason:
+        raise cannot_export(manifest, reason) from reason
+
+
+def onnx_to_openvino(source: Path, manifest: Manifest, path: Path) -> None:
+    """OpenVINO's two files, `path` (.xml) with the graph and the manifest, and the weights in .bin beside it."""
+    openvino = needed("openvino", "openvino")
+    model = openvino.Core().read_model(source)
+    model.set_rt_info(json.dumps(manifest), ["drkd"])
+    openvino.save_model(model, path, compress_to_fp16=False)
+
+
+def onnx_as_it_is(source: Path, manifest: Manifest, path: Path) -> None:
+    """The ONNX file itself, which has its manifest already."""
+    del manifest
+    source.replace(path)
+
+
+def set_metadata(model: Any, manifest: Manifest) -> None:
+    """Have an ONNX model say the manifest and nothing else."""
+    del model.metadata_props[:]
+    for name, text in as_properties(manifest).items():
+        model.metadata_props.add(key=name, value=text)
+
+
+def example(manifest: Manifest) -> torch.Tensor:
+    """Two images to trace with: one could make the batch a constant."""
+    size = manifest["image_size"]
+    return torch.zeros(2, manifest["channels"], size, size, dtype=torch.uint8)
+
+
+def cannot_export(manifest: Manifest, reason: Exception) -> InputError:
+    """The error to raise for a network that cannot be traced."""
+    first = " ".join(str(reason).split())[:200] or type(reason).__name__
+    return InputError(f"the network {manifest['model']} cannot be exported: {type(reason).__name__}: {first}")
+
+
+FORMATS = {
+    "onnx": Format(".onnx", write_onnx, onnx_as_it_is),
+    "openvino": Format(".xml", None, onnx_to_openvino),
+    "torch": Format(".pt2", write_torch, None),
+    "executorch": Format(".pte", write_executorch, None),
+}
+"""By the names that `--format` takes."""

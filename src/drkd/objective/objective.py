@@ -1,0 +1,206 @@
+"""The one equation, and the protocol that a training loop knows of a method.
+
+    loss = sum_k weight_k(t) * scale_k * CE( softmax(target_k / target_temperature_k), student / student_temperature_k )
+
+A loop does three things with an objective, whatever the method:
+
+    losses = objective(logits, labels, inputs=inputs, index=index)   # {"loss": ..., named parts, detached}
+    losses["loss"].backward(); optimizer.step()
+    objective.update(progress=p, epoch=e)                            # p: part of the training done, e: completed epochs
+
+Calling changes nothing, `update` does; `discard` replaces it where the optimizer step was skipped. `needs` says which
+of `inputs` and `index` a call must get, and what the batches must be made of: `pairs` or `replay`, see
+`drkd.data.loader`; `prepare` is called once before training. The summands stand in `terms.py`. A method that is no sum
+of them is an `nn.Module` with these, with `name`, `progress` and `epoch`, and with `effective_weights` and
+`describe_weights` for the command line.
+"""
+
+import warnings
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Literal, TypedDict
+
+import torch
+from torch import Tensor, nn
+
+from drkd.objective.losses import to_float32
+from drkd.objective.terms import LossTerm
+from drkd.utils.checks import IGNORED, check_labels
+from drkd.utils.errors import InputError, NonFiniteLossError
+
+if TYPE_CHECKING:
+    from drkd.data.loader import Loader
+
+Reduction = Literal["none", "sum", "batchmean"]
+
+EXTREME_WEIGHT = 100.0
+"""Above this a soft target drowns the labels: a warning says so."""
+
+
+class Options(TypedDict, total=False):
+    """What every method takes besides its own arguments, and hands to `Objective`."""
+
+    reduction: Reduction
+    ignore_index: int
+
+
+class Objective(nn.Module):
+    """A method: a weighted sum of terms behind the protocol.
+
+    Args:
+        name: the method's name, for messages.
+        terms: the summands.
+        reduction: `batchmean` (sum over classes, mean over the rows that count), `sum`, or `none` for a value per row.
+        ignore_index: the label of rows that do not count. A batch without any other row has loss 0.
+        rectify_student: what is done to the student's logits before every term sees them; gradients flow through it.
+
+    Calling it with logits (B, K) or (B, K, ...), integer labels (B,) or (B, ...), and `inputs` and `index` where
+    `needs` asks for them, returns a dictionary: `loss` to call backward on; then, detached, each term's weighted
+    contribution under its name (they add up to `loss`), `<name>_kl`, the plain KL divergence in nats between a soft
+    target and the student, and `rectified`, the part of the rows whose target was changed, or 1 for each of them.
+
+    Raises:
+        InputError: for labels or logits that do not fit, or missing `inputs` or `index`.
+        NonFiniteLossError: on the CPU, at once, for a loss that is NaN or infinite.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        terms: Sequence[LossTerm],
+        *,
+        reduction: Reduction = "batchmean",
+        ignore_index: int = IGNORED,
+        rectify_student: Callable[[Tensor, Tensor], Tensor] | None = None,
+    ) -> None:
+        super().__init__()
+        if reduction not in ("none", "sum", "batchmean"):
+            raise InputError(f"reduction must be none, sum or batchmean, got {reduction!r}")
+        self.name = name
+        self.terms = nn.ModuleList(terms)
+        self.reduction = reduction
+        self.ignore_index = ignore_index
+        self.rectify_student = rectify_student
+        self.progress = 0.0
+        self.epoch = 0
+        self._warn_of_extremes([term for term in self._terms() if not term.class_mean], num_classes=1)
+
+    @property
+    def needs(self) -> frozenset[str]:
+        return frozenset().union(*(term.needs for term in self._terms()))
+
+    def forward(
+        self, logits: Tensor, labels: Tensor, *, inputs: Tensor | None = None, index: Tensor | None = None
+    ) -> dict[str, Tensor]:
+        check_labels(logits, labels, self.ignore_index, caller=self.name)
+        for need, given in (("inputs", inputs), ("index", index)):
+            if need in self.needs and given is None:
+                raise InputError(f"`{self.name}` needs the batch's {need}, got none; pass {need}={need}")
+        logits = to_float32(logits)
+        labels = labels.where(labels != self.ignore_index, torch.full_like(labels, IGNORED)).long()
+        if self.rectify_student is not None:
+            logits = self.rectify_student(logits, labels)
+        rows_that_count = (labels != IGNORED).sum().clamp(min=1)
+        loss: Tensor | None = None
+        parts: dict[str, Tensor] = {}
+        for term in self._terms():
+            weight = term.weight_at(self.progress, self.epoch)
+            if weight == 0:
+                parts[term.name] = logits.new_zeros(labels.shape if self.reduction == "none" else ())
+                continue
+            values = term(logits, labels, inputs, index, by_row=self.reduction == "none")
+            divisor = rows_that_count if self.reduction == "batchmean" else 1
+            if "rows" in values and self.reduction == "batchmean":
+                divisor = values["rows"].clamp(min=1)
+            contribution = weight * values["loss"] / divisor
+            loss = contribution if loss is None else loss + contribution
+            parts[term.name] = contribution.detach()
+            if "kl" in values:
+                parts[f"{term.name}_kl"] = values["kl"] / divisor
+            if "rectified" in values:
+                rectified = values["rectified"]
+                parts["rectified"] = rectified if self.reduction == "none" else rectified.sum() / rows_that_count
+        if loss is None:
+            raise InputError(f"every term of `{self.name}` has weight 0; give one of them a weight")
+        if loss.device.type == "cpu" and not loss.isfinite().all():
+            self._raise_non_finite(logits, labels, inputs, index, parts)
+        return {"loss": loss, **parts}
+
+    def prepare(self, samples: "Loader") -> None:
+        """Let the targets see the training samples, un-augmented and in order; `drkd.fit` does so before training."""
+        for term in self._terms():
+            term.prepare(samples)
+
+    def update(self, progress: float | None = None, epoch: int | None = None) -> None:
+        """Take in the optimizer step just made: move the schedules, let the targets learn.
+
+        Args:
+            progress: part of the training that is done, in [0, 1]; unchanged where not given, 0 at first.
+            epoch: number of completed epochs; unchanged where not given, 0 at first.
+        """
+        self.progress = self.progress if progress is None else progress
+        self.epoch = self.epoch if epoch is None else epoch
+        for term in self._terms():
+            term.update(self.epoch)
+
+    def discard(self) -> None:
+        """Forget the calls since the last update: their optimizer step was skipped."""
+        for term in self._terms():
+            term.discard()
+
+    def effective_weights(self, num_classes: int) -> dict[str, float]:
+        """Each term's final weight on its cross-entropy (or penalty), summed over K and averaged over rows.
+
+        Divide nothing, multiply by K to compare with the weight on the public code's KL, which is averaged over K.
+        Warns of weights above 100.
+
+        Example:
+            >>> import drkd
+            >>> drkd.tf_kd_reg(alpha=0.5, temperature=4.0).effective_weights(num_classes=10)
+            {'ce': 0.5, 'soft': 8.0}
+        """
+        self._warn_of_extremes(list(self._terms()), num_classes)
+        return {term.name: term.final_weight(num_classes) for term in self._terms()}
+
+    def describe_weights(self) -> str:
+        """The final weights under both conventions, for the start of a run.
+
+        First ours, on a cross-entropy summed over the K classes; then the same as a weight on the KL divergence of the
+        papers' public code, which is averaged over the classes.
+
+        Example:
+            >>> import drkd
+            >>> drkd.tf_kd_reg(alpha=0.5, temperature=4.0).describe_weights()
+            'tf_kd_reg: ce 0.5, soft 8 (public code: 8 K)'
+        """
+        return f"{self.name}: {', '.join(term.describe_weight() for term in self._terms())}"
+
+    def _terms(self) -> Sequence[LossTerm]:
+        return self.terms  # type: ignore[return-value]  # a ModuleList of summands
+
+    def _warn_of_extremes(self, terms: Sequence[LossTerm], num_classes: int) -> None:
+        for term in terms:
+            weight = term.final_weight(num_classes)
+            if weight > EXTREME_WEIGHT:
+                warnings.warn(
+                    f"`{self.name}` weighs its {term.name} target {weight:.0f} times: above {EXTREME_WEIGHT:.0f} the "
+                    "labels hardly count and training may diverge; lower alpha or temperature, or the learning rate",
+                    stacklevel=3,
+                )
+
+    def _raise_non_finite(
+        self, logits: Tensor, labels: Tensor, inputs: Tensor | None, index: Tensor | None, parts: dict[str, Tensor]
+    ) -> None:
+        """Say what went wrong first, and for which rows."""
+        rows = ~logits.detach().isfinite().all(dim=1)
+        culprit = "the student's logits are not finite; lower the learning rate or clip gradients"
+        if not rows.any():
+            bad = [term for term in self._terms() if not parts[term.name].isfinite().all()]
+            culprit = f"the part {bad[0].name!r} is not finite; check its target" if bad else "the sum overflows"
+            for term in bad[:1]:
+                rows = ~term(logits.detach(), labels, inputs, index, by_row=True)["loss"].isfinite()
+        where = rows.flatten(1).any(dim=1).nonzero().flatten() if rows.dim() > 1 else rows.nonzero().flatten()
+        known = where if index is None else index[where]
+        some = ", ".join(str(number) for number in known[:5].tolist())
+        more = f" and {len(known) - 5} more" if len(known) > 5 else ""
+        samples = f" ({'row' if index is None else 'sample'} {some}{more})" if len(known) else ""
+        raise NonFiniteLossError(f"the loss of `{self.name}` is NaN or infinite{samples}: {culprit}")

@@ -1,0 +1,1 @@
+"""One run: its directory, what its configuration describes, its teacher, its evaluation."""

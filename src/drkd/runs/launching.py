@@ -1,0 +1,85 @@
+"""One training on several devices: a process for each, started, watched and ended together by torch's launcher.
+
+Under `torchrun` this is not needed: the command trains in the processes that are there.
+"""
+
+import hashlib
+import logging
+import os
+import signal
+from pathlib import Path
+
+import torch
+from torch.distributed.elastic.multiprocessing.api import SignalException
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
+from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+from drkd.config import TrainConfig
+from drkd.runs.building import choose_device
+from drkd.runs.training import OnEpoch, train
+from drkd.studies.results import processor_count
+from drkd.training import signals as interruption
+from drkd.utils.distributed import process_group, rank
+from drkd.utils.errors import InputError, NonFiniteLossError, StorageError
+
+PORT = "29400"
+"""Of the first machine, where MASTER_PORT names no other."""
+
+
+def train_on_devices(config: TrainConfig, source: dict[str, str], out: Path, on_epoch: OnEpoch) -> None:
+    """`drkd.runs.training.train` in `config.devices` processes on each of `config.num_nodes` machines.
+
+    With several machines the same command runs on each of them, with MASTER_ADDR set to the first one. If a process
+    dies, the others are ended.
+
+    Raises:
+        InputError: where there are fewer devices, or nobody says which machine is the first.
+        RuntimeError: when a process fails; its own message.
+    """
+    path = choose_device(config.device)
+    there = torch.accelerator.device_count() if path != "cpu" else config.devices
+    if config.devices > there:
+        raise InputError(f"--devices {config.devices}, but there are {there} of {path}; ask for fewer, or --device cpu")
+    address = os.environ.get("MASTER_ADDR")
+    if config.num_nodes > 1 and address is None:
+        raise InputError("--num-nodes needs MASTER_ADDR, the name of the first machine, in the environment of each")
+    launch = LaunchConfig(
+        min_nodes=config.num_nodes,
+        max_nodes=config.num_nodes,
+        nproc_per_node=config.devices,
+        rdzv_backend="c10d",
+        rdzv_endpoint=f"{address}:{os.environ.get('MASTER_PORT', PORT)}" if config.num_nodes > 1 else "localhost:0",
+        run_id=hashlib.sha256(str(out).encode()).hexdigest(),  # alike on all machines, and a name for a folder
+        max_restarts=0,
+        monitor_interval=0.1,
+        start_method="spawn",
+    )
+    threads = config.threads or (max(1, processor_count() // config.devices) if path == "cpu" else None)
+    logging.disable(logging.ERROR)  # the launcher's pages; what it raises is told in a line
+    try:
+        elastic_launch(launch, _work)(config.model_copy(update={"threads": threads}), source, out, path, on_epoch)
+    except ChildFailedError as reason:
+        number, failure = reason.get_first_failure()
+        said = _said(failure)
+        for error in (InputError, NonFiniteLossError, StorageError):
+            if said.startswith(f"{error.__name__}: "):
+                raise error(said.removeprefix(f"{error.__name__}: ")) from reason
+        raise RuntimeError(f"process {number} of {config.devices * config.num_nodes} {said}") from reason
+    except SignalException as reason:  # the processes have saved and left
+        raise KeyboardInterrupt if reason.sigval == signal.SIGINT else SystemExit(128 + reason.sigval) from reason
+
+
+def _work(config: TrainConfig, source: dict[str, str], out: Path, path: str, on_epoch: OnEpoch) -> None:
+    """What each process does."""
+    interruption.patient = True  # the launcher passes on what its process group has got already
+    with process_group(torch.device(path)):
+        train(config, source, out, on_epoch=on_epoch if rank() == 0 else None)
+
+
+def _said(failure: ProcessFailure) -> str:
+    """A process's error, the name first; how it ended where it had none."""
+    message = (failure.error_file_data or {}).get("message")
+    if isinstance(message, dict):
+        return str(message["message"])
+    how = f"was killed by signal {-failure.exitcode}" if failure.exitcode < 0 else f"left with {failure.exitcode}"
+    return f"{how}; the others were ended; go on with --resume"

@@ -1,0 +1,1 @@
+"""Many runs: comparison, tuning, reproduction, benchmarks, their jobs and statistics."""

@@ -1,0 +1,213 @@
+"""`compare`: methods x seeds x label noise, paired, with the same self-teacher for all that need one.
+
+Cross-entropy is trained first; its network teaches every self-taught method of the same seed. The control
+`cross_entropy_2x` has the epochs of baseline and student together. All trainings are ordinary run directories under
+`OUT/trainings/PANEL/seed-S/METHOD`, so that an interrupted comparison goes on at the first unfinished one.
+
+A method may stand there more than once, with settings of its own: `dr_kd,dr_kd:alpha=0.5:rectify=drop`.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from drkd.config import METHOD_SETTINGS, CompareConfig, TrainConfig, resolve
+from drkd.methods import SELF_TAUGHT, TWICE
+from drkd.methods.registry import accepted_by, by_name, read_variant
+from drkd.runs.building import choose_device, describe_weights
+from drkd.runs.directory import inspect_run_dir, method_dirname, new_run_dir, opened
+from drkd.runs.teachers import default_cache
+from drkd.runs.training import train
+from drkd.studies.jobs import Failed, Job, Progress, run_jobs, silent
+from drkd.studies.results import BASELINE, as_csv, collect, processor_count
+from drkd.utils.errors import InputError
+from drkd.utils.files import read_json, write_json, write_text
+
+CONTROL = "cross_entropy_2x"
+
+FROM_COMPARISON = dict.fromkeys(TrainConfig.model_fields, "comparison")
+
+
+@dataclass(frozen=True)
+class Training:
+    """One training of a comparison.
+
+    Attributes:
+        panel, method: where it belongs in the results.
+        config: its settings.
+        out: its run directory.
+        taught_by: the training of the comparison whose network is its teacher, if any.
+    """
+
+    panel: str
+    method: str
+    config: TrainConfig
+    out: Path
+    taught_by: "Training | None" = None
+
+    @property
+    def name(self) -> str:
+        """What its progress is called by."""
+        return f"{self.panel}, seed {self.config.seed}, {self.method}"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What `compare` hands back.
+
+    Attributes:
+        results: the content of `results.json`.
+        out: the run directory.
+        failures: why trainings have no result, by name.
+    """
+
+    results: dict[str, Any]
+    out: Path
+    failures: dict[str, str]
+
+
+def compare(*, config: str | Path | None = None, progress: Progress = silent, **options: Any) -> Comparison:
+    """Train methods side by side and compare them with cross-entropy, seed by seed.
+
+    Args:
+        config: a YAML file of options.
+        progress: called with a training's name and its new row, or its summary at its end.
+        options: as on the command line; see `drkd.config.CompareConfig`.
+
+    Returns:
+        The results, also written to the run directory as `results.json` and `results.csv`.
+
+    Raises:
+        InputError: for options that do not fit, before anything is trained.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     comparison = compare(
+        ...         methods=["cross_entropy", "ps_kd"], label_noise=[0], seeds=2, epochs=2, jobs=1, out=f"{folder}/run"
+        ...     )
+        >>> [(c["method"], c["metric"]) for c in comparison.results["comparisons"]][:2]
+        [('ps_kd', 'accuracy'), ('ps_kd', 'nll')]
+    """
+    settings, source = resolve(CompareConfig, options, config)
+    return run(settings, source, Path(settings.out) if settings.out else new_run_dir("compare"), progress=progress)
+
+
+def run(config: CompareConfig, source: dict[str, str], out: Path, *, progress: Progress) -> Comparison:
+    """`compare` with its options resolved."""
+    names = with_controls(config.methods)
+    trainings = plan(config, names, out)
+    if inspect_run_dir(out, config, finished="results.json") == "finished":
+        results = read_json(out / "results.json")
+        if not results["failures"]:
+            return Comparison(results, out, {})
+    weights(trainings)  # refuses bad settings before anything is written, and so does the next line
+    _check_general(config, trainings)
+    device = choose_device(config.device)
+    processes = config.jobs or (processor_count() if device == "cpu" else 1)
+    jobs = [Job(t.name, t, after=None if t.taught_by is None else t.taught_by.name) for t in trainings]
+    with opened(out, config, source):
+        if config.launcher == "ray":
+            from drkd.studies.ray_jobs import run_jobs_on_ray
+
+            outcomes = run_jobs_on_ray(
+                jobs, train_planned, on_gpus=device != "cpu", at_once=config.jobs, progress=progress
+            )
+        else:
+            outcomes = run_jobs(jobs, train_planned, processes=min(processes, len(jobs)), progress=progress)
+    failures = {name: outcome.reason for name, outcome in outcomes.items() if isinstance(outcome, Failed)}
+    results = {**collect(config, _sorted(trainings, outcomes)), "failures": failures}
+    write_json(out / "results.json", results)
+    write_text(out / "results.csv", as_csv(results))
+    return Comparison(results, out, failures)
+
+
+def train_planned(training: Training, report: Callable[[Any], None]) -> dict[str, Any]:
+    """The work of one job: a training, or the summary of one that is finished."""
+    config = training.config.model_copy(update={"resume": True})  # a comparison goes on with whatever it finds
+    return train(config, FROM_COMPARISON, training.out, on_epoch=lambda _, row: report(row))
+
+
+def with_controls(methods: Sequence[str]) -> list[str]:
+    """`methods` led by the baseline, and with the doubled control where one had a self-teacher or sees all twice."""
+    rest = [name for name in dict.fromkeys(methods) if name not in (BASELINE, CONTROL)]
+    used = [by_name(read_variant(name)[0]) for name in rest]
+    needs_control = CONTROL in methods or any(method in (*SELF_TAUGHT, *TWICE) for method in used)
+    return [BASELINE, *([CONTROL] if needs_control else []), *rest]
+
+
+def plan(config: CompareConfig, names: Sequence[str], out: Path) -> list[Training]:
+    """Every training, method by method, cross-entropy before those that it teaches."""
+    shared = {name: getattr(config, name) for name in TrainConfig.model_fields if name in CompareConfig.model_fields}
+    trainings = []
+    for noise in config.label_noise:
+        baselines: dict[int, Training] = {}
+        for name in names:
+            method, own = read_variant(BASELINE if name == CONTROL else name)
+            for seed in range(config.seeds):
+                folder = out / "trainings" / panel_name(noise).replace(" ", "-") / f"seed-{seed}"
+                taught_by = baselines[seed] if by_name(method) in SELF_TAUGHT else None
+                own_teacher = None if taught_by is None else str(taught_by.out)
+                special = {
+                    **shared,
+                    **_own_settings(config, method, own),
+                    "teacher": config.teacher if method == "kd" else own_teacher,
+                    "epochs": config.epochs * (2 if name == CONTROL else 1),
+                    "method": method,
+                    "seed": seed,
+                    "label_noise": noise,
+                    "cache": config.cache or str(default_cache(out)),
+                    "out": None,
+                }
+                settings, _ = resolve(TrainConfig, special)
+                training = Training(panel_name(noise), name, settings, folder / method_dirname(name), taught_by)
+                if name == BASELINE:
+                    baselines[seed] = training
+                trainings.append(training)
+    return trainings
+
+
+def weights(trainings: Sequence[Training]) -> dict[str, str]:
+    """Each method's final weights in words."""
+    rows = {t.method: describe_weights(t.config) for t in trainings if t.method != CONTROL}
+    return {name: f"{name}:{words.partition(':')[2]}" for name, words in rows.items()}
+
+
+def panel_name(noise: float) -> str:
+    """How a data setting is called.
+
+    Example:
+        >>> panel_name(0.0), panel_name(0.2), panel_name(0.125)
+        ('clean labels', '20% label noise', '12.5% label noise')
+    """
+    return f"{100 * noise:g}% label noise" if noise else "clean labels"
+
+
+def _own_settings(config: CompareConfig, method: str, own: dict[str, Any]) -> dict[str, Any]:
+    """The settings that `method` takes: the general ones it knows, those of the file, and `own` before all."""
+    accepted = accepted_by(method)
+    general = {name: getattr(config, name) if name in accepted else None for name in METHOD_SETTINGS}
+    if {**general, **config.method_options.get(method, {}), **own}["source"] != "ema":
+        general["decay"] = None  # there is no average
+    of_file = {**config.method_options.get(method, {}), **{k: v for k, v in own.items() if k not in METHOD_SETTINGS}}
+    return {**general, **{k: v for k, v in own.items() if k in METHOD_SETTINGS}, "method_options": of_file}
+
+
+def _check_general(config: CompareConfig, trainings: Sequence[Training]) -> None:
+    """Refuse a setting that none of the methods takes: it would change nothing, and nobody would know."""
+    for name in METHOD_SETTINGS:
+        value = getattr(config, name)
+        if value is not None and all(getattr(training.config, name) is None for training in trainings):
+            option = f"--{name.replace('_', '-')} {value}"
+            raise InputError(f"{option} is for none of {', '.join(config.methods)} as they are; leave it out")
+
+
+def _sorted(trainings: Sequence[Training], outcomes: dict[str, Any]) -> dict[str, dict[str, list[Any]]]:
+    """Summaries by panel, method and seed; None for what failed."""
+    table: dict[str, dict[str, list[Any]]] = {}
+    for training in trainings:
+        outcome = outcomes[training.name]
+        of_seeds = table.setdefault(training.panel, {}).setdefault(training.method, [])
+        of_seeds.append(None if isinstance(outcome, Failed) else outcome)
+    return table

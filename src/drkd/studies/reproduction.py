@@ -1,0 +1,266 @@
+"""`reproduce`: a published row, what it needs trained first, and the measured figure beside the published one.
+
+For each seed a chain is trained: the teacher, the baseline, the row itself. Every training is an ordinary run directory
+under `OUT/MODEL-METHOD-HASH/seed-S`, where HASH stands for all settings that change the result, those of the teacher
+among them. So a teacher or a baseline that some earlier row needed is found again, and an interrupted one goes on.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from drkd.config import WITHOUT_EFFECT, ReproduceConfig, TrainConfig, resolve
+from drkd.runs.building import choose_device
+from drkd.runs.directory import kept_epoch
+from drkd.runs.training import train
+from drkd.studies.jobs import Failed, Job, Progress, run_jobs, silent
+from drkd.studies.recipe import Recipe, load_recipe
+from drkd.studies.results import environment, processor_count
+from drkd.studies.statistics import paired
+from drkd.utils.errors import InputError
+from drkd.utils.files import write_json
+
+MINIATURE: dict[str, Any] = {
+    "data": "digits",
+    "limit_train": 10,
+    "limit_test": 10,
+    "epochs": 1,
+    "batch_size": 5,
+    "lr": 1e-4,
+    "device": "cpu",
+}
+"""What `--miniature` sets: two steps on digits, at a rate at which no setting diverges."""
+
+ALWAYS = (
+    "selection: the last epoch, where the public code reports the best epoch on the test split",
+    "initial weights: PyTorch's defaults by the run's seed; those of the published run are not known",
+)
+"""How every reproduction here differs from what was published."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One training of a chain.
+
+    Attributes:
+        role: `teacher`, `baseline` or `row`.
+        recipe: which one it runs.
+        config, source, out: of the run, see `drkd.runs.training.train`.
+        needs: the folder of the teacher, None without.
+        earlier: whether a finished run was there already.
+    """
+
+    role: str
+    recipe: Recipe
+    config: TrainConfig
+    source: dict[str, str]
+    out: Path
+    needs: Path | None
+    earlier: bool
+
+    @property
+    def name(self) -> str:
+        return f"{self.role} {self.recipe.name}, seed {self.config.seed}"
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A line of the outcome: percent, a number per seed, None where a training failed."""
+
+    role: str
+    recipe: str
+    published: float | None
+    spread: float | None
+    accuracies: list[float | None]
+    from_earlier_runs: bool
+
+
+@dataclass(frozen=True)
+class Reproduction:
+    """What `reproduce` hands back, and writes to `file`.
+
+    Attributes:
+        lines: teacher, baseline and row, measured beside published.
+        comparable: whether the data are those of the published experiment, so that a difference means something.
+        gain: of the row over its baseline in points, paired over seeds: `{"mean", "ci95", "published"}`; None without.
+        deviations: how this run differs from the published experiment.
+        failures: why trainings have no result, by name.
+        file: where all this is kept as JSON.
+    """
+
+    lines: list[Measured]
+    comparable: bool
+    gain: dict[str, Any] | None
+    deviations: list[str]
+    failures: dict[str, str]
+    file: Path
+
+
+def reproduce(name: str, *, progress: Progress = silent, **options: Any) -> Reproduction:
+    """Train a published row with what it needs, and put the measured figures beside the published ones.
+
+    Args:
+        name: a recipe, see `drkd list recipes`.
+        progress: called with a training's name and its new row, or its summary at its end.
+        options: as on the command line; see `drkd.config.ReproduceConfig`.
+
+    Raises:
+        InputError: for an unknown recipe or options that do not fit, before anything is trained.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     done = reproduce("tf_kd/cifar100/mobilenetv2-self", miniature=True, seeds=1, jobs=1, out=folder)
+        >>> [(line.role, line.published) for line in done.lines]
+        [('teacher', 68.38), ('row', 70.96)]
+    """
+    recipe = load_recipe(name)
+    config, _ = resolve(ReproduceConfig, options)
+    return run(recipe, config, plan(recipe, config), progress=progress)
+
+
+def plan(recipe: Recipe, config: ReproduceConfig) -> list[Step]:
+    """Every training, teachers before those that they teach."""
+    steps = []
+    for seed in range(config.seeds):
+        teacher = _step("teacher", load_recipe(recipe.teacher), config, seed) if recipe.teacher else None
+        if teacher is not None:
+            steps.append(teacher)
+        if recipe.baseline and recipe.baseline != recipe.teacher:
+            steps.append(_step("baseline", load_recipe(recipe.baseline), config, seed))
+        steps.append(_step("row", recipe, config, seed, teacher))
+    return steps
+
+
+def run(recipe: Recipe, config: ReproduceConfig, steps: list[Step], *, progress: Progress) -> Reproduction:
+    """`reproduce` with its options resolved and its trainings planned."""
+    names = {step.out: step.name for step in steps}
+    jobs = [Job(step.name, step, after=names[step.needs] if step.needs else None) for step in steps]
+    processes = config.jobs or (processor_count() if choose_device(steps[-1].config.device) == "cpu" else 1)
+    outcomes = run_jobs(jobs, train_step, processes=min(processes, len(jobs)), progress=progress)
+    lines = [_measure(role, recipe, steps, outcomes) for role in dict.fromkeys(step.role for step in steps)]
+    row = lines[-1]
+    basis = next((line for line in lines if line.recipe == recipe.baseline), None)
+    reproduction = Reproduction(
+        lines=lines,
+        comparable=not config.miniature and config.data != "digits",
+        gain=None if basis is None else _gain(row, basis, recipe.baseline_published or basis.published),
+        deviations=deviations(recipe, steps[-1].config, config),
+        failures={name: outcome.reason for name, outcome in outcomes.items() if isinstance(outcome, Failed)},
+        file=Path(config.out) / "results" / f"{recipe.name.replace('/', '-')}-{steps[-1].out.parent.name[-12:]}.json",
+    )
+    reproduction.file.parent.mkdir(parents=True, exist_ok=True)
+    about = {"recipe": recipe.model_dump(), "environment": environment()}
+    write_json(reproduction.file, {**asdict(reproduction), "file": str(reproduction.file), **about})
+    return reproduction
+
+
+def train_step(step: Step, report: Callable[[Any], None]) -> dict[str, Any]:
+    """The work of one job: a training, or the summary of one that is finished."""
+    config = step.config.model_copy(update={"resume": True})
+    return train(config, step.source, step.out, on_epoch=lambda _, row: report(row))
+
+
+def deviations(recipe: Recipe, trained: TrainConfig, asked: ReproduceConfig) -> list[str]:
+    """How a run as `trained` differs from the published experiment, in words."""
+    published = TrainConfig(**recipe.settings)
+    changed = [
+        f"{name.replace('_', '-')}: {getattr(trained, name)} instead of {_shown(getattr(published, name))}"
+        for name in _overrides(recipe, asked)
+        if name not in (*WITHOUT_EFFECT, "device", "threads") and getattr(trained, name) != getattr(published, name)
+    ]
+    if asked.miniature:
+        changed.insert(0, "a miniature: it shows that everything works, its figures mean nothing")
+    if recipe.teacher and recipe.teacher_epoch is not None:
+        after = _scaled(recipe.teacher_epoch, load_recipe(recipe.teacher), trained.epochs)
+        if (after, trained.epochs) != (recipe.teacher_epoch, published.epochs):
+            of_published = f"{recipe.teacher_epoch} of {published.epochs}"
+            changed.append(f"teacher: taken after epoch {after} of {trained.epochs} instead of {of_published}")
+    spread = "has no deviation" if recipe.spread is None else "has a deviation"
+    runs = f"seeds: {asked.seeds} here; the published figure {spread}, over how many runs is not known"
+    counted = [] if recipe.published is None else [runs]
+    return [*changed, *counted, *recipe.deviations, *ALWAYS]
+
+
+def _step(role: str, recipe: Recipe, config: ReproduceConfig, seed: int, teacher: Step | None = None) -> Step:
+    if recipe.teacher and teacher is None:
+        raise InputError(f"the recipe {recipe.name} needs a teacher itself; it cannot be the {role} of another")
+    overrides = _overrides(recipe, config)
+    values = {**recipe.settings, **overrides, "seed": seed}
+    if "keep_epochs" in recipe.settings:
+        values["keep_epochs"] = [_scaled(epoch, recipe, values["epochs"]) for epoch in recipe.settings["keep_epochs"]]
+    taught: list[Any] | None = None
+    if teacher is not None:
+        values["teacher"], taught = str(teacher.out), [teacher.out.parent.name]
+        if recipe.teacher_epoch is not None:
+            after = _scaled(recipe.teacher_epoch, teacher.recipe, teacher.config.epochs)
+            values["teacher"], taught = str(kept_epoch(teacher.out, after)), [*taught, after]
+    trained = TrainConfig(**values)
+    from_recipe = dict.fromkeys(recipe.settings, f"recipe {recipe.name}")
+    source = {
+        name: "reproduce" if name in overrides else from_recipe.get(name, "default")
+        for name in TrainConfig.model_fields
+    }
+    out = Path(config.out) / _folder(trained, taught) / f"seed-{seed}"
+    needs = None if teacher is None else teacher.out
+    return Step(role, recipe, trained, source, out, needs, earlier=(out / "summary.json").exists())
+
+
+def _overrides(recipe: Recipe, config: ReproduceConfig) -> dict[str, Any]:
+    """What the command line puts in place of the recipe's settings."""
+    miniature: dict[str, Any] = {}
+    if config.miniature:
+        own = {"image_size": recipe.miniature_size, "model": recipe.miniature_model or recipe.settings["model"]}
+        miniature = {**MINIATURE, **own, "checkpoint_every": "1000000000"}
+    given = {name: value for name, value in config.model_dump().items() if value is not None}
+    return {**miniature, **{name: value for name, value in given.items() if name in config.OF_TRAINING}}
+
+
+def _scaled(epoch: int, recipe: Recipe, epochs: int) -> int:
+    """The epoch that stands as far into a training of `epochs` as `epoch` does into the recipe's."""
+    return min(round(epoch * epochs / int(recipe.settings["epochs"])), epochs - 1)
+
+
+def _folder(config: TrainConfig, taught: list[Any] | None) -> str:
+    """A name for all settings that change the result, the seed aside; `taught` says by what, and after which epoch."""
+    values = {k: v for k, v in config.model_dump().items() if k not in (*WITHOUT_EFFECT, "seed", "teacher")}
+    digest = hashlib.sha256(json.dumps([values, taught], sort_keys=True).encode()).hexdigest()
+    return f"{config.model.replace(':', '-')}-{config.method}-{digest[:12]}"
+
+
+def _measure(role: str, recipe: Recipe, steps: list[Step], outcomes: Mapping[str, Any]) -> Measured:
+    """The line of one role; for a teacher taken before its end, what it was worth then."""
+    ours = [step for step in steps if step.role == role]
+    own = ours[0].recipe
+    early = role == "teacher" and recipe.teacher_epoch is not None
+    kept = str(_scaled(recipe.teacher_epoch or 0, own, ours[0].config.epochs))
+
+    def percent(outcome: Any) -> float | None:
+        if isinstance(outcome, Failed):
+            return None
+        return 100 * float((outcome["kept_epochs"][kept] if early else outcome["test"])["accuracy"])
+
+    return Measured(
+        role=role,
+        recipe=own.name,
+        published=recipe.teacher_published if early else own.published,
+        spread=None if early else own.spread,
+        accuracies=[percent(outcomes[step.name]) for step in ours],
+        from_earlier_runs=all(step.earlier for step in ours),
+    )
+
+
+def _gain(row: Measured, basis: Measured, published: float | None) -> dict[str, Any]:
+    test = paired(row.accuracies, basis.accuracies)
+    return {
+        "mean": None if test is None else test.mean_difference,
+        "ci95": None if test is None else test.ci95,
+        "published": None if row.published is None or published is None else round(row.published - published, 2),
+    }
+
+
+def _shown(value: Any) -> Any:
+    return "the data's own" if value is None else value

@@ -1,0 +1,1 @@
+"""What is trained: classifiers, detectors, segmentation networks, one object each."""

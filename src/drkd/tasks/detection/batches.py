@@ -1,0 +1,99 @@
+"""Batches of images with boxes.
+
+The order is a function of (seed, epoch), mirroring of (seed, epoch, image), as in `drkd.data.loader`: any epoch can
+be had again, from any batch on.
+"""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from drkd.data.augment import random_numbers
+from drkd.tasks.detection.splits import DetectionData, DetectionSplit, Target
+from drkd.utils.errors import InputError
+
+
+class DetectionBatch(NamedTuple):
+    """What one step gets, on the loader's device.
+
+    Attributes:
+        images: B images (3, H, W), floats in [0, 1].
+        targets: their boxes and labels.
+        index: (B,) int64, which image in which view: twice its position, and one more where it is mirrored.
+    """
+
+    images: list[Tensor]
+    targets: list[Target]
+    index: Tensor  # type: ignore[assignment]  # hides tuple.index, which nobody asks a batch for
+
+
+class DetectionLoader:
+    """Serves a split of `data` in batches.
+
+    Args:
+        data: says whether to mirror.
+        split: the part to serve.
+        batch_size: images per batch; a single left-over one joins the batch before, for the sake of batch norm.
+        training: shuffle and mirror; otherwise in order, as they are.
+        seed: of order and mirroring.
+        device: where batches go.
+    """
+
+    def __init__(
+        self,
+        data: DetectionData,
+        split: DetectionSplit,
+        *,
+        batch_size: int,
+        training: bool,
+        seed: int = 0,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        if batch_size < 1:
+            raise InputError(f"batch_size must be at least 1, got {batch_size}")
+        self.split = split
+        self.flip = data.flip and training
+        self.training = training
+        self.seed = seed
+        self.device = torch.device(device)
+        self.bounds = list(range(0, len(split), batch_size))
+        if training and len(split) % batch_size == 1 and len(self.bounds) > 1:
+            self.bounds.pop()
+
+    def __len__(self) -> int:
+        """Batches per epoch."""
+        return len(self.bounds)
+
+    def batches(self, epoch: int = 0, start: int = 0) -> Iterator[DetectionBatch]:
+        """The batches of `epoch`, from batch `start` on."""
+        order = np.arange(len(self.split))
+        if self.training:
+            order = np.random.default_rng([self.seed, epoch]).permutation(order)
+        mirrored = random_numbers(self.seed, epoch, 0, order, count=1)[:, 0] < (0.5 if self.flip else 0.0)
+        ends = [*self.bounds[1:], len(order)]
+        for begin, end in list(zip(self.bounds, ends, strict=True))[start:]:
+            rows, flips = order[begin:end].tolist(), mirrored[begin:end].tolist()
+            served = [self._serve(row, flip) for row, flip in zip(rows, flips, strict=True)]
+            index = torch.from_numpy(2 * order[begin:end] + mirrored[begin:end]).to(self.device)
+            yield DetectionBatch([image for image, _ in served], [target for _, target in served], index)
+
+    def _serve(self, row: int, flip: bool) -> tuple[Tensor, Target]:
+        image = self.split.images[row].to(self.device).float().div_(255)
+        target = {name: value.to(self.device) for name, value in self.split.targets[row].items()}
+        return mirror(image, target) if flip else (image, target)
+
+
+def mirror(image: Tensor, target: Target) -> tuple[Tensor, Target]:
+    """An image and its boxes, left and right exchanged.
+
+    Example:
+        >>> _, target = mirror(torch.zeros(3, 4, 10), {"boxes": torch.tensor([[1.0, 0.0, 4.0, 3.0]])})
+        >>> target["boxes"]
+        tensor([[6., 0., 9., 3.]])
+    """
+    left, top, right, bottom = target["boxes"].unbind(1)
+    width = image.shape[-1]
+    return image.flip(-1), {**target, "boxes": torch.stack([width - right, top, width - left, bottom], 1)}

@@ -1,0 +1,165 @@
+"""Folders of images with boxes, read and divided into splits for a training."""
+
+import warnings
+from dataclasses import replace
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from drkd.data.images import MEMORY_LIMIT, in_threads
+from drkd.data.problems import BadImageError, OnProblem, Problem
+from drkd.tasks.detection.networks import SIZE
+from drkd.tasks.detection.reading import Annotated, Annotations, describe_errors, read_annotations, upright_size
+from drkd.tasks.detection.splits import DetectionData, DetectionSplit, Images, decode, scaled
+from drkd.utils.errors import InputError
+
+TEST_PART = 0.2
+"""Part of the images that becomes the test split where the folder has neither `val` nor `test`; always the same."""
+
+AUGMENTATIONS = ("flip", "none")
+
+
+def load_detection(
+    name: str | Path,
+    *,
+    seed: int = 0,
+    validation: float = 0.1,
+    limit_train: int | None = None,
+    limit_test: int | None = None,
+    image_size: int | None = None,
+    augment: str | None = None,
+    skip_bad_images: bool = False,
+) -> DetectionData:
+    """Images with boxes from a folder in Pascal VOC or COCO layout.
+
+    Args:
+        name: the folder, see docs/detection.md.
+        seed: of the validation split, where the folder has none, and of the limits.
+        validation: part of the training split held out where the folder has no `val`, or no `test`: then its `val` is
+            the test split; 0 holds none out, and leaves the folder's own aside.
+        limit_train, limit_test: keep so many images, drawn by `seed`; the test split's always alike.
+        image_size: see `create_detector`; images are scaled down to it once.
+        augment: `flip` (default), or `none`.
+        skip_bad_images: leave out images that cannot be read or whose boxes are wrong.
+
+    Raises:
+        InputError: for a folder that cannot be used; it lists every problem with its file.
+
+    Example:
+        >>> import json, tempfile
+        >>> from PIL import Image
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     for name in range(10):
+        ...         Image.new("RGB", (640, 480)).save(f"{folder}/{name}.png")
+        ...     content = {
+        ...         "images": [{"id": name, "file_name": f"{name}.png"} for name in range(10)],
+        ...         "annotations": [{"image_id": n, "category_id": 1, "bbox": [64, 64, 32, 32]} for n in range(10)],
+        ...         "categories": [{"id": 1, "name": "cell"}],
+        ...     }
+        ...     _ = Path(folder, "boxes.json").write_text(json.dumps(content))
+        ...     data = load_detection(folder, image_size=240)
+        >>> len(data.train), len(data.val), len(data.test), data.classes, data.test.targets[0]["boxes"]
+        (7, 1, 2, ('cell',), tensor([[32., 32., 48., 48.]]))
+    """
+    if augment not in (None, *AUGMENTATIONS):
+        raise InputError(f"--augment of detection should be {' or '.join(AUGMENTATIONS)}, got {augment!r}")
+    size = image_size or SIZE
+    found, problems, splits = _read(str(name), size)
+    errors = [each for each in problems if each.severity == "error"]
+    if fatal := [each for each in errors if not skip_bad_images or each.kind == "empty split"]:
+        raise InputError(describe_errors(fatal))
+    if errors:
+        warnings.warn(f"left out: {describe_errors(errors)}", stacklevel=2)
+    if empty := sum(each.kind == "no boxes" for each in problems):
+        warnings.warn(f"{empty} images of {name} have no boxes: everything on them is background", stacklevel=2)
+    if not found.classes:
+        raise InputError(f"{name} has no boxes in its training split; there is nothing to learn")
+    parts = _divide(splits, validation, seed)
+    for split, most, by in (("train", limit_train, seed), ("test", limit_test, 0)):
+        if most is not None:
+            if most > len(parts[split]):
+                there = len(parts[split])
+                raise InputError(f"the limit of {most} {split} images exceeds the {there} there are; lower it")
+            parts[split] = parts[split].select(_drawn(len(parts[split]), by)[:most])
+    skipped = {split: found.skipped.get(split, 0) for split in ("train", "val", "test")} if errors else {}
+    return DetectionData(
+        str(name),
+        found.classes,
+        size,
+        parts["train"],
+        parts["val"],
+        parts["test"],
+        flip=augment != "none",
+        skipped_images=skipped,
+    )
+
+
+@lru_cache(maxsize=2)
+def _read(name: str, size: int) -> tuple[Annotations, list[Problem], dict[str, DetectionSplit]]:
+    """A folder's own splits, decoded once for all the trainings of a process, and what is wrong with it."""
+    problems: list[Problem] = []
+    found = read_annotations(Path(name), problems.append)
+    splits = {split: _load(part, found.classes, size, problems.append) for split, part in found.splits.items()}
+    damaged = {split: len(part) - len(splits[split]) for split, part in found.splits.items()}
+    skipped = {split: found.skipped[split] + count for split, count in damaged.items()}
+    return replace(found, skipped=skipped), problems, splits
+
+
+def _load(part: list[Annotated], classes: tuple[str, ...], size: int, on_problem: OnProblem) -> DetectionSplit:
+    """A split with its boxes scaled; images that turn out to be damaged are told and left out."""
+    sizes = {one.image: upright_size(one.image) for one in part}
+    sizes_there = {file: scaled(*shape, size) for file, shape in sizes.items()}
+    decoded: list[Tensor] | None = None
+    if sum(3 * wide * high for wide, high in sizes_there.values()) <= MEMORY_LIMIT:
+        tried = list(in_threads(lambda one: _attempt(one.image, size, on_problem), part))
+        part = [one for one, image in zip(part, tried, strict=True) if image is not None]
+        decoded = [image for image in tried if image is not None]
+    targets = []
+    for one in part:
+        (width, height), (wide, high) = sizes[one.image], sizes_there[one.image]
+        boxes = torch.tensor(one.boxes, dtype=torch.float32).reshape(-1, 4)
+        boxes[:, 0::2] = boxes[:, 0::2].clamp(0, width) * (wide / width)
+        boxes[:, 1::2] = boxes[:, 1::2].clamp(0, height) * (high / height)
+        labels = torch.tensor([classes.index(name) + 1 for name in one.names], dtype=torch.int64)
+        targets.append({"boxes": boxes, "labels": labels})
+    return DetectionSplit(Images([one.image for one in part], size, decoded), targets)
+
+
+def _attempt(file: Path, size: int, on_problem: OnProblem) -> Tensor | None:
+    try:
+        return decode(file, size)
+    except BadImageError as bad:
+        on_problem(bad.problem)
+        return None
+
+
+def _divide(own: dict[str, DetectionSplit], validation: float, seed: int) -> dict[str, DetectionSplit]:
+    """Training, validation and test splits from those that the folder has."""
+    splits = dict(own)
+    if "test" not in splits:
+        if "val" in splits:
+            splits["test"] = splits.pop("val")
+        else:
+            splits["train"], splits["test"] = _held_out(splits["train"], TEST_PART, 0)
+    if "val" not in splits:
+        splits["train"], splits["val"] = _held_out(splits["train"], validation, seed)
+    elif validation == 0:
+        splits["val"] = splits["val"].select([])
+    return {name: splits[name] for name in ("train", "val", "test")}
+
+
+def _held_out(split: DetectionSplit, part: float, seed: int) -> tuple[DetectionSplit, DetectionSplit]:
+    """The rest of a split, and `part` of it, one image at least where any is asked for."""
+    count = max(1, round(part * len(split))) if part else 0
+    if count >= len(split):
+        raise InputError(f"{len(split)} images are too few to hold {count} of them out; add images")
+    drawn = _drawn(len(split), seed)
+    return split.select(sorted(drawn[count:])), split.select(sorted(drawn[:count]))
+
+
+def _drawn(count: int, seed: int) -> list[int]:
+    order: list[int] = np.random.default_rng([seed, count]).permutation(count).tolist()
+    return order

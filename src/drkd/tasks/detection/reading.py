@@ -1,0 +1,161 @@
+"""Which images a folder of annotations has, and which boxes: nothing is decoded.
+
+Two layouts are known, Pascal VOC (`voc.py`) and COCO (`coco.py`). What is wrong goes to `on_problem`, image by image.
+"""
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from drkd.data.checking import ORIENTATION
+from drkd.data.decoding import opened
+from drkd.data.problems import BadImageError, OnProblem, Problem, Severity, shown
+from drkd.utils.errors import InputError
+
+SLACK = 1.0
+"""Boxes may reach so many pixels beyond the image, since some tools count pixels from 1; they are cut off there."""
+
+SIDEWAYS = (5, 6, 7, 8)
+"""EXIF orientations that exchange width and height."""
+
+Box = tuple[float, float, float, float]
+"""x1, y1, x2, y2 in pixels of the upright image."""
+
+
+@dataclass(frozen=True)
+class Annotated:
+    """An image and its boxes, as the files say.
+
+    Attributes:
+        image: its file.
+        location: the file that describes it.
+        boxes: of every object.
+        names: the class of every box.
+        size: (width, height) that the description claims, None where it does not.
+    """
+
+    image: Path
+    location: Path
+    boxes: tuple[Box, ...]
+    names: tuple[str, ...]
+    size: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True)
+class Annotations:
+    """What a folder holds.
+
+    Attributes:
+        classes: in the order of the labels 1, 2, ...
+        splits: the images of `train`, and of `val` and `test` where the folder has them.
+        skipped: how many of each cannot be used.
+    """
+
+    classes: tuple[str, ...]
+    splits: Mapping[str, list[Annotated]]
+    skipped: Mapping[str, int]
+
+
+Listed = tuple[tuple[str, ...], dict[str, list[Annotated | None]]]
+"""What a layout's reader gives: the classes, and the images of each split, None where one cannot be used."""
+
+
+def read_annotations(root: Path, on_problem: OnProblem) -> Annotations:
+    """The annotations below `root`, whichever layout they have; images with errors are left out.
+
+    Args:
+        root: a folder.
+        on_problem: what is wrong goes there, see `drkd.data.problems`.
+
+    Raises:
+        InputError: if there is no such folder, or none of the layouts fits.
+    """
+    from drkd.tasks.detection.coco import find_coco, read_coco
+    from drkd.tasks.detection.voc import find_voc, read_voc
+
+    if not root.is_dir():
+        raise InputError(f"detection needs a folder of images with boxes, there is none at {shown(root)}")
+    if (home := find_voc(root)) is not None:
+        classes, listed = read_voc(home, on_problem)
+    elif files := find_coco(root):
+        classes, listed = read_coco(root, files, on_problem)
+    else:
+        raise InputError(
+            f"{shown(root)} holds no boxes: expected Pascal VOC (Annotations/*.xml, JPEGImages/) or COCO "
+            "(annotations/*.json, or _annotations.coco.json beside the images of each split)"
+        )
+    splits = {
+        split: [one for one in part if one and _sound(one, classes, on_problem)] for split, part in listed.items()
+    }
+    for split, part in splits.items():
+        if not part:
+            on_problem(problem(root, f"has no images in the {split} split that can be used", "empty split"))
+    return Annotations(classes, splits, {split: len(listed[split]) - len(part) for split, part in splits.items()})
+
+
+def problem(location: Path, reason: str, kind: str, severity: Severity = "error") -> Problem:
+    """A finding about a file."""
+    return Problem(severity, shown(location), reason, kind)
+
+
+def describe_errors(problems: Iterable[Problem], most: int = 20) -> str:
+    """Every error with its file, in one message; of very many the first ones."""
+    errors = [found for found in problems if found.severity == "error"]
+    rest = f"; and {len(errors) - most} more, `drkd check --task detection` lists them" if len(errors) > most else ""
+    count = "" if len(errors) == 1 else f"{len(errors)} problems: "
+    return f"{count}{'; '.join(map(str, errors[:most]))}{rest}"
+
+
+def upright_size(image: Path) -> tuple[int, int]:
+    """Width and height of an image once it is turned as its EXIF orientation says.
+
+    Raises:
+        BadImageError: if its header cannot be read.
+    """
+    with opened(image) as file:
+        width, height = file.size
+        try:
+            sideways = file.getexif().get(ORIENTATION) in SIDEWAYS
+        except Exception:  # damaged EXIF does not say how the image lies
+            sideways = False
+    return (height, width) if sideways else (width, height)
+
+
+def _sound(one: Annotated, classes: tuple[str, ...], on_problem: OnProblem) -> bool:
+    """Whether an image and its boxes can be used; all that is wrong is told."""
+    found: list[Problem] = []
+    try:
+        width, height = upright_size(one.image)
+    except BadImageError as bad:
+        on_problem(bad.problem)
+        return False
+    if one.size not in (None, (width, height)):
+        claimed = "x".join(map(str, one.size or ()))
+        reason = f"is for an image of {claimed} pixels, but {shown(one.image.name)} has {width}x{height}; redo it"
+        found.append(problem(one.location, reason, "other size"))
+    for number, (box, name) in enumerate(zip(one.boxes, one.names, strict=True), start=1):
+        which = f"of {shown(one.image.name)}, box {number} ({name} at {', '.join(f'{side:g}' for side in box)})"
+        if wrong := _wrong_box(box, width, height):
+            found.append(problem(one.location, f"{which} {wrong[0]}", wrong[1]))
+        if name not in classes:
+            known = ", ".join(classes)
+            found.append(
+                problem(one.location, f"{which} is of a class that training lacks; it has {known}", "unknown class")
+            )
+    if not one.boxes:
+        on_problem(problem(one.image, "has no boxes: everything on it is background", "no boxes", "warning"))
+    for each in found:
+        on_problem(each)
+    return not found
+
+
+def _wrong_box(box: Box, width: int, height: int) -> tuple[str, str] | None:
+    left, top, right, bottom = box
+    if not all(map(math.isfinite, box)):
+        return "is no box of four finite numbers; mend it", "damaged box"
+    if right <= left or bottom <= top:
+        return "is empty: its right and bottom must lie beyond its left and top; mend or remove it", "empty box"
+    if left < -SLACK or top < -SLACK or right > width + SLACK or bottom > height + SLACK:
+        return f"reaches outside the image of {width}x{height} pixels; mend or remove it", "box outside"
+    return None

@@ -1,0 +1,119 @@
+"""Images with boxes in splits: what detectors are trained and measured on."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from drkd.data.decoding import converted, opened
+from drkd.utils.errors import InputError
+
+Target = dict[str, Tensor]
+"""`boxes` (n, 4) float and `labels` (n,) int64 from 1 on, of one image."""
+
+
+@dataclass(frozen=True)
+class Images:
+    """Images whose shorter side is scaled down to `size`, in memory or decoded when asked for.
+
+    Indexed with a position, it gives uint8 (3, H, W).
+    """
+
+    files: Sequence[Path]
+    size: int
+    decoded: Sequence[Tensor] | None = None
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, position: int) -> Tensor:
+        return decode(self.files[position], self.size) if self.decoded is None else self.decoded[position]
+
+
+@dataclass(frozen=True)
+class DetectionSplit:
+    """Images and, for each of them, its `boxes` in the pixels of the scaled image and its `labels`.
+
+    Example:
+        >>> box = {"boxes": torch.tensor([[8.0, 8.0, 40.0, 40.0]]), "labels": torch.tensor([1])}
+        >>> split = DetectionSplit.of([torch.zeros(3, 48, 64, dtype=torch.uint8)] * 4, [box] * 4)
+        >>> len(split), split.images[0].shape
+        (4, torch.Size([3, 48, 64]))
+    """
+
+    images: Images
+    targets: Sequence[Target]
+
+    @classmethod
+    def of(cls, images: Sequence[Tensor], targets: Sequence[Target]) -> "DetectionSplit":
+        """A split of images uint8 (3, H, W) that are in memory already."""
+        for number, image in enumerate(images):
+            if image.dtype != torch.uint8 or image.dim() != 3:
+                kind = str(image.dtype).removeprefix("torch.")
+                shape = tuple(image.shape)
+                raise InputError(f"image {number} must be uint8 (3, H, W), got {kind} {shape}; convert it")
+        if len(images) != len(targets):
+            raise InputError(f"every image needs its target, got {len(images)} images and {len(targets)} targets")
+        files = [Path(f"image-{number}") for number in range(len(images))]
+        return cls(Images(files, 0, list(images)), list(targets))
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    def select(self, rows: Sequence[int]) -> "DetectionSplit":
+        """A part of it."""
+        images = self.images
+        decoded = None if images.decoded is None else [images.decoded[row] for row in rows]
+        files = [images.files[row] for row in rows]
+        return DetectionSplit(replace(images, files=files, decoded=decoded), [self.targets[row] for row in rows])
+
+
+@dataclass(frozen=True)
+class DetectionData:
+    """What detectors are trained and measured on.
+
+    Attributes:
+        name: what it was loaded from.
+        classes: in the order of the labels 1, 2, ...; background is none of them.
+        image_size: shorter side that images were scaled down to.
+        train, val, test: the splits.
+        flip: whether training mirrors images.
+        skipped_images: by split, how many images were left out.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    image_size: int
+    train: DetectionSplit
+    val: DetectionSplit
+    test: DetectionSplit
+    flip: bool = True
+    skipped_images: dict[str, int] = field(default_factory=dict)
+    channels: int = 3
+    mean: tuple[float, ...] = (0.0, 0.0, 0.0)  # a detector's own transform normalises
+    std: tuple[float, ...] = (1.0, 1.0, 1.0)
+
+
+def decode(file: Path, size: int) -> Tensor:
+    """An image as uint8 (3, H, W), upright and scaled."""
+    with opened(file) as image:
+        upright = converted(image, file, 3)
+        shape = scaled(*upright.size, size)
+        if shape != upright.size:
+            upright = upright.resize(shape, Image.Resampling.BILINEAR)
+        return torch.from_numpy(np.array(upright).transpose(2, 0, 1).copy())
+
+
+def scaled(width: int, height: int, size: int) -> tuple[int, int]:
+    """Width and height with the shorter side down to `size`, never up.
+
+    Example:
+        >>> scaled(640, 480, 320), scaled(100, 50, 320)
+        ((427, 320), (100, 50))
+    """
+    scale = min(1.0, size / min(width, height))
+    return round(width * scale), round(height * scale)

@@ -1,0 +1,1 @@
+"""One training: `fit`, its loop, its step, checkpoints, signals, compilation, metrics."""

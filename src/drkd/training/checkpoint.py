@@ -1,0 +1,252 @@
+"""Checkpoints: everything that a training needs to go on exactly, under `checkpoints/step-N/`.
+
+A checkpoint is written beside its place and then renamed, so it is there whole or not at all; its manifest tells
+whether it still is what was written. `last` and `best` are symbolic links that are replaced at once. Tensors are in
+safetensors, the rest in JSON: loading one runs no code.
+"""
+
+import json
+import shutil
+import time
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn, optim
+
+from drkd.objective.objective import Objective
+from drkd.targets import Frozen
+from drkd.utils.errors import InputError, StorageError
+from drkd.utils.files import cannot_write, flush_to_disk, write_json, write_tensors
+from drkd.utils.hashing import file_hash
+
+MANIFEST = "manifest.json"
+"""SHA-256 of every other file of a checkpoint."""
+
+COMPLETE_CHECKPOINTS = 2
+"""How many checkpoints are kept."""
+
+
+@dataclass
+class TrainResult:
+    """How far a training is.
+
+    Attributes:
+        history: a row per epoch.
+        best_epoch: the chosen epoch, at the end.
+        step: optimizer steps made.
+        seconds: time spent, over all sittings.
+        seconds_per_epoch: the same by epoch, validation included.
+    """
+
+    history: list[dict[str, float]] = field(default_factory=list)
+    best_epoch: int = -1
+    step: int = 0
+    seconds: float = 0.0
+    seconds_per_epoch: list[float] = field(default_factory=list)
+
+
+@dataclass
+class TrainState:
+    """All that changes during a training.
+
+    Attributes:
+        student, objective, optimizer, scaler: what is trained, and with what.
+        best: the student's weights at the epoch chosen so far.
+        sums: the running epoch's sums over batches.
+        done: how far it is.
+    """
+
+    student: nn.Module
+    objective: Objective
+    optimizer: optim.Optimizer
+    scaler: torch.amp.GradScaler
+    best: dict[str, Tensor] = field(default_factory=dict)
+    sums: dict[str, Tensor] = field(default_factory=dict)
+    done: TrainResult = field(default_factory=TrainResult)
+
+    def save(self, folder: Path, *, best: bool) -> None:
+        """Write a checkpoint under `folder` and point `last` at it, and `best` if asked."""
+        rng = {"cpu": torch.get_rng_state()}
+        if self._device.type == "cuda":
+            rng["cuda"] = torch.cuda.get_rng_state()
+        tensors = {
+            "student": self.student.state_dict(),
+            "objective": self.objective.state_dict(),
+            "optimizer": _optimizer_tensors(self.optimizer),
+            "best": self.best,
+            "sums": self.sums,
+            "rng": rng,
+        }
+        state = {
+            "scaler": self.scaler.state_dict(),
+            "order_of_sums": list(self.sums),
+            "done": vars(self.done),
+            "teachers": self._teachers,
+        }
+        _write(folder, self.done.step, tensors, state, best)
+
+    def restore(self, folder: Path) -> bool:
+        """Put everything back as the newest good checkpoint under `folder` holds it; False where there is none.
+
+        Damaged ones are warned of and passed over.
+
+        Raises:
+            InputError: for a checkpoint of a training that another teacher taught.
+        """
+        for directory in reversed(_complete(folder)):
+            damage = _damage(directory)
+            if damage is not None:
+                warnings.warn(
+                    f"the checkpoint {directory} is damaged: {damage}; going on from an older state", stacklevel=3
+                )
+                continue
+            self._restore(directory)
+            return True
+        return False
+
+    def _restore(self, directory: Path) -> None:
+        tensors = {path.stem: load_file(path) for path in directory.glob("*.safetensors")}
+        state = json.loads((directory / "state.json").read_text())
+        if state["teachers"] != self._teachers:
+            raise InputError(
+                f"the training in {directory.parent.parent} began with another teacher (SHA-256 {state['teachers']}, now "
+                f"{self._teachers}); give that one, or choose another --out"
+            )
+        self.student.load_state_dict(tensors["student"])
+        self.objective.load_state_dict(tensors["objective"])
+        _restore_optimizer(self.optimizer, tensors["optimizer"])
+        self.scaler.load_state_dict(state["scaler"])
+        torch.set_rng_state(tensors["rng"]["cpu"])
+        if "cuda" in tensors["rng"]:
+            torch.cuda.set_rng_state(tensors["rng"]["cuda"])
+        self.best = {name: tensor.to(self._device) for name, tensor in tensors["best"].items()}
+        self.sums = {name: tensors["sums"][name].to(self._device) for name in state["order_of_sums"]}
+        self.done = TrainResult(**state["done"])
+
+    def keep(self, paths: Sequence[int], *, among: int) -> None:
+        """Make the student's weights the best ones; of stacked students those at `paths`, `among` so many."""
+        now = {name: tensor.detach() for name, tensor in self.student.state_dict().items()}
+        if len(paths) == among:
+            self.best = {name: tensor.clone() for name, tensor in now.items()}
+        else:
+            for name, tensor in now.items():
+                self.best[name][paths] = tensor[paths]
+
+    @property
+    def _teachers(self) -> list[str | None]:
+        """Who teaches: the identities of the objective's frozen networks, which are no part of a checkpoint."""
+        return [module.identity for module in self.objective.modules() if isinstance(module, Frozen)]
+
+    @property
+    def _device(self) -> torch.device:
+        return next(self.student.parameters()).device
+
+
+class CheckpointPolicy:
+    """When the next checkpoint is due: after each `epoch`, every N steps, or every `Ns` seconds.
+
+    Example:
+        >>> due = CheckpointPolicy(10)
+        >>> due.after_step(10), due.after_step(11), CheckpointPolicy("epoch").after_epoch(11)
+        (True, False, True)
+    """
+
+    def __init__(self, every: str | int) -> None:
+        text = str(every)
+        digits = text.removesuffix("s")
+        self.by_epoch = text == "epoch"
+        if not self.by_epoch and not (digits.isdigit() and int(digits) > 0):
+            raise InputError(f"checkpoint_every must be epoch, a number of steps or seconds such as 30s, got {every!r}")
+        self.seconds = int(digits) if not self.by_epoch and text.endswith("s") else None
+        self.steps = int(digits) if not self.by_epoch and self.seconds is None else None
+        self.last = time.monotonic()
+
+    def after_step(self, step: int) -> bool:
+        """Whether one is due after `step` steps, in the middle of an epoch."""
+        if self.steps is not None:
+            return step % self.steps == 0
+        if self.seconds is None or time.monotonic() - self.last < self.seconds:
+            return False
+        self.last = time.monotonic()
+        return True
+
+    def after_epoch(self, step: int) -> bool:
+        """Whether one is due after `step` steps, at the end of an epoch."""
+        return self.by_epoch or self.after_step(step)
+
+
+def _write(folder: Path, step: int, tensors: Mapping[str, Mapping[str, Tensor]], state: Any, best: bool) -> None:
+    """Write `step-N`: a safetensors file per entry, `state.json`, the manifest. Keep the two newest and the best.
+
+    Every file is on disk before the folder gets its name, and the name is on disk before an older one goes.
+    """
+    directory, beside = folder / f"step-{step}", folder / f".step-{step}.tmp"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for left in folder.glob(".step-*.tmp"):  # of a process that was killed while it wrote
+            shutil.rmtree(left)
+        beside.mkdir()
+        for name, content in tensors.items():
+            write_tensors(beside / f"{name}.safetensors", content)
+        write_json(beside / "state.json", state)
+        write_json(beside / MANIFEST, {path.name: file_hash(path) for path in sorted(beside.iterdir())})
+        flush_to_disk(beside)
+        shutil.rmtree(directory, ignore_errors=True)  # a damaged one of the same step
+        beside.rename(directory)
+        flush_to_disk(folder)
+        for link in ("last", "best") if best else ("last",):
+            pointer = folder / f".{link}.tmp"
+            pointer.unlink(missing_ok=True)
+            pointer.symlink_to(directory.name)
+            pointer.replace(folder / link)
+        flush_to_disk(folder)
+        pointed = {(folder / link).resolve() for link in ("last", "best")}
+        for old in _complete(folder)[:-COMPLETE_CHECKPOINTS]:
+            if old.resolve() not in pointed:
+                shutil.rmtree(old)
+    except OSError as reason:
+        shutil.rmtree(beside, ignore_errors=True)
+        raise reason if isinstance(reason, StorageError) else cannot_write(directory, reason) from reason
+
+
+def _complete(folder: Path) -> list[Path]:
+    """The checkpoints under `folder`, oldest first."""
+    return sorted(folder.glob("step-*"), key=lambda path: int(path.name.removeprefix("step-")))
+
+
+def _damage(directory: Path) -> str | None:
+    """What is wrong with a checkpoint by its manifest, None if nothing is."""
+    try:
+        manifest = json.loads((directory / MANIFEST).read_text(encoding="utf-8"))
+        wrong = [name for name, digest in manifest.items() if file_hash(directory / name) != digest]
+        missing = {"state.json", "student.safetensors"} - set(manifest)
+    except (OSError, ValueError, AttributeError, TypeError) as reason:
+        return str(reason)
+    return f"{(*wrong, *missing)[0]} is not what was written" if wrong or missing else None
+
+
+def _optimizer_tensors(optimizer: optim.Optimizer) -> dict[str, Tensor]:
+    """The optimizer's state as named tensors: `<parameter number>.<what>`."""
+    state = optimizer.state_dict()["state"]
+    return {
+        f"{number}.{what}": torch.as_tensor(value) for number, parts in state.items() for what, value in parts.items()
+    }
+
+
+def _restore_optimizer(optimizer: optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
+    """Put back what `_optimizer_tensors` gave."""
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in tensors.items():
+        directory, what = name.split(".", 1)
+        state.setdefault(int(directory), {})[what] = tensor
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    for number, parts in state.items():
+        for what, value in parts.items():
+            if value.shape == parameters[number].shape:  # a fused step reads memory in order: lay it as the weights lie
+                parts[what] = torch.empty_like(parameters[number], dtype=value.dtype).detach().copy_(value)
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})

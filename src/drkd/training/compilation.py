@@ -1,0 +1,122 @@
+"""What makes the same training faster: how weights lie in memory, whether the student's pass is compiled, kept memory.
+
+None changes the result by more than rounding. What `auto` chooses depends on the network and the settings, never on a
+clock, so that a run and its resumption choose alike. The figures behind both rules stand in docs/speed.md.
+"""
+
+import ctypes
+import os
+import shutil
+import sys
+import warnings
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from drkd.models.counting import count_macs
+from drkd.utils.errors import InputError
+
+MemoryFormat = Literal["auto", "contiguous", "channels_last"]
+Compile = Literal["auto", "on", "off"]
+
+COMPILE_FROM = 1e14
+"""Multiply-adds of a training from which `auto` compiles on a processor: an hour or so of two cores. Compiling takes
+up to two minutes."""
+
+MMAP_MAX, TRIM_THRESHOLD = -4, -1
+"""glibc's numbers (malloc.h) of the largest count of allocations that are mapped alone, and of the free memory from
+which the heap is cut."""
+
+
+def set_up_process(threads: int | None) -> None:
+    """Say how many threads torch takes (None: as many as it likes), and have glibc keep the memory that is freed.
+
+    Without that, every tensor above 32 MB, so every larger activation of every step, goes back to the system when it
+    is freed, and its pages are made and zeroed again in the next step: a twentieth of a step of MobileNetV2, and half
+    of it where the system is slow to hand out memory (docs/speed.md).
+    The price: a process that has trained holds on to its peak. Where the C library is another, nothing changes.
+    """
+    if threads is not None:
+        torch.set_num_threads(threads)
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if mallopt is not None:
+        mallopt(MMAP_MAX, 0)
+        mallopt(TRIM_THRESHOLD, -1)
+
+
+def choose_memory_format(choice: MemoryFormat, student: nn.Module) -> torch.memory_format:
+    """How the weights of `student` and of its teachers lie in memory; `auto`: channels last where it convolves.
+
+    Example:
+        >>> choose_memory_format("auto", nn.Conv2d(3, 8, 3)), choose_memory_format("auto", nn.Linear(3, 8))
+        (torch.channels_last, torch.contiguous_format)
+    """
+    if choice not in ("auto", "contiguous", "channels_last"):
+        raise InputError(f"memory_format must be auto, contiguous or channels_last, got {choice!r}")
+    convolves = any(isinstance(layer, nn.Conv2d) for layer in student.modules())
+    return (
+        torch.channels_last
+        if choice == "channels_last" or (choice == "auto" and convolves)
+        else torch.contiguous_format
+    )
+
+
+def to_compile(
+    choice: Compile, student: nn.Module, image: tuple[int, ...], *, images: int, device: torch.device
+) -> bool:
+    """Whether to compile a training on so many `images`, epochs counted, of shape (C, H, W) or any other.
+
+    `auto` compiles a long training on a processor where a C++ compiler is; on an accelerator it does not, for lack of
+    measurements.
+    """
+    if choice not in ("auto", "on", "off"):
+        raise InputError(f"compile must be auto, on or off, got {choice!r}")
+    if choice != "auto" or device.type != "cpu" or not has_compiler():
+        return choice == "on"
+    try:
+        macs = count_macs(student, image)
+    except Exception:  # a network that cannot run on shapes alone says so in its own way
+        return False
+    return 3 * macs * images >= COMPILE_FROM  # forward, and the two products of backward
+
+
+def has_compiler() -> bool:
+    """Whether torch finds a C++ compiler."""
+    return any(shutil.which(name) for name in (os.environ.get("CXX"), "g++", "clang++") if name)
+
+
+class Compiled:
+    """A network whose full batches are compiled; those of another size take the network as it is.
+
+    Args:
+        network: called with a batch of inputs.
+        batch_size: of a full batch.
+        required: whether a network that cannot be compiled is an error, or a warning and no more.
+    """
+
+    def __init__(self, network: Callable[[Tensor], Tensor], batch_size: int, *, required: bool) -> None:
+        if required and not has_compiler() and not torch.accelerator.is_available():
+            raise InputError("compiling needs a C++ compiler and found none; install g++, or take --compile off")
+        self.network = network
+        self.batch_size = batch_size
+        self.required = required
+        self.fast: Callable[[Tensor], Tensor] = torch.compile(network, dynamic=False)
+        self.tried = False
+
+    def __call__(self, inputs: Tensor) -> Tensor:
+        if len(inputs) != self.batch_size:
+            return self.network(inputs)
+        if self.tried:
+            return self.fast(inputs)
+        self.tried = True
+        try:
+            return self.fast(inputs)
+        except Exception as reason:  # the compiler raises whatever went wrong in it
+            what = f"the network cannot be compiled ({type(reason).__name__}: {str(reason).splitlines()[0]})"
+            if self.required:
+                raise InputError(f"{what}; take --compile off") from reason
+            warnings.warn(f"{what}; it is trained as it is", stacklevel=2)
+            self.fast = self.network
+            return self.fast(inputs)

@@ -1,0 +1,65 @@
+"""Checks of what a user's training loop hands over: each fails with what was expected, what came, what to do."""
+
+from torch import Tensor
+
+from drkd.utils.errors import InputError
+
+IGNORED = -100
+"""The label of rows that do not count, as targets, rectifiers and the loader know it."""
+
+
+def check_labels(logits: Tensor, labels: Tensor, ignore_index: int, *, caller: str) -> None:
+    """Refuse labels that cannot belong to `logits`.
+
+    Shapes and types are always checked; the range of the values only on the CPU, because reading them
+    back from an accelerator would stall every step.
+
+    Args:
+        logits: (B, K) or dense (B, K, ...).
+        labels: integers (B,) or dense (B, ...), each in 0..K-1 or `ignore_index`.
+        ignore_index: the label of rows that do not count.
+        caller: the name that the message starts with.
+
+    Raises:
+        InputError: for float labels (mixup), mismatched shapes, labels out of range.
+
+    Example:
+        >>> import torch
+        >>> check_labels(torch.zeros(2, 3), torch.tensor([0.5, 0.5]), -100, caller="swap")
+        Traceback (most recent call last):
+        ...
+        drkd.utils.errors.InputError: `swap` needs integer labels (2,), got float32 (2,); turn mixup or other soft labels off
+    """
+    if logits.dim() < 2:
+        raise InputError(f"`{caller}` needs logits (B, K) or (B, K, ...), got {tuple(logits.shape)}")
+    expected = (logits.shape[0], *logits.shape[2:])
+    if labels.is_floating_point() or labels.is_complex():
+        raise InputError(
+            f"`{caller}` needs integer labels {expected}, got {str(labels.dtype).removeprefix('torch.')} "
+            f"{tuple(labels.shape)}; turn mixup or other soft labels off"
+        )
+    if tuple(labels.shape) != expected:
+        raise InputError(
+            f"`{caller}` needs labels {expected} beside logits {tuple(logits.shape)}, got {tuple(labels.shape)}"
+        )
+    if labels.device.type != "cpu" or labels.numel() == 0:
+        return
+    counted = labels[labels != ignore_index]
+    if counted.numel() and (counted.min() < 0 or counted.max() >= logits.shape[1]):
+        raise InputError(
+            f"`{caller}` needs labels from 0 to {logits.shape[1] - 1} (or {ignore_index} to ignore a row), "
+            f"got {int(counted.min())} to {int(counted.max())}; check the number of classes"
+        )
+
+
+def check_fraction(name: str, value: float, *, open_ends: bool = False) -> None:
+    """Refuse a `value` outside [0, 1], or outside (0, 1) with `open_ends`."""
+    inside = 0 < value < 1 if open_ends else 0 <= value <= 1
+    if not inside:
+        raise InputError(f"{name} must lie in {'(0, 1)' if open_ends else '[0, 1]'}, got {value}")
+
+
+def check_positive(name: str, value: float) -> None:
+    """Refuse a `value` that is not above zero."""
+    if not value > 0:
+        raise InputError(f"{name} must be above 0, got {value}")

@@ -1,0 +1,186 @@
+"""The command line through real processes."""
+
+import contextlib
+import csv
+import io
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import drkd
+
+QUICK = ("--epochs", "2", "--limit-train", "100")
+
+
+def drkd_(*arguments, cwd, **options):
+    command = [sys.executable, "-W", "error", "-m", "drkd", *map(str, arguments)]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=120, check=False, **options)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("cli")
+    return folder, drkd_("train", *QUICK, "--out", "run", cwd=folder)
+
+
+def test_train_writes_a_run_and_says_what_came_out(trained):
+    folder, result = trained
+    assert result.returncode == 0, result.stderr
+    assert result.stderr == ""
+    assert "teacher's accuracy on the training data" in result.stdout
+    assert (folder / "run" / "summary.json").exists()
+
+
+def test_evaluate_prints_json(trained):
+    folder, _ = trained
+    result = drkd_("evaluate", "run", "--json", cwd=folder)
+    assert result.returncode == 0, result.stderr
+    summary = json.loads((folder / "run" / "summary.json").read_text())
+    assert json.loads(result.stdout)["accuracy"] == summary["test"]["accuracy"]
+
+
+def test_predict_prints_csv(trained, tmp_path):
+    from PIL import Image
+
+    data = drkd.load_data("digits")
+    for i in range(3):
+        Image.fromarray(data.test.inputs[i, 0].numpy()).save(tmp_path / f"{i}.png")
+    result = drkd_("predict", "run", tmp_path, cwd=trained[0])
+    assert result.returncode == 0, result.stderr
+    rows = list(csv.DictReader(io.StringIO(result.stdout)))
+    assert [row["file"] for row in rows] == [str(tmp_path / f"{i}.png") for i in range(3)]
+    assert all(0 <= float(row["probability"]) <= 1 for row in rows)
+
+
+def test_compare_writes_its_report(tmp_path):
+    options = (*QUICK, "--seeds", "2", "--methods", "label_smoothing,dr_kd", "--label-noise", "0")
+    result = drkd_("compare", *options, "--out", "run", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert result.stderr == ""
+    assert "8/8 trainings" in result.stdout
+    assert "DR-KD" in result.stdout
+    assert {"results.json", "results.csv", "report.html", "plots"} <= {p.name for p in (tmp_path / "run").iterdir()}
+    again = drkd_("report", "run", cwd=tmp_path)
+    assert again.returncode == 0, again.stderr
+    assert "Label smoothing" in again.stdout
+
+
+def test_two_devices_train_like_one(trained, tmp_path):
+    result = drkd_("train", *QUICK, "--out", "runs/two", "--device", "cpu", "--devices", "2", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.count("dr_kd epoch 1:") == 1
+    runs = (tmp_path / "runs" / "two", trained[0] / "run")
+    two, one = (json.loads((run / "summary.json").read_text()) for run in runs)
+    assert two["test"]["nll"] == pytest.approx(one["test"]["nll"], rel=1e-4)
+    assert two["rectified_fraction_per_epoch"] == pytest.approx(one["rectified_fraction_per_epoch"], abs=1e-6)
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="finds processes by /proc")
+def test_a_dying_rank_ends_the_others(tmp_path):
+    """With one line, and nobody is left waiting."""
+    options = ("--epochs", "100000", "--method", "cross_entropy", "--device", "cpu", "--devices", "2", "--out", "run")
+    process = start("train", *options, cwd=tmp_path)
+    for line in process.stdout:
+        if " epoch 1:" in line:
+            break
+    os.kill(children(process.pid)[-1], signal.SIGKILL)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert re.fullmatch(r"drkd: .*process \d of 2 was killed by signal 9; the others were ended.*\n", errors), errors
+
+
+def children(parent):
+    """Processes that `parent` has started, the newest last, without multiprocessing's own helpers."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            ours = int((path / "stat").read_text().rpartition(")")[2].split()[1]) == parent
+            if ours and b"resource_tracker" not in (path / "cmdline").read_bytes():
+                found.append(int(path.name))
+    return sorted(found)
+
+
+def test_list_needs_no_torch(tmp_path):
+    code = (
+        "import sys; sys.modules['torch'] = None; sys.argv = ['drkd', 'list', '--json']; import drkd.cli as c; c.main()"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert result.returncode == 0, result.stderr
+    assert "dr_kd" in json.loads(result.stdout)["methods"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train", "--epoch", "3"], "--epochs"),
+        (["compare", "--data", "nowhere"], "no data set and no folder is called 'nowhere'"),
+    ],
+)
+def test_mistakes_get_one_line_and_exit_2(tmp_path, arguments, message):
+    result = drkd_(*arguments, cwd=tmp_path)
+    assert result.returncode == 2
+    assert message in result.stderr
+    assert result.stderr.count("\n") == 1
+    assert not list(tmp_path.rglob("*"))
+
+
+def test_a_run_that_fails_exits_1_with_one_line_or_a_traceback(tmp_path):
+    result = drkd_("train", *QUICK, "--lr", "1e6", "--method", "cross_entropy", "--debug", cwd=tmp_path)
+    assert result.returncode == 1
+    assert "the network answers NaN or infinite logits" in result.stderr.splitlines()[-1]
+    assert "Traceback" in result.stderr
+
+
+def start(*arguments, cwd):
+    """A command in a process group of its own."""
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job may have it ignored
+    return subprocess.Popen([sys.executable, "-m", "drkd", *arguments], cwd=cwd, start_new_session=True, **pipes)
+
+
+def start_comparison(folder):
+    """A comparison, once its first training is finished."""
+    process = start("compare", "--out", "run", "--seeds", "20", cwd=folder)
+    deadline = time.monotonic() + 60
+    while not finished_trainings(folder) and time.monotonic() < deadline and process.poll() is None:
+        time.sleep(0.1)
+    return process
+
+
+def finished_trainings(folder):
+    return list(folder.glob("run/trainings/*/*/*/summary.json"))
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals are POSIX")
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_signals_end_a_comparison_that_can_go_on(tmp_path, number, code):
+    process = start_comparison(tmp_path)
+    os.killpg(process.pid, number)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == code
+    assert "Traceback" not in errors
+    assert finished_trainings(tmp_path)
+    assert all(json.loads(path.read_text())["test"] for path in finished_trainings(tmp_path))
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals are POSIX")
+def test_a_killed_comparison_leaves_no_worker_behind(tmp_path):
+    process = start_comparison(tmp_path)
+    process.kill()
+    process.communicate(timeout=60)
+    deadline = time.monotonic() + 30
+    alive = True
+    while alive and time.monotonic() < deadline:
+        time.sleep(0.2)
+        try:
+            os.killpg(process.pid, 0)
+        except ProcessLookupError:
+            alive = False
+    assert not alive

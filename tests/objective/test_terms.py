@@ -1,0 +1,184 @@
+import pytest
+import torch
+import torch.nn.functional as F
+
+import drkd
+from drkd import Frozen, InputError, Objective, OneHot, Penalty, Rectified, Target, Term, Uniform
+from drkd.objective.losses import max_over_mean
+from drkd.objective.terms import LAST_EPOCH, LossTerm
+
+Z, V = torch.randn(2, 4, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(4))
+Y = torch.tensor([0, 2, 1, -100])
+
+
+class Some(Target):
+    """Teaches `V`, and only the rows that it is told."""
+
+    def __init__(self, *taught):
+        super().__init__()
+        self.taught = torch.tensor(taught)
+        self.calls = []
+
+    def forward(self, logits, labels, inputs=None, index=None):
+        return V, self.taught.view(-1, *[1] * (labels.dim() - 1)).expand_as(labels)
+
+    def update(self, epoch=0):
+        self.calls.append(("update", epoch))
+
+    def discard(self):
+        self.calls.append(("discard",))
+
+
+def soft(logits=Z):
+    """CE(softmax(V), softmax(logits)) of each row."""
+    return -(V.softmax(1) * logits.log_softmax(1)).sum(1)
+
+
+def ask(term, by_row=True):
+    return term(Z, Y, None, None, by_row=by_row)
+
+
+def test_a_row_without_a_target_becomes_its_label_or_nothing():
+    """Of rows 0 to 2, which count, the target teaches 0 and 2; of row 3 nothing counts though it is taught."""
+    target, hard = Some(True, False, True, True), F.cross_entropy(Z, Y, reduction="none")
+    by_label = ask(Term(target, name="soft"))
+    assert by_label["loss"].tolist() == pytest.approx([soft()[0].item(), hard[1].item(), soft()[2].item(), 0])
+    assert "rows" not in by_label
+    nothing = ask(Term(target, name="soft", without_target="nothing"))
+    assert nothing["loss"].tolist() == pytest.approx([soft()[0].item(), 0, soft()[2].item(), 0])
+    assert nothing["rows"].tolist() == [True, False, True, False]
+    assert nothing["kl"].tolist() == by_label["kl"].tolist()
+    assert nothing["kl"][1] == 0
+
+
+@pytest.mark.parametrize("without_target", ["label", "nothing"])
+def test_sums_are_those_of_the_rows(without_target):
+    term = Term(Rectified(Some(True, False, True, True)), name="soft", scale=2.5, without_target=without_target)
+    rows, sums = ask(term), ask(term, by_row=False)
+    assert {name: value.item() for name, value in sums.items()} == pytest.approx(
+        {name: value.double().sum().item() for name, value in rows.items()}
+    )
+
+
+def test_the_mean_is_over_the_rows_that_are_taught_or_over_those_that_count():
+    """Beside a hard term, whose mean stays over all that count."""
+    target = Some(True, False, True, True)
+    means = {}
+    for without_target in ("nothing", "label"):
+        terms = [Term(OneHot(), name="ce"), Term(target, 0.5, name="soft", without_target=without_target)]
+        means[without_target] = Objective("some", terms)(Z, Y)
+    hard = F.cross_entropy(Z, Y, reduction="none")
+    taught = soft()[[0, 2]]
+    assert means["nothing"]["soft"].item() == pytest.approx(0.5 * taught.mean().item())
+    assert means["label"]["soft"].item() == pytest.approx(0.5 * (taught.sum() + hard[1]).item() / 3)
+    divergence = F.kl_div(Z.log_softmax(1), V.softmax(1), reduction="none").sum(1)[[0, 2]]
+    assert means["nothing"]["soft_kl"].item() == pytest.approx(divergence.mean().item())
+    for losses in means.values():
+        assert losses["ce"].item() == pytest.approx(hard.sum().item() / 3)
+
+
+def test_no_gradient_reaches_the_target():
+    class Learned(Target):
+        def forward(self, logits, labels, inputs=None, index=None):
+            return teacher, None
+
+    teacher, logits = V.clone().requires_grad_(), Z.clone().requires_grad_()
+    Objective("learned", [Term(Rectified(Learned()), name="soft")])(logits, Y)["loss"].backward()
+    assert teacher.grad is None
+    assert logits.grad.any()
+
+
+def test_nobody_taught_is_zero_and_no_gradient():
+    logits = Z.clone().requires_grad_()
+    terms = [Term(Some(False, False, False, False), name="soft", without_target="nothing")]
+    loss = Objective("none", terms)(logits, Y)["loss"]
+    loss.backward()
+    assert loss == 0
+    assert not logits.grad.any()
+
+
+def test_class_mean_divides_the_divergence_by_the_classes():
+    ours = ask(Term(Some(True, True, False, True), name="soft", class_mean=True, without_target="nothing"))
+    divergence = F.kl_div(Z.log_softmax(1), V.softmax(1), reduction="none").sum(1)
+    assert ours["loss"].tolist() == pytest.approx([divergence[0].item() / 3, divergence[1].item() / 3, 0, 0])
+
+
+def test_a_rectifier_that_takes_rows_out_changes_them():
+    """The target is right in row 0, wrong in 1 and 2. Row 1 had none to begin with: nothing of it was changed."""
+    term = Term(Rectified(Some(True, False, True, True), "drop"), name="soft", without_target="nothing")
+    assert (V.argmax(1) != Y).tolist() == [False, True, True, True]
+    losses = ask(term)
+    assert losses["rectified"].tolist() == [0, 0, 1, 0]
+    assert losses["rows"].tolist() == [True, False, False, False]
+
+
+def test_update_and_discard_reach_the_target_with_the_epoch():
+    target = Some(True, True, True, True)
+    objective = Objective("some", [Term(target, name="soft"), Penalty(max_over_mean, name="max")])
+    objective.update(epoch=3)
+    objective.update(progress=0.5)
+    objective.discard()
+    assert target.calls == [("update", 3), ("update", 3), ("discard",)]
+
+
+def test_a_penalty_is_a_function_of_the_logits_on_rows_that_count():
+    """exp(mean z): the derivative by each logit is a third of the value."""
+    penalty = Penalty(lambda logits: logits.mean(dim=1).exp(), 0.5, name="mean")
+    values = Z.mean(1).exp()
+    assert ask(penalty)["loss"].tolist() == pytest.approx([*values[:3].tolist(), 0])
+    assert ask(penalty, by_row=False)["loss"].item() == pytest.approx(values[:3].sum().item())
+    logits = Z.clone().requires_grad_()
+    losses = Objective("penalised", [Term(OneHot(), name="ce"), penalty])(logits, Y)
+    losses["loss"].backward()
+    assert losses["mean"].item() == pytest.approx(0.5 * values[:3].mean().item())
+    onehot = torch.eye(3, dtype=torch.float64)[[0, 2, 1]]
+    expected = (Z[:3].softmax(1) - onehot + 0.5 * values[:3, None] / 3) / 3
+    assert torch.allclose(logits.grad, torch.cat([expected, torch.zeros(1, 3)]))
+
+
+def test_a_penalty_covers_dense_logits():
+    logits, labels = torch.randn(2, 3, 4, 4), torch.zeros(2, 4, 4, dtype=torch.long)
+    labels[0, 1] = -100
+    rows = Penalty(max_over_mean, name="max")(logits, labels, None, None, by_row=True)["loss"]
+    assert torch.equal(rows, (logits.amax(1) - logits.mean(1)) * (labels == 0))
+
+
+def test_a_penalty_that_explodes_is_named():
+    penalty = Penalty(lambda logits: logits.sum(dim=1) / 0, name="broken")
+    with pytest.raises(drkd.NonFiniteLossError, match="the part 'broken'"):
+        Objective("penalised", [Term(OneHot(), name="ce"), penalty])(Z, Y)
+
+
+def test_final_weights_are_those_at_the_end_of_the_training():
+    late = lambda progress, epoch: progress + (epoch >= LAST_EPOCH)
+    assert LossTerm(late, "any").final_weight(10) == 2
+    assert Penalty(max_over_mean, late, name="max").describe_weight() == "max 2"
+    assert Term(Uniform(), late, name="soft", scale=4.0, class_mean=True).final_weight(10) == pytest.approx(0.8)
+    assert Term(OneHot(), 0.25, name="ce").describe_weight() == "ce 0.25"
+    soft = Term(Uniform(), 0.25, name="soft", scale=4.0, averaged_in_public=True)
+    assert soft.describe_weight() == "soft 1 (public code: 1 K)"
+    assert Term(Uniform(), 0.25, name="soft", scale=4.0).describe_weight() == "soft 1"
+    assert (
+        Term(Uniform(), 0.25, name="soft", scale=4.0, class_mean=True).describe_weight() == "soft 1/K (public code: 1)"
+    )
+
+
+def test_a_summand_asks_for_nothing_and_is_abstract():
+    summand = LossTerm(1.0, "any")
+    assert summand.needs == frozenset()
+    summand.update(3)
+    summand.discard()
+    with pytest.raises(NotImplementedError):
+        ask(summand)
+
+
+def test_a_target_of_another_shape_is_refused_before_it_is_rectified():
+    term = Term(Rectified(Frozen(lambda inputs: V[:, :2])), name="soft")
+    with pytest.raises(InputError, match=r"Frozen gives logits \(4, 2\) for a student's \(4, 3\)"):
+        ask(term)
+
+
+def test_temperatures_soften_each_side_by_its_own():
+    term = Term(Some(True, True, True, True), name="soft", scale=3.0, target_temperature=2.0, student_temperature=0.5)
+    expected = -3 * ((V / 2).softmax(1) * (2 * Z).log_softmax(1)).sum(1)
+    assert ask(term)["loss"].tolist() == pytest.approx([*expected[:3].tolist(), 0])

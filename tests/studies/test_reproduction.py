@@ -1,0 +1,219 @@
+"""`reproduce`: every recipe in miniature, and what it says of itself."""
+
+import csv
+import json
+import shutil
+
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+import drkd
+from drkd.cli.app import app
+from drkd.config import ReproduceConfig, TrainConfig, resolve
+from drkd.runs.directory import kept_epoch
+from drkd.studies.recipe import load_recipe, recipe_names
+from drkd.studies.reproduction import deviations, plan, reproduce
+from drkd.targets import state_hash
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """One place for all miniatures, so that they share teachers; emptied at the end, since networks are large."""
+    folder = tmp_path_factory.mktemp("reproduce")
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_every_miniature_runs(name, runs):
+    done = reproduce(name, miniature=True, seeds=1, jobs=1, out=str(runs))
+    recipe = load_recipe(name)
+    assert done.failures == {}
+    assert [line.published for line in done.lines][-1] == recipe.published
+    assert all(0 <= line.accuracies[0] <= 100 for line in done.lines)
+    kept = json.loads(done.file.read_text())
+    assert kept["recipe"]["published"] == recipe.published
+    (step,) = [s for s in plan(recipe, ReproduceConfig(miniature=True, seeds=1, out=str(runs))) if s.role == "row"]
+    with (step.out / "metrics.csv").open() as file:
+        (row,) = csv.DictReader(file)
+    assert float(row["loss"]) > 0
+    summary = json.loads((step.out / "summary.json").read_text())
+    assert (summary["teacher"] is not None) == (recipe.teacher is not None)
+    if summary["teacher"]:
+        teacher, about = drkd.load_model(summary["teacher"]["path"])
+        assert state_hash(teacher) == summary["teacher"]["sha256"]
+        assert about["model"] in (load_recipe(recipe.teacher).settings["model"], recipe.miniature_model)
+    if recipe.teacher:  # nobody needs this row again
+        shutil.rmtree(step.out)
+
+
+def options(out, **others):
+    return {"seeds": 2, "jobs": 1, "data": "digits", "limit_train": 20, "limit_test": 20, "out": str(out), **others}
+
+
+@pytest.fixture(scope="module")
+def chain(tmp_path_factory):
+    """A chain of three networks on digits, two seeds."""
+    folder = tmp_path_factory.mktemp("chain")
+    location = options(folder, epochs=2, image_size=8, batch_size=10)
+    return folder, location, reproduce("tf_kd/cifar10/cnn-kd-resnet18", **location)
+
+
+def test_teacher_and_baseline_are_trained_first_and_all_is_measured(chain):
+    folder, _, done = chain
+    assert [(line.role, line.recipe) for line in done.lines] == [
+        ("teacher", "tf_kd/cifar10/resnet18"),
+        ("baseline", "tf_kd/cifar10/cnn"),
+        ("row", "tf_kd/cifar10/cnn-kd-resnet18"),
+    ]
+    assert all(len(line.accuracies) == 2 for line in done.lines)
+    differences = [a - b for a, b in zip(done.lines[2].accuracies, done.lines[1].accuracies, strict=True)]
+    assert done.gain["mean"] == pytest.approx(sum(differences) / 2)
+    assert done.gain["published"] == pytest.approx(87.67 - 87.14)
+    for line in done.lines:
+        (location,) = {p.parent.parent for p in folder.glob("*/seed-0/summary.json") if matches(p, line)}
+        tests = [json.loads((location / f"seed-{s}" / "summary.json").read_text())["test"]["accuracy"] for s in (0, 1)]
+        assert line.accuracies == pytest.approx([100 * accuracy for accuracy in tests])
+
+
+def matches(summary, line):
+    config = yaml.safe_load((summary.parent / "config.yaml").read_text())
+    wanted = load_recipe(line.recipe).settings
+    return (config["model"], config["method"]) == (wanted["model"], wanted["method"])
+
+
+def test_what_is_there_is_taken_and_not_trained_again(chain):
+    folder, location, done = chain
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*.safetensors")}
+    again = reproduce("tf_kd/cifar10/cnn-kd-resnet18", **location)
+    assert [line.accuracies for line in again.lines] == [line.accuracies for line in done.lines]
+    assert [line.from_earlier_runs for line in again.lines] == [True, True, True]
+    assert {path: path.stat().st_mtime_ns for path in folder.rglob("*.safetensors")} == before
+
+
+def test_other_settings_do_not_overwrite_a_result(chain):
+    _, location, done = chain
+    kept = done.file.read_bytes()
+    other = reproduce("tf_kd/cifar10/cnn-kd-resnet18", **{**location, "seeds": 1, "epochs": 1})
+    assert other.file != done.file
+    assert done.file.read_bytes() == kept
+
+
+def test_a_row_shares_its_baseline_with_other_rows(chain):
+    _, location, _ = chain
+    config, _ = resolve(ReproduceConfig, location)
+    steps = plan(load_recipe("tf_kd/cifar10/resnet18-rekd-cnn"), config)
+    assert [step.earlier for step in steps] == [True, True, False] * 2
+
+
+@pytest.mark.parametrize("change", [{"epochs": 4}, {"limit_train": 30}, {"precision": "bfloat16"}])
+def test_other_settings_are_other_runs(chain, change):
+    _, location, _ = chain
+    config, _ = resolve(ReproduceConfig, {**location, **change})
+    assert not any(step.earlier for step in plan(load_recipe("tf_kd/cifar10/cnn-kd-resnet18"), config))
+
+
+@pytest.mark.parametrize("change", [{"jobs": 2}, {"checkpoint_every": "7"}, {"seeds": 1}])
+def test_settings_without_effect_on_the_result_are_not(chain, change):
+    _, location, _ = chain
+    config, _ = resolve(ReproduceConfig, {**location, **change})
+    assert all(step.earlier for step in plan(load_recipe("tf_kd/cifar10/cnn-kd-resnet18"), config))
+
+
+def test_a_defective_teacher_is_the_kept_epoch(tmp_path):
+    location = options(tmp_path, seeds=1, epochs=2, image_size=8, batch_size=10)
+    done = reproduce("tf_kd/cifar100/shufflenetv2-dekd-resnet18", **location)
+    config, _ = resolve(ReproduceConfig, location)
+    teacher, _, row = plan(load_recipe("tf_kd/cifar100/shufflenetv2-dekd-resnet18"), config)
+    assert row.config.teacher == str(kept_epoch(teacher.out, 0))
+    early, about = drkd.load_model(row.config.teacher)
+    final, _ = drkd.load_model(teacher.out)
+    used = json.loads((row.out / "summary.json").read_text())["teacher"]["sha256"]
+    assert used == state_hash(early) != state_hash(final)
+    data = drkd.load_data("digits", validation=0, limit_train=20, limit_test=20)
+    assert about["model"] == "resnet18"
+    assert done.lines[0].accuracies == pytest.approx([100 * drkd.evaluate(early, data).accuracy])
+    assert done.lines[0].published == 15.48
+
+
+def test_the_epoch_of_a_defective_teacher_goes_with_the_length():
+    config = ReproduceConfig(epochs=20, seeds=1)
+    recipe = load_recipe("tf_kd/cifar100/resnet18-dekd-resnet50")
+    teacher, _, row = plan(recipe, config)
+    assert teacher.config.keep_epochs == [5]
+    assert row.config.teacher.endswith("epoch-5.safetensors")
+    assert "teacher: taken after epoch 5 of 20 instead of 50 of 200" in deviations(recipe, row.config, config)
+    published = plan(recipe, ReproduceConfig(seeds=1))
+    assert published[0].config.keep_epochs == [50]
+    assert published[2].config.teacher.endswith("epoch-50.safetensors")
+
+
+def test_every_deviation_is_said(chain):
+    recipe = load_recipe("tf_kd/cifar10/cnn-kd-resnet18")
+    _, _, done = chain
+    said = "\n".join(done.deviations)
+    for words in ("data: digits instead of cifar10", "epochs: 2 instead of 200", "image-size: 8 instead of"):
+        assert words in said
+    for words in ("limit-train: 20", "batch-size: 10 instead of 128", "seeds: 2 here", *recipe.deviations):
+        assert words in said
+    assert "selection: the last epoch" in said
+    assert "jobs" not in said
+
+
+def test_nothing_but_what_was_asked_for_is_changed(tmp_path):
+    """Digits have defaults of their own in other commands; a recipe's settings stand."""
+    config = ReproduceConfig(seeds=1, data="digits", out=str(tmp_path))
+    recipe = load_recipe("tf_kd/cifar100/mobilenetv2-self")
+    for step in plan(recipe, config):
+        wanted = {**step.recipe.settings, "data": "digits", "teacher": step.config.teacher}
+        assert step.config == TrainConfig(**wanted)
+
+
+def test_the_published_gain_is_that_of_the_row_s_own_table(tmp_path):
+    location = options(tmp_path, seeds=1, epochs=1, image_size=8, batch_size=10)
+    assert reproduce("tf_kd/cifar100/googlenet-lsr", **location).gain["published"] == pytest.approx(79.07 - 78.15)
+
+
+def test_as_published_only_the_standing_deviations_remain():
+    recipe = load_recipe("tf_kd/cifar100/mobilenetv2-self")
+    config = ReproduceConfig(seeds=1)
+    step = plan(recipe, config)[-1]
+    assert step.config == TrainConfig(**{**recipe.settings, "teacher": step.config.teacher})
+    kinds = [line.split(":")[0] for line in deviations(recipe, step.config, config)]
+    assert kinds == ["seeds", "selection", "initial weights"]
+
+
+def output(*arguments):
+    result = CliRunner().invoke(app, arguments, standalone_mode=False)
+    assert result.exception is None
+    return result.stdout
+
+
+def test_the_command_prints_measured_beside_published(chain):
+    folder, location, done = chain
+    flags = [
+        text for key, value in location.items() if key != "out" for text in (f"--{key.replace('_', '-')}", str(value))
+    ]
+    printed = output("reproduce", "tf_kd/cifar10/cnn-kd-resnet18", *flags, "--out", str(folder))
+    mean = sum(done.lines[2].accuracies) / 2
+    assert f"{mean:.2f} ±" in printed
+    assert f"{mean - 87.67:+.2f}" not in printed  # digits are not CIFAR-10
+    for words in (
+        "as published: one data-centre GPU",
+        "87.67",
+        "(published: +0.53)",
+        "taken from earlier runs",
+        "epochs: 2 instead of 200",
+    ):
+        assert words in printed
+
+
+def test_recipes_can_be_listed():
+    printed = output("list", "recipes")
+    assert f"{len(recipe_names())} recipes" in printed
+    assert "70.96  tf_kd/cifar100/mobilenetv2-self" in printed
+    listed = json.loads(output("list", "recipes", "--json"))["recipes"]
+    assert listed["tf_kd/cifar100/mobilenetv2-self"]["published"] == 70.96
+    assert listed["dr_kd/cifar10/resnet18"]["published"] is None
+    assert set(listed) == set(recipe_names())

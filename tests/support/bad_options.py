@@ -1,0 +1,113 @@
+"""What is wrong with a command line or a configuration: how to prepare it, what to type, and what the message says."""
+
+from spoiling import config, content, nothing
+
+TRAIN = ("train", "--epochs", "1")
+
+OPTIONS = {
+    # the command line itself
+    "unknown command": (nothing, ("trian",), r"No such command 'trian'.*train"),
+    "unknown option": (nothing, ("train", "--epoch", "3"), "No such option: --epoch.*--epochs"),
+    "option without value": (nothing, ("train", "--epochs"), "'--epochs' requires an argument"),
+    "word for a number": (nothing, ("train", "--epochs", "many"), "Invalid value for '--epochs': .*valid integer"),
+    "fraction for a count": (nothing, ("train", "--epochs", "1.5"), "Invalid value for '--epochs': .*valid integer"),
+    "negative count": (nothing, ("train", "--epochs", "-3"), "--epochs should be greater than or equal to 1, got -3"),
+    "no batch": (nothing, (*TRAIN, "--batch-size", "0"), "--batch-size should be greater than or equal to 1, got 0"),
+    "negative rate": (nothing, (*TRAIN, "--lr", "-0.1"), "--lr should be greater than 0, got -0.1"),
+    "rate not a number": (
+        nothing,
+        (*TRAIN, "--lr", "nan"),
+        "--lr should be .*greater than 0|--lr should be a finite number, got nan",
+    ),
+    "infinite rate": (nothing, (*TRAIN, "--lr", "inf"), "--lr should be a finite number, got inf"),
+    "negative seed": (nothing, (*TRAIN, "--seed", "-1"), "--seed should be greater than or equal to 0, got -1"),
+    "no threads": (nothing, (*TRAIN, "--threads", "0"), "--threads should be greater than or equal to 1, got 0"),
+    "alpha above 1": (nothing, (*TRAIN, "--alpha", "1.5"), "--alpha should be less than or equal to 1, got 1.5"),
+    "cold temperature": (nothing, (*TRAIN, "--temperature", "0"), "--temperature should be greater than 0, got 0"),
+    "unknown choice": (nothing, (*TRAIN, "--optimizer", "adam"), "--optimizer should be 'sgd' or 'adamw', got 'adam'"),
+    "nonsense milestones": (nothing, (*TRAIN, "--milestones", "half,1"), "--milestones should be .*got 'half'"),
+    "milestone beyond the end": (nothing, (*TRAIN, "--milestones", "0.5,1.5"), "--milestones should be less than 1"),
+    "empty list": (nothing, ("compare", "--methods", ","), r"--methods should have at least 1 item, got ','"),
+    "nonsense in a list": (nothing, ("compare", "--methods", "dr_kd,,;"), r"unknown method ';'"),
+    "unknown in a list": (nothing, ("compare", "--methods", "dr_kd,drkd"), r"drkd.*did you mean dr_kd\?"),
+    "no seeds": (nothing, ("compare", "--seeds", "0"), "--seeds should be greater than or equal to 1, got 0"),
+    "noise everywhere": (nothing, ("compare", "--label-noise", "0,1"), "--label-noise should be less than 1, got"),
+    "noise in words": (nothing, ("compare", "--label-noise", "some"), "--label-noise should be .*number.*got 'some'"),
+    "unknown size": (nothing, (*TRAIN, "--cache-size", "huge"), "--cache-size should be a size such as 500MB"),
+    "unknown pace": (
+        nothing,
+        (*TRAIN, "--checkpoint-every", "often"),
+        "epoch, a number of steps,? or seconds.*'often'",
+    ),
+    "epoch to keep": (nothing, (*TRAIN, "--keep-epochs", "5"), "--keep-epochs counts from 0 to 0 here, got 5"),
+    "unknown method": (nothing, (*TRAIN, "--method", "drkd"), r"unknown method 'drkd'; did you mean dr_kd\?"),
+    "unknown model": (nothing, (*TRAIN, "--model", "resnet19"), r"unknown.*'resnet19'; did you mean resnet1"),
+    "unknown timm model": (nothing, (*TRAIN, "--model", "timm:nonsense"), "timm.*nonsense"),
+    "unknown data": (
+        nothing,
+        (*TRAIN, "--data", "digit"),
+        r"no data set and no folder is called 'digit'; did you mean d",
+    ),
+    "unknown augmentation": (nothing, (*TRAIN, "--augment", "flip"), "unknown augmentation 'flip'; choose from none"),
+    "unknown device": (nothing, (*TRAIN, "--device", "warp"), "the device 'warp' cannot be used here"),
+    "unknown recipe": (nothing, ("reproduce", "dr_kd/nonsense"), "dr_kd/nonsense.*drkd list recipes"),
+    "unknown list": (nothing, ("list", "networks"), "list knows methods, models, .*got 'networks'"),
+    "more samples than there are": (
+        nothing,
+        (*TRAIN, "--limit-train", "9999"),
+        "9999 training samples exceeds the 1293",
+    ),
+    "fewer samples than classes": (nothing, (*TRAIN, "--limit-train", "3"), "needs at least 10 samples, one of each"),
+    "setting of another method": (
+        nothing,
+        (*TRAIN, "--method", "ps_kd", "--temperature", "2"),
+        "ps_kd takes no temper",
+    ),
+    "a file where the run should be": (nothing, (*TRAIN, "--out", "image.png"), "image.png exists and is no run"),
+    "a run inside a file": (
+        nothing,
+        (*TRAIN, "--out", "image.png/run"),
+        "cannot write to image.png/run: Not a dir",
+    ),
+    "another run": (nothing, (*TRAIN, "--out", "run", "--lr", "9"), r"run holds a run with other settings \(.*lr"),
+    # configurations
+    "no configuration": (
+        nothing,
+        (*TRAIN, "--config", "none.yaml"),
+        "cannot read the configuration none.yaml: No such",
+    ),
+    "a folder as configuration": (
+        nothing,
+        (*TRAIN, "--config", "pets"),
+        "cannot read the configuration pets: Is a dir",
+    ),
+    "broken YAML": (config("a: ["), (*TRAIN, "--config", "c.yaml"), "c.yaml is not YAML: .*expected"),
+    "binary configuration": (config(b"\xff\xfe\x00"), (*TRAIN, "--config", "c.yaml"), "c.yaml is not YAML: "),
+    "control characters": (config("a: \x00"), (*TRAIN, "--config", "c.yaml"), "c.yaml is not YAML: "),
+    "a list as configuration": (
+        config("- a"),
+        (*TRAIN, "--config", "c.yaml"),
+        "c.yaml needs a line `option: value`.*list",
+    ),
+    "unknown key": (
+        config("epochz: 3"),
+        (*TRAIN, "--config", "c.yaml"),
+        r"unknown option 'epochz'; did you mean epochs",
+    ),
+    "key of no type": (config("lr: [1]"), (*TRAIN, "--config", "c.yaml"), r"--lr should be a valid number, got \[1\]"),
+    "options of a method": (
+        config("method_options: {colour: 3}"),
+        (*TRAIN, "--config", "c.yaml"),
+        "dr_kd takes no colour",
+    ),
+    "damaged record of a run": (
+        content("run/config.yaml", b"a: ["),
+        (*TRAIN, "--out", "run", "--resume"),
+        "run/config.yaml is not YAML",
+    ),
+    "record that is no record": (
+        content("run/config.yaml", b"- a"),
+        (*TRAIN, "--out", "run", "--resume"),
+        "run/config.yaml needs a line `option: value` for each option, got list",
+    ),
+}

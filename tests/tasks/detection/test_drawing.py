@@ -1,0 +1,43 @@
+import pytest
+import torch
+from matplotlib.figure import Figure
+
+from drkd.tasks.detection.data import load_detection
+from drkd.tasks.detection.drawing import draw_cases, image_ap
+from shapes import write_voc
+
+
+def boxes(*rows):
+    return torch.tensor(rows, dtype=torch.float32).reshape(-1, 4)
+
+
+def test_image_ap_by_hand():
+    """Hits at ranks 1 and 3 of two hits among three true boxes: (1/1 + 2/3) / 3; a box is hit once."""
+    target = {"boxes": boxes([0, 0, 10, 10], [20, 0, 30, 10], [40, 0, 50, 10]), "labels": torch.tensor([1, 2, 1])}
+    said = {
+        "boxes": boxes([20, 0, 30, 10], [0, 0, 10, 10], [1, 0, 10, 10], [40, 0, 50, 10]),
+        "labels": torch.tensor([2, 1, 1, 2]),
+        "scores": torch.tensor([0.5, 0.9, 0.8, 0.4]),
+    }
+    assert image_ap(said, target) == pytest.approx((1 + 2 / 3) / 3)
+    assert image_ap({name: value[:0] for name, value in said.items()}, target) == 0
+
+
+def test_the_best_stand_above_the_worst(tmp_path, monkeypatch):
+    split = load_detection(write_voc(tmp_path / "set", train=6)).train
+    found = []
+    for row, target in enumerate(split.targets):
+        right = row in (1, 4)  # these are found, of the others nothing
+        shift = 0 if right else 40
+        found.append({**target, "boxes": target["boxes"] + shift, "scores": torch.ones(len(target["labels"]))})
+    drawn = []
+    own = Figure.savefig
+    monkeypatch.setattr(Figure, "savefig", lambda self, *args, **more: drawn.append(self) or own(self, *args, **more))
+    draw_cases(found, split, ("disc", "square"), tmp_path / "cases.png")
+    titles = [axes.get_title() for axes in drawn[0].axes]
+    assert [title.split(",")[0] for title in titles[:2]] == ["best: AP50 100%", "best: AP50 100%"]
+    assert {title.split(", ")[1] for title in titles[:2]} == {"001.png", "004.png"}
+    assert [title.split(",")[0] for title in titles[3:]] == ["worst: AP50 0%"] * 3
+    first = drawn[0].axes[0]
+    assert len(first.patches) == 2 * len(split.targets[1]["boxes"])
+    assert (tmp_path / "cases.png").read_bytes()[:4] == b"\x89PNG"

@@ -1,0 +1,34 @@
+import socket
+
+import pytest
+import torch
+import torch.multiprocessing as mp
+
+from drkd.utils import distributed
+from workers import train
+
+
+def test_two_ranks_train_like_one(tmp_path):
+    """Uneven batches included: 101 samples in batches of 25, 25, 25, 26 over two ranks.
+
+    For DLB all batches are of 25: its two parts are shared in the same proportions only where the last batch is as
+    large as the others.
+    """
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    train(0, 1, port, tmp_path)
+    mp.spawn(train, args=(2, port, tmp_path), nprocs=2)
+    alone, first, second = (torch.load(tmp_path / f"{name}.pt") for name in ("1-0", "2-0", "2-1"))
+    for method, (history, weights) in alone.items():
+        for other in (first, second):
+            for ours, theirs in zip(other[method][0], history, strict=True):
+                assert ours == pytest.approx(theirs, rel=1e-4, abs=1e-6)
+            for name, value in weights.items():
+                assert torch.allclose(other[method][1][name], value, atol=1e-5)
+
+
+def test_one_process_is_rank_0_of_1():
+    assert (distributed.rank(), distributed.world_size()) == (0, 1)
+    rows = (torch.ones(2), torch.zeros(2))
+    assert distributed.gather(rows) == [rows]
