@@ -13,7 +13,7 @@ import torch
 
 from drkd.config import BenchConfig
 from drkd.models import MODELS
-from drkd.report.speed import in_words, machine
+from drkd.report.speed import describe_spread, machine
 from drkd.studies.benchmarking import Contender
 from drkd.studies.results import environment
 from drkd.training.compilation import set_up_process
@@ -50,8 +50,8 @@ def main() -> None:
     seconds = take_turns(turns, rounds=arguments.rounds, device="cpu")
     print(machine({**environment(), "threads": arguments.threads}, "cpu"))
     for name, taken in seconds.items():
-        print(f"{config.model}, memory {name}: {in_words(spread([1e3 * one for one in taken]))} ms")
-    print(f"kept / as it comes: {in_words(ratios(seconds['kept'], seconds['as it comes']))}")
+        print(f"{config.model}, memory {name}: {describe_spread(spread([1e3 * one for one in taken]))} ms")
+    print(f"kept / as it comes: {describe_spread(ratios(seconds['kept'], seconds['as it comes']))}")
     for pool in pools.values():
         pool.shutdown()
 
