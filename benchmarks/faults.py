@@ -214,8 +214,9 @@ class Campaign:
 
     def damage(self, checkpoints: int, models: int) -> None:
         """Flip a bit of a file of the newest checkpoint, or cut it; then of a finished model."""
-        from drkd import InputError
         from drkd.models.loading import load_model
+
+        from drkd import InputError
 
         unfinished = self.folder / "unfinished"
         sitting = Sitting(unfinished)

@@ -43,7 +43,7 @@ _HOMES = {
     ),
     "drkd.training.metrics": ("Metrics", "evaluate"),
     "drkd.models": ("create_model",),
-    "drkd.models.loading": ("load_model",),
+    "drkd.tasks.loading": ("load_model",),
     "drkd.objective.objective": ("Objective",),
     "drkd.targets.rectify": ("swap",),
     "drkd.studies.reproduction": ("Reproduction", "reproduce"),
@@ -87,7 +87,6 @@ if TYPE_CHECKING:  # the same names, for type checkers and editors
     from drkd.methods import tf_kd_self as tf_kd_self
     from drkd.methods import tf_kd_self_clean_view as tf_kd_self_clean_view
     from drkd.models import create_model as create_model
-    from drkd.models.loading import load_model as load_model
     from drkd.objective.losses import kl_divergence as kl_divergence
     from drkd.objective.losses import soft_cross_entropy as soft_cross_entropy
     from drkd.objective.objective import Objective as Objective
@@ -114,6 +113,7 @@ if TYPE_CHECKING:  # the same names, for type checkers and editors
     from drkd.targets import Virtual as Virtual
     from drkd.targets.rectify import swap as swap
     from drkd.targets.teacher_cache import TeacherCache as TeacherCache
+    from drkd.tasks.loading import load_model as load_model
     from drkd.training.checkpoint import TrainResult as TrainResult
     from drkd.training.fit import fit as fit
     from drkd.training.metrics import Metrics as Metrics

@@ -8,7 +8,7 @@ from torch import nn
 import drkd
 from drkd import InputError
 from drkd.training import compilation as acceleration
-from drkd.training.compilation import Compiled, choose_memory_format, has_compiler, set_up_process, to_compile
+from drkd.training.compilation import Compiled, choose_memory_format, has_compiler, set_up_process, should_compile
 
 CPU = torch.device("cpu")
 
@@ -114,7 +114,7 @@ def test_only_long_trainings_are_compiled_by_themselves(monkeypatch):
     limit = acceleration.COMPILE_FROM / (3 * 555_422_720)
 
     def auto(images, device=CPU, model=resnet):
-        return to_compile("auto", model, (3, 32, 32), images=images, device=device)
+        return should_compile("auto", model, (3, 32, 32), images=images, device=device)
 
     monkeypatch.setattr(acceleration, "has_compiler", lambda: True)
     assert (auto(int(limit)), auto(int(limit) + 1)) == (False, True)
@@ -122,8 +122,8 @@ def test_only_long_trainings_are_compiled_by_themselves(monkeypatch):
     assert not auto(10**9, model=OnlyNumbers())
     monkeypatch.setattr(acceleration, "has_compiler", lambda: False)
     assert not auto(10**9)
-    assert to_compile("on", resnet, (3, 32, 32), images=1, device=CPU)
-    assert not to_compile("off", resnet, (3, 32, 32), images=10**9, device=CPU)
+    assert should_compile("on", resnet, (3, 32, 32), images=1, device=CPU)
+    assert not should_compile("off", resnet, (3, 32, 32), images=10**9, device=CPU)
 
 
 class OnlyNumbers(nn.Module):

@@ -1,10 +1,16 @@
 """The run's configuration, validated."""
 
 from drkd.config.fields import as_bytes
+from drkd.config.groups import (
+    METHOD_SETTINGS,
+    CheckpointOptions,
+    FitSettings,
+    OptimizerOptions,
+    ScheduleOptions,
+)
 from drkd.config.options import (
     DETECTION,
     EMBEDDED,
-    METHOD_SETTINGS,
     STANDARD,
     WITHOUT_EFFECT,
     BenchConfig,
@@ -14,7 +20,7 @@ from drkd.config.options import (
     TrainingConfig,
     TuneConfig,
 )
-from drkd.config.resolving import as_yaml, differences, read_options, resolve
+from drkd.config.resolving import as_yaml, did_you_mean, differences, read_options, resolve, validated
 
 __all__ = [
     "DETECTION",
@@ -23,14 +29,20 @@ __all__ = [
     "STANDARD",
     "WITHOUT_EFFECT",
     "BenchConfig",
+    "CheckpointOptions",
     "CompareConfig",
+    "FitSettings",
+    "OptimizerOptions",
     "ReproduceConfig",
+    "ScheduleOptions",
     "TrainConfig",
     "TrainingConfig",
     "TuneConfig",
     "as_bytes",
     "as_yaml",
+    "did_you_mean",
     "differences",
     "read_options",
     "resolve",
+    "validated",
 ]

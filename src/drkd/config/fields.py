@@ -1,6 +1,7 @@
 """Kinds of options that are more than a number or a word."""
 
 import re
+from pathlib import PurePath
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field
@@ -43,3 +44,6 @@ def _size(value: Any) -> str:
 
 
 Size = Annotated[str, BeforeValidator(_size)]
+
+Text = Annotated[str, BeforeValidator(lambda value: str(value) if isinstance(value, PurePath | int) else value)]
+"""Text, or what Python callers give in its place: a path, or a number of steps."""

@@ -1,7 +1,7 @@
 """From the command line, a file and the defaults to one configuration, and from there to a file again."""
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -45,24 +45,55 @@ def resolve(
     values = {**of_special, **values}
     for name in values:
         if name not in kind.model_fields:
-            close = difflib.get_close_matches(name, kind.model_fields, n=1)
             where = "" if name in on_line else f"{file}: "
-            raise InputError(f"{where}unknown option {name!r}{f'; did you mean {close[0]}?' if close else ''}")
-    try:
-        config = kind(**values)
-    except ValidationError as reason:
-        problem = reason.errors()[0]
-        name = "-".join(str(part) for part in problem["loc"][:1]).replace("_", "-")
-        message = problem["msg"].removeprefix("Value error, ").removeprefix("Value ").removeprefix("Input ")
-        message = message.split(" after validation")[0]
-        wanted = message if message.startswith("should ") else f"should be {message}"
-        where = "" if problem["loc"][0] in on_line else f"{file}: "
-        raise InputError(f"{where}--{name} {wanted}, got {problem['input']!r}") from None
+            raise InputError(f"{where}unknown option {name!r}{did_you_mean(name, kind.model_fields)}")
+    config = validated(kind, values, called=lambda name: f"{'' if name in on_line else f'{file}: '}--{_dashed(name)}")
     layers = {"command line": on_line, "file": in_file, special: of_special}
     source = {
         name: next((where for where, layer in layers.items() if name in layer), "default") for name in kind.model_fields
     }
     return config, source
+
+
+def validated(kind: type[Config], values: Mapping[str, Any], *, called: Callable[[str], str] = str) -> Config:
+    """A configuration of checked values.
+
+    Args:
+        kind: which one.
+        values: by field name.
+        called: how messages call a field.
+
+    Raises:
+        InputError: one line for the first unknown name or bad value.
+
+    Example:
+        >>> from drkd.config import FitSettings
+        >>> validated(FitSettings, {"optimizer": "adam"})
+        Traceback (most recent call last):
+        ...
+        drkd.utils.errors.InputError: optimizer should be 'sgd' or 'adamw', got 'adam'
+    """
+    for name in values:
+        if name not in kind.model_fields:
+            raise InputError(f"unknown option {name!r}{did_you_mean(name, kind.model_fields)}")
+    try:
+        return kind(**values)
+    except ValidationError as reason:
+        problem = reason.errors()[0]
+        message = problem["msg"].removeprefix("Value error, ").removeprefix("Value ").removeprefix("Input ")
+        message = message.split(" after validation")[0]
+        wanted = message if message.startswith("should ") else f"should be {message}"
+        raise InputError(f"{called(str(problem['loc'][0]))} {wanted}, got {problem['input']!r}") from None
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """A hint at the closest known name, for the end of a message; empty if none is close."""
+    close = difflib.get_close_matches(name, list(known), n=1)
+    return f"; did you mean {close[0]}?" if close else ""
+
+
+def _dashed(name: str) -> str:
+    return name.replace("_", "-")
 
 
 def as_yaml(config: BaseModel, source: Mapping[str, str]) -> str:

@@ -9,7 +9,8 @@ from typing import Any
 import yaml
 from torch import nn
 
-from drkd.methods import METHODS, Teacher
+from drkd.config import METHOD_SETTINGS, TrainConfig
+from drkd.methods import CLEAN_VIEW, METHODS, Teacher
 from drkd.objective.objective import Objective
 from drkd.targets import Ema
 from drkd.utils.errors import InputError
@@ -107,3 +108,15 @@ def create(
     if "epochs" in accepted:
         arguments["epochs"] = epochs
     return method(**arguments)
+
+
+def create_from(config: TrainConfig, *, teacher: Teacher | None, student: nn.Module) -> Objective:
+    """The method that `config` names, with its settings."""
+    named = {name: getattr(config, name) for name in METHOD_SETTINGS if getattr(config, name) is not None}
+    settings = {**named, **config.method_options}
+    return create(config.method, settings, teacher=teacher, student=student, epochs=config.epochs)
+
+
+def is_clean_view(name: str) -> bool:
+    """Whether the method's teacher sees un-augmented images."""
+    return by_name(name) in CLEAN_VIEW

@@ -1,7 +1,7 @@
 """Run directories: what they are called, what they hold already, whether a run may write there."""
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -43,7 +43,7 @@ def inspect_run_dir(out: Path, config: Any, *, finished: str) -> Literal["new", 
     return "finished"
 
 
-def open_run_dir(out: Path, config: Any, source: dict[str, str]) -> None:
+def open_run_dir(out: Path, config: Any, source: Mapping[str, str]) -> None:
     """Make `out` a run directory that says how it is configured; what a killed process left half written there goes."""
     if rank():
         return
@@ -59,7 +59,7 @@ def open_run_dir(out: Path, config: Any, source: dict[str, str]) -> None:
 
 
 @contextmanager
-def opened(out: Path, config: Any, source: dict[str, str]) -> Iterator[None]:
+def opened(out: Path, config: Any, source: Mapping[str, str]) -> Iterator[None]:
     """`open_run_dir` for trainings below it; where an input is refused before anything is trained, nothing is left."""
     missing = [path for path in (out, *out.parents) if not path.exists()]
     open_run_dir(out, config, source)

@@ -15,18 +15,19 @@ from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, P
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from drkd.config import TrainConfig
-from drkd.runs.building import choose_device
-from drkd.runs.training import OnEpoch, train
-from drkd.studies.results import processor_count
-from drkd.training import signals as interruption
+from drkd.runs.events import OnEvent, ignore_event
+from drkd.runs.training import Source, train
+from drkd.training import signals
+from drkd.utils.device import choose_device
 from drkd.utils.distributed import process_group, rank
 from drkd.utils.errors import InputError, NonFiniteLossError, StorageError
+from drkd.utils.machine import processor_count
 
 PORT = "29400"
 """Of the first machine, where MASTER_PORT names no other."""
 
 
-def train_on_devices(config: TrainConfig, source: dict[str, str], out: Path, on_epoch: OnEpoch) -> None:
+def train_on_devices(config: TrainConfig, source: Source, out: Path, on_event: OnEvent) -> None:
     """`drkd.runs.training.train` in `config.devices` processes on each of `config.num_nodes` machines.
 
     With several machines the same command runs on each of them, with MASTER_ADDR set to the first one. If a process
@@ -36,10 +37,12 @@ def train_on_devices(config: TrainConfig, source: dict[str, str], out: Path, on_
         InputError: where there are fewer devices, or nobody says which machine is the first.
         RuntimeError: when a process fails; its own message.
     """
-    path = choose_device(config.device)
-    there = torch.accelerator.device_count() if path != "cpu" else config.devices
+    device = choose_device(config.device)
+    there = torch.accelerator.device_count() if device.type != "cpu" else config.devices
     if config.devices > there:
-        raise InputError(f"--devices {config.devices}, but there are {there} of {path}; ask for fewer, or --device cpu")
+        raise InputError(
+            f"--devices {config.devices}, but there are {there} of {device}; ask for fewer, or --device cpu"
+        )
     address = os.environ.get("MASTER_ADDR")
     if config.num_nodes > 1 and address is None:
         raise InputError("--num-nodes needs MASTER_ADDR, the name of the first machine, in the environment of each")
@@ -54,10 +57,10 @@ def train_on_devices(config: TrainConfig, source: dict[str, str], out: Path, on_
         monitor_interval=0.1,
         start_method="spawn",
     )
-    threads = config.threads or (max(1, processor_count() // config.devices) if path == "cpu" else None)
-    logging.disable(logging.ERROR)  # the launcher's pages; what it raises is told in a line
+    threads = config.threads or (max(1, processor_count() // config.devices) if device.type == "cpu" else None)
+    logging.disable(logging.ERROR)  # the launcher's own output; its errors become one line
     try:
-        elastic_launch(launch, _work)(config.model_copy(update={"threads": threads}), source, out, path, on_epoch)
+        elastic_launch(launch, _work)(config.model_copy(update={"threads": threads}), source, out, device, on_event)
     except ChildFailedError as reason:
         number, failure = reason.get_first_failure()
         said = _said(failure)
@@ -69,11 +72,11 @@ def train_on_devices(config: TrainConfig, source: dict[str, str], out: Path, on_
         raise KeyboardInterrupt if reason.sigval == signal.SIGINT else SystemExit(128 + reason.sigval) from reason
 
 
-def _work(config: TrainConfig, source: dict[str, str], out: Path, path: str, on_epoch: OnEpoch) -> None:
+def _work(config: TrainConfig, source: Source, out: Path, device: torch.device, on_event: OnEvent) -> None:
     """What each process does."""
-    interruption.patient = True  # the launcher passes on what its process group has got already
-    with process_group(torch.device(path)):
-        train(config, source, out, on_epoch=on_epoch if rank() == 0 else None)
+    signals.patient = True  # the launcher passes on what its process group has got already
+    with process_group(device):
+        train(config, source, out, on_event=on_event if rank() == 0 else ignore_event)
 
 
 def _said(failure: ProcessFailure) -> str:
@@ -82,4 +85,4 @@ def _said(failure: ProcessFailure) -> str:
     if isinstance(message, dict):
         return str(message["message"])
     how = f"was killed by signal {-failure.exitcode}" if failure.exitcode < 0 else f"left with {failure.exitcode}"
-    return f"{how}; the others were ended; go on with --resume"
+    return f"{how}; the others were ended; resume with --resume"

@@ -10,166 +10,135 @@ cases.png           of detectors: the best and the worst test images with their 
 teacher/            a run directory of its own, where the self-teacher was trained first
 """
 
-import inspect
-import os
 import time
 import warnings
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import nn
 
 from drkd.config import METHOD_SETTINGS, TrainConfig
-from drkd.data import Data
 from drkd.methods import SELF_TAUGHT
-from drkd.methods.registry import by_name
-from drkd.models.loading import load_model
-from drkd.objective.objective import Objective
-from drkd.runs.building import about, build, choose_device, describe_weights, load_for, make_objective, memory_format
+from drkd.methods.registry import accepted_by, by_name
+from drkd.models.files import write_model
+from drkd.runs.building import build_student, describe_weights, memory_format, model_info
 from drkd.runs.directory import inspect_run_dir, kept_epoch, open_run_dir
-from drkd.runs.teachers import load_teacher, with_cache
+from drkd.runs.events import EpochDone, OnEvent, ignore_event
+from drkd.runs.summary import FILE, RunSummary, TeacherRecord
+from drkd.runs.teachers import load_teacher
 from drkd.targets import state_hash
+from drkd.tasks import SplitMetrics, Task, TaskData, get_task
+from drkd.tasks.loading import load_model
 from drkd.training.checkpoint import CheckpointPolicy, TrainResult
-from drkd.training.compilation import set_up_process
 from drkd.training.fit import fit
 from drkd.training.loop import Row
-from drkd.training.metrics import evaluate
+from drkd.utils.device import choose_device, set_up_process
 from drkd.utils.distributed import rank, wait_for_all
 from drkd.utils.errors import InputError
-from drkd.utils.files import read_json, write_json, write_tensors
-
-if TYPE_CHECKING:
-    from drkd.tasks.detection.splits import DetectionData
 
 FEW_SAMPLES = 50
 """A validation split with fewer is warned of."""
 
-OF_FIT = (
-    *("epochs", "batch_size", "lr", "optimizer", "momentum", "weight_decay", "schedule", "milestones", "gamma"),
-    *("warmup_epochs", "clip_norm", "precision", "compile", "seed", "workers", "checkpoint_every", "select"),
-)
-"""Options that `drkd.fit` takes under the same name."""
-
-NOT_OF_DETECTORS = ("precision", "compile", "workers")
-"""Those that `fit_detector` does not take."""
-
-OnEpoch = Callable[[str, Row], None]
-"""Called with the method that is training and its new row."""
+Source = Mapping[str, str]
+"""Where each option of a configuration came from."""
 
 
 @dataclass(frozen=True)
-class Ready:
-    """What a training needs, made as its configuration says.
+class Prepared:
+    """What a training needs, built as its configuration says.
 
     Attributes:
-        data, student: what is trained on, and what is trained.
+        task, data, student: what is trained, on what.
         teacher, teacher_path, teacher_seconds: None, None and 0 without one; seconds only where it was trained here.
-        device: by its torch name.
+        device: where it is trained.
     """
 
-    data: "Data | DetectionData"
+    task: Task
+    data: TaskData
     student: nn.Module
     teacher: nn.Module | None
     teacher_path: str | None
     teacher_seconds: float
-    device: str
+    device: torch.device
 
 
 def train(
-    config: TrainConfig,
-    source: dict[str, str],
-    out: Path,
-    *,
-    on_epoch: OnEpoch | None = None,
-    notes: Sequence[str] = (),
-) -> dict[str, Any]:
+    config: TrainConfig, source: Source, out: Path, *, name: str | None = None, on_event: OnEvent = ignore_event
+) -> RunSummary:
     """Train as `config` says, its self-teacher first where it needs one, and write the run directory `out`.
 
+    Args:
+        config: of the run.
+        source: where each of its values came from, for `config.yaml`.
+        out: the run directory.
+        name: what events call the run (default: its method).
+        on_event: called with `EpochDone` after each epoch, the teacher's among them.
+
     Returns:
-        What `summary.json` holds; among its `notes` are `notes` and all warnings.
+        What `summary.json` holds; among its `notes` are all warnings.
     """
-    state = inspect_run_dir(out, config, finished="summary.json")
+    state = inspect_run_dir(out, config, finished=FILE)
     if state == "finished":
-        return dict(read_json(out / "summary.json"))
+        return RunSummary.read(out)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
-        summary, student, data = _train(config, source, out, resume=state == "unfinished", on_epoch=on_epoch)
-    summary |= {"notes": list(dict.fromkeys([*notes, *(str(warning.message) for warning in caught)]))}
-    if rank() == 0:
-        finish(config, data, student, summary, out)
+        prepared = prepare(config, source, out, on_event)
+        summary = _train(config, prepared, out, resume=state == "unfinished", name=name, on_event=on_event)
+    summary = replace(summary, notes=list(dict.fromkeys(str(warning.message) for warning in caught)))
+    if rank() == 0:  # the summary last: by it a run is known to be finished
+        info = model_info(config, prepared.data)
+        write_model(out / "model.safetensors", prepared.student.state_dict(), info)
+        summary.write(out)
     wait_for_all()  # the other ranks may be about to read the model as their teacher
     return summary
 
 
 def _train(
-    config: TrainConfig, source: dict[str, str], out: Path, *, resume: bool, on_epoch: OnEpoch | None
-) -> tuple[dict[str, Any], nn.Module, "Data | DetectionData"]:
-    ready = prepare(config, source, out, on_epoch)
-    objective = _objective(config, ready, out)
+    config: TrainConfig, prepared: Prepared, out: Path, *, resume: bool, name: str | None, on_event: OnEvent
+) -> RunSummary:
+    task, data, student = prepared.task, prepared.data, prepared.student
+    objective = task.objective(config, data, teacher=prepared.teacher, student=student, out=out)
 
     def after_epoch(row: Row) -> None:
         if row["epoch"] in config.keep_epochs and rank() == 0:
             kept = kept_epoch(out, int(row["epoch"]))
             kept.parent.mkdir(exist_ok=True)
-            write_tensors(kept, ready.student.state_dict(), about=about(config, ready.data))
-        if on_epoch is not None:
-            on_epoch(config.method, row)
+            write_model(kept, student.state_dict(), model_info(config, data))
+        on_event(EpochDone(name or config.method, row))
 
     started = time.perf_counter()
-    weights = objective.effective_weights(len(ready.data.classes))
-    options: dict[str, Any] = {name: getattr(config, name) for name in OF_FIT}
-    options |= {"device": ready.device, "out": out, "resume": resume, "on_epoch": after_epoch}
-    if isinstance(ready.data, Data):
-        done = fit(ready.student, objective, ready.data, **options, memory_format=memory_format(config))
-    else:
-        from drkd.tasks.detection.training import fit_detector
-
-        options = {name: value for name, value in options.items() if name not in NOT_OF_DETECTORS}
-        done = fit_detector(ready.student, objective, ready.data, **options)
-    summary = {**conclude(config, ready, done, out), "wall_seconds": time.perf_counter() - started}
-    return {**summary, "effective_weights": weights}, ready.student, ready.data
+    weights = objective.effective_weights(len(data.classes))
+    here: dict[str, Any] = {"out": str(out), "resume": resume, "device": str(prepared.device)}
+    settings = config.model_copy(update={**here, "memory_format": memory_format(config)})
+    result = fit(student, objective, data, settings=settings, on_epoch=after_epoch)
+    summary = summarise(config, prepared, result, out)
+    return replace(summary, wall_seconds=time.perf_counter() - started, effective_weights=weights)
 
 
-def _objective(config: TrainConfig, ready: Ready, out: Path) -> Objective:
-    """The method, its teacher and its student in the form in which they teach."""
-    if isinstance(ready.data, Data):
-        teacher = None if ready.teacher is None else with_cache(ready.teacher, config, ready.data, out)
-        return make_objective(config, teacher=teacher, student=ready.student)
-    from drkd.tasks.detection.positions import AtPositions
-
-    teacher = None if ready.teacher is None else AtPositions(ready.teacher)
-    return make_objective(config, teacher=teacher, student=AtPositions(ready.student))
-
-
-def prepare(config: TrainConfig, source: dict[str, str], out: Path, on_epoch: OnEpoch | None = None) -> Ready:
+def prepare(config: TrainConfig, source: Source, out: Path, on_event: OnEvent = ignore_event) -> Prepared:
     """Read the data, build the student, load its teacher or train it; only then is `out` a run directory.
 
     Raises:
         InputError: for whatever does not fit, before anything is written.
     """
-    set_up_process(config.threads)
+    set_up_process(config.threads, deterministic=config.deterministic)
+    device = choose_device(config.device)
     if max(config.keep_epochs, default=0) >= config.epochs:
         raise InputError(f"--keep-epochs counts from 0 to {config.epochs - 1} here, got {max(config.keep_epochs)}")
-    device = choose_device(config.device)
-    if config.deterministic:
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # before the first product on the device
-        torch.use_deterministic_algorithms(True)
-    if config.sync_batchnorm and device == "cpu":
+    if config.sync_batchnorm and device.type == "cpu":
         raise InputError("--sync-batchnorm needs an accelerator: torch has none for processors; leave it out")
-    data = load_for(config)
+    task = get_task(config.task)
+    data = task.load(config)
     if config.select == "best" and 0 < len(data.val) < FEW_SAMPLES:
         warnings.warn(
             f"the epoch is chosen on {len(data.val)} validation samples only: the choice is close to chance",
             stacklevel=2,
         )
-    torch.manual_seed(config.seed)
-    student = build(config, data)
-    if config.sync_batchnorm:
-        student = nn.SyncBatchNorm.convert_sync_batchnorm(student)  # type: ignore[no-untyped-call]
-    if config.teacher is not None and "teacher" not in inspect.signature(by_name(config.method)).parameters:
+    student = build_student(config, data)
+    if config.teacher is not None and "teacher" not in accepted_by(config.method):
         raise InputError(f"{config.method} takes no teacher; leave --teacher out, or choose kd or dr_kd")
     trains_teacher = config.teacher is None and by_name(config.method) in SELF_TAUGHT
     teacher = None if config.teacher is None else load_teacher(config.teacher, config, data)
@@ -179,67 +148,46 @@ def prepare(config: TrainConfig, source: dict[str, str], out: Path, on_epoch: On
     teacher_path, teacher_seconds = config.teacher, 0.0
     if trains_teacher:
         teacher_path = str(out / "teacher")
-        teacher_seconds = _train_teacher(config, source, Path(teacher_path), on_epoch)["train_seconds"]
+        teacher_seconds = _train_teacher(config, source, Path(teacher_path), on_event).train_seconds
         teacher, _ = load_model(teacher_path)
     if teacher is not None:
         teacher.to(device)
-    return Ready(data, student, teacher, teacher_path, teacher_seconds, device)
+    return Prepared(task, data, student, teacher, teacher_path, teacher_seconds, device)
 
 
-def conclude(config: TrainConfig, ready: Ready, done: TrainResult, out: Path) -> dict[str, Any]:
-    """Measure what was trained: most of what `summary.json` holds."""
-    teacher = ready.teacher
-    taught = None if teacher is None else measured(teacher, ready.data, "train")
-    return {
-        "method": config.method,
-        "seed": config.seed,
-        "epochs": config.epochs,
-        "best_epoch": done.best_epoch,
-        "select": config.select if len(ready.data.val) else "last",
-        "train_accuracy": done.history[done.best_epoch].get("train_accuracy"),  # on augmented images
-        "val": measured(ready.student, ready.data, "val") if len(ready.data.val) else None,
-        "test": measured(ready.student, ready.data, "test", cases=out / "cases.png"),
-        "kept_epochs": {str(epoch): _measure_kept(out, epoch, ready) for epoch in config.keep_epochs},
-        "rectified_fraction_per_epoch": [row["rectified"] for row in done.history if "rectified" in row] or None,
-        "teacher": None if teacher is None else {"path": str(ready.teacher_path), "sha256": state_hash(teacher)},
-        "teacher_train_accuracy": taught and taught.get("accuracy"),
-        **({} if isinstance(ready.data, Data) else {"teacher_train_map50": taught and taught["map50"]}),
-        "teacher_seconds": ready.teacher_seconds,
-        "train_seconds": done.seconds,
-        "skipped_images": dict(ready.data.skipped_images),
-    }
+def summarise(config: TrainConfig, prepared: Prepared, result: TrainResult, out: Path) -> RunSummary:
+    """Measure what was trained."""
+    task, data, teacher = prepared.task, prepared.data, prepared.teacher
+    taught = {} if teacher is None else asdict(task.evaluate(teacher, data, "train"))
+    rectified = [row["rectified"] for row in result.history if "rectified" in row]
+    return RunSummary(
+        method=config.method,
+        seed=config.seed,
+        epochs=config.epochs,
+        best_epoch=result.best_epoch,
+        select=config.select if len(data.val) else "last",
+        train_accuracy=result.history[result.best_epoch].get("train_accuracy"),
+        val=task.evaluate(prepared.student, data, "val") if len(data.val) else None,
+        test=task.evaluate(prepared.student, data, "test", draw_to=out / "cases.png"),
+        kept_epochs={str(epoch): _measure_kept(out, epoch, prepared) for epoch in config.keep_epochs},
+        rectified_fraction_per_epoch=rectified or None,
+        teacher=None if teacher is None else TeacherRecord(str(prepared.teacher_path), state_hash(teacher)),
+        teacher_train_accuracy=taught.get("accuracy"),
+        teacher_train_map50=taught.get("map50"),
+        teacher_seconds=prepared.teacher_seconds,
+        train_seconds=result.seconds,
+        skipped_images=dict(data.skipped_images),
+    )
 
 
-def measured(
-    network: nn.Module, data: "Data | DetectionData", split: str, *, cases: Path | None = None
-) -> dict[str, Any]:
-    """The metrics of a network on a split; of a detector also an image of its best and worst `cases`."""
-    if isinstance(data, Data):
-        return asdict(evaluate(network, data, split))
-    from drkd.tasks.detection.drawing import draw_cases
-    from drkd.tasks.detection.metrics import detect, evaluate_detector
-
-    found = detect(network, data, split)
-    if cases is not None:
-        draw_cases(found, getattr(data, split), data.classes, cases)
-    return asdict(evaluate_detector(network, data, split, found=found))
-
-
-def finish(
-    config: TrainConfig, data: "Data | DetectionData", student: nn.Module, summary: dict[str, Any], out: Path
-) -> None:
-    """Write the model, and then `summary.json`, by which a run is known to be finished."""
-    write_tensors(out / "model.safetensors", student.state_dict(), about=about(config, data))
-    write_json(out / "summary.json", summary)
-
-
-def _measure_kept(out: Path, epoch: int, ready: Ready) -> dict[str, Any]:
+def _measure_kept(out: Path, epoch: int, prepared: Prepared) -> SplitMetrics:
     """The test metrics of a kept epoch."""
     wait_for_all()  # rank 0 may still be writing it
-    return measured(load_model(kept_epoch(out, epoch))[0].to(ready.device), ready.data, "test")
+    network, _ = load_model(kept_epoch(out, epoch))
+    return prepared.task.evaluate(network.to(prepared.device), prepared.data, "test")
 
 
-def _train_teacher(config: TrainConfig, source: dict[str, str], out: Path, on_epoch: OnEpoch | None) -> dict[str, Any]:
+def _train_teacher(config: TrainConfig, source: Source, out: Path, on_event: OnEvent) -> RunSummary:
     """The student's own network, trained with cross-entropy and otherwise the same settings."""
     plain: dict[str, Any] = {
         "method": "cross_entropy",
@@ -248,4 +196,4 @@ def _train_teacher(config: TrainConfig, source: dict[str, str], out: Path, on_ep
         "keep_epochs": [],
         **dict.fromkeys(METHOD_SETTINGS),
     }
-    return train(config.model_copy(update=plain), source, out, on_epoch=on_epoch)
+    return train(config.model_copy(update=plain), source, out, on_event=on_event)

@@ -143,12 +143,12 @@ def _start_worker(said: Any) -> None:
     global _said  # noqa: PLW0603  # how an initializer hands something to the work of its process
     import torch
 
-    from drkd.training import signals as interruption
+    from drkd.training import signals
 
     _said = said
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    interruption.patient = True
+    signals.patient = True
     threading.Thread(target=_leave_with_the_parent, daemon=True).start()
     torch.set_num_threads(1)
     os.environ["OMP_NUM_THREADS"] = "1"

@@ -1,1 +1,28 @@
-"""What is trained: classifiers, detectors, segmentation networks, one object each."""
+"""What is trained: classifiers, detectors, segmentation networks. One object each, in `TASKS`."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from drkd.tasks.classification import Classification
+from drkd.tasks.detection.task import Detection
+from drkd.tasks.task import Metric, SplitMetrics, Task, TaskData
+
+__all__ = ["TASKS", "Metric", "SplitMetrics", "Task", "TaskData", "get_task", "metrics_from_json"]
+
+TASKS: dict[str, Task] = {task.name: task for task in (Classification(), Detection())}
+"""Every task by the name that `--task` takes."""
+
+
+def get_task(name: str = "classification") -> Task:
+    """The task called `name`.
+
+    Example:
+        >>> get_task().primary, get_task("detection").primary
+        ('accuracy', 'map')
+    """
+    return TASKS[name]
+
+
+def metrics_from_json(content: Mapping[str, Any]) -> SplitMetrics:
+    """The metrics that a file keeps, of whichever task they are."""
+    return next(task for task in TASKS.values() if task.primary in content).metrics_from_json(content)

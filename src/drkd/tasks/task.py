@@ -1,48 +1,145 @@
-"""What is trained, classifiers or detectors, and by which numbers each is judged."""
+"""What a kind of training says of itself: an object for classifiers, one for detectors.
 
-from collections.abc import Mapping
+Nobody else asks which task it is: runs, studies, exports, reports and the command line call these methods. The learner,
+which `drkd.fit` finds by the type of the data, is the task's other half (`drkd.training.learner`).
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sized
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from drkd.config import TrainConfig
+    from drkd.data.checking import Findings
+    from drkd.models.files import ModelInfo
+    from drkd.objective.objective import Objective
+
+
+class SplitMetrics(Protocol):
+    """What a network achieves on a split: a dataclass with a field for each metric of its task."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+
+class TaskData(Protocol):
+    """What is trained and measured on, whatever the task."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def classes(self) -> tuple[str, ...]: ...
+    @property
+    def train(self) -> Sized: ...
+    @property
+    def val(self) -> Sized: ...
+    @property
+    def test(self) -> Sized: ...
+    @property
+    def image_size(self) -> int: ...
+    @property
+    def channels(self) -> int: ...
+    @property
+    def mean(self) -> tuple[float, ...]: ...
+    @property
+    def std(self) -> tuple[float, ...]: ...
+    @property
+    def skipped_images(self) -> Mapping[str, int]: ...
 
 
 @dataclass(frozen=True)
-class Task:
-    """A kind of training.
+class Metric:
+    """How a metric is shown: its heading, the factor and the digits."""
+
+    name: str
+    heading: str
+    factor: float = 100
+    digits: int = 2
+
+
+class Task(ABC):
+    """A kind of training. Abstract.
 
     Attributes:
+        name: as `--task` takes it.
         metrics: what is measured on a split; the first one is compared, plotted and chosen by.
-        of_validation: those that are kept of the validation split.
-        beside: what else is kept of the test split, by its name there.
-        called: the first metric in words.
+        validation_metrics: those that are kept of the validation split.
+        details: what else is kept of the test split of every seed, by its name in the metrics.
+        label: the first metric in a sentence.
+        teacher_metric: what is said of the teacher on the training split.
     """
 
-    metrics: tuple[str, ...]
-    of_validation: tuple[str, ...]
-    beside: tuple[str, ...]
-    called: str
+    name: ClassVar[str]
+    metrics: ClassVar[tuple[Metric, ...]]
+    validation_metrics: ClassVar[tuple[str, ...]]
+    details: ClassVar[tuple[str, ...]]
+    label: ClassVar[str]
+    teacher_metric: ClassVar[str]
 
     @property
-    def first(self) -> str:
+    def primary(self) -> str:
         """The metric that decides."""
-        return self.metrics[0]
+        return self.metrics[0].name
 
+    @property
+    def metric_names(self) -> tuple[str, ...]:
+        """All metrics by name."""
+        return tuple(metric.name for metric in self.metrics)
 
-TASKS = {
-    "classification": Task(("accuracy", "nll", "ece", "aurc"), ("accuracy", "nll"), ("reliability",), "accuracy"),
-    "detection": Task(("map", "map50", "ar"), ("map", "map50", "ar"), ("per_class",), "mAP"),
-}
+    @abstractmethod
+    def load(self, config: "TrainConfig") -> TaskData:
+        """The data that `config` names, split for its seed."""
 
+    @abstractmethod
+    def check(self, name: str, progress: Callable[[int, int], None] | None = None) -> "Findings":
+        """Everything that is wrong with a data set; `progress` gets the number of images done, and of all."""
 
-def task_of(record: Mapping[str, Any]) -> Task:
-    """The task of a panel or of what else bears its name; what bears none is older than detection.
+    @abstractmethod
+    def build(self, info: "ModelInfo", weights: str | None = None) -> "nn.Module":
+        """The network that `info` describes, with weights of a file or random ones of torch's global generator."""
 
-    Example:
-        >>> task_of({}).first, task_of({"task": "detection"}).first
-        ('accuracy', 'map')
-    """
-    return TASKS[record.get("task", "classification")]
+    @abstractmethod
+    def objective(
+        self, config: "TrainConfig", data: TaskData, *, teacher: "nn.Module | None", student: "nn.Module", out: Path
+    ) -> "Objective":
+        """The method that `config` names, with its teacher and its student in the form in which they teach.
 
+        Args:
+            config: of the run.
+            data: what is trained on.
+            teacher: a frozen network of this task, or None.
+            student: what is trained.
+            out: the run directory.
+        """
 
-def task_of_metrics(measured: Mapping[str, Any]) -> Task:
-    """The task that gave these metrics of a split."""
-    return next(task for task in TASKS.values() if task.first in measured)
+    def check_teacher(self, teacher: "ModelInfo", student: str, source: str) -> None:
+        """Refuse a teacher from which the network called `student` cannot learn; here any may teach."""
+
+    @abstractmethod
+    def check_settings(self, config: "TrainConfig", objective: "Objective") -> None:
+        """Refuse what this task cannot do, before anything is written."""
+
+    @abstractmethod
+    def evaluate(
+        self, network: "nn.Module", data: TaskData, split: str, *, draw_to: Path | None = None
+    ) -> SplitMetrics:
+        """The metrics of a network on a split; an image of its best and worst cases where the task draws one."""
+
+    @abstractmethod
+    def metrics_from_json(self, content: Mapping[str, Any]) -> SplitMetrics:
+        """What `evaluate` gave, as a file keeps it."""
+
+    @abstractmethod
+    def deploy(self, network: "nn.Module", info: "ModelInfo") -> "nn.Module":
+        """The network as it predicts and as it is exported: uint8 pixels (B, C, H, W) to its answers.
+
+        Raises:
+            InputError: for a task that cannot do so yet.
+        """
+
+    @abstractmethod
+    def describe_metrics(self, measured: SplitMetrics) -> str:
+        """The metrics in a line, or in several."""

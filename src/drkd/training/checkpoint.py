@@ -9,7 +9,7 @@ import json
 import shutil
 import time
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from torch import Tensor, nn, optim
 
 from drkd.objective.objective import Objective
 from drkd.targets import Frozen
+from drkd.training.sums import EpochSums
 from drkd.utils.errors import InputError, StorageError
 from drkd.utils.files import cannot_write, flush_to_disk, write_json, write_tensors
 from drkd.utils.hashing import file_hash
@@ -39,7 +40,7 @@ class TrainResult:
         history: a row per epoch.
         best_epoch: the chosen epoch, at the end.
         step: optimizer steps made.
-        seconds: time spent, over all sittings.
+        seconds: time spent, over all sessions.
         seconds_per_epoch: the same by epoch, validation included.
     """
 
@@ -58,7 +59,7 @@ class TrainState:
         student, objective, optimizer, scaler: what is trained, and with what.
         best: the student's weights at the epoch chosen so far.
         sums: the running epoch's sums over batches.
-        done: how far it is.
+        result: how far it is.
     """
 
     student: nn.Module
@@ -66,8 +67,8 @@ class TrainState:
     optimizer: optim.Optimizer
     scaler: torch.amp.GradScaler
     best: dict[str, Tensor] = field(default_factory=dict)
-    sums: dict[str, Tensor] = field(default_factory=dict)
-    done: TrainResult = field(default_factory=TrainResult)
+    sums: EpochSums = field(default_factory=EpochSums)
+    result: TrainResult = field(default_factory=TrainResult)
 
     def save(self, folder: Path, *, best: bool) -> None:
         """Write a checkpoint under `folder` and point `last` at it, and `best` if asked."""
@@ -79,16 +80,16 @@ class TrainState:
             "objective": self.objective.state_dict(),
             "optimizer": _optimizer_tensors(self.optimizer),
             "best": self.best,
-            "sums": self.sums,
+            "sums": {"totals": self.sums.totals},
             "rng": rng,
         }
         state = {
             "scaler": self.scaler.state_dict(),
-            "order_of_sums": list(self.sums),
-            "done": vars(self.done),
+            "sums": self.sums.names,
+            "result": vars(self.result),
             "teachers": self._teachers,
         }
-        _write(folder, self.done.step, tensors, state, best)
+        _write(folder, self.result.step, tensors, state, best)
 
     def restore(self, folder: Path) -> bool:
         """Put everything back as the newest good checkpoint under `folder` holds it; False where there is none.
@@ -125,17 +126,13 @@ class TrainState:
         if "cuda" in tensors["rng"]:
             torch.cuda.set_rng_state(tensors["rng"]["cuda"])
         self.best = {name: tensor.to(self._device) for name, tensor in tensors["best"].items()}
-        self.sums = {name: tensors["sums"][name].to(self._device) for name in state["order_of_sums"]}
-        self.done = TrainResult(**state["done"])
+        self.sums.names, self.sums.totals = state["sums"], tensors["sums"]["totals"].to(self._device)
+        self.result = TrainResult(**state["result"])
 
-    def keep(self, paths: Sequence[int], *, among: int) -> None:
-        """Make the student's weights the best ones; of stacked students those at `paths`, `among` so many."""
+    def keep(self, *, copy: bool) -> None:
+        """Make the student's weights the ones to keep; without `copy`, whatever becomes of them later."""
         now = {name: tensor.detach() for name, tensor in self.student.state_dict().items()}
-        if len(paths) == among:
-            self.best = {name: tensor.clone() for name, tensor in now.items()}
-        else:
-            for name, tensor in now.items():
-                self.best[name][paths] = tensor[paths]
+        self.best = {name: tensor.clone() for name, tensor in now.items()} if copy else now
 
     @property
     def _teachers(self) -> list[str | None]:

@@ -1,13 +1,11 @@
-"""What makes the same training faster: how weights lie in memory, whether the student's pass is compiled, kept memory.
+"""What makes the same training faster: how weights lie in memory, whether the student's pass is compiled.
 
 None changes the result by more than rounding. What `auto` chooses depends on the network and the settings, never on a
 clock, so that a run and its resumption choose alike. The figures behind both rules stand in docs/speed.md.
 """
 
-import ctypes
 import os
 import shutil
-import sys
 import warnings
 from collections.abc import Callable
 from typing import Literal
@@ -24,26 +22,6 @@ Compile = Literal["auto", "on", "off"]
 COMPILE_FROM = 1e14
 """Multiply-adds of a training from which `auto` compiles on a processor: an hour or so of two cores. Compiling takes
 up to two minutes."""
-
-MMAP_MAX, TRIM_THRESHOLD = -4, -1
-"""glibc's numbers (malloc.h) of the largest count of allocations that are mapped alone, and of the free memory from
-which the heap is cut."""
-
-
-def set_up_process(threads: int | None) -> None:
-    """Say how many threads torch takes (None: as many as it likes), and have glibc keep the memory that is freed.
-
-    Without that, every tensor above 32 MB, so every larger activation of every step, goes back to the system when it
-    is freed, and its pages are made and zeroed again in the next step: a twentieth of a step of MobileNetV2, and half
-    of it where the system is slow to hand out memory (docs/speed.md).
-    The price: a process that has trained holds on to its peak. Where the C library is another, nothing changes.
-    """
-    if threads is not None:
-        torch.set_num_threads(threads)
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
-    if mallopt is not None:
-        mallopt(MMAP_MAX, 0)
-        mallopt(TRIM_THRESHOLD, -1)
 
 
 def choose_memory_format(choice: MemoryFormat, student: nn.Module) -> torch.memory_format:
@@ -63,7 +41,7 @@ def choose_memory_format(choice: MemoryFormat, student: nn.Module) -> torch.memo
     )
 
 
-def to_compile(
+def should_compile(
     choice: Compile, student: nn.Module, image: tuple[int, ...], *, images: int, device: torch.device
 ) -> bool:
     """Whether to compile a training on so many `images`, epochs counted, of shape (C, H, W) or any other.

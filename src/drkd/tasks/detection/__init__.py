@@ -9,9 +9,9 @@ networks.py    detectors by name, random weights
 reading.py     what a folder of annotations holds: voc.py, coco.py; checking.py: all that is wrong with it
 data.py        folders into splits.py; batches.py: order and mirroring
 metrics.py     mAP, mAP50, AR
-training.py    fit_detector: the loop
+learning.py    what `drkd.fit` needs to know of detectors
 drawing.py     best and worst cases
-settings.py    what a configuration may say of a detector
+task.py        detection as a task of runs and commands
 """
 
 import importlib
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from drkd.tasks.detection.positions import Positions as Positions
     from drkd.tasks.detection.splits import DetectionData as DetectionData
     from drkd.tasks.detection.splits import DetectionSplit as DetectionSplit
-    from drkd.tasks.detection.training import fit_detector as fit_detector
 
 _HOME_OF = {
     "AtPositions": "positions",
@@ -43,7 +42,6 @@ _HOME_OF = {
     "detector_losses": "losses",
     "distilled": "losses",
     "evaluate_detector": "metrics",
-    "fit_detector": "training",
     "load_detection": "data",
     "measure": "metrics",
 }

@@ -1,0 +1,143 @@
+"""Options in groups, each described once: `drkd.fit`, every command, YAML files and the documentation take them from here.
+
+Each field is an option of the same name (`--batch-size` for `batch_size`) and a key of the same name in a file.
+"""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from drkd.config.fields import Fractions, Size, Text
+
+
+class Options(BaseModel):
+    """What all groups are: unknown names are errors, values are checked and never change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class DataOptions(Options):
+    """Which images, and how they are split."""
+
+    data: Text = Field("digits", description="data set by name, or a folder")
+    image_size: int | None = Field(None, ge=4, description="scale and crop images to this side length")
+    augment: str | None = Field(
+        None, description="none, shift, crop_flip, cifar, tiny_imagenet or imagenet (default: the data's)"
+    )
+    validation: float = Field(
+        0.1,
+        ge=0,
+        lt=1,
+        description="fraction of the training split held out to choose the epoch; 0: none, and the last epoch is taken",
+    )
+    limit_train: int | None = Field(None, ge=1, description="keep this many training samples, stratified")
+    limit_test: int | None = Field(None, ge=1, description="keep this many test samples, stratified")
+    download: bool = Field(False, description="fetch a missing data set")
+    skip_bad_images: bool = Field(False, description="leave out images that cannot be read, and count them")
+
+
+class NetworkOptions(Options):
+    """What is trained."""
+
+    model: str = Field("small_cnn", description="network by name, or timm:NAME")
+    weights: Text | None = Field(None, description="file of weights to start from (default: random)")
+
+
+class ScheduleOptions(Options):
+    """How long, and at which learning rate."""
+
+    epochs: int = Field(30, ge=1, description="passes over the training split")
+    lr: float = Field(0.1, gt=0, description="learning rate at its highest")
+    schedule: Literal["step", "cosine", "constant"] = Field(
+        "step", description="step (times gamma at the milestones), cosine or constant"
+    )
+    milestones: Fractions = Field([0.3, 0.6, 0.8], description="of step: fractions of the training, comma-separated")
+    gamma: float = Field(0.2, gt=0, le=1, description="of step: factor at each milestone")
+    warmup_epochs: float = Field(0.0, ge=0, description="epochs over which the learning rate climbs")
+
+
+class OptimizerOptions(Options):
+    """How a step is made."""
+
+    batch_size: int = Field(128, ge=1, description="samples per optimizer step")
+    optimizer: Literal["sgd", "adamw"] = Field("sgd", description="sgd (with momentum) or adamw")
+    momentum: float = Field(0.9, ge=0, lt=1, description="of sgd")
+    weight_decay: float = Field(5e-4, ge=0, description="pull of all weights towards 0")
+    clip_norm: float | None = Field(None, gt=0, description="largest norm of the gradient")
+
+
+class ComputeOptions(Options):
+    """What computes, and in which form."""
+
+    device: str = Field("auto", description="cpu, cuda, ...; auto takes an accelerator where there is one")
+    precision: Literal["float32", "bfloat16", "float16"] = Field("float32", description="float32, bfloat16 or float16")
+    memory_format: Literal["auto", "contiguous", "channels_last"] = Field(
+        "auto", description="contiguous or channels_last; auto takes what is faster for the network"
+    )
+    compile: Literal["auto", "on", "off"] = Field("auto", description="on or off; auto compiles long trainings")
+    workers: int | None = Field(None, ge=0, description="threads that decode images (default: one per processor)")
+
+
+class SelectionOptions(Options):
+    """Which network is kept."""
+
+    select: Literal["best", "last"] = Field(
+        "best", description="network that is kept: of the epoch best on validation, or of the last"
+    )
+
+
+class CheckpointOptions(Options):
+    """Where a training writes, and how often."""
+
+    out: Text | None = Field(None, description="run directory (default: a new one under ./runs)")
+    resume: bool = Field(False, description="resume what --out holds")
+    checkpoint_every: Text = Field("epoch", description="epoch, a number of steps, or seconds such as 30s")
+
+
+class FitOptions(CheckpointOptions, SelectionOptions, ComputeOptions, OptimizerOptions, ScheduleOptions):
+    """What all trainings have in common."""
+
+
+class FitSettings(FitOptions):
+    """Everything that `drkd.fit` can be asked for."""
+
+    seed: int = Field(0, ge=0, description="fixes splits, initial weights, order and augmentation")
+
+
+class ProcessOptions(Options):
+    """The process that trains."""
+
+    deterministic: bool = Field(False, description="same numbers every time on an accelerator too, at some cost")
+    threads: int | None = Field(None, ge=1, description="processor threads per training")
+
+
+class CacheOptions(Options):
+    """Where a teacher's answers are kept."""
+
+    cache_size: Size = Field("0", description="most that the cache of teachers' answers may hold, such as 2GB; 0: none")
+    cache: Text | None = Field(None, description="its folder (default: teacher-cache, beside the run)")
+
+
+class MethodSettings(Options):
+    """Settings of methods; None leaves the method its own default."""
+
+    alpha: float | None = Field(None, ge=0, le=1, description="weight of the soft target (default: the method's)")
+    temperature: float | None = Field(None, gt=0, description="softening (default: the method's)")
+    epsilon: float | None = Field(None, ge=0, le=1, description="of label_smoothing")
+    correct_prob: float | None = Field(None, gt=0, lt=1, description="of tf_kd_reg's virtual teacher")
+    source: Literal["memory", "ema"] | None = Field(None, description="of online_dr_kd: memory or ema")
+    decay: float | None = Field(None, ge=0, le=1, description="of online_dr_kd's running average, --source ema")
+    rectify: Literal["swap", "smooth", "drop"] | None = Field(
+        None, description="of dr_kd and online_dr_kd: swap, smooth or drop the teacher's mistakes"
+    )
+    keep: Literal["full", "half"] | int | None = Field(
+        None, description="of ps_kd and online_dr_kd: remember full logits, half (float16), or this many of them"
+    )
+    convention: Literal["batchmean", "reference"] | None = Field(
+        None, description="batchmean, or reference for the public code's numbers"
+    )
+    multiplier: float | None = Field(None, gt=0, description="of the reference convention")
+
+
+METHOD_SETTINGS = tuple(MethodSettings.model_fields)
+"""Fields that belong to the method."""

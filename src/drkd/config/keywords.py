@@ -1,0 +1,125 @@
+"""The options once more, as type checkers and editors know keyword arguments.
+
+`drkd.fit`, `drkd.compare`, `drkd.tune` and `drkd.reproduce` take them as `**options`. A test holds every class here to
+the configuration of the same name: fields and types are equal.
+"""
+
+from collections.abc import Mapping, Sequence
+from os import PathLike
+from typing import Any, Literal, TypedDict
+
+Precision = Literal["float32", "bfloat16", "float16"]
+Path = str | PathLike[str]
+
+
+class DataKeywords(TypedDict, total=False):
+    """See `drkd.config.groups.DataOptions`."""
+
+    data: Path
+    image_size: int | None
+    augment: str | None
+    validation: float
+    limit_train: int | None
+    limit_test: int | None
+    download: bool
+    skip_bad_images: bool
+
+
+class FitOptionsKeywords(TypedDict, total=False):
+    """See `drkd.config.groups.FitOptions`."""
+
+    epochs: int
+    lr: float
+    schedule: Literal["step", "cosine", "constant"]
+    milestones: Sequence[float]
+    gamma: float
+    warmup_epochs: float
+    batch_size: int
+    optimizer: Literal["sgd", "adamw"]
+    momentum: float
+    weight_decay: float
+    clip_norm: float | None
+    device: str
+    precision: Precision
+    memory_format: Literal["auto", "contiguous", "channels_last"]
+    compile: Literal["auto", "on", "off"]
+    workers: int | None
+    select: Literal["best", "last"]
+    out: Path | None
+    resume: bool
+    checkpoint_every: str | int
+
+
+class FitKeywords(FitOptionsKeywords, total=False):
+    """See `drkd.config.FitSettings`."""
+
+    seed: int
+
+
+class MethodKeywords(TypedDict, total=False):
+    """See `drkd.config.groups.MethodSettings`."""
+
+    alpha: float | None
+    temperature: float | None
+    epsilon: float | None
+    correct_prob: float | None
+    source: Literal["memory", "ema"] | None
+    decay: float | None
+    rectify: Literal["swap", "smooth", "drop"] | None
+    keep: Literal["full", "half"] | int | None
+    convention: Literal["batchmean", "reference"] | None
+    multiplier: float | None
+
+
+class TrainingKeywords(MethodKeywords, FitOptionsKeywords, DataKeywords, total=False):
+    """See `drkd.config.TrainingConfig`."""
+
+    model: str
+    weights: Path | None
+    deterministic: bool
+    threads: int | None
+    cache_size: str
+    cache: Path | None
+
+
+class CompareKeywords(TrainingKeywords, total=False):
+    """See `drkd.config.CompareConfig`."""
+
+    task: Literal["classification", "detection"]
+    methods: Sequence[str] | str
+    method_options: Mapping[str, Mapping[str, Any]]
+    teacher: Path | None
+    seeds: int
+    label_noise: Sequence[float] | float
+    jobs: int | None
+    launcher: Literal["local", "ray"]
+
+
+class TuneKeywords(TrainingKeywords, total=False):
+    """See `drkd.config.TuneConfig`."""
+
+    methods: Sequence[str] | str
+    trials: int
+    hours: float | None
+    label_noise: float
+    teacher: Path | None
+
+
+class ReproduceKeywords(TypedDict, total=False):
+    """See `drkd.config.ReproduceConfig`."""
+
+    seeds: int
+    miniature: bool
+    out: Path
+    jobs: int | None
+    data: Path | None
+    download: bool | None
+    image_size: int | None
+    limit_train: int | None
+    limit_test: int | None
+    epochs: int | None
+    batch_size: int | None
+    device: str | None
+    precision: Precision | None
+    threads: int | None
+    checkpoint_every: str | int | None

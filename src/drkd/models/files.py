@@ -1,0 +1,123 @@
+"""Model files: weights, and in the same file all that it takes to build the network and to feed it."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors import safe_open
+from torch import Tensor
+
+from drkd.utils.errors import InputError
+from drkd.utils.files import read_tensors, write_tensors
+from drkd.utils.hashing import content_hash
+
+Json = Mapping[str, Any]
+"""An object of a JSON file, before it is checked."""
+
+KINDS = {"model": str, "classes": list, "image_size": int, "channels": int}
+"""What a network is built from, and what it is in the file."""
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """What a model file says of its network.
+
+    Attributes:
+        model: the network by name.
+        classes: names in the order of the logits.
+        image_size: side length of its images.
+        channels: 1 for grey, 3 for colour.
+        mean, std: per channel, as fractions of full brightness.
+        task: what the network was trained for.
+    """
+
+    model: str
+    classes: tuple[str, ...]
+    image_size: int
+    channels: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    task: str = "classification"
+
+    def to_json(self) -> dict[str, Any]:
+        """As it is kept in a file; classification goes without saying.
+
+        Example:
+            >>> ModelInfo("mlp", ("a", "b"), 8, 1, (0.5,), (0.25,)).to_json()["classes"]
+            ['a', 'b']
+        """
+        values = {name: list(value) if isinstance(value, tuple) else value for name, value in vars(self).items()}
+        if self.task == "classification":
+            del values["task"]
+        return values
+
+    @classmethod
+    def from_json(cls, content: Json, path: Path) -> "ModelInfo":
+        """What the file `path` says.
+
+        Raises:
+            InputError: if something is missing or of another type.
+        """
+        if "model" not in content:
+            raise InputError(f"{path} does not say which network it is; give a run directory or its model.safetensors")
+        for name, kind in KINDS.items():
+            if not isinstance(content.get(name), kind):
+                raise InputError(
+                    f"{path} needs to say its {name} as {kind.__name__}, got {content.get(name)!r}; give a file that "
+                    "drkd wrote"
+                )
+        for name in ("mean", "std"):
+            value = content.get(name)
+            if not isinstance(value, list) or [type(each) for each in value] != [float] * content["channels"]:
+                raise InputError(
+                    f"{path} needs to say the {name} of its {content['channels']} channels as fractions, got "
+                    f"{value!r}; give a file that drkd wrote"
+                )
+        known: dict[str, Any] = {name: content[name] for name in cls.__dataclass_fields__ if name in content}
+        known |= {name: tuple(value) for name, value in known.items() if isinstance(value, list)}
+        return cls(**known)
+
+
+def model_file(source: str | Path) -> Path:
+    """The model file of a run directory, or the file itself."""
+    path = Path(source)
+    return path / "model.safetensors" if path.is_dir() else path
+
+
+def write_model(path: Path, tensors: Mapping[str, Tensor], info: ModelInfo) -> None:
+    """Replace `path` by a network's weights and what is to be known of it, with a checksum of both."""
+    write_tensors(path, tensors, about=info.to_json())
+
+
+def read_model(source: str | Path) -> tuple[dict[str, Tensor], ModelInfo]:
+    """The weights in a run directory or in its `model.safetensors`, and what the file says of them.
+
+    Raises:
+        InputError: if there is no such file, drkd did not write it, or it is damaged.
+    """
+    if (Path(source) / "trainings").is_dir():
+        raise InputError(f"{source} is a comparison; give one of its trainings: {source}/trainings/PANEL/seed-S/METHOD")
+    path = model_file(source)
+    tensors = read_tensors(path)
+    content = _metadata(path)
+    written = content.pop("sha256", None)
+    info = ModelInfo.from_json(content, path)
+    if written is None:
+        raise InputError(f"{path} has no checksum: it was written by an older drkd; train again")
+    if content_hash(tensors, content) != written:
+        raise InputError(f"{path} is damaged: its content is not what was written; copy it anew, or train again")
+    return tensors, info
+
+
+def _metadata(path: Path) -> dict[str, Any]:
+    """What a file says of itself; nothing for one that is not drkd's."""
+    if path.suffix != ".safetensors":
+        return {}
+    with safe_open(path, "pt") as file:
+        try:
+            content = json.loads((file.metadata() or {}).get("drkd", "{}"))
+        except ValueError as reason:
+            raise InputError(f"{path} is damaged where it says which network it is: {reason}") from reason
+    return content if isinstance(content, dict) else {}

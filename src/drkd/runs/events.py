@@ -1,0 +1,39 @@
+"""What runs report while they are going on."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from drkd.runs.summary import RunSummary
+
+
+@dataclass(frozen=True)
+class EpochDone:
+    """A run has finished an epoch; `row` is its line of `metrics.csv`."""
+
+    run: str
+    row: dict[str, float]
+
+
+@dataclass(frozen=True)
+class RunDone:
+    """A run is finished, now or earlier."""
+
+    run: str
+    summary: RunSummary
+
+
+@dataclass(frozen=True)
+class RunFailed:
+    """A run has no result, and why."""
+
+    run: str
+    reason: str
+
+
+Event = EpochDone | RunDone | RunFailed
+
+OnEvent = Callable[[Event], None]
+
+
+def ignore_event(event: Event) -> None:
+    """What is done with events where nobody asked for them."""

@@ -1,0 +1,88 @@
+"""What a run came to: the content of its `summary.json`."""
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from drkd.tasks import SplitMetrics, metrics_from_json
+from drkd.utils.errors import InputError
+from drkd.utils.files import read_json, write_json
+
+FILE = "summary.json"
+"""Its name; only a finished run has it."""
+
+
+@dataclass(frozen=True)
+class TeacherRecord:
+    """Who taught: where the network came from, and the hash of its weights."""
+
+    path: str
+    sha256: str
+
+
+@dataclass(frozen=True)
+class RunSummary:
+    """What a run came to.
+
+    Attributes:
+        method, seed, epochs: what was trained.
+        best_epoch: whose network is kept, from 0; `select` says how it was chosen: `best` on validation, or `last`.
+        train_accuracy: of that epoch, on augmented images; None for detectors.
+        val, test: metrics of the network on these splits; None where there is no validation split.
+        kept_epochs: test metrics of the networks kept after other epochs, by epoch.
+        rectified_fraction_per_epoch: fraction of the targets that were changed; None where nothing is rectified.
+        teacher: None without one.
+        teacher_train_accuracy, teacher_train_map50: the teacher on the training split, as classifier or as detector.
+        teacher_seconds, train_seconds, wall_seconds: training time of the teacher where it was trained here, of the
+            network, and of everything.
+        skipped_images: images that were left out, by split.
+        effective_weights: final weight of each term on its cross-entropy.
+        notes: warnings, once each.
+    """
+
+    method: str
+    seed: int
+    epochs: int
+    best_epoch: int
+    select: str
+    train_accuracy: float | None
+    val: SplitMetrics | None
+    test: SplitMetrics
+    kept_epochs: dict[str, SplitMetrics]
+    rectified_fraction_per_epoch: list[float] | None
+    teacher: TeacherRecord | None
+    teacher_train_accuracy: float | None
+    teacher_seconds: float
+    train_seconds: float
+    skipped_images: dict[str, int]
+    wall_seconds: float = 0.0
+    effective_weights: dict[str, float] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    teacher_train_map50: float | None = None
+
+    def write(self, out: Path) -> None:
+        """Write `summary.json` into the run directory `out`."""
+        write_json(out / FILE, asdict(self))
+
+    @classmethod
+    def read(cls, out: Path) -> "RunSummary":
+        """What the run directory `out` came to.
+
+        Raises:
+            InputError: if it holds no finished run of drkd.
+        """
+        needed = [name for name, each in cls.__dataclass_fields__.items() if name not in OPTIONAL]
+        content = read_json(out / FILE, needs=needed)
+        known = {name: content[name] for name in cls.__dataclass_fields__ if name in content}
+        try:
+            known["test"] = metrics_from_json(known["test"])
+            known["val"] = known["val"] and metrics_from_json(known["val"])
+            known["kept_epochs"] = {name: metrics_from_json(each) for name, each in known["kept_epochs"].items()}
+            known["teacher"] = known["teacher"] and TeacherRecord(**known["teacher"])
+        except (AttributeError, TypeError) as reason:
+            raise InputError(f"{out / FILE} is not what drkd writes: {reason}; give another run") from reason
+        return cls(**known)
+
+
+OPTIONAL: Any = ("wall_seconds", "effective_weights", "notes", "teacher_train_map50")
+"""What a summary may lack."""

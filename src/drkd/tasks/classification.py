@@ -1,0 +1,146 @@
+"""Networks that name whole images."""
+
+import contextlib
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from drkd.tasks.task import Metric, SplitMetrics, Task, TaskData
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from drkd.config import TrainConfig
+    from drkd.data import Data
+    from drkd.data.checking import Findings
+    from drkd.models.files import ModelInfo
+    from drkd.objective.objective import Objective
+
+CHEAP = 10**6
+"""A teacher of fewer multiply-adds per image is asked every time: looking its answers up would take longer."""
+
+
+class Classification(Task):
+    """See `Task`."""
+
+    name = "classification"
+    metrics = (
+        Metric("accuracy", "Accuracy %"),
+        Metric("nll", "NLL", 1, 3),
+        Metric("ece", "ECE %", 100, 1),
+        Metric("aurc", "AURC e-3", 1000, 1),
+    )
+    validation_metrics = ("accuracy", "nll")
+    details = ("reliability",)
+    label = "accuracy"
+    teacher_metric = "accuracy"
+
+    def load(self, config: "TrainConfig") -> "Data":
+        from drkd.data import load_data
+
+        return load_data(
+            config.data,
+            seed=config.seed,
+            validation=config.validation,
+            limit_train=config.limit_train,
+            limit_test=config.limit_test,
+            label_noise=config.label_noise,
+            image_size=config.image_size,
+            augment=config.augment,
+            download=config.download,
+            skip_bad_images=config.skip_bad_images,
+        )
+
+    def check(self, name: str, progress: Callable[[int, int], None] | None = None) -> "Findings":
+        from drkd.data.checking import check_data
+
+        return check_data(name, progress=progress)
+
+    def build(self, info: "ModelInfo", weights: str | None = None) -> "nn.Module":
+        from drkd.models import create_model
+
+        return create_model(
+            info.model,
+            num_classes=len(info.classes),
+            image_size=info.image_size,
+            channels=info.channels,
+            weights=weights,
+        )
+
+    def objective(
+        self, config: "TrainConfig", data: TaskData, *, teacher: "nn.Module | None", student: "nn.Module", out: Path
+    ) -> "Objective":
+        from drkd.methods.registry import create_from
+
+        if teacher is not None:
+            teacher = with_cache(teacher, config, cast("Data", data), out)
+        return create_from(config, teacher=teacher, student=student)
+
+    def check_settings(self, config: "TrainConfig", objective: "Objective") -> None:
+        """Classifiers take every setting."""
+
+    def evaluate(
+        self, network: "nn.Module", data: TaskData, split: str, *, draw_to: Path | None = None
+    ) -> SplitMetrics:
+        from drkd.training.metrics import evaluate
+
+        return evaluate(network, cast("Data", data), split)
+
+    def metrics_from_json(self, content: Mapping[str, Any]) -> SplitMetrics:
+        from drkd.training.metrics import Metrics
+
+        return Metrics(**content)
+
+    def deploy(self, network: "nn.Module", info: "ModelInfo") -> "nn.Module":
+        from drkd.models.deployed import Deployed
+
+        return Deployed(network, info.mean, info.std).eval().requires_grad_(False)
+
+    def describe_metrics(self, measured: SplitMetrics) -> str:
+        values = asdict(measured)
+        return (
+            f"accuracy {100 * values['accuracy']:.2f}%, NLL {values['nll']:.4f}, ECE {100 * values['ece']:.2f}%, "
+            f"AURC {1000 * values['aurc']:.2f}e-3"
+        )
+
+
+def with_cache(teacher: "nn.Module", config: "TrainConfig", data: "Data", out: Path) -> "nn.Module":
+    """`teacher`, or where `config` asks for it a target that keeps the teacher's answers.
+
+    They are kept beside the run directory `out`, unless `config` names another folder. Several processes under
+    `torchrun` ask the teacher: none of them sees a whole epoch.
+    """
+    from drkd._version import __version__
+    from drkd.config import as_bytes
+    from drkd.data.datasets import fingerprint
+    from drkd.methods.registry import is_clean_view
+    from drkd.models.counting import count_macs
+    from drkd.targets import Cached, Frozen
+    from drkd.targets.teacher_cache import TeacherCache
+    from drkd.utils.distributed import world_size
+
+    limit = as_bytes(config.cache_size)
+    if not limit or world_size() > 1 or is_clean_view(config.method):
+        return teacher
+    with contextlib.suppress(RuntimeError, NotImplementedError):  # a network that cannot run on shapes alone
+        if count_macs(teacher, data.train.inputs.shape[1:]) < CHEAP:
+            return teacher
+    frozen = Frozen(teacher)
+    belongs_to = {
+        "drkd": __version__,
+        "teacher": frozen.identity,
+        "images": fingerprint(data.train),
+        "mean": data.mean,
+        "std": data.std,
+        "augmentation": asdict(data.augmentation),
+        "seed": config.seed,
+        "precision": config.precision,
+    }
+    root = Path(config.cache) if config.cache is not None else default_cache(out)
+    return Cached(frozen, TeacherCache(root, belongs_to, limit=limit), samples=len(data.train))
+
+
+def default_cache(out: Path) -> Path:
+    """Where the runs beside `out` share their teachers' answers."""
+    return out.parent / "teacher-cache"

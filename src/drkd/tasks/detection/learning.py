@@ -1,0 +1,90 @@
+"""How detectors learn: the detector's own training step, its class loss by the objective, mAP on the validation split.
+
+`drkd.fit` trains them like classifiers:
+
+    drkd.fit(detector, drkd.dr_kd(AtPositions(teacher)), drkd.tasks.detection.load_detection("FOLDER"), epochs=30)
+"""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import torch
+from torch import nn
+
+from drkd.config import DETECTION, FitSettings
+from drkd.objective.objective import Objective
+from drkd.tasks.detection.batches import DetectionBatch, DetectionLoader
+from drkd.tasks.detection.losses import detector_losses
+from drkd.tasks.detection.metrics import evaluate_detector
+from drkd.tasks.detection.splits import DetectionData
+from drkd.training.compilation import MemoryFormat
+from drkd.training.learner import Learner, StepLosses
+from drkd.utils.distributed import world_size
+from drkd.utils.errors import InputError
+
+
+class DetectorLearner(Learner[DetectionData, DetectionBatch]):
+    """torchvision's Faster R-CNN, SSD or RetinaNet on images with boxes; see `Learner`.
+
+    Example:
+        >>> import drkd
+        >>> from drkd.tasks.detection import DetectionSplit, create_detector
+        >>> box = {"boxes": torch.tensor([[8.0, 8.0, 40.0, 40.0]]), "labels": torch.tensor([1])}
+        >>> split = DetectionSplit.of([torch.zeros(3, 48, 64, dtype=torch.uint8)] * 4, [box] * 4)
+        >>> data = DetectionData("made up", ("cell",), 64, train=split, val=split, test=split)
+        >>> student = create_detector("small_ssd", num_classes=1, image_size=64)
+        >>> result = drkd.fit(student, drkd.cross_entropy(), data, epochs=1, batch_size=2)
+        >>> list(result.history[0])
+        ['epoch', 'lr', 'loss', 'bbox_regression', 'classification', 'ce', 'val_map', 'val_map50', 'val_ar']
+    """
+
+    defaults: ClassVar[Mapping[str, Any]] = {k: v for k, v in DETECTION.items() if k in FitSettings.model_fields}
+
+    def __init__(
+        self,
+        data: DetectionData,
+        student: nn.Module,
+        objective: Objective,
+        settings: FitSettings,
+        device: torch.device,
+    ) -> None:
+        check_settings(settings)
+        self.data, self.student, self.objective = data, student, objective
+        self.loader = DetectionLoader(
+            data, data.train, batch_size=settings.batch_size, training=True, seed=settings.seed, device=device
+        )
+        self.metric = "val_map" if settings.select == "best" and len(data.val) else None
+
+    @classmethod
+    def choose_memory_format(cls, choice: MemoryFormat, student: nn.Module) -> torch.memory_format:
+        return torch.contiguous_format  # channels last is not measured there
+
+    def losses(self, batch: DetectionBatch) -> StepLosses:
+        losses, parts = detector_losses(self.student, batch.images, batch.targets, self.objective, index=batch.index)
+        total = torch.stack(list(losses.values())).sum()
+        named = {"loss": total, **losses, **parts}
+        rows = torch.tensor(len(batch.images), device=total.device)
+        return StepLosses(total, {name: value.detach() for name, value in named.items()}, rows)
+
+    def validate(self) -> dict[str, float]:
+        if not len(self.data.val):
+            return {}
+        measured = evaluate_detector(self.student, self.data, "val")
+        return {"val_map": measured.map, "val_map50": measured.map50, "val_ar": measured.ar}
+
+
+def check_settings(settings: FitSettings) -> None:
+    """Refuse what detection cannot do yet, in one line.
+
+    Raises:
+        InputError: for the first option that does not fit.
+    """
+    for wrong, option, why in (
+        (settings.precision != "float32", f"--precision {settings.precision}", "it computes in float32"),
+        (settings.compile == "on", "--compile on", "the number of boxes changes from step to step"),
+        (settings.memory_format == "channels_last", "--memory-format channels_last", "it is not measured there"),
+        (settings.workers is not None, "--workers", "its loader takes no number of them"),
+        (world_size() > 1, "more than one process", "it trains in one"),
+    ):
+        if wrong:
+            raise InputError(f"detection takes no {option}: {why}; leave it out")

@@ -1,0 +1,130 @@
+"""Networks that find objects on images: torchvision's detectors."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from drkd.tasks.task import Metric, SplitMetrics, Task, TaskData
+from drkd.utils.errors import InputError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from drkd.config import TrainConfig
+    from drkd.data.checking import Findings
+    from drkd.models.files import ModelInfo
+    from drkd.objective.objective import Objective
+    from drkd.tasks.detection.splits import DetectionData
+
+
+class Detection(Task):
+    """See `Task`."""
+
+    name = "detection"
+    metrics = (Metric("map", "mAP %"), Metric("map50", "mAP50 %"), Metric("ar", "AR %"))
+    validation_metrics = ("map", "map50", "ar")
+    details = ("per_class",)
+    label = "mAP"
+    teacher_metric = "map50"
+
+    def load(self, config: "TrainConfig") -> "DetectionData":
+        from drkd.tasks.detection.data import load_detection
+
+        return load_detection(
+            config.data,
+            seed=config.seed,
+            validation=config.validation,
+            limit_train=config.limit_train,
+            limit_test=config.limit_test,
+            image_size=config.image_size,
+            augment=config.augment,
+            skip_bad_images=config.skip_bad_images,
+        )
+
+    def check(self, name: str, progress: Callable[[int, int], None] | None = None) -> "Findings":
+        from drkd.tasks.detection.checking import check_boxes
+
+        return check_boxes(name, progress=progress)
+
+    def build(self, info: "ModelInfo", weights: str | None = None) -> "nn.Module":
+        from drkd.tasks.detection.networks import create_detector
+
+        return create_detector(info.model, num_classes=len(info.classes), image_size=info.image_size, weights=weights)
+
+    def objective(
+        self, config: "TrainConfig", data: TaskData, *, teacher: "nn.Module | None", student: "nn.Module", out: Path
+    ) -> "Objective":
+        from drkd.methods.registry import create_from
+        from drkd.tasks.detection.positions import AtPositions
+
+        return create_from(
+            config, teacher=None if teacher is None else AtPositions(teacher), student=AtPositions(student)
+        )
+
+    def check_teacher(self, teacher: "ModelInfo", student: str, source: str) -> None:
+        if teacher.model != student:
+            raise InputError(
+                f"the teacher in {source} is a {teacher.model}, the student a {student}: they score other positions; "
+                "give a detector of the same name"
+            )
+
+    def check_settings(self, config: "TrainConfig", objective: "Objective") -> None:
+        from drkd.methods.registry import is_clean_view
+        from drkd.tasks.detection.learning import check_settings
+
+        check_settings(config)
+        for wrong, option, why in (
+            (config.label_noise > 0, "--label-noise", "labels belong to boxes there"),
+            (
+                config.devices > 1 or config.num_nodes > 1,
+                "--devices or --num-nodes above 1",
+                "it trains in one process",
+            ),
+            (config.sync_batchnorm, "--sync-batchnorm", "it trains in one process"),
+            (config.download, "--download", "its data is a folder of your own"),
+        ):
+            if wrong:
+                raise InputError(f"detection takes no {option}: {why}; leave it out")
+        if is_clean_view(config.method) or objective.needs - {"inputs", "index"}:
+            raise InputError(
+                f"detection cannot train with {config.method}: a step sees each image once; choose another"
+            )
+        if "index" in objective.needs and "ssd" not in config.model:
+            raise InputError(
+                f"{config.method} remembers positions, which change from step to step in {config.model}; choose an "
+                "SSD, or online_dr_kd with --source ema"
+            )
+
+    def evaluate(
+        self, network: "nn.Module", data: TaskData, split: str, *, draw_to: Path | None = None
+    ) -> SplitMetrics:
+        from drkd.tasks.detection.drawing import draw_cases
+        from drkd.tasks.detection.metrics import detect, evaluate_detector
+
+        boxes = cast("DetectionData", data)
+        found = detect(network, boxes, split)
+        if draw_to is not None:
+            draw_cases(found, getattr(boxes, split), boxes.classes, draw_to)
+        return evaluate_detector(network, boxes, split, found=found)
+
+    def metrics_from_json(self, content: Mapping[str, Any]) -> SplitMetrics:
+        from drkd.tasks.detection.metrics import DetectionMetrics
+
+        return DetectionMetrics(**content)
+
+    def deploy(self, network: "nn.Module", info: "ModelInfo") -> "nn.Module":
+        raise InputError(
+            f"{info.model} is a detector, and this is for networks that name whole images; use "
+            "drkd.tasks.detection.detect in Python"
+        )
+
+    def describe_metrics(self, measured: SplitMetrics) -> str:
+        values = asdict(measured)
+        rows = {"all classes": values, **values["per_class"]}
+        return "\n".join(f"{name}: {_describe(row)}" for name, row in rows.items())
+
+
+def _describe(row: Mapping[str, Any]) -> str:
+    boxes = f" ({row['boxes']} boxes)" if "boxes" in row else ""
+    return f"mAP {100 * row['map']:.2f}%, mAP50 {100 * row['map50']:.2f}%, AR {100 * row['ar']:.2f}%{boxes}"

@@ -1,0 +1,77 @@
+"""How classifiers learn: batches of `drkd.data.loader`, logits to the objective, accuracy on the validation split."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from drkd.config import FitSettings
+from drkd.data.datasets import Data, Split
+from drkd.data.loader import Batch, Loader
+from drkd.objective.objective import Objective
+from drkd.training.compilation import Compiled, should_compile
+from drkd.training.learner import Learner, StepLosses
+from drkd.training.metrics import measure, predict_logits
+from drkd.utils.checks import IGNORED
+from drkd.utils.distributed import from_rank_0, rank, world_size
+from drkd.utils.errors import InputError
+
+
+class ClassifierLearner(Learner[Data, Batch]):
+    """A network from images, or other inputs, to logits; see `Learner`."""
+
+    def __init__(
+        self, data: Data, student: nn.Module, objective: Objective, settings: FitSettings, device: torch.device
+    ) -> None:
+        self.student, self.objective, self.device = student, objective, device
+        self.dtype = getattr(torch, settings.precision)
+        self.loader = Loader(
+            data,
+            data.train,
+            batch_size=settings.batch_size,
+            training=True,
+            seed=settings.seed,
+            needs=objective.needs,
+            device=device,
+            rank=rank(),
+            world_size=world_size(),
+            workers=settings.workers,
+        )
+        if missing := ", ".join(sorted(objective.needs - self.loader.provides)):
+            raise InputError(f"`{objective.name}` needs {missing}, which the loader does not give")
+        self.validation = self._in_order(data, data.val, settings)
+        self.metric = "val_accuracy" if settings.select == "best" and len(data.val) else None
+        objective.prepare(self._in_order(data, data.train, settings))
+        self.model: Callable[[Tensor], Tensor] = DistributedDataParallel(student) if world_size() > 1 else student
+        shape = tuple(data.train.inputs.shape[1:])
+        if should_compile(settings.compile, student, shape, images=settings.epochs * len(data.train), device=device):
+            self.model = Compiled(self.model, self.loader.rows, required=settings.compile == "on")
+
+    def losses(self, batch: Batch) -> StepLosses:
+        with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
+            logits = self.model(batch.inputs)
+            losses = self.objective(logits, batch.labels, inputs=batch.inputs, index=batch.index)
+        loss = losses["loss"]
+        total = loss if batch.share == 1 else loss * batch.share
+        parts = {**losses, "loss": loss.detach()}
+        correct = logits.detach().argmax(dim=1) == batch.labels
+        return StepLosses(total, parts, (batch.labels != IGNORED).sum(), correct.sum())
+
+    def validate(self) -> dict[str, float]:
+        if not len(self.validation.split):
+            return {}
+        measured = measure(*predict_logits(self.student, self.validation))
+        return from_rank_0({"val_accuracy": measured.accuracy, "val_nll": measured.nll})
+
+    def _in_order(self, data: Data, split: Split, settings: FitSettings) -> Loader:
+        """A loader that neither shuffles nor augments."""
+        batch_size = max(512, settings.batch_size)
+        return Loader(
+            data,
+            split,
+            batch_size=batch_size,
+            training=False,
+            device=self.device,
+            workers=settings.workers,
+        )
