@@ -11,11 +11,11 @@ from drkd import InputError, ParityError
 from drkd.export import exporting, runtimes
 from drkd.export.exporting import export_run
 from drkd.export.manifest import KEYS, make_manifest
-from drkd.export.network import Deployed
+from drkd.models.deployed import Deployed
 from drkd.export.parity import FLOAT, Tolerance, compare_logits, logits_of, refuse_beyond
 from drkd.export.runtimes import open_session
 from drkd.export.writing import write_onnx, write_torch
-from drkd.models.loading import load_model
+from drkd.tasks.loading import load_model
 from drkd.targets import state_hash
 
 DATA = drkd.load_data("digits", limit_train=600)

@@ -10,7 +10,7 @@ import drkd
 from drkd import HubModel, InputError, push_run
 from drkd.export import hub, runtimes
 from drkd.export.card import model_card
-from drkd.models.loading import load_model
+from drkd.tasks.loading import load_model
 from image_files import run_cli
 
 
