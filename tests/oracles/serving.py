@@ -1,5 +1,7 @@
 """Batches made one at a time, with every crop, flip and rotation as one look-up by `grid_sample`: slow and plain."""
 
+from itertools import pairwise
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -51,7 +53,7 @@ def batches(loader, epoch, augmentation):
     order = np.arange(len(split))
     if loader.training:
         order = np.random.default_rng([loader.seed, epoch]).permutation(order)
-    cuts = [order[begin:end] for begin, end in zip(loader.bounds, [*loader.bounds[1:], len(order)], strict=True)]
+    cuts = [order[begin:end] for begin, end in pairwise(loader.bounds)]
     mean, std = loader.mean.view(1, -1, 1, 1), loader.std.view(1, -1, 1, 1)
     for number, cut in enumerate(cuts):
         parts = [(cut[rank::world_size], 0)]

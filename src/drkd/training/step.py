@@ -43,7 +43,7 @@ def take_step(
         with watch.at_step(state.done.step):
             losses = state.objective(logits, batch.labels, inputs=batch.inputs, index=batch.index)
     state.optimizer.zero_grad(set_to_none=True)
-    state.scaler.scale((losses["loss"] * batch.share).sum()).backward()  # of one number, or of one per row
+    state.scaler.scale((losses["loss"] * batch.loss_scale).sum()).backward()  # of one number, or of one per row
     if clip_norm is not None:
         state.scaler.unscale_(state.optimizer)
         nn.utils.clip_grad_norm_(state.student.parameters(), clip_norm)
