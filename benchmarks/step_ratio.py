@@ -1,13 +1,15 @@
-"""What a step of `drkd.fit` costs beside a bare PyTorch step of the same arithmetic: `python benchmarks/step_ratio.py`.
+"""What a step of `drkd.fit` costs beside a bare PyTorch step of the same arithmetic.
 
-The network is `mlp` on 300 of the digits (batch 50, augmentation `shift`), on one thread. Ours is an epoch of `drkd.fit`
-divided by its steps: loader, steps, sums and the epoch's row, without a validation split (the data has none) and
-without files. A bare step is forward, loss, backward and a fused SGD step on batches that are already there; for DR-KD
-also a teacher's pass, the swap of its logits and the soft loss. Epochs and as many bare steps take turns in one process.
-Ratios are medians over the rounds. Targets: 1.6 for both.
+    python benchmarks/step_ratio.py
 
-The table divides our step, in microseconds: `loader` serves a training batch; `objective` is the loss of given logits,
-with the teacher's pass, without backward; `rest` is ours without the loader and without the bare step.
+The network is `mlp` on 300 of the digits (batch 50, augmentation `shift`), on one thread. `fit` is an epoch of
+`drkd.fit` divided by its steps: loader, steps, sums and the epoch's row; no validation (the data has no such split), no
+files. A `bare` step is forward, loss, backward and a fused SGD step on batches made beforehand; for DR-KD also a
+teacher's pass, the swap of its logits and the soft loss. An epoch and as many bare steps take turns in one process.
+Ratios are medians over the rounds. The target is 1.6 for both.
+
+The other figures are microseconds per step too: `loader` serves a training batch; `objective` is the loss of given
+logits, with the teacher's pass, without backward; `rest` is `fit` without `loader` and `bare`.
 """
 
 import statistics
@@ -37,7 +39,7 @@ def new_network() -> nn.Module:
 
 
 def soft_loss(teacher: nn.Module, logits: Tensor, inputs: Tensor, labels: Tensor) -> Tensor:
-    """DR-KD's loss as a loop's author would write it."""
+    """DR-KD's loss with the teacher's pass."""
     with torch.no_grad():
         answers = teacher(inputs)
         top, label = answers.argmax(dim=1, keepdim=True), labels[:, None]
@@ -48,12 +50,12 @@ def soft_loss(teacher: nn.Module, logits: Tensor, inputs: Tensor, labels: Tensor
     return (1 - ALPHA) * F.cross_entropy(logits, labels) + ALPHA * TEMPERATURE**2 * soft
 
 
-def hard_loss(logits: Tensor, inputs: Tensor, labels: Tensor) -> Tensor:
+def hard_loss(logits: Tensor, _inputs: Tensor, labels: Tensor) -> Tensor:
     return F.cross_entropy(logits, labels)
 
 
 class Bare:
-    """Six steps of the bare loop, as many as an epoch has."""
+    """The loop that a PyTorch user would write."""
 
     def __init__(self, loss: Callable[[Tensor, Tensor, Tensor], Tensor]) -> None:
         self.student, self.loss = new_network().train(), loss
