@@ -87,12 +87,15 @@ def augment(
 def _crop(images: Tensor, offsets: NDArray[np.int64], mirrored: NDArray[np.bool_], pad: int) -> Tensor:
     """Windows of the padded images, `offsets` (B, 2) pixels right and down of the middle, then mirrored."""
     count, channels, height, width = images.shape
-    padded = F.pad(images, (pad, pad, pad, pad)) if pad else images.contiguous()
-    if mirrored.any():  # what mirrors a crop is a crop, as far to the left, of the mirrored image
-        padded = torch.cat([padded, padded.flip(-1)])
+    turned = np.flatnonzero(mirrored)  # what mirrors a crop is a crop, as far to the left, of the mirrored image
+    padded = images.new_zeros(count + len(turned), channels, height + 2 * pad, width + 2 * pad)
+    inside = padded[:, :, pad : pad + height, pad : pad + width]
+    inside[:count] = images
+    if len(turned):
+        inside[count:] = images.index_select(0, torch.from_numpy(turned).to(images.device)).flip(-1)
+    image = np.where(mirrored, count - 1 + np.cumsum(mirrored), np.arange(count))
     across = pad + np.where(mirrored, -offsets[:, 0], offsets[:, 0])
     row, plane = width + 2 * pad, (width + 2 * pad) * (height + 2 * pad)
-    image = np.arange(count) + count * mirrored
     first = torch.from_numpy(image * channels * plane + (pad + offsets[:, 1]) * row + across).to(images.device)
     # A view of all windows, one for each pixel that one can begin at: their strides overlap, and nothing is copied.
     windows = padded.numel() - (channels - 1) * plane - (height - 1) * row - width + 1
