@@ -1,4 +1,4 @@
-"""What a kind of training says of itself: an object for classifiers, one for detectors.
+"""What each kind of training defines: an object for classifiers, one for detectors.
 
 Nobody else asks which task it is: runs, studies, exports, reports and the command line call these methods. The learner,
 which `drkd.fit` finds by the type of the data, is the task's other half (`drkd.training.learner`).
@@ -26,7 +26,7 @@ class SplitMetrics(Protocol):
 
 
 class TaskData(Protocol):
-    """What is trained and measured on, whatever the task."""
+    """What is trained and measured on, for any task."""
 
     @property
     def name(self) -> str: ...
@@ -69,7 +69,7 @@ class Task(ABC):
         validation_metrics: those that are kept of the validation split.
         details: what else is kept of the test split of every seed, by its name in the metrics.
         label: the first metric in a sentence.
-        teacher_metric: what is said of the teacher on the training split.
+        teacher_metric: what is reported of the teacher on the training split.
     """
 
     name: ClassVar[str]
