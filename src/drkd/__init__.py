@@ -50,7 +50,7 @@ _HOMES = {
     "drkd.training.self_distillation": ("SelfDistillation", "self_distill"),
     "drkd.targets": (
         *("Cached", "ClassMean", "CleanView", "Ema", "Frozen", "LastBatch", "Memory", "OneHot", "Partner"),
-        *("Rectified", "Target", "Uniform", "Virtual"),
+        *("Rectified", "StudentBatch", "Target", "TargetOutput", "Uniform", "Virtual"),
     ),
     "drkd.targets.teacher_cache": ("TeacherCache",),
     "drkd.objective.terms": ("Penalty", "Term"),
@@ -109,7 +109,9 @@ if TYPE_CHECKING:  # the same names, for type checkers and editors
     from drkd.targets import OneHot as OneHot
     from drkd.targets import Partner as Partner
     from drkd.targets import Rectified as Rectified
+    from drkd.targets import StudentBatch as StudentBatch
     from drkd.targets import Target as Target
+    from drkd.targets import TargetOutput as TargetOutput
     from drkd.targets import Uniform as Uniform
     from drkd.targets import Virtual as Virtual
     from drkd.targets.rectify import swap as swap

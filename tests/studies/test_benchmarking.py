@@ -13,7 +13,7 @@ import drkd
 from drkd import InputError
 from drkd.cli.app import app
 from drkd.config import BenchConfig, resolve
-from drkd.methods import METHODS
+from drkd.methods import all_methods
 from drkd.report.speed import print_bench
 from drkd.studies import benchmarking
 from drkd.studies.benchmarking import CACHED, Contender, bench, made_up
@@ -104,8 +104,7 @@ def test_a_clock_of_ones_gives_known_figures():
 
 
 def test_every_known_method_can_be_measured():
-    methods = [method.__name__ for method in METHODS]
-    contenders = [Contender(name, tiny()) for name in methods]
+    contenders = [Contender(name, tiny()) for name in all_methods()]
     timing.take_turns({c.watch.name: c.step for c in contenders}, rounds=1)
     timing.take_turns({c.watch.name: c.objective_alone for c in contenders}, rounds=1)
     assert all(c.state.done.step == timing.WARM_UP + 1 for c in contenders)

@@ -7,8 +7,7 @@ from torch import nn
 
 from drkd.config import METHOD_SETTINGS, BenchConfig, TrainConfig
 from drkd.data import Data, load_data
-from drkd.methods import SELF_TAUGHT
-from drkd.methods.registry import by_name, create
+from drkd.methods.registry import create, get_method
 from drkd.models import CONTIGUOUS, create_model
 from drkd.objective.objective import Objective
 from drkd.training.compilation import MemoryFormat
@@ -81,7 +80,7 @@ def make_objective(config: TrainConfig, *, teacher: nn.Module | None, student: n
 
 def describe_weights(config: TrainConfig) -> str:
     """The final weights of the method that `config` names, for the start of a run; bad settings are refused."""
-    has_teacher = config.teacher is not None or by_name(config.method) in SELF_TAUGHT
+    has_teacher = config.teacher is not None or get_method(config.method).teacher == "self"
     stand_in = nn.Identity()
     objective = make_objective(config, teacher=stand_in if has_teacher else None, student=stand_in)
     if config.task == "detection":

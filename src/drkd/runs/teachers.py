@@ -11,8 +11,7 @@ import drkd
 from drkd.config import TrainConfig, as_bytes
 from drkd.data import Data
 from drkd.data.datasets import fingerprint
-from drkd.methods import CLEAN_VIEW
-from drkd.methods.registry import by_name
+from drkd.methods.registry import get_method
 from drkd.models.counting import count_macs
 from drkd.models.loading import load_model, model_file
 from drkd.runs.building import build
@@ -58,7 +57,7 @@ def with_cache(teacher: nn.Module, config: TrainConfig, data: Data, out: Path) -
     `torchrun` ask the teacher: none of them sees a whole epoch.
     """
     limit = as_bytes(config.cache_size)
-    if not limit or world_size() > 1 or by_name(config.method) in CLEAN_VIEW:
+    if not limit or world_size() > 1 or get_method(config.method).clean_view:
         return teacher
     with contextlib.suppress(RuntimeError, NotImplementedError):  # a network that cannot run on shapes alone
         if count_macs(teacher, data.train.inputs.shape[1:]) < CHEAP:

@@ -10,7 +10,6 @@ cases.png           of detectors: the best and the worst test images with their 
 teacher/            a run directory of its own, where the self-teacher was trained first
 """
 
-import inspect
 import os
 import time
 import warnings
@@ -24,8 +23,7 @@ from torch import nn
 
 from drkd.config import METHOD_SETTINGS, TrainConfig
 from drkd.data import Data
-from drkd.methods import SELF_TAUGHT
-from drkd.methods.registry import by_name
+from drkd.methods.registry import get_method
 from drkd.models.loading import load_model
 from drkd.objective.objective import Objective
 from drkd.runs.building import about, build, choose_device, describe_weights, load_for, make_objective, memory_format
@@ -169,9 +167,9 @@ def prepare(config: TrainConfig, source: dict[str, str], out: Path, on_epoch: On
     student = build(config, data)
     if config.sync_batchnorm:
         student = nn.SyncBatchNorm.convert_sync_batchnorm(student)  # type: ignore[no-untyped-call]
-    if config.teacher is not None and "teacher" not in inspect.signature(by_name(config.method)).parameters:
+    if config.teacher is not None and get_method(config.method).teacher == "none":
         raise InputError(f"{config.method} takes no teacher; leave --teacher out, or choose kd or dr_kd")
-    trains_teacher = config.teacher is None and by_name(config.method) in SELF_TAUGHT
+    trains_teacher = config.teacher is None and get_method(config.method).teacher == "self"
     teacher = None if config.teacher is None else load_teacher(config.teacher, config, data)
     describe_weights(config)  # refuses bad settings before anything is written, and so does the next line
     CheckpointPolicy(config.checkpoint_every)

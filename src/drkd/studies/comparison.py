@@ -13,8 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from drkd.config import METHOD_SETTINGS, CompareConfig, TrainConfig, resolve
-from drkd.methods import SELF_TAUGHT, TWICE
-from drkd.methods.registry import accepted_by, by_name, read_variant
+from drkd.methods.registry import get_method, parse_variant
 from drkd.runs.building import choose_device, describe_weights
 from drkd.runs.directory import inspect_run_dir, method_dirname, new_run_dir, opened
 from drkd.runs.teachers import default_cache
@@ -132,8 +131,8 @@ def train_planned(training: Training, report: Callable[[Any], None]) -> dict[str
 def with_controls(methods: Sequence[str]) -> list[str]:
     """`methods` led by the baseline, and with the doubled control where one had a self-teacher or sees all twice."""
     rest = [name for name in dict.fromkeys(methods) if name not in (BASELINE, CONTROL)]
-    used = [by_name(read_variant(name)[0]) for name in rest]
-    needs_control = CONTROL in methods or any(method in (*SELF_TAUGHT, *TWICE) for method in used)
+    used = [get_method(parse_variant(name)[0]) for name in rest]
+    needs_control = CONTROL in methods or any(method.costs_double for method in used)
     return [BASELINE, *([CONTROL] if needs_control else []), *rest]
 
 
@@ -144,15 +143,15 @@ def plan(config: CompareConfig, names: Sequence[str], out: Path) -> list[Trainin
     for noise in config.label_noise:
         baselines: dict[int, Training] = {}
         for name in names:
-            method, own = read_variant(BASELINE if name == CONTROL else name)
+            method, own = parse_variant(BASELINE if name == CONTROL else name)
             for seed in range(config.seeds):
                 folder = out / "trainings" / panel_name(noise).replace(" ", "-") / f"seed-{seed}"
-                taught_by = baselines[seed] if by_name(method) in SELF_TAUGHT else None
+                taught_by = baselines[seed] if get_method(method).teacher == "self" else None
                 own_teacher = None if taught_by is None else str(taught_by.out)
                 special = {
                     **shared,
                     **_own_settings(config, method, own),
-                    "teacher": config.teacher if method == "kd" else own_teacher,
+                    "teacher": config.teacher if get_method(method).teacher == "given" else own_teacher,
                     "epochs": config.epochs * (2 if name == CONTROL else 1),
                     "method": method,
                     "seed": seed,
@@ -186,9 +185,9 @@ def panel_name(noise: float) -> str:
 
 def _own_settings(config: CompareConfig, method: str, own: dict[str, Any]) -> dict[str, Any]:
     """The settings that `method` takes: the general ones it knows, those of the file, and `own` before all."""
-    accepted = accepted_by(method)
+    accepted = get_method(method).settings
     general = {name: getattr(config, name) if name in accepted else None for name in METHOD_SETTINGS}
-    if {**general, **config.method_options.get(method, {}), **own}["source"] != "ema":
+    if "source" in accepted and {**general, **config.method_options.get(method, {}), **own}["source"] != "ema":
         general["decay"] = None  # there is no average
     of_file = {**config.method_options.get(method, {}), **{k: v for k, v in own.items() if k not in METHOD_SETTINGS}}
     return {**general, **{k: v for k, v in own.items() if k in METHOD_SETTINGS}, "method_options": of_file}

@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from drkd.config import CompareConfig
-from drkd.methods import SELF_TAUGHT, TWICE
+from drkd.methods.registry import all_methods
 from drkd.studies.statistics import holm, paired
 from drkd.tasks.task import TASKS, Task, task_of
 
@@ -29,8 +29,9 @@ def collect(config: CompareConfig, summaries: Mapping[str, Mapping[str, Sequence
     """
     panels, comparisons = [], []
     task = TASKS[config.task]
-    self_taught = {method.__name__ for method in SELF_TAUGHT}
-    costs_double = {*self_taught, *(method.__name__ for method in TWICE)}
+    known = all_methods()
+    self_taught = {name for name, method in known.items() if method.teacher == "self"}
+    costs_double = {name for name, method in known.items() if method.costs_double}
     for noise, (panel, of_methods) in zip(config.label_noise, summaries.items(), strict=True):
         methods = {name: _per_seed(of_seeds, task) for name, of_seeds in of_methods.items()}
         for name, lists in methods.items():

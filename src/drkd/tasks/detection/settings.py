@@ -1,8 +1,7 @@
 """What a configuration may say of a detector, and what has no meaning there."""
 
 from drkd.config import TrainConfig
-from drkd.methods import CLEAN_VIEW
-from drkd.methods.registry import by_name
+from drkd.methods.registry import get_method
 from drkd.objective.objective import Objective
 from drkd.tasks.detection.data import load_detection
 from drkd.tasks.detection.splits import DetectionData
@@ -41,7 +40,7 @@ def check_settings(config: TrainConfig, objective: Objective) -> None:
     ):
         if wrong:
             raise InputError(f"--task detection takes no {option}: {why}; leave it out")
-    if by_name(config.method) in CLEAN_VIEW or objective.needs - {"inputs", "index"}:
+    if get_method(config.method).clean_view or objective.needs - {"inputs", "index"}:
         raise InputError(
             f"--task detection cannot train with {config.method}: a step sees each image once; choose another"
         )
