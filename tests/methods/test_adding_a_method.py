@@ -52,7 +52,14 @@ def test_it_names_at_most_four_files():
 
 
 def test_the_files_are_a_method_that_passes_its_test_and_trains(copy):
-    command = [sys.executable, "-c", CHECK, COMMAND, "tests/methods/test_temporal_ensembling.py", "tests/test_package.py"]
+    command = [
+        sys.executable,
+        "-c",
+        CHECK,
+        COMMAND,
+        "tests/methods/test_temporal_ensembling.py",
+        "tests/test_package.py",
+    ]
     environment = {**os.environ, "PYTHONPATH": str(copy / "src")}
     done = subprocess.run(command, cwd=copy, env=environment, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stdout + done.stderr

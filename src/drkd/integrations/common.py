@@ -108,7 +108,7 @@ def check_objective(objective: Objective, framework: str, *, provides: frozenset
     if getattr(objective, "reduction", "batchmean") != "batchmean":
         raise InputError(
             f"{framework} needs the mean over the batch, `{objective.name}` was made with "
-            f'reduction="{objective.reduction}"; leave reduction away'
+            f'reduction="{objective.reduction}"; leave reduction out'
         )
 
 

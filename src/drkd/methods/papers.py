@@ -162,7 +162,7 @@ def dr_kd(
 
     Args:
         teacher, alpha, temperature, convention, multiplier: as for `kd`.
-        rectify: what corrects the teacher's logits: `swap`, `smooth`, `drop` (see `drkd.targets.rectify`) or a function.
+        rectify: what corrects the teacher's logits: `swap`, `smooth`, `drop` or a function; see `drkd.targets.rectify`.
         student_swap: swap the student's logits too, in both terms; an ablation of the public code, which on a
             misclassified sample raises the wrong class. Accuracies are measured on the logits as they are.
 

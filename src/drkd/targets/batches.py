@@ -23,10 +23,11 @@ class Partner(Target):
     needs = frozenset({"pairs"})
 
     def forward(self, batch: StudentBatch) -> TargetOutput:
-        half, odd = divmod(len(batch.logits), 2)
+        rows = len(batch.logits)
+        half, odd = divmod(rows, 2)
         if odd or (batch.labels.device.type == "cpu" and bool((batch.labels[half:] != IGNORED).any())):
             raise InputError(
-                f"`Partner` needs a batch of pairs, got {len(batch.logits)} rows whose second half has labels of its own; "
+                f"`Partner` needs a batch of pairs, got {rows} rows whose second half has labels of its own; "
                 "append a partner of the same class for each row, with the ignored label"
             )
         return TargetOutput(batch.logits.roll(half, dims=0))

@@ -20,8 +20,8 @@ class Rectified(Target):
 
     Args:
         target: the source of finite logits; `OneHot` is refused, since labels need no correction.
-        rectifier: `swap`, `smooth` or `drop` (see `drkd.targets.rectify`), or a function of (logits, labels) that returns
-            corrected logits, or `(logits, valid)` to take rows out.
+        rectifier: `swap`, `smooth` or `drop` (see `drkd.targets.rectify`), or a function of (logits, labels) that
+            returns corrected logits, or `(logits, valid)` to take rows out.
 
     Example:
         >>> import torch

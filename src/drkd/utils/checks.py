@@ -30,10 +30,10 @@ def check_labels(logits: Tensor, labels: Tensor, ignore_index: int, *, caller: s
         >>> import torch
         >>> [check_labels(torch.zeros(2, 3), torch.tensor([0, i]), -100, caller="swap") for i in (2, -100)]
         [True, False]
-        >>> check_labels(torch.zeros(2, 3), torch.tensor([0.5, 0.5]), -100, caller="swap")
+        >>> check_labels(torch.zeros(2, 3), torch.zeros(3, dtype=torch.long), -100, caller="swap")
         Traceback (most recent call last):
         ...
-        drkd.utils.errors.InputError: `swap` needs integer labels (2,), got float32 (2,); turn mixup or other soft labels off
+        drkd.utils.errors.InputError: `swap` needs labels (2,) beside logits (2, 3), got (3,)
     """
     if logits.dim() < 2:
         raise InputError(f"`{caller}` needs logits (B, K) or (B, K, ...), got {tuple(logits.shape)}")
