@@ -85,7 +85,7 @@ def kd(
 
     Example:
         >>> import torch
-        >>> objective = kd(nn.Linear(2, 3), alpha=0.5, temperature=4.0)
+        >>> objective = kd(torch.nn.Linear(2, 3), alpha=0.5, temperature=4.0)
         >>> losses = objective(torch.zeros(1, 3), torch.tensor([0]), inputs=torch.ones(1, 2))
         >>> list(losses)
         ['loss', 'ce', 'soft', 'soft_kl']
@@ -108,7 +108,8 @@ def tf_kd_self(
     (1 - a) CE(y, p) + a T^2 CE(softmax_T(v), softmax_T(z)); arguments as for `kd`.
 
     Example:
-        >>> sorted(tf_kd_self(nn.Linear(2, 3)).needs)
+        >>> import torch
+        >>> sorted(tf_kd_self(torch.nn.Linear(2, 3)).needs)
         ['inputs']
     """
     return distil("tf_kd_self", as_target(teacher), alpha, temperature, convention, multiplier, options)
