@@ -127,12 +127,12 @@ def test_a_contender_steps_like_the_training_loop():
 def test_the_cached_teacher_is_looked_up_and_never_asked():
     contender = Contender(CACHED, tiny())
     (teacher,) = (part for part in contender.state.objective.modules() if isinstance(part, Cached))
-    teacher.teacher.forward = None
+    teacher.teacher.answer = None
     taught = []
     for _ in range(timing.WARM_UP + 1):
         contender.step()
         batch = contender.batch
-        taught.append(teacher(contender.logits, batch.labels, batch.inputs, batch.index)[0])
+        taught.append(teacher(drkd.StudentBatch(contender.logits, batch.labels, batch.inputs, batch.index)).logits)
     first, second, again = taught
     assert torch.equal(first, again)
     assert not torch.equal(first, second)
