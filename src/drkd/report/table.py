@@ -157,8 +157,8 @@ def print_results(results: ComparisonResults, console: Console) -> None:
 def title(panel: Panel) -> str:
     """What a panel is about, in a line."""
     size = f", {panel.limit_train} training samples" if panel.limit_train else ""
-    seeds = len(panel.seeds)
-    return f"{panel.data}, {panel.name}{size}: {panel.model}, {panel.epochs} epochs, {seeds} seed{'s' if seeds > 1 else ''}"
+    seeds = f"{len(panel.seeds)} seed{'s' if len(panel.seeds) > 1 else ''}"
+    return f"{panel.data}, {panel.name}{size}: {panel.model}, {panel.epochs} epochs, {seeds}"
 
 
 def _known(values: Sequence[Value | None]) -> list[Value]:
@@ -179,9 +179,8 @@ def _mean_and_deviation(values: PerSeed, metric: Metric) -> str:
 def _difference(test: Difference | None, metric: Metric) -> str:
     if test is None:
         return ""
-    mean, *ends = (
-        f"{metric.factor * value:+.{metric.digits}f}" for value in (test.mean_difference, *(test.ci95 or ()))
-    )
+    values = (test.mean_difference, *(test.ci95 or ()))
+    mean, *ends = (f"{metric.factor * value:+.{metric.digits}f}" for value in values)
     return f"{mean} [{', '.join(ends)}]" if ends else mean
 
 
