@@ -2,27 +2,33 @@
 
 Cross-entropy is trained first; its network teaches every self-taught method of the same seed. The control
 `cross_entropy_2x` has the epochs of baseline and student together. All trainings are ordinary run directories under
-`OUT/trainings/PANEL/seed-S/METHOD`, so that an interrupted comparison goes on at the first unfinished one.
+`OUT/trainings/PANEL/seed-S/METHOD`, so that an interrupted comparison resumes with the first unfinished one.
 
-A method may stand there more than once, with settings of its own: `dr_kd,dr_kd:alpha=0.5:rectify=drop`.
+A method may be listed more than once, with settings of its own: `dr_kd,dr_kd:alpha=0.5:rectify=drop`.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 from drkd.config import METHOD_SETTINGS, CompareConfig, TrainConfig, resolve
+from drkd.config.keywords import CompareKeywords
 from drkd.methods import SELF_TAUGHT, TWICE
 from drkd.methods.registry import accepted_by, by_name, read_variant
-from drkd.runs.building import choose_device, describe_weights
+from drkd.runs.building import describe_weights
 from drkd.runs.directory import inspect_run_dir, method_dirname, new_run_dir, opened
-from drkd.runs.teachers import default_cache
+from drkd.runs.events import OnEvent, RunFailed, ignore_event
+from drkd.runs.results import FILE, ComparisonResults
+from drkd.runs.summary import RunSummary
 from drkd.runs.training import train
-from drkd.studies.jobs import Failed, Job, Progress, run_jobs, silent
-from drkd.studies.results import BASELINE, as_csv, collect, processor_count
+from drkd.studies.jobs import Job, Outcome, run_jobs
+from drkd.studies.results import BASELINE, as_csv, collect
+from drkd.tasks.classification import default_cache
+from drkd.utils.device import choose_device
 from drkd.utils.errors import InputError
-from drkd.utils.files import read_json, write_json, write_text
+from drkd.utils.files import write_text
+from drkd.utils.machine import processor_count
 
 CONTROL = "cross_entropy_2x"
 
@@ -48,31 +54,31 @@ class Training:
 
     @property
     def name(self) -> str:
-        """What its progress is called by."""
+        """What events call it."""
         return f"{self.panel}, seed {self.config.seed}, {self.method}"
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """What `compare` hands back.
+    """What `compare` returns.
 
     Attributes:
-        results: the content of `results.json`.
+        results: the content of `results.json`; `failures` among it says why trainings have no result, by name.
         out: the run directory.
-        failures: why trainings have no result, by name.
     """
 
-    results: dict[str, Any]
+    results: ComparisonResults
     out: Path
-    failures: dict[str, str]
 
 
-def compare(*, config: str | Path | None = None, progress: Progress = silent, **options: Any) -> Comparison:
+def compare(
+    *, config: str | Path | None = None, on_event: OnEvent = ignore_event, **options: Unpack[CompareKeywords]
+) -> Comparison:
     """Train methods side by side and compare them with cross-entropy, seed by seed.
 
     Args:
         config: a YAML file of options.
-        progress: called with a training's name and its new row, or its summary at its end.
+        on_event: called with `EpochDone`, `RunDone` and `RunFailed` (`drkd.runs.events`) of every training.
         options: as on the command line; see `drkd.config.CompareConfig`.
 
     Returns:
@@ -87,50 +93,48 @@ def compare(*, config: str | Path | None = None, progress: Progress = silent, **
         ...     comparison = compare(
         ...         methods=["cross_entropy", "ps_kd"], label_noise=[0], seeds=2, epochs=2, jobs=1, out=f"{folder}/run"
         ...     )
-        >>> [(c["method"], c["metric"]) for c in comparison.results["comparisons"]][:2]
+        >>> [(each.method, each.metric) for each in comparison.results.comparisons][:2]
         [('ps_kd', 'accuracy'), ('ps_kd', 'nll')]
     """
     settings, source = resolve(CompareConfig, options, config)
-    return run(settings, source, Path(settings.out) if settings.out else new_run_dir("compare"), progress=progress)
+    return run(settings, source, Path(settings.out) if settings.out else new_run_dir("compare"), on_event=on_event)
 
 
-def run(config: CompareConfig, source: dict[str, str], out: Path, *, progress: Progress) -> Comparison:
+def run(config: CompareConfig, source: Mapping[str, str], out: Path, *, on_event: OnEvent) -> Comparison:
     """`compare` with its options resolved."""
-    names = with_controls(config.methods)
-    trainings = plan(config, names, out)
-    if inspect_run_dir(out, config, finished="results.json") == "finished":
-        results = read_json(out / "results.json")
-        if not results["failures"]:
-            return Comparison(results, out, {})
+    trainings = plan(config, with_controls(config.methods), out)
+    if inspect_run_dir(out, config, finished=FILE) == "finished":
+        results = ComparisonResults.read(out)
+        if not results.failures:
+            return Comparison(results, out)
     weights(trainings)  # refuses bad settings before anything is written, and so does the next line
     _check_general(config, trainings)
     device = choose_device(config.device)
-    processes = config.jobs or (processor_count() if device == "cpu" else 1)
+    processes = config.jobs or (processor_count() if device.type == "cpu" else 1)
     jobs = [Job(t.name, t, after=None if t.taught_by is None else t.taught_by.name) for t in trainings]
     with opened(out, config, source):
         if config.launcher == "ray":
             from drkd.studies.ray_jobs import run_jobs_on_ray
 
-            outcomes = run_jobs_on_ray(
-                jobs, train_planned, on_gpus=device != "cpu", at_once=config.jobs, progress=progress
-            )
+            on_gpus = device.type != "cpu"
+            outcomes = run_jobs_on_ray(jobs, train_planned, on_gpus=on_gpus, at_once=config.jobs, on_event=on_event)
         else:
-            outcomes = run_jobs(jobs, train_planned, processes=min(processes, len(jobs)), progress=progress)
-    failures = {name: outcome.reason for name, outcome in outcomes.items() if isinstance(outcome, Failed)}
-    results = {**collect(config, _sorted(trainings, outcomes)), "failures": failures}
-    write_json(out / "results.json", results)
+            outcomes = run_jobs(jobs, train_planned, processes=min(processes, len(jobs)), on_event=on_event)
+    failures = {name: outcome.reason for name, outcome in outcomes.items() if isinstance(outcome, RunFailed)}
+    results = replace(collect(config, _sorted(trainings, outcomes)), failures=failures)
+    results.write(out)
     write_text(out / "results.csv", as_csv(results))
-    return Comparison(results, out, failures)
+    return Comparison(results, out)
 
 
-def train_planned(training: Training, report: Callable[[Any], None]) -> dict[str, Any]:
+def train_planned(training: Training, on_event: OnEvent) -> RunSummary:
     """The work of one job: a training, or the summary of one that is finished."""
-    config = training.config.model_copy(update={"resume": True})  # a comparison goes on with whatever it finds
-    return train(config, FROM_COMPARISON, training.out, on_epoch=lambda _, row: report(row))
+    config = training.config.model_copy(update={"resume": True})  # a comparison resumes whatever it finds
+    return train(config, FROM_COMPARISON, training.out, name=training.name, on_event=on_event)
 
 
 def with_controls(methods: Sequence[str]) -> list[str]:
-    """`methods` led by the baseline, and with the doubled control where one had a self-teacher or sees all twice."""
+    """`methods` led by the baseline, and with the doubled control where one has a self-teacher or sees all twice."""
     rest = [name for name in dict.fromkeys(methods) if name not in (BASELINE, CONTROL)]
     used = [by_name(read_variant(name)[0]) for name in rest]
     needs_control = CONTROL in methods or any(method in (*SELF_TAUGHT, *TWICE) for method in used)
@@ -142,7 +146,7 @@ def plan(config: CompareConfig, names: Sequence[str], out: Path) -> list[Trainin
     shared = {name: getattr(config, name) for name in TrainConfig.model_fields if name in CompareConfig.model_fields}
     trainings = []
     for noise in config.label_noise:
-        baselines: dict[int, Training] = {}
+        baselines: dict[int, Training] = {}  # by seed: who teaches the self-taught methods
         for name in names:
             method, own = read_variant(BASELINE if name == CONTROL else name)
             for seed in range(config.seeds):
@@ -169,13 +173,13 @@ def plan(config: CompareConfig, names: Sequence[str], out: Path) -> list[Trainin
 
 
 def weights(trainings: Sequence[Training]) -> dict[str, str]:
-    """Each method's final weights in words."""
+    """Each method's final weights, described."""
     rows = {t.method: describe_weights(t.config) for t in trainings if t.method != CONTROL}
     return {name: f"{name}:{words.partition(':')[2]}" for name, words in rows.items()}
 
 
 def panel_name(noise: float) -> str:
-    """How a data setting is called.
+    """What a data setting is called.
 
     Example:
         >>> panel_name(0.0), panel_name(0.2), panel_name(0.125)
@@ -184,7 +188,7 @@ def panel_name(noise: float) -> str:
     return f"{100 * noise:g}% label noise" if noise else "clean labels"
 
 
-def _own_settings(config: CompareConfig, method: str, own: dict[str, Any]) -> dict[str, Any]:
+def _own_settings(config: CompareConfig, method: str, own: Mapping[str, Any]) -> dict[str, Any]:
     """The settings that `method` takes: the general ones it knows, those of the file, and `own` before all."""
     accepted = accepted_by(method)
     general = {name: getattr(config, name) if name in accepted else None for name in METHOD_SETTINGS}
@@ -203,11 +207,13 @@ def _check_general(config: CompareConfig, trainings: Sequence[Training]) -> None
             raise InputError(f"{option} is for none of {', '.join(config.methods)} as they are; leave it out")
 
 
-def _sorted(trainings: Sequence[Training], outcomes: dict[str, Any]) -> dict[str, dict[str, list[Any]]]:
+def _sorted(
+    trainings: Sequence[Training], outcomes: Mapping[str, Outcome]
+) -> dict[str, dict[str, list[RunSummary | None]]]:
     """Summaries by panel, method and seed; None for what failed."""
-    table: dict[str, dict[str, list[Any]]] = {}
+    table: dict[str, dict[str, list[RunSummary | None]]] = {}
     for training in trainings:
         outcome = outcomes[training.name]
         of_seeds = table.setdefault(training.panel, {}).setdefault(training.method, [])
-        of_seeds.append(None if isinstance(outcome, Failed) else outcome)
+        of_seeds.append(None if isinstance(outcome, RunFailed) else outcome)
     return table

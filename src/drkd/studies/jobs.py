@@ -1,4 +1,4 @@
-"""Jobs that wait for each other, run in this process or in several."""
+"""Runs that wait for each other, one after another in this process or several at once in others."""
 
 import multiprocessing
 import os
@@ -9,69 +9,68 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from functools import partial
-from typing import Any
+from typing import Any, Generic, Protocol, TypeVar
 
+from drkd.runs.events import Event, OnEvent, RunDone, RunFailed
+from drkd.runs.summary import RunSummary
 from drkd.utils.errors import NonFiniteLossError
 
-Progress = Callable[[str, Any], None]
-"""Called with a job's name and whatever it has to say; at its end, with its result."""
+ArgumentT = TypeVar("ArgumentT")
 
+Outcome = RunSummary | RunFailed
+"""What a job comes to."""
 
-def silent(name: str, said: Any) -> None:
-    """The progress that nobody sees."""
+Work = Callable[[ArgumentT, OnEvent], RunSummary]
+"""From a job's argument and a function that takes events to its result. Defined at the top of a module."""
 
 
 @dataclass(frozen=True)
-class Job:
-    """A piece of work.
+class Job(Generic[ArgumentT]):
+    """A run to be made.
 
     Attributes:
-        name: unique.
+        name: unique; events call the run by it.
         argument: what the work is called with; it can be pickled.
         after: the job that must be done before, if any.
     """
 
     name: str
-    argument: Any
+    argument: ArgumentT
     after: str | None = None
 
 
-@dataclass(frozen=True)
-class Failed:
-    """What stands in place of a result: why there is none."""
+class EventQueue(Protocol):
+    """A queue that jobs of other processes report to."""
 
-    reason: str
-
-
-Work = Callable[[Any, Callable[[Any], None]], Any]
-"""From a job's argument and a function to report with, to its result. Defined at the top of a module."""
+    def get_nowait(self) -> Event: ...
 
 
-def run_jobs(jobs: Sequence[Job], work: Work, *, processes: int, progress: Progress) -> dict[str, Any]:
-    """Do all `jobs`, `processes` at a time; give each job's result, or a `Failed`.
+def run_jobs(
+    jobs: Sequence[Job[ArgumentT]], work: Work[ArgumentT], *, processes: int, on_event: OnEvent
+) -> dict[str, Outcome]:
+    """Do all `jobs`, `processes` at a time; give each job's result by name.
 
-    A job that fails takes those with it that wait for it; the others go on. With one process everything happens in
-    this one. Worker processes use one thread each, so that the number of workers changes no result.
+    Those that wait for a failed job fail with it; the others are done. With one process everything happens in this one.
+    Worker processes use one thread each, so that the number of workers changes no result.
     """
     if processes == 1:
-        results: dict[str, Any] = {}
+        outcomes: dict[str, Outcome] = {}
         for job in jobs:
-            results[job.name] = _doomed(job, results) or attempt(work, job, partial(progress, job.name))
-            progress(job.name, results[job.name])
-        return results
-    kind = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
-    context = multiprocessing.get_context(kind)
-    if kind == "forkserver":
+            outcomes[job.name] = _failed_before(job, outcomes) or attempt(work, job, on_event)
+            on_event(_last_event(job.name, outcomes[job.name]))
+        return outcomes
+    method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
+    context = multiprocessing.get_context(method)
+    if method == "forkserver":
         context.set_forkserver_preload([work.__module__])
-    said: Any = context.Queue()
-    pool = ProcessPoolExecutor(processes, context, initializer=_start_worker, initargs=(said,))
+    events: Any = context.Queue()  # multiprocessing's queues have no type that both sides share
+    pool = ProcessPoolExecutor(processes, context, initializer=_start_worker, initargs=(events,))
     try:
         return run_in_order(
-            jobs, lambda job: pool.submit(_work_in_worker, work, job), said, at_once=processes, progress=progress
+            jobs, lambda job: pool.submit(_work_in_worker, work, job), events, at_once=processes, on_event=on_event
         )
     except BrokenProcessPool as reason:
-        raise RuntimeError("a worker died, for lack of memory perhaps; go on with --resume") from reason
+        raise RuntimeError("a worker died, for lack of memory perhaps; resume with --resume") from reason
     except BaseException:
         _end(list((pool._processes or {}).values()))
         raise
@@ -80,7 +79,7 @@ def run_jobs(jobs: Sequence[Job], work: Work, *, processes: int, progress: Progr
 
 
 def _end(workers: Sequence[Any]) -> None:
-    """Have workers save what they are at and leave; a second interruption ends them at once."""
+    """Have workers save their state and leave; a second interruption ends them at once."""
     for worker in workers:
         worker.terminate()
     try:
@@ -93,59 +92,73 @@ def _end(workers: Sequence[Any]) -> None:
 
 
 def run_in_order(
-    jobs: Sequence[Job], submit: Callable[[Job], Future[Any]], said: Any, *, at_once: int, progress: Progress
-) -> dict[str, Any]:
-    """Submit each of `jobs` when what it waits for is done, `at_once` of them at most; give results as `run_jobs` does.
+    jobs: Sequence[Job[ArgumentT]],
+    submit: Callable[[Job[ArgumentT]], "Future[Outcome]"],
+    events: EventQueue,
+    *,
+    at_once: int,
+    on_event: OnEvent,
+) -> dict[str, Outcome]:
+    """Submit each of `jobs` when the one it waits for is done, `at_once` of them at most; otherwise as `run_jobs`.
 
-    `said` is the queue that jobs report to: pairs of a job's name and what it says.
+    Args:
+        jobs: in the order in which they are submitted.
+        submit: starts one.
+        events: the queue that they report to.
+        at_once: how many may run.
+        on_event: called with each event.
     """
-    results: dict[str, Any] = {}
+    outcomes: dict[str, Outcome] = {}
     waiting = list(jobs)
-    running: dict[Future[Any], str] = {}
+    running: dict[Future[Outcome], str] = {}
     while waiting or running:
-        for job in [job for job in waiting if job.after is None or job.after in results]:
-            doomed = _doomed(job, results)
-            if doomed is not None:
-                results[job.name] = doomed
-                progress(job.name, doomed)
+        for job in [job for job in waiting if job.after is None or job.after in outcomes]:
+            failed = _failed_before(job, outcomes)
+            if failed is not None:
+                outcomes[job.name] = failed
+                on_event(failed)
             elif len(running) < at_once:
                 running[submit(job)] = job.name
             else:
                 continue
             waiting.remove(job)
         finished, _ = wait(running, timeout=0.2, return_when=FIRST_COMPLETED)
-        _drain(said, progress)
+        _drain(events, on_event)
         for future in finished:
             name = running.pop(future)
-            results[name] = future.result()
-            progress(name, results[name])
-    return results
+            outcomes[name] = future.result()
+            on_event(_last_event(name, outcomes[name]))
+    return outcomes
 
 
-def _doomed(job: Job, results: dict[str, Any]) -> Failed | None:
-    before = results.get(job.after) if job.after else None
-    return Failed(f"{job.after} failed, which it needs") if isinstance(before, Failed) else None
-
-
-def attempt(work: Work, job: Job, report: Callable[[Any], None]) -> Any:
-    """What a job gives, or a `Failed` where its training diverged."""
+def attempt(work: Work[ArgumentT], job: Job[ArgumentT], on_event: OnEvent) -> Outcome:
+    """What a job comes to; a training that diverged is a result too."""
     try:
-        return work(job.argument, report)
-    except NonFiniteLossError as reason:  # a training that diverged is a result too
-        return Failed(str(reason))
+        return work(job.argument, on_event)
+    except NonFiniteLossError as reason:
+        return RunFailed(job.name, str(reason))
 
 
-_said: Any = None
+def _failed_before(job: Job[ArgumentT], outcomes: dict[str, Outcome]) -> RunFailed | None:
+    before = outcomes.get(job.after) if job.after else None
+    return RunFailed(job.name, f"{job.after} failed, which it needs") if isinstance(before, RunFailed) else None
 
 
-def _start_worker(said: Any) -> None:
-    """One thread; the parent alone answers Ctrl-C, and ends a worker with SIGTERM; without it there is no worker."""
-    global _said  # noqa: PLW0603  # how an initializer hands something to the work of its process
+def _last_event(name: str, outcome: Outcome) -> Event:
+    return outcome if isinstance(outcome, RunFailed) else RunDone(name, outcome)
+
+
+_events: Any = None
+
+
+def _start_worker(events: Any) -> None:
+    """One thread. The parent alone answers Ctrl-C, and ends a worker with SIGTERM; without it there is no worker."""
+    global _events  # noqa: PLW0603  # how an initializer hands something to the work of its process
     import torch
 
     from drkd.training import signals
 
-    _said = said
+    _events = events
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signals.patient = True
@@ -162,13 +175,13 @@ def _leave_with_the_parent() -> None:
         os._exit(1)
 
 
-def _work_in_worker(work: Work, job: Job) -> Any:
-    return attempt(work, job, lambda said: _said.put((job.name, said)))
+def _work_in_worker(work: Work[ArgumentT], job: Job[ArgumentT]) -> Outcome:
+    return attempt(work, job, _events.put)
 
 
-def _drain(said: Any, progress: Progress) -> None:
+def _drain(events: EventQueue, on_event: OnEvent) -> None:
     while True:
         try:
-            progress(*said.get_nowait())
+            on_event(events.get_nowait())
         except queue.Empty:  # ray's queue raises the same
             return

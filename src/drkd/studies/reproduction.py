@@ -7,21 +7,24 @@ among them. So a teacher or a baseline that some earlier row needed is found aga
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 from drkd.config import WITHOUT_EFFECT, ReproduceConfig, TrainConfig, resolve
-from drkd.runs.building import choose_device
+from drkd.config.keywords import ReproduceKeywords
 from drkd.runs.directory import kept_epoch
+from drkd.runs.events import OnEvent, RunFailed, ignore_event
+from drkd.runs.summary import FILE, RunSummary
 from drkd.runs.training import train
-from drkd.studies.jobs import Failed, Job, Progress, run_jobs, silent
+from drkd.studies.jobs import Job, Outcome, run_jobs
 from drkd.studies.recipe import Recipe, load_recipe
-from drkd.studies.results import environment, processor_count
 from drkd.studies.statistics import paired
+from drkd.utils.device import choose_device
 from drkd.utils.errors import InputError
 from drkd.utils.files import write_json
+from drkd.utils.machine import environment, processor_count
 
 MINIATURE: dict[str, Any] = {
     "data": "digits",
@@ -79,13 +82,22 @@ class Measured:
 
 
 @dataclass(frozen=True)
+class Gain:
+    """Of a row over its baseline in points, paired over seeds: measured, and as published."""
+
+    mean: float | None
+    ci95: tuple[float, float] | None
+    published: float | None
+
+
+@dataclass(frozen=True)
 class Reproduction:
-    """What `reproduce` hands back, and writes to `file`.
+    """What `reproduce` returns, and writes to `file`.
 
     Attributes:
         lines: teacher, baseline and row, measured beside published.
         comparable: whether the data are those of the published experiment, so that a difference means something.
-        gain: of the row over its baseline in points, paired over seeds: `{"mean", "ci95", "published"}`; None without.
+        gain: of the row over its baseline; None without.
         deviations: how this run differs from the published experiment.
         failures: why trainings have no result, by name.
         file: where all this is kept as JSON.
@@ -93,18 +105,18 @@ class Reproduction:
 
     lines: list[Measured]
     comparable: bool
-    gain: dict[str, Any] | None
+    gain: Gain | None
     deviations: list[str]
     failures: dict[str, str]
     file: Path
 
 
-def reproduce(name: str, *, progress: Progress = silent, **options: Any) -> Reproduction:
+def reproduce(name: str, *, on_event: OnEvent = ignore_event, **options: Unpack[ReproduceKeywords]) -> Reproduction:
     """Train a published row with what it needs, and put the measured figures beside the published ones.
 
     Args:
         name: a recipe, see `drkd list recipes`.
-        progress: called with a training's name and its new row, or its summary at its end.
+        on_event: called with `EpochDone`, `RunDone` and `RunFailed` (`drkd.runs.events`) of every training.
         options: as on the command line; see `drkd.config.ReproduceConfig`.
 
     Raises:
@@ -119,7 +131,7 @@ def reproduce(name: str, *, progress: Progress = silent, **options: Any) -> Repr
     """
     recipe = load_recipe(name)
     config, _ = resolve(ReproduceConfig, options)
-    return run(recipe, config, plan(recipe, config), progress=progress)
+    return run(recipe, config, plan(recipe, config), on_event=on_event)
 
 
 def plan(recipe: Recipe, config: ReproduceConfig) -> list[Step]:
@@ -135,12 +147,12 @@ def plan(recipe: Recipe, config: ReproduceConfig) -> list[Step]:
     return steps
 
 
-def run(recipe: Recipe, config: ReproduceConfig, steps: list[Step], *, progress: Progress) -> Reproduction:
+def run(recipe: Recipe, config: ReproduceConfig, steps: list[Step], *, on_event: OnEvent) -> Reproduction:
     """`reproduce` with its options resolved and its trainings planned."""
     names = {step.out: step.name for step in steps}
     jobs = [Job(step.name, step, after=names[step.needs] if step.needs else None) for step in steps]
-    processes = config.jobs or (processor_count() if choose_device(steps[-1].config.device) == "cpu" else 1)
-    outcomes = run_jobs(jobs, train_step, processes=min(processes, len(jobs)), progress=progress)
+    processes = config.jobs or (processor_count() if choose_device(steps[-1].config.device).type == "cpu" else 1)
+    outcomes = run_jobs(jobs, train_step, processes=min(processes, len(jobs)), on_event=on_event)
     lines = [_measure(role, recipe, steps, outcomes) for role in dict.fromkeys(step.role for step in steps)]
     row = lines[-1]
     basis = next((line for line in lines if line.recipe == recipe.baseline), None)
@@ -149,7 +161,7 @@ def run(recipe: Recipe, config: ReproduceConfig, steps: list[Step], *, progress:
         comparable=not config.miniature and config.data != "digits",
         gain=None if basis is None else _gain(row, basis, recipe.baseline_published or basis.published),
         deviations=deviations(recipe, steps[-1].config, config),
-        failures={name: outcome.reason for name, outcome in outcomes.items() if isinstance(outcome, Failed)},
+        failures={name: outcome.reason for name, outcome in outcomes.items() if isinstance(outcome, RunFailed)},
         file=Path(config.out) / "results" / f"{recipe.name.replace('/', '-')}-{steps[-1].out.parent.name[-12:]}.json",
     )
     reproduction.file.parent.mkdir(parents=True, exist_ok=True)
@@ -158,10 +170,10 @@ def run(recipe: Recipe, config: ReproduceConfig, steps: list[Step], *, progress:
     return reproduction
 
 
-def train_step(step: Step, report: Callable[[Any], None]) -> dict[str, Any]:
+def train_step(step: Step, on_event: OnEvent) -> RunSummary:
     """The work of one job: a training, or the summary of one that is finished."""
     config = step.config.model_copy(update={"resume": True})
-    return train(config, step.source, step.out, on_epoch=lambda _, row: report(row))
+    return train(config, step.source, step.out, name=step.name, on_event=on_event)
 
 
 def deviations(recipe: Recipe, trained: TrainConfig, asked: ReproduceConfig) -> list[str]:
@@ -206,7 +218,7 @@ def _step(role: str, recipe: Recipe, config: ReproduceConfig, seed: int, teacher
     }
     out = Path(config.out) / _folder(trained, taught) / f"seed-{seed}"
     needs = None if teacher is None else teacher.out
-    return Step(role, recipe, trained, source, out, needs, earlier=(out / "summary.json").exists())
+    return Step(role, recipe, trained, source, out, needs, earlier=(out / FILE).exists())
 
 
 def _overrides(recipe: Recipe, config: ReproduceConfig) -> dict[str, Any]:
@@ -231,17 +243,18 @@ def _folder(config: TrainConfig, taught: list[Any] | None) -> str:
     return f"{config.model.replace(':', '-')}-{config.method}-{digest[:12]}"
 
 
-def _measure(role: str, recipe: Recipe, steps: list[Step], outcomes: Mapping[str, Any]) -> Measured:
+def _measure(role: str, recipe: Recipe, steps: list[Step], outcomes: Mapping[str, Outcome]) -> Measured:
     """The line of one role; for a teacher taken before its end, what it was worth then."""
     ours = [step for step in steps if step.role == role]
     own = ours[0].recipe
     early = role == "teacher" and recipe.teacher_epoch is not None
     kept = str(_scaled(recipe.teacher_epoch or 0, own, ours[0].config.epochs))
 
-    def percent(outcome: Any) -> float | None:
-        if isinstance(outcome, Failed):
+    def percent(outcome: Outcome) -> float | None:
+        if isinstance(outcome, RunFailed):
             return None
-        return 100 * float((outcome["kept_epochs"][kept] if early else outcome["test"])["accuracy"])
+        metrics = outcome.kept_epochs[kept] if early else outcome.test
+        return 100 * float(getattr(metrics, "accuracy"))  # noqa: B009  # all recipes are of classifiers
 
     return Measured(
         role=role,
@@ -253,13 +266,10 @@ def _measure(role: str, recipe: Recipe, steps: list[Step], outcomes: Mapping[str
     )
 
 
-def _gain(row: Measured, basis: Measured, published: float | None) -> dict[str, Any]:
+def _gain(row: Measured, basis: Measured, published: float | None) -> Gain:
     test = paired(row.accuracies, basis.accuracies)
-    return {
-        "mean": None if test is None else test.mean_difference,
-        "ci95": None if test is None else test.ci95,
-        "published": None if row.published is None or published is None else round(row.published - published, 2),
-    }
+    known = None if row.published is None or published is None else round(row.published - published, 2)
+    return Gain(None, None, known) if test is None else Gain(test.mean_difference, test.ci95, known)
 
 
 def _shown(value: Any) -> Any:

@@ -1,151 +1,126 @@
-"""What a comparison found, as `results.json` and `results.csv` hold it."""
+"""From the summaries of a comparison's trainings to its results."""
 
 import csv
 import io
-import os
-import platform
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
-from datetime import datetime
-from typing import Any
+from operator import attrgetter
+from typing import TypeVar
 
 from drkd.config import CompareConfig
 from drkd.methods import SELF_TAUGHT, TWICE
+from drkd.runs.results import ComparisonResults, Difference, MethodResults, Panel, PerSeed
+from drkd.runs.summary import RunSummary
 from drkd.studies.statistics import holm, paired
-from drkd.tasks.task import TASKS, Task, task_of
+from drkd.tasks import Task, get_task
+from drkd.utils.machine import environment
 
 BASELINE = "cross_entropy"
 
-Summary = dict[str, Any]
-"""What the `summary.json` of a training holds."""
+Item = TypeVar("Item")
+Value = TypeVar("Value")
+
+Summaries = Sequence[RunSummary | None]
+"""The summary of each seed's training, None where it failed."""
 
 
-def collect(config: CompareConfig, summaries: Mapping[str, Mapping[str, Sequence[Summary | None]]]) -> dict[str, Any]:
-    """`results.json`: a list with a number per seed (or null) for everything measured, and the paired comparisons.
+def collect(config: CompareConfig, summaries: Mapping[str, Mapping[str, Summaries]]) -> ComparisonResults:
+    """The results of a comparison.
 
     Args:
         config: of the comparison.
-        summaries: by panel and method, the summary of each seed's training, None where it failed.
+        summaries: by panel and method, of each seed.
     """
-    panels, comparisons = [], []
-    task = TASKS[config.task]
+    panels: list[Panel] = []
+    comparisons: list[Difference] = []
+    task = get_task(config.task)
     self_taught = {method.__name__ for method in SELF_TAUGHT}
     costs_double = {*self_taught, *(method.__name__ for method in TWICE)}
-    for noise, (panel, of_methods) in zip(config.label_noise, summaries.items(), strict=True):
-        methods = {name: _per_seed(of_seeds, task) for name, of_seeds in of_methods.items()}
-        for name, lists in methods.items():
-            if _method(name) in self_taught:
-                lists["teacher_seconds"] = methods[BASELINE]["train_seconds"]
+    for noise, (name, of_methods) in zip(config.label_noise, summaries.items(), strict=True):
+        base_seconds = _each(of_methods[BASELINE], lambda summary: summary.train_seconds)
+        methods = {
+            method: _of_method(of_seeds, task, base_seconds if _bare(method) in self_taught else None)
+            for method, of_seeds in of_methods.items()
+        }
         panels.append(
-            {
-                "name": panel,
-                "task": config.task,
-                "data": config.data,
-                "model": config.model,
-                "epochs": config.epochs,
-                "label_noise": noise,
-                "limit_train": config.limit_train,
-                "chosen_on_validation": config.validation > 0 and config.select == "best",
-                "costs_double": [name for name in methods if _method(name) in costs_double],
-                "seeds": list(range(config.seeds)),
-                "methods": methods,
-            }
+            Panel(
+                name=name,
+                task=config.task,
+                data=config.data,
+                model=config.model,
+                epochs=config.epochs,
+                label_noise=noise,
+                limit_train=config.limit_train,
+                chosen_on_validation=config.validation > 0 and config.select == "best",
+                costs_double=[method for method in methods if _bare(method) in costs_double],
+                seeds=list(range(config.seeds)),
+                methods=methods,
+            )
         )
-        comparisons += _compare_with_baseline(panel, methods, task)
-    return {"panels": panels, "comparisons": comparisons, "environment": environment()}
+        comparisons += compare_with_baseline(panels[-1])
+    return ComparisonResults(panels, comparisons, environment())
 
 
-def environment() -> dict[str, Any]:
-    """What the numbers were measured with, and when."""
-    import torch
-
-    import drkd
-
-    return {
-        "date": f"{datetime.now():%Y-%m-%d}",
-        "machine": platform.machine(),
-        "system": platform.system(),
-        "processor_count": processor_count(),
-        "accelerator": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "drkd": drkd.__version__,
-    }
-
-
-def as_csv(results: dict[str, Any]) -> str:
+def as_csv(results: ComparisonResults) -> str:
     """A row per panel, method and seed."""
     text = io.StringIO()
-    columns = [
-        *task_of(results["panels"][0]).metrics,
-        "rectified_fraction",
-        "teacher_train_accuracy",
-        "train_seconds",
-        "teacher_seconds",
-    ]
+    metrics = get_task(results.panels[0].task).metric_names
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["panel", "method", "seed", *columns])
-    for panel in results["panels"]:
-        for name, lists in panel["methods"].items():
-            for position, seed in enumerate(panel["seeds"]):
-                writer.writerow([panel["name"], name, seed, *(lists[column][position] for column in columns)])
+    others = ("rectified_fraction", "teacher_train_accuracy", "train_seconds", "teacher_seconds")
+    writer.writerow(["panel", "method", "seed", *metrics, *others])
+    for panel in results.panels:
+        for name, method in panel.methods.items():
+            teacher = method.teacher_train["accuracy"]
+            lists = [method.rectified_fraction, teacher, method.train_seconds, method.teacher_seconds]
+            columns = [*(method.test[metric] for metric in metrics), *lists]
+            for number, seed in enumerate(panel.seeds):
+                writer.writerow([panel.name, name, seed, *(column[number] for column in columns)])
     return text.getvalue()
 
 
-def processor_count() -> int:
-    """How many this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def compare_with_baseline(panel: Panel) -> list[Difference]:
+    """Every method against the baseline on every metric; Holm's correction over the methods of a metric."""
+    rows: list[Difference] = []
+    for metric in get_task(panel.task).metric_names:
+        base = panel.methods[BASELINE].test[metric]
+        tests = {name: paired(method.test[metric], base) for name, method in panel.methods.items() if name != BASELINE}
+        known = {name: test for name, test in tests.items() if test is not None}
+        corrected = holm([test.p_value for test in known.values()])
+        for (name, test), p_holm in zip(known.items(), corrected, strict=True):
+            rows.append(Difference(panel.name, name, BASELINE, metric, **asdict(test), p_holm=p_holm))
+    return sorted(rows, key=lambda row: list(panel.methods).index(row.method))
 
 
-def _method(name: str) -> str:
-    """Without the settings of its own that a name may bear."""
+def _bare(name: str) -> str:
+    """A method's name without the settings that it may bear."""
     return name.partition(":")[0]
 
 
-def _per_seed(summaries: Sequence[Summary | None], task: Task) -> dict[str, list[Any]]:
-    """One list per measured thing, null where a training failed."""
-
-    def each(get: Callable[[dict[str, Any]], Any]) -> list[Any]:
-        return [None if summary is None else get(summary) for summary in summaries]
-
-    def mean_rectified(summary: dict[str, Any]) -> float | None:
-        fractions = summary["rectified_fraction_per_epoch"]
-        return sum(fractions) / len(fractions) if fractions else None
-
-    return {
-        **{metric: [None if s is None else s["test"][metric] for s in summaries] for metric in task.metrics},
-        **{f"val_{metric}": [s and s["val"] and s["val"][metric] for s in summaries] for metric in task.of_validation},
-        "train_accuracy": each(lambda s: s.get("train_accuracy")),
-        "rectified_fraction": each(mean_rectified),
-        "rectified_fraction_per_epoch": each(lambda s: s["rectified_fraction_per_epoch"]),
-        "teacher_train_accuracy": each(lambda s: s["teacher_train_accuracy"]),
-        **({"teacher_train_map50": each(lambda s: s["teacher_train_map50"])} if task.first == "map" else {}),
-        "train_seconds": each(lambda s: s["train_seconds"]),
-        "teacher_seconds": each(lambda s: s["teacher_seconds"]),
-        **{extra: [s and s["test"][extra] for s in summaries] for extra in task.beside},
-        "skipped_images": each(lambda s: s.get("skipped_images")),
-        "notes": each(lambda s: s["notes"]),
-    }
+def _each(items: Sequence[Item | None], get: Callable[[Item], Value | None]) -> list[Value | None]:
+    return [None if item is None else get(item) for item in items]
 
 
-def _compare_with_baseline(
-    panel: str, methods: dict[str, dict[str, list[Any]]], task: Task = TASKS["classification"]
-) -> list[dict[str, Any]]:
-    """Every method against the baseline on every metric; Holm's correction over the methods of a metric."""
-    rows = []
-    for metric in task.metrics:
-        others = [name for name in methods if name != BASELINE]
-        tests = {name: paired(methods[name][metric], methods[BASELINE][metric]) for name in others}
-        there = {name: test for name, test in tests.items() if test is not None}
-        for (name, test), p_holm in zip(there.items(), holm([t.p_value for t in there.values()]), strict=True):
-            rows.append(
-                {
-                    "panel": panel,
-                    "method": name,
-                    "baseline": BASELINE,
-                    "metric": metric,
-                    **asdict(test),
-                    "p_holm": p_holm,
-                }
-            )
-    return sorted(rows, key=lambda row: list(methods).index(row["method"]))
+def _of_method(summaries: Summaries, task: Task, teacher_seconds: PerSeed | None) -> MethodResults:
+    """One list per measured thing."""
+    tested, validated = _each(summaries, lambda s: s.test), _each(summaries, lambda s: s.val)
+    teacher: dict[str, PerSeed] = {"accuracy": _each(summaries, lambda s: s.teacher_train_accuracy)}
+    if task.teacher_metric == "map50":
+        teacher["map50"] = _each(summaries, lambda s: s.teacher_train_map50)
+    return MethodResults(
+        test={name: _each(tested, attrgetter(name)) for name in task.metric_names},
+        val={name: _each(validated, attrgetter(name)) for name in task.validation_metrics},
+        details={name: _each(tested, attrgetter(name)) for name in task.details},
+        train_accuracy=_each(summaries, lambda s: s.train_accuracy),
+        rectified_fraction=_each(summaries, _mean_rectified),
+        rectified_fraction_per_epoch=_each(summaries, lambda s: s.rectified_fraction_per_epoch),
+        teacher_train=teacher,
+        train_seconds=_each(summaries, lambda s: s.train_seconds),
+        teacher_seconds=teacher_seconds or _each(summaries, lambda s: s.teacher_seconds),
+        skipped_images=_each(summaries, lambda s: s.skipped_images),
+        notes=_each(summaries, lambda s: s.notes),
+    )
+
+
+def _mean_rectified(summary: RunSummary) -> float | None:
+    fractions = summary.rectified_fraction_per_epoch
+    return sum(fractions) / len(fractions) if fractions else None

@@ -9,32 +9,33 @@ trainings/clean-labels/... run directories, as those of a comparison with one se
 tune.json                  what was found
 """
 
-import inspect
 import warnings
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Unpack
 
 from drkd.config import CompareConfig, TuneConfig, resolve
-from drkd.methods.registry import by_name
+from drkd.config.keywords import TuneKeywords
+from drkd.methods.registry import accepted_by
 from drkd.runs.building import describe_weights
 from drkd.runs.directory import inspect_run_dir, new_run_dir, opened
+from drkd.runs.events import EpochDone, Event, OnEvent
 from drkd.runs.training import train
 from drkd.studies.comparison import FROM_COMPARISON, Training, plan
-from drkd.studies.jobs import Progress, silent
-from drkd.studies.results import BASELINE, environment
-from drkd.training.loop import Row
+from drkd.studies.results import BASELINE
 from drkd.utils.errors import InputError, NonFiniteLossError
 from drkd.utils.files import write_json
+from drkd.utils.machine import Environment, environment
 
 if TYPE_CHECKING:
-    from optuna import Trial
+    import optuna
+    from optuna.study import Study
 
 FIRST_EPOCHS, FIRST_TRIALS = 3, 4
 """No trial is ended before this epoch, nor before so many are through."""
 
-SPACE: dict[str, Callable[["Trial", str], float]] = {
+SPACE: dict[str, Callable[["optuna.Trial", str], float]] = {
     "alpha": lambda trial, name: trial.suggest_float(name, 0.05, 0.95, step=0.05),
     "temperature": lambda trial, name: trial.suggest_float(name, 1.0, 10.0, log=True),
     "epsilon": lambda trial, name: trial.suggest_float(name, 0.01, 0.6, log=True),
@@ -45,25 +46,77 @@ SPACE: dict[str, Callable[["Trial", str], float]] = {
 
 
 @dataclass(frozen=True)
-class Tuned:
-    """What `tune` hands back.
+class Trial:
+    """One setting that was tried.
 
     Attributes:
+        variant: the method and its settings, as `compare` takes them.
+        val_accuracy: that it reached; None where it was ended early.
+        epochs, seconds: how long it was trained.
+        failed: why, where it diverged.
+    """
+
+    variant: str
+    val_accuracy: float | None
+    epochs: int
+    seconds: float | None
+    failed: str | None
+
+
+@dataclass(frozen=True)
+class TuneResults:
+    """The content of `tune.json`.
+
+    Attributes:
+        baseline_val_accuracy: of cross-entropy.
         best: the variant with the highest validation accuracy, such as `dr_kd:alpha=0.25:temperature=1.6`.
-        results: the content of `tune.json`.
+        trials: all that are over.
+        environment: what they were measured with.
+    """
+
+    baseline_val_accuracy: float
+    best: str
+    trials: list[Trial]
+    environment: Environment
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """What `tune` returns.
+
+    Attributes:
+        best: see `TuneResults`.
+        results: what is also in `tune.json`.
         out: the run directory.
     """
 
     best: str
-    results: dict[str, Any]
+    results: TuneResults
     out: Path
 
 
-def tune(*, config: str | Path | None = None, progress: Progress = silent, **options: Any) -> Tuned:
+@dataclass(frozen=True)
+class TrialDone:
+    """A trial is over; `val_accuracy` is None where it was ended early."""
+
+    variant: str
+    val_accuracy: float | None
+
+
+OnTrial = Callable[[EpochDone | TrialDone], None]
+
+
+def tune(
+    *, config: str | Path | None = None, on_trial: OnTrial | None = None, **options: Unpack[TuneKeywords]
+) -> Tuned:
     """Search methods and settings on the validation split; see `drkd.config.TuneConfig` for the options.
 
-    `progress` gets a variant's name and its new row; at its end its validation accuracy, None where it was ended early.
     A setting that is given, such as `alpha=0.5`, is not searched.
+
+    Args:
+        config: a YAML file of options.
+        on_trial: called with `EpochDone` and `TrialDone`; the run of an event is the trial's variant.
+        options: as on the command line.
 
     Raises:
         InputError: for options that do not fit, without a validation split, or where Optuna is not installed.
@@ -72,19 +125,18 @@ def tune(*, config: str | Path | None = None, progress: Progress = silent, **opt
         >>> import tempfile
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     found = tune(methods=["label_smoothing"], trials=2, epochs=2, limit_train=60, out=f"{folder}/run")
-        >>> found.best.partition("=")[0], len(found.results["trials"])
+        >>> found.best.partition("=")[0], len(found.results.trials)
         ('label_smoothing:epsilon', 2)
     """
     settings, source = resolve(TuneConfig, options, config)
-    return run(settings, source, Path(settings.out) if settings.out else new_run_dir("tune"), progress=progress)
+    out = Path(settings.out) if settings.out else new_run_dir("tune")
+    return run(settings, source, out, on_trial=on_trial or _ignore)
 
 
-def run(config: TuneConfig, source: dict[str, str], out: Path, *, progress: Progress) -> Tuned:
+def run(config: TuneConfig, source: Mapping[str, str], out: Path, *, on_trial: OnTrial) -> Tuned:
     """`tune` with its options resolved."""
     try:
         import optuna
-        from optuna.storages import JournalStorage
-        from optuna.storages.journal import JournalFileBackend
     except ImportError as reason:
         raise InputError("tuning needs Optuna; install drkd[tune]") from reason
     if config.validation == 0:
@@ -95,7 +147,59 @@ def run(config: TuneConfig, source: dict[str, str], out: Path, *, progress: Prog
         describe_weights(_training(config, method, out).config)
     inspect_run_dir(out, config, finished="tune.json")  # more trials may be asked for than a finished one has
     with opened(out, config, source):
-        base = _train(_training(config, BASELINE, out), progress)
+        base = _train(_training(config, BASELINE, out), on_trial)
+    study = _open_study(out)
+
+    def objective(trial: "optuna.Trial") -> float:
+        variant = _variant(config, trial)
+        trial.set_user_attr("variant", variant)
+
+        def judge(event: EpochDone) -> None:
+            on_trial(event)
+            trial.report(event.row["val_accuracy"], int(event.row["epoch"]))
+            if trial.should_prune():
+                raise optuna.TrialPruned
+
+        try:
+            return _train(_training(config, variant, out), on_trial, judge)
+        except NonFiniteLossError as diverged:
+            trial.set_user_attr("failed", str(diverged))
+            raise optuna.TrialPruned from diverged
+        except optuna.TrialPruned:
+            on_trial(TrialDone(variant, None))
+            raise
+
+    over = (optuna.trial.TrialState.COMPLETE, optuna.trial.TrialState.PRUNED)
+    left = config.trials - len(study.get_trials(states=over))
+    if left > 0:
+        study.optimize(objective, n_trials=left, timeout=None if config.hours is None else 3600 * config.hours)
+    trials = [
+        Trial(
+            variant=trial.user_attrs["variant"],
+            val_accuracy=trial.value if trial.state is over[0] else None,
+            epochs=len(trial.intermediate_values),
+            seconds=trial.duration.total_seconds() if trial.duration else None,
+            failed=trial.user_attrs.get("failed"),
+        )
+        for trial in study.get_trials(states=over)
+    ]
+    ranked = sorted(
+        (-trial.val_accuracy, number) for number, trial in enumerate(trials) if trial.val_accuracy is not None
+    )
+    if not ranked:
+        raise InputError(f"no trial was finished ({len(trials)} begun); give it more with --trials or --hours")
+    best = trials[ranked[0][1]].variant
+    results = TuneResults(base, best, trials, environment())
+    write_json(out / "tune.json", asdict(results))
+    return Tuned(best, results, out)
+
+
+def _open_study(out: Path) -> "Study":
+    """Optuna's study in `out`, new or as it was left; trials that were cut short are tried again."""
+    import optuna
+    from optuna.storages import JournalStorage
+    from optuna.storages.journal import JournalFileBackend
+
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
@@ -107,69 +211,28 @@ def run(config: TuneConfig, source: dict[str, str], out: Path, *, progress: Prog
             sampler=optuna.samplers.TPESampler(seed=0),
             pruner=optuna.pruners.MedianPruner(FIRST_TRIALS, n_warmup_steps=FIRST_EPOCHS),
         )
-    for cut in study.get_trials(states=[optuna.trial.TrialState.RUNNING]):  # in a sitting that ended there
+    for cut in study.get_trials(states=[optuna.trial.TrialState.RUNNING]):
         study.tell(cut.number, state=optuna.trial.TrialState.FAIL)
         study.enqueue_trial(cut.params)
-
-    def objective(trial: "Trial") -> float:
-        variant = _variant(config, trial)
-        trial.set_user_attr("variant", variant)
-
-        def watch(row: Row) -> None:
-            progress(variant, row)
-            trial.report(row["val_accuracy"], int(row["epoch"]))
-            if trial.should_prune():
-                raise optuna.TrialPruned
-
-        try:
-            return _train(_training(config, variant, out), progress, watch)
-        except NonFiniteLossError as diverged:
-            trial.set_user_attr("failed", str(diverged))
-            raise optuna.TrialPruned from diverged
-        except optuna.TrialPruned:
-            progress(variant, None)
-            raise
-
-    over = (optuna.trial.TrialState.COMPLETE, optuna.trial.TrialState.PRUNED)
-    left = config.trials - len(study.get_trials(states=over))
-    if left > 0:
-        study.optimize(objective, n_trials=left, timeout=None if config.hours is None else 3600 * config.hours)
-    trials = [
-        {
-            "variant": trial.user_attrs["variant"],
-            "val_accuracy": trial.value if trial.state is over[0] else None,
-            "epochs": len(trial.intermediate_values),
-            "seconds": trial.duration.total_seconds() if trial.duration else None,
-            "failed": trial.user_attrs.get("failed"),
-        }
-        for trial in study.get_trials(states=over)
-    ]
-    through = [trial for trial in trials if trial["val_accuracy"] is not None]
-    if not through:
-        raise InputError(f"no trial was finished ({len(trials)} begun); give it more with --trials or --hours")
-    best = max(through, key=lambda trial: trial["val_accuracy"])["variant"]
-    results = {"baseline_val_accuracy": base, "best": best, "trials": trials, "environment": environment()}
-    write_json(out / "tune.json", results)
-    return Tuned(best, results, out)
+    return study
 
 
-def _train(training: Training, progress: Progress, watch: Callable[[Row], None] | None = None) -> float:
-    """The validation accuracy that a training reaches at its chosen epoch."""
-    name = training.method
+def _train(training: Training, on_trial: OnTrial, judge: Callable[[EpochDone], None] | None = None) -> float:
+    """The validation accuracy that a training reaches at its selected epoch."""
 
-    def after_epoch(_: str, row: Row) -> None:
-        if watch is not None:
-            watch(row)
-        else:
-            progress(name, row)
+    def after_epoch(event: Event) -> None:
+        if isinstance(event, EpochDone):
+            (judge or on_trial)(event)
 
+    on_event: OnEvent = after_epoch
     resumed = training.config.model_copy(update={"resume": True})
-    accuracy = float(train(resumed, FROM_COMPARISON, training.out, on_epoch=after_epoch)["val"]["accuracy"])
-    progress(name, accuracy)
+    summary = train(resumed, FROM_COMPARISON, training.out, name=training.method, on_event=on_event)
+    accuracy = float(getattr(summary.val, "accuracy"))  # noqa: B009  # of a classifier: tuning knows no other task
+    on_trial(TrialDone(training.method, accuracy))
     return accuracy
 
 
-def _variant(config: TuneConfig, trial: "Trial") -> str:
+def _variant(config: TuneConfig, trial: "optuna.Trial") -> str:
     """What `trial` is about, as `compare` takes it."""
     method = trial.suggest_categorical("method", config.methods)
     settings = [f"{name}={SPACE[name](trial, f'{method}.{name}'):.3g}" for name in _searched(config, method)]
@@ -177,13 +240,19 @@ def _variant(config: TuneConfig, trial: "Trial") -> str:
 
 
 def _searched(config: TuneConfig, method: str) -> list[str]:
-    accepted = inspect.signature(by_name(method)).parameters
+    accepted = accepted_by(method)
     return [name for name in SPACE if name in accepted and getattr(config, name, None) is None]
 
 
 def _training(config: TuneConfig, variant: str, out: Path) -> Training:
     """As a comparison with one seed would plan it."""
     shared = {name: value for name, value in config.model_dump().items() if name in CompareConfig.model_fields}
-    alone = {**shared, "methods": [variant], "label_noise": [config.label_noise], "seeds": 1}
+    alone = CompareConfig.model_validate(
+        {**shared, "methods": [variant], "label_noise": [config.label_noise], "seeds": 1}
+    )
     names = [BASELINE] if variant == BASELINE else [BASELINE, variant]
-    return plan(CompareConfig(**alone), names, out)[-1]
+    return plan(alone, names, out)[-1]
+
+
+def _ignore(event: EpochDone | TrialDone) -> None:
+    """What is done with events where nobody asked for them."""

@@ -78,6 +78,9 @@ class Classification(Task):
             teacher = with_cache(teacher, config, cast("Data", data), out)
         return create_from(config, teacher=teacher, student=student)
 
+    def check_teacher(self, teacher: "ModelInfo", student: str, source: str) -> None:
+        """Any classifier of the same classes may teach."""
+
     def check_settings(self, config: "TrainConfig", objective: "Objective") -> None:
         """Classifiers take every setting."""
 

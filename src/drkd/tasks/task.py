@@ -128,8 +128,9 @@ class Task(ABC):
             out: the run directory.
         """
 
+    @abstractmethod
     def check_teacher(self, teacher: "ModelInfo", student: str, source: str) -> None:
-        """Refuse a teacher from which the network called `student` cannot learn; here any may teach."""
+        """Refuse a teacher from which the network called `student` cannot learn."""
 
     @abstractmethod
     def check_settings(self, config: "TrainConfig", objective: "Objective") -> None:

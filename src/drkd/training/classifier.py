@@ -21,6 +21,8 @@ from drkd.utils.errors import InputError
 class ClassifierLearner(Learner[Data, Batch]):
     """A network from images, or other inputs, to logits; see `Learner`."""
 
+    loader: Loader
+
     def __init__(
         self, data: Data, student: nn.Module, objective: Objective, settings: FitSettings, device: torch.device
     ) -> None:

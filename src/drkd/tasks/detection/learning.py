@@ -38,6 +38,8 @@ class DetectorLearner(Learner[DetectionData, DetectionBatch]):
         ['epoch', 'lr', 'loss', 'bbox_regression', 'classification', 'ce', 'val_map', 'val_map50', 'val_ar']
     """
 
+    loader: DetectionLoader
+
     defaults: ClassVar[Mapping[str, Any]] = {k: v for k, v in DETECTION.items() if k in FitSettings.model_fields}
 
     def __init__(
@@ -57,7 +59,8 @@ class DetectorLearner(Learner[DetectionData, DetectionBatch]):
 
     @classmethod
     def choose_memory_format(cls, choice: MemoryFormat, student: nn.Module) -> torch.memory_format:
-        return torch.contiguous_format  # channels last is not measured there
+        del choice, student  # channels last is not measured there
+        return torch.contiguous_format
 
     def losses(self, batch: DetectionBatch) -> StepLosses:
         losses, parts = detector_losses(self.student, batch.images, batch.targets, self.objective, index=batch.index)
