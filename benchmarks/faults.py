@@ -214,7 +214,7 @@ class Campaign:
 
     def damage(self, checkpoints: int, models: int) -> None:
         """Flip a bit of a file of the newest checkpoint, or cut it; then of a finished model."""
-        from drkd.models.loading import load_model
+        from drkd.tasks.loading import load_model
 
         from drkd import InputError
 

@@ -14,7 +14,9 @@ from typing import Any
 from drkd.utils.errors import InputError, NonFiniteLossError, ParityError, StorageError
 
 INTERRUPTED = 130
-GO_ON = "interrupted; what was finished is kept: run the same again to go on (train, compare, tune: --out, --resume)"
+HOW_TO_RESUME = (
+    "interrupted; finished work is kept: repeat the command to resume (train, compare, tune: --out, --resume)"
+)
 
 
 def main() -> None:
@@ -26,7 +28,7 @@ def main() -> None:
 def _run(arguments: list[str], *, debug: bool) -> int:
     import typer
 
-    from drkd.cli import edge, looking  # noqa: F401  # their commands are the app's too
+    from drkd.cli import exporting, inspecting, training  # noqa: F401  # each adds its commands to the app
     from drkd.cli.app import app
 
     signal.signal(signal.SIGTERM, _terminate)
@@ -42,7 +44,7 @@ def _run(arguments: list[str], *, debug: bool) -> int:
     except InputError as reason:
         return _fail(str(reason), 2, debug)
     except (KeyboardInterrupt, typer.Abort):
-        return _fail(GO_ON, INTERRUPTED, debug)
+        return _fail(HOW_TO_RESUME, INTERRUPTED, debug)
     except BrokenPipeError:
         return 0
     except Exception as reason:  # whatever went wrong, the user gets one line

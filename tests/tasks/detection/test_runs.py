@@ -186,10 +186,10 @@ def test_defaults_of_detection_do_not_touch_classification():
 def test_the_command_line_trains_evaluates_and_reports(folder, tmp_path):
     from typer.testing import CliRunner
 
-    from drkd.cli import looking
+    from drkd.cli import inspecting, training  # noqa: F401  # each adds its commands to the app
 
     def drkd_(*arguments):
-        result = CliRunner().invoke(looking.app, [str(argument) for argument in arguments])
+        result = CliRunner().invoke(training.app, [str(argument) for argument in arguments])
         assert result.exception is None, result.output
         return result.output
 
