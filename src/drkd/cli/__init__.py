@@ -14,9 +14,7 @@ from typing import Any
 from drkd.utils.errors import InputError, NonFiniteLossError, ParityError, StorageError
 
 INTERRUPTED = 130
-HOW_TO_RESUME = (
-    "interrupted; finished work is kept: repeat the command to resume (train, compare, tune: --out, --resume)"
-)
+HOW_TO_RESUME = "interrupted; finished work is kept: repeat the command (train, compare, tune: with --out and --resume)"
 
 
 def main() -> None:
