@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 import drkd
-from drkd.studies.results import environment
+from drkd.utils.machine import environment
 from drkd.tasks.detection import AtPositions, create_detector, detector_losses
 from drkd.utils.timing import ratios, spread, take_turns
 

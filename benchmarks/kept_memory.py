@@ -15,8 +15,8 @@ from drkd.config import BenchConfig
 from drkd.models import MODELS
 from drkd.report.speed import describe_spread, machine
 from drkd.studies.benchmarking import Contender
-from drkd.studies.results import environment
-from drkd.training.compilation import set_up_process
+from drkd.utils.machine import environment
+from drkd.utils.device import set_up_process
 from drkd.utils.timing import ratios, spread, take_turns
 
 contender: Contender

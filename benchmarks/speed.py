@@ -34,7 +34,7 @@ from drkd.data.loader import Loader
 from drkd.models import CONTIGUOUS, MODELS
 from drkd.models.counting import count_macs
 from drkd.report.speed import describe_spread, machine
-from drkd.runs.building import choose_device
+from drkd.utils.device import choose_device
 from drkd.studies.benchmarking import (
     CACHED,
     Contender,
@@ -44,7 +44,7 @@ from drkd.studies.benchmarking import (
     measure_methods,
     new_network,
 )
-from drkd.studies.results import environment
+from drkd.utils.machine import environment
 from drkd.targets import Frozen
 from drkd.training.compilation import has_compiler, set_up_process
 from drkd.utils.timing import Spread, ratios, spread, take_turns

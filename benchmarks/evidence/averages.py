@@ -24,7 +24,7 @@ from torch import Tensor, nn
 import drkd
 from drkd.studies.statistics import paired
 from drkd.targets.rectify import drop, swap
-from drkd.training.compilation import set_up_process
+from drkd.utils.device import set_up_process
 from drkd.utils.files import read_json, write_json
 
 DECAYS = (0.9, 0.98, 0.99, 0.995, 0.998, 0.999)

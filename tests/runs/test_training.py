@@ -7,7 +7,7 @@ import yaml
 import drkd
 from drkd import InputError
 from drkd.config import TrainConfig, resolve
-from drkd.runs.building import choose_device
+from drkd.utils.device import choose_device
 from drkd.runs.directory import kept_epoch
 from drkd.runs.training import train
 from drkd.targets import state_hash

@@ -11,7 +11,7 @@ from drkd.data.datasets import DATASETS
 from drkd.methods import SELF_TAUGHT
 from drkd.methods.registry import by_name
 from drkd.models import MODELS
-from drkd.objective.schedules import learning_rate
+from drkd.training.learning_rate import learning_rate
 from drkd.studies.recipe import load_recipe, recipe_names
 from drkd.utils.errors import InputError
 from oracles.published import DEFECTIVE, PUBLISHED, SELF, SPREAD

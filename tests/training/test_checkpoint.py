@@ -9,7 +9,7 @@ from torch import nn
 
 import drkd
 from drkd import InputError, StorageError
-from drkd.models.loading import load_model
+from drkd.tasks.loading import load_model
 from drkd.training import checkpoint
 from drkd.training.checkpoint import CheckpointPolicy, TrainState
 from drkd.utils.files import read_json, read_tensors, write_tensors

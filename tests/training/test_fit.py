@@ -13,7 +13,7 @@ from drkd.data.datasets import Split
 from drkd.data.images import LazyImages
 from drkd.data.loader import Loader
 from drkd.methods.registry import create
-from drkd.objective.schedules import learning_rate
+from drkd.training.learning_rate import learning_rate
 from drkd.training.checkpoint import TrainState
 from drkd.training.step import NonFiniteGuard
 

@@ -11,7 +11,7 @@ from drkd.tasks.detection import networks
 from drkd.tasks.detection.data import load_detection
 from drkd.tasks.detection.metrics import DetectionMetrics, evaluate_detector
 from drkd.tasks.detection.positions import AtPositions
-from drkd.tasks.detection.training import fit_detector
+from drkd import fit
 from shapes import write_voc
 
 QUICK = {"epochs": 3, "batch_size": 3, "lr": 0.01, "seed": 4}
