@@ -91,6 +91,13 @@ def test_a_record_is_read_back_as_it_was_written(exported):
     assert all(ExportRecord.read(record.path) == record for record in exported.values())
 
 
+def test_a_damaged_record_is_refused(exported, tmp_path):
+    record = {**exported["torch"].to_json(), "parity": {"samples": "many"}}
+    (tmp_path / "model.pt2.json").write_text(json.dumps(record))
+    with pytest.raises(InputError, match=r"model.pt2.json is not what drkd writes: parity.samples: .*; make it anew"):
+        ExportRecord.read(tmp_path / "model.pt2")
+
+
 def test_onnx_metadata_can_be_read_without_drkd(exported):
     said = {entry.key: json.loads(entry.value) for entry in onnx.load(exported["onnx"].path).metadata_props}
     assert set(said) == set(KEYS)

@@ -146,7 +146,7 @@ def _write(
 @contextmanager
 def _scratch(target: Path) -> Iterator[Path]:
     """A temporary folder beside `target`; an error leaves nothing behind."""
-    there = target.parent.is_dir()
+    existed = target.parent.is_dir()
     try:
         target.parent.mkdir(exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as folder:
@@ -154,7 +154,7 @@ def _scratch(target: Path) -> Iterator[Path]:
     except OSError as reason:
         raise cannot_write(target, reason) from reason
     finally:
-        if not there and target.parent.is_dir() and not any(target.parent.iterdir()):
+        if not existed and target.parent.is_dir() and not any(target.parent.iterdir()):
             target.parent.rmdir()
 
 

@@ -3,7 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
 
 from drkd.export.manifest import Manifest
 from drkd.export.memory import Memory
@@ -14,6 +16,8 @@ from drkd.utils.machine import Environment
 
 if TYPE_CHECKING:
     from drkd.models.files import Json
+
+Record = TypeVar("Record", "ExportRecord", "LatencyResults")
 
 LATENCY = "latency.json"
 """The file that keeps the measured times of a run's exports, beside them."""
@@ -72,18 +76,7 @@ class ExportRecord:
         Raises:
             InputError: if there is none, or it is not what drkd writes.
         """
-        content = read_json(record_path(path), needs=[name for name in cls.__dataclass_fields__ if name != "path"])
-        calibration = content["calibration"]
-        try:
-            parts = {
-                "manifest": Manifest.from_json(content["manifest"], path),
-                "parity": Parity(**content["parity"]),
-                "tolerance": Tolerance(**content["tolerance"]),
-                "calibration": None if calibration is None else Calibrated(**calibration),
-            }
-            return cls(**{**content, **parts, "path": path})
-        except TypeError as reason:
-            raise InputError(f"{record_path(path)} is not what drkd writes: {reason}; export it anew") from reason
+        return _read(cls, record_path(path), path=path)
 
 
 def record_path(path: Path) -> Path:
@@ -167,22 +160,15 @@ class LatencyResults:
         Raises:
             InputError: if the file `path` is not what drkd writes.
         """
-        content = read_json(path, needs=list(cls.__dataclass_fields__))
-        try:
-            settings, files = content["settings"], content["files"]
-            return cls(
-                environment=content["environment"],
-                settings=LatencySettings(**{**settings, "memory": MemorySetting(**settings["memory"])}),
-                files=[
-                    BenchedFile(
-                        **{
-                            **file,
-                            "memory": None if file["memory"] is None else Memory(**file["memory"]),
-                            "figures": [CallTimes(**figure) for figure in file["figures"]],
-                        }
-                    )
-                    for file in files
-                ],
-            )
-        except (KeyError, TypeError) as reason:
-            raise InputError(f"{path} is not what drkd writes: {reason}; measure again with bench-model") from reason
+        return _read(cls, path)
+
+
+def _read(kind: type[Record], file: Path, **known: Path) -> Record:
+    """The record that a JSON file keeps, and what is `known` besides."""
+    content = read_json(file, needs=[name for name in kind.__dataclass_fields__ if name not in known])
+    try:
+        return TypeAdapter(kind).validate_python({**content, **known})
+    except ValidationError as reason:
+        first = reason.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise InputError(f"{file} is not what drkd writes: {where}: {first['msg']}; make it anew") from reason
