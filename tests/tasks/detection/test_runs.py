@@ -8,8 +8,9 @@ import pytest
 import drkd
 from drkd import InputError
 from drkd.config import CompareConfig, TrainConfig, resolve
+from drkd.export.predicting import predict_files
 from drkd.report import write_report
-from drkd.runs.evaluating import evaluate_run, predict_files
+from drkd.runs.evaluating import evaluate_run
 from drkd.runs.training import train
 from drkd.studies.comparison import compare
 from drkd.targets import state_hash
