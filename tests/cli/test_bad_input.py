@@ -168,7 +168,7 @@ CASES = {
     "class that training lacks": (
         folder("pets/val/owl"),
         PETS,
-        "pets/val has classes that the training split lacks: owl",
+        "pets/val has classes that the training split does not have: owl",
     ),
     "one class": (remove("pets/train/dog"), PETS, "pets/train needs at least 2 folders, one per class, got 1"),
     "empty folder": (

@@ -208,7 +208,7 @@ def test_classes_missing_here_and_there(root):
     for path in (root / "val" / "dog").iterdir():
         path.unlink()
     assert findings(root) == [
-        ("error", "test", "has classes that the training split lacks: newt"),
+        ("error", "test", "has classes that the training split does not have: newt"),
         ("warning", "(train)", "lacks 1 of the 3 classes: owl"),
         ("warning", "(val)", "has images of one class only: cat"),
         ("warning", "(test)", "lacks 1 of the 3 classes: owl"),

@@ -116,7 +116,7 @@ def test_one_folder_gives_a_fixed_stratified_fifth_for_the_test(tmp_path, splits
 
 def test_a_class_that_train_lacks_is_an_error(tmp_path):
     write_class(write_folders(tmp_path) / "val" / "newt", 3)
-    with pytest.raises(InputError, match="val has classes that the training split lacks: newt"):
+    with pytest.raises(InputError, match="val has classes that the training split does not have: newt"):
         load_data(tmp_path)
 
 

@@ -166,7 +166,7 @@ def test_a_damaged_checkpoint_is_told_and_passed_over(three, name, harm):
     if harm == "empty":
         file.write_bytes(b"")
     found = state()
-    with pytest.warns(UserWarning, match=r"the checkpoint .*step-3 is damaged: .*; going on from an older state"):
+    with pytest.warns(UserWarning, match=r"the checkpoint .*step-3 is damaged: .*; resuming from an older state"):
         assert found.restore(three)
     assert found.done.step == 2
     assert (found.student.weight == 2).all()

@@ -15,7 +15,7 @@ def _split(value: Any) -> Any:
 
 
 def _once(values: list[Any]) -> list[Any]:
-    """Each value the first time it stands there."""
+    """Each value once, in the order of first appearance."""
     return list(dict.fromkeys(values))
 
 
@@ -26,7 +26,7 @@ Fractions = Annotated[list[Fraction], BeforeValidator(_split), AfterValidator(_o
 
 
 def as_bytes(size: str) -> int:
-    """A size in words as a number of bytes.
+    """A size such as 500MB as a number of bytes.
 
     Example:
         >>> as_bytes("1.5GB"), as_bytes("20 MB"), as_bytes("0")

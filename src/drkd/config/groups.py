@@ -1,4 +1,4 @@
-"""Options in groups, each described once: `drkd.fit`, every command, YAML files and the documentation take them from here.
+"""Options in groups, each described once: `drkd.fit`, every command, YAML files and the documentation read them here.
 
 Each field is an option of the same name (`--batch-size` for `batch_size`) and a key of the same name in a file.
 """

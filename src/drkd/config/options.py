@@ -63,14 +63,14 @@ class TuneConfig(TrainingConfig):
         description="comma-separated; the search chooses among them",
     )
     trials: int = Field(20, ge=1, description="how many settings are tried")
-    hours: float | None = Field(None, gt=0, description="begin no trial after so long in one sitting")
+    hours: float | None = Field(None, gt=0, description="begin no trial after so many hours in one session")
     label_noise: float = Field(0.0, ge=0, lt=1, description="fraction of the training and validation labels made wrong")
     teacher: Text | None = Field(None, description="run directory or file of the teacher of kd")
     cache_size: Size = Field("1GB", description="most that the cache of teachers' answers may hold; 0: none")
 
 
 class ReproduceConfig(Options):
-    """A published row: what may stand in place of the recipe's settings, and how it is run."""
+    """A published row: what may replace the recipe's settings, and how it is run."""
 
     seeds: int = Field(3, ge=1, description="how many seeds, from 0 on")
     miniature: bool = Field(False, description="two steps on digits, to see that everything works")
@@ -120,7 +120,7 @@ EMBEDDED: dict[str, Any] = {
     "schedule": "cosine",
     "label_noise": [0.0, 0.2],
 }
-"""Defaults for digits, the embedded data set; how they were chosen stands in docs/defaults.md."""
+"""Defaults for digits, the embedded data set; how they were chosen is in docs/defaults.md."""
 
 DETECTION: dict[str, Any] = {
     "model": "ssdlite320_mobilenet_v3",

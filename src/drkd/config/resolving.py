@@ -109,7 +109,7 @@ def differences(old: Mapping[str, Any], new: BaseModel) -> list[str]:
     """Options that change the result and differ between a run's `config.yaml` and `new`."""
 
     def effect(name: str, value: Any) -> Any:
-        """A cache rounds what a teacher says, whatever its size."""
+        """A cache of any size rounds a teacher's answers."""
         return as_bytes(str(value)) > 0 if name == "cache_size" else value
 
     return [

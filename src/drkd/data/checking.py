@@ -69,7 +69,7 @@ def check_data(name: str | Path, *, progress: Progress | None = None) -> Finding
 
     Args:
         name: a data set by name or a folder, as `load_data` takes it.
-        progress: told how far it is.
+        progress: called with the number of images looked at, and of all.
 
     Raises:
         InputError: if there is no such data set.

@@ -118,7 +118,7 @@ def load_data(
 
     Raises:
         InputError: for an unknown name, missing files, limits that leave a class empty, and for images that cannot be
-            read, all of them at once. Of those decoded on demand only the headers are read beforehand.
+            read, all of them at once. Of those decoded on demand only the headers are read at first.
 
     Example:
         >>> data = load_data("digits", limit_train=200)

@@ -23,7 +23,7 @@ Source = Path | bytes
 
 
 class TableBytes(bytes):
-    """The bytes of an image that stands in a table, and where: `path` and `row`."""
+    """The bytes of an image in a table, and where it is: `path` and `row`."""
 
     path: Path
     row: int
@@ -64,7 +64,7 @@ def opened(source: Source) -> Image.Image:
         image = Image.open(io.BytesIO(source) if isinstance(source, bytes) else source)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as reason:
         raise _too_large(source) from reason
-    except Exception as reason:  # Pillow's readers raise whatever a damaged file leads them to
+    except Exception as reason:  # Pillow's readers raise any error on a damaged file
         raise _unreadable(source, reason) from reason
     if image.width * image.height > MOST_PIXELS:
         image.close()

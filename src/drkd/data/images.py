@@ -78,7 +78,7 @@ def load_images(
         margin: see `LazyImages`.
         lazy: on demand, whatever fits.
         failed: takes in what cannot be read, by position; without it, that is an error.
-        thorough: decode images on demand once beforehand, to find out which can be; else only headers are read.
+        thorough: decode images on demand once at the start, to find bad ones; otherwise only headers are read.
 
     Raises:
         InputError: that names what cannot be read, unless `failed` takes it in.

@@ -1,6 +1,7 @@
 """Which images a data set has and what they show: names only, nothing is decoded.
 
-What is wrong goes to `on_problem`. A training's stops at the first error; with one that goes on, the rest is still listed.
+Problems go to `on_problem`. That of a training stops at the first error; with one that does not stop, the rest is
+still listed.
 """
 
 import os
@@ -54,7 +55,7 @@ def list_imagenet(root: Path, on_problem: OnProblem = refuse) -> Listing:
 def list_tiny_imagenet(root: Path, on_problem: OnProblem = refuse) -> Listing:
     """Tiny ImageNet as published: `wnids.txt`, `train/<wnid>/images/*`, `val/images/*` with `val_annotations.txt`.
 
-    Its labelled `val` is the test split; its `test` bears no labels.
+    Its labelled `val` is the test split; its `test` has no labels.
     """
     if not (root / "wnids.txt").is_file():
         raise InputError(
@@ -107,7 +108,7 @@ def _by_class(locations: Mapping[str, Path], on_problem: OnProblem) -> Listing:
     for split, location in locations.items():
         strangers = set(_class_folders(location, on_problem if split != "train" else _ignore)) - set(classes)
         if strangers:
-            reason = f"has classes that the training split lacks: {', '.join(sorted(strangers))}"
+            reason = f"has classes that the training split does not have: {', '.join(sorted(strangers))}"
             on_problem(_wrong(location, reason, "unknown class"))
         splits[split] = [
             (path, label) for label, name in enumerate(classes) for path in _images(location / name, on_problem)
@@ -146,7 +147,7 @@ def _images(folder: Path, on_problem: OnProblem) -> list[Path]:
 
 
 def _decodable(path: Path, on_problem: OnProblem) -> bool:
-    """Whether a name can be written into a result; else that is told."""
+    """Whether a name can be written into a result; if not, that is reported."""
     try:
         path.name.encode()
     except UnicodeEncodeError:
@@ -156,7 +157,7 @@ def _decodable(path: Path, on_problem: OnProblem) -> bool:
 
 
 def _lines(path: Path, on_problem: OnProblem) -> list[str]:
-    """The lines of a text; of one that is missing, which is told elsewhere, none."""
+    """The lines of a text file; none of one that is missing, which is reported elsewhere."""
     try:
         return path.read_text(encoding="utf-8").splitlines()
     except FileNotFoundError:
@@ -180,4 +181,4 @@ def _wrong(location: Path, reason: str, kind: str, severity: Severity = "error")
 
 
 def _ignore(problem: Problem) -> None:
-    """What was told before."""
+    """What was reported before."""

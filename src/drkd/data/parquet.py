@@ -96,7 +96,7 @@ def _read_labels(path: Path, on_problem: OnProblem) -> tuple[list[int | None] | 
             return file.read(columns=["label"]).column("label").to_pylist(), _class_names(file.schema_arrow.metadata)
     except InputError:
         raise
-    except Exception as reason:  # pyarrow raises whatever a damaged file leads it to
+    except Exception as reason:  # pyarrow raises any error on a damaged file
         on_problem(_damaged(path, reason))
         return None, ()
 

@@ -1,6 +1,7 @@
 """What can be wrong with a data set: one kind of finding for those who train and for those who look everything over.
 
-Readers hand what they find to a `OnProblem`. A training's refuses the first problem that stops it; `drkd check` collects.
+Readers give what they find to an `OnProblem`. A training's refuses the first problem that stops it; `drkd check`
+collects all.
 """
 
 import os
@@ -54,7 +55,7 @@ class BadImageError(InputError):
 
 
 def refuse(problem: Problem) -> None:
-    """What a training does with a finding: it does not start, it warns, or it goes on.
+    """What a training does with a finding: it does not start, it warns, or it starts.
 
     Raises:
         InputError: for an error.

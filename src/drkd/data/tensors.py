@@ -1,4 +1,4 @@
-"""Data that are no images: tables, words, or whatever else a network takes."""
+"""Data that are not images: tables, words, anything else that a network takes."""
 
 import torch
 from torch import Tensor
@@ -23,7 +23,7 @@ def from_tensors(
 ) -> Data:
     """Make a data set of tensors, which a network gets as they are: neither scaled nor augmented.
 
-    Scale the columns of a table yourself, with what the training rows say.
+    Scale the columns of a table yourself, with the statistics of the training rows.
 
     Args:
         train: inputs (N, ...) such as a table's float32 rows (N, F) or int64 words (N, L), and labels (N,).

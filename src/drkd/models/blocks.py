@@ -15,7 +15,7 @@ def conv_norm(
     groups: int = 1,
     bias: bool = False,
 ) -> list[nn.Module]:
-    """A convolution and its batch norm, to be unpacked into an `nn.Sequential`; what comes after is said there.
+    """A convolution and its batch norm, to be unpacked into an `nn.Sequential` by the caller.
 
     Args:
         inner: channels that come in.
@@ -51,8 +51,8 @@ def need_size(network: str, image_size: int, smallest: int) -> None:
         >>> need_size("vgg19_bn", 8, 32)
         Traceback (most recent call last):
         ...
-        drkd.utils.errors.InputError: vgg19_bn needs images of 32x32 or more, got 8x8; scale them up with image_size=32 \
-(--image-size 32), or take another network
+        drkd.utils.errors.InputError: vgg19_bn needs images of 32x32 or more, got 8x8; scale them up with \
+image_size=32 (--image-size 32), or take another network
     """
     if image_size < smallest:
         raise InputError(

@@ -44,7 +44,7 @@ def densenet121(num_classes: int, image_size: int, channels: int = 3) -> nn.Modu
 
     Input (B, channels, H, W) of 8x8 or more, output (B, num_classes). 888.4M multiply-adds at 32x32.
 
-    Batch norm and ReLU stand before every convolution but the stem, as the architecture paper's Table 1 has it. The
+    Batch norm and ReLU come before every convolution but the stem, as the architecture paper's Table 1 has it. The
     Tf-KD paper's public code leaves the ReLU out between the blocks.
 
     Raises:

@@ -1,4 +1,4 @@
-"""The network as it is handed over: pixels in, logits out."""
+"""The network as it is deployed: pixels in, logits out."""
 
 from collections.abc import Sequence
 

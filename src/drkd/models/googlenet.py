@@ -45,10 +45,10 @@ def googlenet(num_classes: int, image_size: int, channels: int = 3) -> nn.Module
     Input (B, channels, H, W) of any size, output (B, num_classes). 1,521.8M multiply-adds at 32x32.
 
     As in the Tf-KD paper's public code, where its count comes from: one 3x3 convolution of 192 channels is the stem,
-    every convolution has a bias and a batch norm, two 3x3 convolutions stand for a 5x5 one (arXiv 1512.00567), and
+    every convolution has a bias and a batch norm, two 3x3 convolutions replace a 5x5 one (arXiv 1512.00567), and
     there are no auxiliary classifiers. That code passes a channel count as the epsilon of a batch norm, the first after
     a 5x5 reduction, so that it divides by much more than the standard deviation. Here every epsilon is the usual 1e-5.
-    As in the architecture paper, a ReLU follows every convolution, and 40% dropout stands before the linear layer.
+    As in the architecture paper, a ReLU follows every convolution, and 40% dropout comes before the linear layer.
 
     Example:
         >>> sum(p.numel() for p in googlenet(100, 32).parameters())

@@ -8,7 +8,7 @@ from drkd.models.blocks import classifier, conv_norm
 
 
 class WideBlock(nn.Module):
-    """Batch norm and ReLU stand before each of the two 3x3 convolutions.
+    """Batch norm and ReLU come before each of the two 3x3 convolutions.
 
     Where the shape changes, the shortcut is a 1x1 convolution of what the first ReLU gave.
     """

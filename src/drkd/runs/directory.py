@@ -44,7 +44,7 @@ def inspect_run_dir(out: Path, config: Any, *, finished: str) -> Literal["new", 
 
 
 def open_run_dir(out: Path, config: Any, source: Mapping[str, str]) -> None:
-    """Make `out` a run directory that says how it is configured; what a killed process left half written there goes."""
+    """Make `out` a run directory with its configuration; remove what a killed process left half written there."""
     if rank():
         return
     try:
@@ -59,7 +59,7 @@ def open_run_dir(out: Path, config: Any, source: Mapping[str, str]) -> None:
 
 
 @contextmanager
-def opened(out: Path, config: Any, source: Mapping[str, str]) -> Iterator[None]:
+def opened_run_dir(out: Path, config: Any, source: Mapping[str, str]) -> Iterator[None]:
     """`open_run_dir` for trainings below it; where an input is refused before anything is trained, nothing is left."""
     missing = [path for path in (out, *out.parents) if not path.exists()]
     open_run_dir(out, config, source)

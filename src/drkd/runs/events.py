@@ -1,4 +1,4 @@
-"""What runs report while they are going on."""
+"""What runs report while they are running."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

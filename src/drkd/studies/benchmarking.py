@@ -165,7 +165,7 @@ class Contender:
         name: of the method, or `CACHED`.
         config: the network, the images and how they are computed with.
         teacher: for a method that takes one; other random weights of the same network by default.
-        batches: made beforehand, so that a step has no loader in it; steps go round them.
+        batches: made at the start, so that a step has no loader in it; steps take them in turn.
     """
 
     def __init__(

@@ -17,7 +17,7 @@ from drkd.config.keywords import CompareKeywords
 from drkd.methods import SELF_TAUGHT, TWICE
 from drkd.methods.registry import accepted_by, by_name, read_variant
 from drkd.runs.building import describe_weights
-from drkd.runs.directory import inspect_run_dir, method_dirname, new_run_dir, opened
+from drkd.runs.directory import inspect_run_dir, method_dirname, new_run_dir, opened_run_dir
 from drkd.runs.events import OnEvent, RunFailed, ignore_event
 from drkd.runs.results import FILE, ComparisonResults
 from drkd.runs.summary import RunSummary
@@ -112,7 +112,7 @@ def run(config: CompareConfig, source: Mapping[str, str], out: Path, *, on_event
     device = choose_device(config.device)
     processes = config.jobs or (processor_count() if device.type == "cpu" else 1)
     jobs = [Job(t.name, t, after=None if t.taught_by is None else t.taught_by.name) for t in trainings]
-    with opened(out, config, source):
+    with opened_run_dir(out, config, source):
         if config.launcher == "ray":
             from drkd.studies.ray_jobs import run_jobs_on_ray
 

@@ -1,8 +1,8 @@
 """`reproduce`: a published row, what it needs trained first, and the measured figure beside the published one.
 
 For each seed a chain is trained: the teacher, the baseline, the row itself. Every training is an ordinary run directory
-under `OUT/MODEL-METHOD-HASH/seed-S`, where HASH stands for all settings that change the result, those of the teacher
-among them. So a teacher or a baseline that some earlier row needed is found again, and an interrupted one goes on.
+under `OUT/MODEL-METHOD-HASH/seed-S`, where HASH identifies all settings that change the result, those of the teacher
+among them. So a teacher or a baseline that some earlier row needed is found again, and an interrupted one is resumed.
 """
 
 import hashlib
@@ -177,7 +177,7 @@ def train_step(step: Step, on_event: OnEvent) -> RunSummary:
 
 
 def deviations(recipe: Recipe, trained: TrainConfig, asked: ReproduceConfig) -> list[str]:
-    """How a run as `trained` differs from the published experiment, in words."""
+    """How a run as `trained` differs from the published experiment."""
     published = TrainConfig(**recipe.settings)
     changed = [
         f"{name.replace('_', '-')}: {getattr(trained, name)} instead of {_shown(getattr(published, name))}"
@@ -232,7 +232,7 @@ def _overrides(recipe: Recipe, config: ReproduceConfig) -> dict[str, Any]:
 
 
 def _scaled(epoch: int, recipe: Recipe, epochs: int) -> int:
-    """The epoch that stands as far into a training of `epochs` as `epoch` does into the recipe's."""
+    """The epoch that is as far into a training of `epochs` as `epoch` is into the recipe's."""
     return min(round(epoch * epochs / int(recipe.settings["epochs"])), epochs - 1)
 
 

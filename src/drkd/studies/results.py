@@ -92,7 +92,7 @@ def compare_with_baseline(panel: Panel) -> list[Difference]:
 
 
 def _bare(name: str) -> str:
-    """A method's name without the settings that it may bear."""
+    """A method's name without the settings that it may have."""
     return name.partition(":")[0]
 
 

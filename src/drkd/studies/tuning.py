@@ -4,7 +4,7 @@ Optuna proposes settings from what was found so far and ends a trial early whose
 of the earlier ones at its epoch. Cross-entropy is trained first; it teaches every trial that needs a teacher. The test
 split is measured at the end of each training, as always, and has no part in any choice.
 
-study.log                  Optuna's journal, from which an interrupted study goes on
+study.log                  Optuna's journal, from which an interrupted study is resumed
 trainings/clean-labels/... run directories, as those of a comparison with one seed
 tune.json                  what was found
 """
@@ -19,7 +19,7 @@ from drkd.config import CompareConfig, TuneConfig, resolve
 from drkd.config.keywords import TuneKeywords
 from drkd.methods.registry import accepted_by
 from drkd.runs.building import describe_weights
-from drkd.runs.directory import inspect_run_dir, new_run_dir, opened
+from drkd.runs.directory import inspect_run_dir, new_run_dir, opened_run_dir
 from drkd.runs.events import EpochDone, Event, OnEvent
 from drkd.runs.training import train
 from drkd.studies.comparison import FROM_COMPARISON, Training, plan
@@ -146,7 +146,7 @@ def run(config: TuneConfig, source: Mapping[str, str], out: Path, *, on_trial: O
             raise InputError(f"{method} has no setting left to search; those of {', '.join(SPACE)} are searched")
         describe_weights(_training(config, method, out).config)
     inspect_run_dir(out, config, finished="tune.json")  # more trials may be asked for than a finished one has
-    with opened(out, config, source):
+    with opened_run_dir(out, config, source):
         base = _train(_training(config, BASELINE, out), on_trial)
     study = _open_study(out)
 

@@ -26,7 +26,7 @@ AUX_WEIGHT = 0.5
 
 @dataclass(frozen=True)
 class SegmentationMetrics:
-    """How well pixels are told apart; both are fractions.
+    """How well pixels are classified; both are fractions.
 
     Attributes:
         miou: mean over the classes that occur, in the labels or in the predictions, of intersection over union.
@@ -69,7 +69,7 @@ def segmentation_losses(
     """The losses of one training step.
 
     The main output is trained by `objective`, an auxiliary head by plain cross-entropy: it is thrown away later, and a
-    self-teacher has nothing to say of it. With `drkd.cross_entropy` the loss is the one of torchvision's own training.
+    self-teacher has no answer for it. With `drkd.cross_entropy` the loss is the one of torchvision's own training.
 
     Args:
         network: from images to a dictionary with `out` and perhaps `aux`, or to logits.

@@ -1,4 +1,4 @@
-"""What a kind of training says of itself: an object for classifiers, one for detectors.
+"""What each kind of training defines: an object for classifiers, one for detectors.
 
 Nobody else asks which task it is: runs, studies, exports, reports and the command line call these methods. The learner,
 which `drkd.fit` finds by the type of the data, is the task's other half (`drkd.training.learner`).
@@ -26,7 +26,7 @@ class SplitMetrics(Protocol):
 
 
 class TaskData(Protocol):
-    """What is trained and measured on, whatever the task."""
+    """What is trained and measured on, for any task."""
 
     @property
     def name(self) -> str: ...

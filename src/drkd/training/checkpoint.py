@@ -1,6 +1,6 @@
-"""Checkpoints: everything that a training needs to go on exactly, under `checkpoints/step-N/`.
+"""Checkpoints: everything that a training needs to resume exactly, under `checkpoints/step-N/`.
 
-A checkpoint is written beside its place and then renamed, so it is there whole or not at all; its manifest tells
+A checkpoint is written under another name and then renamed, so it is there whole or not at all; its manifest shows
 whether it still is what was written. `last` and `best` are symbolic links that are replaced at once. Tensors are in
 safetensors, the rest in JSON: loading one runs no code.
 """
@@ -95,7 +95,7 @@ class TrainState:
     def restore(self, folder: Path) -> bool:
         """Put everything back as the newest good checkpoint under `folder` holds it; False where there is none.
 
-        Damaged ones are warned of and passed over.
+        Damaged checkpoints are skipped with a warning.
 
         Raises:
             InputError: for a checkpoint of a training that another teacher taught.
@@ -104,7 +104,7 @@ class TrainState:
             damage = _damage(directory)
             if damage is not None:
                 warnings.warn(
-                    f"the checkpoint {directory} is damaged: {damage}; going on from an older state", stacklevel=3
+                    f"the checkpoint {directory} is damaged: {damage}; resuming from an older state", stacklevel=3
                 )
                 continue
             self._restore(directory)
@@ -116,8 +116,8 @@ class TrainState:
         state = json.loads((directory / "state.json").read_text())
         if state["teachers"] != self._teachers:
             raise InputError(
-                f"the training in {directory.parent.parent} began with another teacher (SHA-256 {state['teachers']}, now "
-                f"{self._teachers}); give that one, or choose another --out"
+                f"the training in {directory.parent.parent} began with another teacher (SHA-256 {state['teachers']}, "
+                f"now {self._teachers}); give that one, or choose another --out"
             )
         self.student.load_state_dict(tensors["student"])
         self.objective.load_state_dict(tensors["objective"])
@@ -131,7 +131,7 @@ class TrainState:
         self.result = TrainResult(**state["result"])
 
     def keep(self, *, copy: bool) -> None:
-        """Make the student's weights the ones to keep; without `copy`, whatever becomes of them later."""
+        """Make the student's weights the ones to keep; without `copy`, as they are at the end."""
         now = {name: tensor.detach() for name, tensor in self.student.state_dict().items()}
         self.best = {name: tensor.clone() for name, tensor in now.items()} if copy else now
 

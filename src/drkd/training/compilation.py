@@ -1,7 +1,7 @@
 """What makes the same training faster: how weights lie in memory, whether the student's pass is compiled.
 
 None changes the result by more than rounding. What `auto` chooses depends on the network and the settings, never on a
-clock, so that a run and its resumption choose alike. The figures behind both rules stand in docs/speed.md.
+clock, so that a run and its resumption choose alike. The figures behind both rules are in docs/speed.md.
 """
 
 import os
@@ -91,7 +91,7 @@ class Compiled:
         self.tried = True
         try:
             return self.fast(inputs)
-        except Exception as reason:  # the compiler raises whatever went wrong in it
+        except Exception as reason:  # the compiler raises any error
             what = f"the network cannot be compiled ({type(reason).__name__}: {str(reason).splitlines()[0]})"
             if self.required:
                 raise InputError(f"{what}; take --compile off") from reason

@@ -33,7 +33,7 @@ class StepLosses(NamedTuple):
 
     Attributes:
         total: a scalar to call backward on.
-        parts: means over rows, scalars without gradient: `loss` and whatever else is to be logged.
+        parts: means over rows, scalars without gradient: `loss` and all else that is to be logged.
         rows: how many rows the means are over.
         correct: how many of them were predicted correctly; None where that is no question.
     """

@@ -18,10 +18,10 @@ from drkd.training.metrics import Metrics, evaluate
 
 @dataclass(frozen=True)
 class SelfDistillation:
-    """What `self_distill` hands back.
+    """What `self_distill` returns.
 
     Attributes:
-        student: the distilled network, at its best epoch on validation, or its last where training says so.
+        student: the distilled network, at its best epoch on validation, or its last where that is asked for.
         self_teacher: the network trained with cross-entropy, likewise.
         student_test: its metrics on the test split.
         self_teacher_test: its metrics on the test split.

@@ -68,7 +68,7 @@ class Stepper(Generic[BatchT]):
 
 
 class NonFiniteGuard:
-    """Sees to it that no update is made from a loss that is not finite, and that an error says so.
+    """Stops an update from a loss that is not finite, and raises an error that says where.
 
     On the CPU the objective raises at once. An accelerator is not asked at every step, which would stall it: the
     optimizer gets a flag on the device that cancels the step, and the flag is read now and then. As a context it adds
@@ -122,7 +122,8 @@ def _bad_gradients(state: TrainState) -> str:
     gradients = [(name, p.grad) for name, p in state.student.named_parameters() if p.grad is not None]
     bad = [parameter for parameter, gradient in gradients if not gradient.isfinite().all()]
     where = f"of {bad[0]}{f' and {len(bad) - 1} more' if bad[1:] else ''}" if bad else "as a whole"
-    return f"the gradient of `{state.objective.name}` {where} is NaN or infinite; lower the learning rate or clip gradients"
+    advice = "lower the learning rate or clip gradients"
+    return f"the gradient of `{state.objective.name}` {where} is NaN or infinite; {advice}"
 
 
 def make_optimizer(student: nn.Module, settings: FitSettings) -> torch.optim.Optimizer:

@@ -1,4 +1,4 @@
-"""The ways in which drkd says no."""
+"""The errors that drkd raises."""
 
 
 class InputError(ValueError):

@@ -1,6 +1,6 @@
-"""Files: models and whatever else a run writes. Tensors in safetensors, the rest in JSON or CSV: no code inside.
+"""Files: models and everything else that a run writes. Tensors in safetensors, the rest in JSON or CSV: no code inside.
 
-Everything is written beside its place and then moved there, so that a reader finds the old state or the new one.
+Everything is written under another name and then renamed, so that a reader finds the old state or the new one.
 """
 
 import json
@@ -21,7 +21,7 @@ from drkd.utils.hashing import content_hash
 
 @contextmanager
 def replacing(path: Path, *, flush: bool = True) -> Iterator[Path]:
-    """A place beside `path` to write to, which then takes its place at once; an error leaves `path` as it was.
+    """A temporary path to write to, which then replaces `path` at once; an error leaves `path` as it was.
 
     Raises:
         StorageError: in place of every other error of the file system.
@@ -45,11 +45,11 @@ def half_written(folder: Path) -> list[Path]:
 
 
 def cannot_write(path: Path, reason: Exception) -> StorageError:
-    """The error to raise for what the file system said."""
+    """The error to raise for an error of the file system."""
     why = reason.strerror if isinstance(reason, OSError) and reason.strerror else str(reason)
     return StorageError(
-        f"cannot write {path}: {why}; what was saved before is as it was: make room or mend the rights, then go on "
-        "with --resume"
+        f"cannot write {path}: {why}; what was saved before is unchanged: make room or fix the permissions, then "
+        "resume with --resume"
     )
 
 
@@ -92,7 +92,9 @@ def read_json(path: Path, *, needs: Iterable[str] = ()) -> Any:
         raise InputError(f"{path} is damaged: {reason}; give another run, or make it anew") from reason
     missing = [name for name in needs if not isinstance(value, dict) or name not in value]
     if missing:
-        raise InputError(f"{path} is not what drkd writes, it lacks {', '.join(missing)}; give a run directory of drkd")
+        raise InputError(
+            f"{path} is not what drkd writes, it has no {', '.join(missing)}; give a run directory of drkd"
+        )
     return value
 
 

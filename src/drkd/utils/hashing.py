@@ -1,4 +1,4 @@
-"""What tells whether a network, or a file, is the one it should be."""
+"""Hashes that show whether a network, or a file, is the one it should be."""
 
 import hashlib
 import json
@@ -11,7 +11,7 @@ from torch import Tensor
 
 
 def content_hash(tensors: Mapping[str, Tensor], about: Mapping[str, Any] | None = None) -> str:
-    """SHA-256 over names, shapes, types and bytes of tensors, and over what is said about them.
+    """SHA-256 over names, shapes, types and bytes of tensors, and over their description.
 
     Example:
         >>> content_hash({"w": torch.zeros(2)}) == content_hash({"w": torch.zeros(2)}, {"classes": ["a", "b"]})

@@ -55,7 +55,7 @@ def take_turns(
 
 
 def wait_for(device: torch.device | str) -> None:
-    """Wait until an accelerator has done what it was told; a processor always has."""
+    """Wait until an accelerator has done its work; a processor always has."""
     if torch.device(device).type != "cpu":
         torch.accelerator.synchronize(device)
 

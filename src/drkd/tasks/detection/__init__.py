@@ -46,7 +46,7 @@ _HOME_OF = {
     "measure": "metrics",
 }
 
-__all__ = list(_HOME_OF)  # each stands above for type checkers
+__all__ = list(_HOME_OF)  # each is imported above for type checkers
 
 
 def __getattr__(name: str) -> Any:

@@ -14,7 +14,7 @@ def check_boxes(name: str | Path, *, progress: Progress | None = None) -> Findin
 
     Args:
         name: the folder, in Pascal VOC or COCO layout.
-        progress: told how far it is.
+        progress: called with the number of images looked at, and of all.
 
     Raises:
         InputError: if there is no such folder, or no layout that is known.

@@ -30,7 +30,7 @@ def find_coco(root: Path) -> dict[str, Path]:
 def read_coco(root: Path, files: dict[str, Path], on_problem: OnProblem) -> Listed:
     """The images of every split. Classes are the training file's categories in the order of their ids.
 
-    Boxes are x, y, width, height there. Annotations that stand for crowds are left out.
+    Boxes are x, y, width, height there. Annotations of crowds are left out.
     """
     read = {
         split: (location, content)
@@ -69,7 +69,7 @@ def _images(root: Path, split: str, location: Path, content: Any, on_problem: On
                 problem(location, f"has an annotation {thing.get('id')} of no image (image_id {key})", "damaged file")
             )
         elif not (isinstance(box, list) and len(box) == 4 and all(isinstance(side, int | float) for side in box)):
-            reason = f"has an annotation {thing.get('id')} without a bbox of four numbers; mend or remove it"
+            reason = f"has an annotation {thing.get('id')} without a bbox of four numbers; fix or remove it"
             on_problem(problem(location, reason, "damaged box"))
         else:
             left, top, wide, high = (float(side) for side in box)

@@ -109,7 +109,7 @@ def _read(name: str, size: int) -> tuple[Annotations, list[Problem], dict[str, D
 
 
 def _load(part: list[Annotated], classes: tuple[str, ...], size: int, on_problem: OnProblem) -> DetectionSplit:
-    """A split with its boxes scaled; images that turn out to be damaged are told and left out."""
+    """A split with its boxes scaled; images that turn out to be damaged are reported and left out."""
     sizes = {one.image: upright_size(one.image) for one in part}
     sizes_there = {file: scaled(*shape, size) for file, shape in sizes.items()}
     decoded: list[Tensor] | None = None

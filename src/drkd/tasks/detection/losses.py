@@ -178,7 +178,7 @@ class _Step:
         return plain + (weight * instead).sum()
 
     def ask(self, how: Reduction, logits: Tensor, labels: Tensor, positions: Positions, index: Tensor | None) -> Losses:
-        """The objective's losses, reduced as this detector wants it, whatever the objective was made for."""
+        """The objective's losses, reduced as this detector needs them."""
         usual, self.objective.reduction = self.objective.reduction, how
         try:
             found: Losses = self.objective(logits, labels, inputs=positions, index=index)

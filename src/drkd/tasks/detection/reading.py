@@ -123,7 +123,7 @@ def upright_size(image: Path) -> tuple[int, int]:
 
 
 def _sound(one: Annotated, classes: tuple[str, ...], on_problem: OnProblem) -> bool:
-    """Whether an image and its boxes can be used; all that is wrong is told."""
+    """Whether an image and its boxes can be used; all problems are reported."""
     found: list[Problem] = []
     try:
         width, height = upright_size(one.image)
@@ -141,7 +141,9 @@ def _sound(one: Annotated, classes: tuple[str, ...], on_problem: OnProblem) -> b
         if name not in classes:
             known = ", ".join(classes)
             found.append(
-                problem(one.location, f"{which} is of a class that training lacks; it has {known}", "unknown class")
+                problem(
+                    one.location, f"{which} is of a class that training does not have; it has {known}", "unknown class"
+                )
             )
     if not one.boxes:
         on_problem(problem(one.image, "has no boxes: everything on it is background", "no boxes", "warning"))
@@ -153,9 +155,9 @@ def _sound(one: Annotated, classes: tuple[str, ...], on_problem: OnProblem) -> b
 def _wrong_box(box: Box, width: int, height: int) -> tuple[str, str] | None:
     left, top, right, bottom = box
     if not all(map(math.isfinite, box)):
-        return "is no box of four finite numbers; mend it", "damaged box"
+        return "is no box of four finite numbers; fix it", "damaged box"
     if right <= left or bottom <= top:
-        return "is empty: its right and bottom must lie beyond its left and top; mend or remove it", "empty box"
+        return "is empty: its right and bottom must lie beyond its left and top; fix or remove it", "empty box"
     if left < -SLACK or top < -SLACK or right > width + SLACK or bottom > height + SLACK:
-        return f"reaches outside the image of {width}x{height} pixels; mend or remove it", "box outside"
+        return f"reaches outside the image of {width}x{height} pixels; fix or remove it", "box outside"
     return None

@@ -21,7 +21,7 @@ def find_voc(root: Path) -> Path | None:
 def read_voc(home: Path, on_problem: OnProblem) -> Listed:
     """Every image of `ImageSets/Main/train.txt` and its like; without lists every XML file is for training.
 
-    Classes are the names in the training split, in alphabetical order. Coordinates are taken as they stand.
+    Classes are the names in the training split, in alphabetical order. Coordinates are taken as they are.
     """
     lists = {split: home / "ImageSets" / "Main" / f"{split}.txt" for split in LISTS}
     if not lists["train"].is_file():
@@ -35,7 +35,7 @@ def read_voc(home: Path, on_problem: OnProblem) -> Listed:
 
 
 def _names(path: Path) -> list[str]:
-    """The first word of each line: lists of a class bear 1 or -1 behind it."""
+    """The first word of each line: lists of a class have 1 or -1 after it."""
     return [line.split()[0] for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
 
 
@@ -59,7 +59,7 @@ def _read(home: Path, name: str, images: dict[str, Path], on_problem: OnProblem)
         )
         return None
     except (ET.ParseError, ValueError, OSError) as reason:
-        on_problem(problem(location, f"cannot be read as an annotation: {reason}; mend it", "damaged file"))
+        on_problem(problem(location, f"cannot be read as an annotation: {reason}; fix it", "damaged file"))
         return None
     if name not in images:
         on_problem(problem(location, f"has no image {name} in {home.name}/JPEGImages; add it", "missing image"))
