@@ -8,10 +8,14 @@ import signal
 import sys
 import traceback
 import warnings
+from importlib import import_module
 from types import FrameType
 from typing import Any
 
 from drkd.utils.errors import InputError, NonFiniteLossError, ParityError, StorageError
+
+COMMANDS = ("drkd.cli.training", "drkd.cli.inspecting", "drkd.cli.exporting")
+"""The modules that add their commands to the app, in the order of `--help`."""
 
 INTERRUPTED = 130
 HOW_TO_RESUME = "interrupted; finished work is kept: repeat the command (train, compare, tune: with --out and --resume)"
@@ -26,8 +30,10 @@ def main() -> None:
 def _run(arguments: list[str], *, debug: bool) -> int:
     import typer
 
-    from drkd.cli import exporting, inspecting, training  # noqa: F401  # each adds its commands to the app
     from drkd.cli.app import app
+
+    for module in COMMANDS:
+        import_module(module)
 
     signal.signal(signal.SIGTERM, _terminate)
     warnings.showwarning = _note
