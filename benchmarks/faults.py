@@ -61,21 +61,21 @@ def train(out: Path, steps: Any, said: Any, sabotage: Callable[[], None] | None)
     """What the process does: the training, with what is to go wrong in it."""
     import torch
 
-    import drkd.training.fit
     from drkd.cli import _terminate
     from drkd.config import TrainConfig, resolve
     from drkd.runs.training import train as run
+    from drkd.training.step import Stepper
 
     torch.set_num_threads(1)
     signal.signal(signal.SIGTERM, _terminate)
-    take_step = drkd.training.fit.take_step
+    take_step = Stepper.step
 
-    def counted(*arguments: Any) -> Any:
-        result = take_step(*arguments)
+    def counted(stepper: Any, batch: Any) -> bool:
+        stepped = take_step(stepper, batch)
         steps.value += 1
-        return result
+        return stepped
 
-    drkd.training.fit.take_step = counted
+    Stepper.step = counted
     if sabotage is not None:
         sabotage()
     try:
@@ -83,10 +83,10 @@ def train(out: Path, steps: Any, said: Any, sabotage: Callable[[], None] | None)
     except Exception as reason:
         said.put(f"{type(reason).__name__}: {reason}")
         raise SystemExit(1) from None
-    said.put(summary["notes"])
+    said.put(summary.notes)
 
 
-class Sitting:
+class Session:
     """One process that trains into `out`; `steps` counts its optimizer steps."""
 
     def __init__(self, out: Path, sabotage: Callable[[], None] | None = None) -> None:
@@ -106,9 +106,9 @@ class Sitting:
 
 def finish(out: Path) -> int:
     """Train until it is through; the steps made."""
-    sitting = Sitting(out)
-    assert sitting.end() == 0, sitting.message()
-    return sitting.steps.value
+    session = Session(out)
+    assert session.end() == 0, session.message()
+    return session.steps.value
 
 
 def content(out: Path) -> list[bytes]:
@@ -148,15 +148,15 @@ class Campaign:
         while left > 0:
             out, worst, faults, needed = self.folder / "killed", 0, 0, self.steps
             for _ in range(min(5, left)):
-                sitting = Sitting(out)
+                session = Session(out)
                 time.sleep(self.draw.uniform(0, self.seconds))
-                sitting.process.kill()
-                if sitting.end() == 0:
-                    needed -= sitting.steps.value
+                session.process.kill()
+                if session.end() == 0:
+                    needed -= session.steps.value
                     break
                 faults += 1
                 kept = needed - self._left(out)
-                worst, needed = max(worst, sitting.steps.value - kept), needed - kept
+                worst, needed = max(worst, session.steps.value - kept), needed - kept
             finish(out)
             left -= max(1, faults)
             self._check("random", out, faults=faults, lost=worst)
@@ -180,11 +180,11 @@ class Campaign:
         while True:
             for torn in (False, True):
                 out = self.folder / "call"
-                sitting = Sitting(out, partial(at_call, number, torn=torn))
-                if sitting.end() == 0:
+                session = Session(out, partial(at_call, number, torn=torn))
+                if session.end() == 0:
                     shutil.rmtree(out)
                     return
-                lost = sitting.steps.value - (self.steps - self._left(out))
+                lost = session.steps.value - (self.steps - self._left(out))
                 finish(out)
                 self._check("call", out, faults=1, lost=lost)
             number += spacing
@@ -197,13 +197,13 @@ class Campaign:
         done = 0
         while done < count:
             out = self.folder / "term"
-            sitting = Sitting(out)
-            while not sitting.steps.value and sitting.process.is_alive():
+            session = Session(out)
+            while not session.steps.value and session.process.is_alive():
                 time.sleep(0.01)
             time.sleep(self.draw.uniform(0, self.seconds / 3))
-            sitting.process.terminate()
-            code = sitting.end()
-            made = sitting.steps.value
+            session.process.terminate()
+            code = session.end()
+            made = session.steps.value
             if code == 0:
                 shutil.rmtree(out)
                 continue
@@ -214,24 +214,23 @@ class Campaign:
 
     def damage(self, checkpoints: int, models: int) -> None:
         """Flip a bit of a file of the newest checkpoint, or cut it; then of a finished model."""
+        from drkd import InputError
         from drkd.tasks.loading import load_model
 
-        from drkd import InputError
-
         unfinished = self.folder / "unfinished"
-        sitting = Sitting(unfinished)
-        while sitting.steps.value < self.steps - 4:
+        session = Session(unfinished)
+        while session.steps.value < self.steps - 4:
             time.sleep(0.001)
-        sitting.process.kill()
-        sitting.end()
+        session.process.kill()
+        session.end()
         for number in range(checkpoints):
             out = self.folder / "damaged"
             shutil.copytree(unfinished, out, symlinks=True)
             newest = max(out.glob("checkpoints/step-*"), key=lambda path: int(path.name[5:]))
             harm(self.draw, self.draw.choice(sorted(newest.iterdir())), flip=number % 2 == 0)
-            sitting = Sitting(out)
-            notes = sitting.message()
-            assert sitting.end() == 0, notes
+            session = Session(out)
+            notes = session.message()
+            assert session.end() == 0, notes
             told = any("is damaged" in note for note in notes)
             self._check("damage, checkpoint", out, faults=1, lost=0, told=told)
         row = {"trainings": 0, "faults": models, "equal": 0, "most_lost": 0, "told": 0}
@@ -247,17 +246,17 @@ class Campaign:
     def full_disk(self, limits: list[int]) -> None:
         for limit in limits:
             out = self.folder / "full"
-            sitting = Sitting(out, partial(no_room, limit))
-            message = sitting.message()
-            assert sitting.end() == 1, message
+            session = Session(out, partial(no_room, limit))
+            message = session.message()
+            assert session.end() == 1, message
             finish(out)
             self._check("full", out, faults=1, lost=0, told="cannot write" in message)
         blocked = self.folder / "file"
         blocked.write_text("in the way")
-        sitting = Sitting(blocked / "run")
+        session = Session(blocked / "run")
         row = self.results["full"]
         row["faults"] += 1
-        row["told"] += "cannot write" in sitting.message() and sitting.end() == 1
+        row["told"] += "cannot write" in session.message() and session.end() == 1
 
 
 KINDS = ("random", "call", "term", "damage", "full")

@@ -4,6 +4,7 @@ from hypothesis import settings
 
 settings.register_profile("drkd", deadline=None)  # timings belong in benchmarks/
 settings.load_profile("drkd")
+torch.set_num_threads(1)  # for fixtures of modules too, which are made before those of a test
 
 
 @pytest.fixture(autouse=True)

@@ -207,9 +207,9 @@ CASES = {
     "strange summary": (
         content("run/summary.json", b"[]"),
         ("report", "run"),
-        "run/summary.json is not what drkd writes, it lacks m",
+        "run/summary.json is not what drkd writes, it has no m",
     ),
-    "strange results": (content("other/results.json", b"{}"), ("report", "other"), "other/results.json .*lacks panels"),
+    "strange results": (content("other/results.json", b"{}"), ("report", "other"), "other/results.json .*has no panels"),
     "results without settings": (
         content("other/results.json", b'{"panels": [], "comparisons": [], "environment": {}}'),
         ("report", "other"),

@@ -1,11 +1,17 @@
 import io
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
 
 from drkd.cli import display
 from drkd.cli.display import Display
-from drkd.studies.jobs import Failed
+from drkd.cli.printing import print_epoch, print_summary
+from drkd.cli.trials import Trials, print_trials
+from drkd.runs.events import EpochDone, RunDone, RunFailed
+from drkd.runs.summary import RunSummary, TeacherRecord
+from drkd.studies.tuning import Trial, TrialDone, TuneResults
+from drkd.training.metrics import Metrics
 
 
 @pytest.fixture
@@ -16,13 +22,33 @@ def clock(monkeypatch):
     return now
 
 
-def test_the_time_left_is_counted_from_the_first_news_on(clock):
+def summary(accuracy=0.5):
+    return RunSummary(
+        method="cross_entropy",
+        seed=0,
+        epochs=2,
+        best_epoch=1,
+        select="best",
+        train_accuracy=None,
+        val=None,
+        test=Metrics(accuracy, nll=1.0, ece=0.1, aurc=0.1, reliability=[]),
+        kept_epochs={},
+        rectified_fraction_per_epoch=None,
+        teacher=None,
+        teacher_train_accuracy=None,
+        teacher_seconds=0.0,
+        train_seconds=1.0,
+        skipped_images={},
+    )
+
+
+def test_the_time_left_is_counted_from_the_first_event_on(clock):
     text = io.StringIO()
     shown = Display(Console(file=text, width=200), {"a": 100, "b": 100})
     clock[0] = 60.0  # a minute of starting up, no line yet
-    shown.on_event("a", {"epoch": 0})
+    shown.on_event(EpochDone("a", {"epoch": 0}))
     clock[0] = 70.0  # then a second per epoch
-    shown.on_event("a", {"epoch": 10})
+    shown.on_event(EpochDone("a", {"epoch": 10}))
     assert text.getvalue().splitlines() == [
         "0/2 trainings, about unknown time left; a: epoch 1 of 100",
         "0/2 trainings, about 3:09 left; a: epoch 11 of 100",
@@ -34,18 +60,62 @@ def test_lines_are_not_too_often_but_the_last_one_is_never_left_out(clock):
     shown = Display(Console(file=text, width=200), {"a": 2, "b": 2})
     for second, epoch in enumerate((0, 1)):
         clock[0] = second
-        shown.on_event("a", {"epoch": epoch})
-    shown.on_event("a", {"test": {"accuracy": 0.5}})
-    shown.on_event("b", Failed("it diverged"))
+        shown.on_event(EpochDone("a", {"epoch": epoch}))
+    shown.on_event(RunDone("a", summary()))
+    shown.on_event(RunFailed("b", "it diverged"))
     assert text.getvalue() == "2/2 trainings, about 0:00 left; b: failed: it diverged\n"
 
 
-def test_what_an_earlier_sitting_did_is_no_measure_of_speed(clock):
+def test_the_epochs_of_an_earlier_session_are_no_measure_of_speed(clock):
     text = io.StringIO()
     shown = Display(Console(file=text, width=200), {"a": 10, "b": 10, "c": 10})
     clock[0] = 1.0
-    shown.on_event("a", {"test": {"accuracy": 0.5}})  # found finished
-    shown.on_event("b", {"epoch": 5})  # five epochs are older than this sitting
+    shown.on_event(RunDone("a", summary()))  # found finished
+    shown.on_event(EpochDone("b", {"epoch": 5}))  # five epochs are older than this session
     clock[0] = 11.0
-    shown.on_event("b", {"epoch": 6})
+    shown.on_event(EpochDone("b", {"epoch": 6}))
     assert text.getvalue() == "1/3 trainings, about 1:05 left; b: epoch 7 of 10\n"
+
+
+def test_a_finished_training_is_shown_with_its_accuracy(clock):
+    text = io.StringIO()
+    Display(Console(file=text, width=200), {"a": 2}).on_event(RunDone("a", summary(0.875)))
+    assert text.getvalue() == "1/1 trainings, about 0:00 left; a: accuracy 87.50%\n"
+
+
+def test_an_epoch_is_printed_with_its_validation_metric(capsys):
+    print_epoch(EpochDone("dr_kd", {"epoch": 3, "lr": 0.1, "loss": 0.25, "val_accuracy": 0.5, "val_nll": 1.0}))
+    print_epoch(EpochDone("ps_kd", {"epoch": 0, "lr": 0.1, "loss": 2.0, "val_map": 0.25}))
+    print_epoch(RunFailed("dr_kd", "it diverged"))
+    assert capsys.readouterr().out.splitlines() == [
+        "dr_kd epoch 3: loss 0.2500, validation accuracy 50.00%",
+        "ps_kd epoch 0: loss 2.0000, validation mAP 25.00%",
+    ]
+
+
+def test_a_summary_names_the_teacher_and_what_was_rectified(capsys):
+    taught = {"teacher": TeacherRecord("teacher", "0"), "teacher_train_accuracy": 0.75}
+    print_summary(replace(summary(), rectified_fraction_per_epoch=[0.5, 0.25], notes=["few samples"], **taught))
+    said = capsys.readouterr().out
+    assert "test accuracy 50.00%, NLL 1.0000, ECE 10.00%, AURC 100.00e-3" in said
+    assert "teacher's accuracy on the training data: 75.00%" in said
+    assert "rectified targets: 50.0% in the first epoch, 25.0% in the last" in said
+    assert "note: few samples" in said
+
+
+def test_trials_are_listed_with_their_outcome():
+    text = io.StringIO()
+    with Trials(Console(file=text, width=200), 2) as shown:
+        shown.on_trial(EpochDone("ps_kd:alpha=0.5", {"epoch": 0}))
+        shown.on_trial(TrialDone("ps_kd:alpha=0.5", 0.5))
+        shown.on_trial(TrialDone("dr_kd:alpha=0.1", None))
+    assert text.getvalue() == "  ps_kd:alpha=0.5: validation accuracy 50.00%\n  dr_kd:alpha=0.1: ended early\n"
+
+
+def test_the_best_trials_are_printed_beside_the_baseline():
+    text = io.StringIO()
+    trials = [Trial("a", 0.5, 2, 1.0, None), Trial("b", 0.75, 2, 1.0, None), Trial("c", None, 1, 1.0, "it diverged")]
+    print_trials(TuneResults(0.5, "b", trials, {}), Console(file=text, width=200))
+    lines = [line.split() for line in text.getvalue().splitlines()]
+    assert lines[1:4] == [["cross_entropy", "50.00"], ["b", "75.00", "+25.00"], ["a", "50.00", "+0.00"]]
+    assert "3 trials, 1 of them ended early." in text.getvalue()

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 from pathlib import Path
 
@@ -10,21 +11,23 @@ import drkd
 from drkd import InputError, ParityError
 from drkd.export import exporting, runtimes
 from drkd.export.exporting import export_run
-from drkd.export.manifest import KEYS, make_manifest
-from drkd.models.deployed import Deployed
+from drkd.export.manifest import KEYS, Manifest
 from drkd.export.parity import FLOAT, Tolerance, compare_logits, logits_of, refuse_beyond
+from drkd.export.records import Calibrated, ExportRecord
 from drkd.export.runtimes import open_session
 from drkd.export.writing import write_onnx, write_torch
-from drkd.tasks.loading import load_model
+from drkd.models.deployed import Deployed
+from drkd.models.files import ModelInfo
 from drkd.targets import state_hash
+from drkd.tasks.loading import load_model
 
 DATA = drkd.load_data("digits", limit_train=600)
 
 
 def reference(run, pixels):
     """The network's logits, normalised here and not by drkd."""
-    model, about = load_model(run)
-    inputs = (torch.from_numpy(pixels).double() / 255 - about["mean"][0]) / about["std"][0]
+    model, info = load_model(run)
+    inputs = (torch.from_numpy(pixels).double() / 255 - info.mean[0]) / info.std[0]
     with torch.no_grad():
         return model.double()(inputs).numpy()
 
@@ -32,21 +35,21 @@ def reference(run, pixels):
 @pytest.mark.parametrize("name", ["onnx", "torch"])
 def test_a_file_answers_as_the_network_does(run, exported, name):
     pixels = DATA.test.inputs[:70].numpy()
-    session = open_session(Path(exported[name]["path"]))
+    session = open_session(exported[name].path)
     for size in (1, 3, 70):
         assert session(pixels[:size]) == pytest.approx(reference(run, pixels[:size]), rel=1e-5, abs=1e-5)
 
 
 def test_int8_is_smaller_and_close(run, exported):
     pixels = DATA.test.inputs.numpy()
-    before, after = reference(run, pixels), logits_of(open_session(Path(exported["int8"]["path"])), pixels)
-    assert exported["int8"]["bytes"] < 0.5 * exported["onnx"]["bytes"]
+    before, after = reference(run, pixels), logits_of(open_session(exported["int8"].path), pixels)
+    assert exported["int8"].bytes < 0.5 * exported["onnx"].bytes
     assert 1e-4 < abs(before - after).max() < 0.2 * abs(before).max()
     assert (before.argmax(axis=1) == after.argmax(axis=1)).mean() > 0.95
 
 
 def test_int8_has_weights_per_channel_and_activations_in_8_bits(exported):
-    model = onnx.load(exported["int8"]["path"])
+    model = onnx.load(exported["int8"].path)
     weights = {tensor.name: tensor for tensor in model.graph.initializer}
     makers = {name: node for node in model.graph.node for name in node.output}
     convolutions = [node for node in model.graph.node if node.op_type == "Conv"]
@@ -63,30 +66,40 @@ def test_the_check_counts_what_the_two_answer(run, exported):
     split = DATA.val
     logits = reference(run, split.inputs.numpy())
     for name in ("onnx", "int8", "torch"):
-        parity = exported[name]["parity"]
-        assert (exported[name]["split"], parity["samples"]) == ("val", len(split))
+        parity = exported[name].parity
+        assert (exported[name].split, parity.samples) == ("val", len(split))
         right = (logits.argmax(axis=1) == split.labels.numpy()).mean()
-        assert parity["accuracy_before"] == pytest.approx(right)
-        answers = logits_of(open_session(Path(exported[name]["path"])), split.inputs.numpy())
-        assert parity["accuracy_after"] == (answers.argmax(axis=1) == split.labels.numpy()).mean()
-        assert parity["largest_difference"] == pytest.approx(abs(logits - answers).max(), abs=1e-5)
-        assert parity["agreement"] == (logits.argmax(axis=1) == answers.argmax(axis=1)).mean()
+        assert parity.accuracy_before == pytest.approx(right)
+        answers = logits_of(open_session(exported[name].path), split.inputs.numpy())
+        assert parity.accuracy_after == (answers.argmax(axis=1) == split.labels.numpy()).mean()
+        assert parity.largest_difference == pytest.approx(abs(logits - answers).max(), abs=1e-5)
+        assert parity.agreement == (logits.argmax(axis=1) == answers.argmax(axis=1)).mean()
 
 
 @pytest.mark.parametrize("name", ["onnx", "int8", "torch"])
 def test_a_file_says_what_it_is(run, exported, name):
-    model, about = load_model(run)
-    found = open_session(Path(exported[name]["path"])).about
-    assert {key: found[key] for key in about} == about
-    assert found["sha256"] == state_hash(model)
-    assert found["quantize"] == ("int8" if name == "int8" else None)
-    record = json.loads((run / "exports" / f"{exported[name]['file']}.json").read_text())
-    assert record["manifest"] == found
-    assert record["bytes"] == Path(exported[name]["path"]).stat().st_size
+    model, info = load_model(run)
+    found = open_session(exported[name].path).info
+    assert found == Manifest.of(info, sha256=state_hash(model), quantize="int8" if name == "int8" else None)
+    assert found == exported[name].manifest
+    record = json.loads((run / "exports" / f"{exported[name].file}.json").read_text())
+    assert record["manifest"] == found.to_json()
+    assert record["bytes"] == exported[name].path.stat().st_size
+
+
+def test_a_record_is_read_back_as_it_was_written(exported):
+    assert all(ExportRecord.read(record.path) == record for record in exported.values())
+
+
+def test_a_damaged_record_is_refused(exported, tmp_path):
+    record = {**exported["torch"].to_json(), "parity": {"samples": "many"}}
+    (tmp_path / "model.pt2.json").write_text(json.dumps(record))
+    with pytest.raises(InputError, match=r"model.pt2.json is not what drkd writes: parity.samples: .*; make it anew"):
+        ExportRecord.read(tmp_path / "model.pt2")
 
 
 def test_onnx_metadata_can_be_read_without_drkd(exported):
-    said = {entry.key: json.loads(entry.value) for entry in onnx.load(exported["onnx"]["path"]).metadata_props}
+    said = {entry.key: json.loads(entry.value) for entry in onnx.load(exported["onnx"].path).metadata_props}
     assert set(said) == set(KEYS)
     assert said["classes"] == [str(digit) for digit in range(10)]
     assert (said["image_size"], said["channels"], said["mean"]) == (8, 1, list(DATA.mean))
@@ -94,7 +107,7 @@ def test_onnx_metadata_can_be_read_without_drkd(exported):
 
 @pytest.mark.parametrize("name", ["onnx", "int8", "torch"])
 def test_no_path_of_this_machine_is_in_a_file(exported, name):
-    content = Path(exported[name]["path"]).read_bytes()
+    content = exported[name].path.read_bytes()
     assert str(Path(drkd.__file__).parent).encode() not in content
     assert str(Path(torch.__file__).parent).encode() not in content
 
@@ -105,19 +118,20 @@ def test_networks_export(model, tmp_path):
     network = drkd.create_model(model, num_classes=7, image_size=16)
     with torch.no_grad():
         network.train()(torch.randn(8, 3, 16, 16))
-    about = {"model": model, "classes": list("abcdefg"), "image_size": 16, "channels": 3}
-    about |= {"mean": [0.4, 0.5, 0.6], "std": [0.2, 0.25, 0.3]}
-    deployed = Deployed(network, about["mean"], about["std"]).eval().requires_grad_(False)
+    info = ModelInfo(model, tuple("abcdefg"), 16, 3, mean=(0.4, 0.5, 0.6), std=(0.2, 0.25, 0.3))
+    deployed = Deployed(network, info.mean, info.std).eval().requires_grad_(False)
     pixels = torch.randint(0, 256, (5, 3, 16, 16), dtype=torch.uint8)
     expected = deployed(pixels)
-    write_onnx(deployed, make_manifest(about, sha256="", quantize=None), tmp_path / "model.onnx")
+    write_onnx(deployed, Manifest.of(info, sha256="", quantize=None), tmp_path / "model.onnx")
     found = torch.from_numpy(logits_of(open_session(tmp_path / "model.onnx", threads=1), pixels.numpy()))
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5 * expected.abs().max().item())
 
 
 def test_a_file_that_differs_is_not_kept(run, tmp_path, monkeypatch):
     """Here because its normalisation is another."""
-    monkeypatch.setattr(exporting, "statistics", lambda *_: [(0.5,), (0.1,)])
+    model, info = load_model(run)
+    other = dataclasses.replace(info, mean=(0.5,), std=(0.1,))
+    monkeypatch.setattr(exporting, "load_model", lambda _: (model, other))
     with pytest.raises(ParityError, match=r"model.onnx differs from the network: a logit by .*--max-difference"):
         export_run(run, out=tmp_path / "new" / "model.onnx")
     assert list(tmp_path.iterdir()) == []
@@ -132,22 +146,22 @@ def test_an_older_export_survives_a_refusal(run, exported):
 
 def test_the_same_run_gives_the_same_file(run, exported, tmp_path):
     again = export_run(run, quantize="int8", out=tmp_path / "again.onnx")
-    assert Path(again["path"]).read_bytes() == Path(exported["int8"]["path"]).read_bytes()
+    assert again.path.read_bytes() == exported["int8"].path.read_bytes()
 
 
 def test_a_file_may_be_put_elsewhere_and_checked_on_the_test_split(run, tmp_path):
     record = export_run(run / "model.safetensors", "torch", out=tmp_path / "mine", split="test", samples=50)
-    assert Path(record["path"]) == tmp_path / "mine.pt2"
-    assert (record["split"], record["parity"]["samples"]) == ("test", 50)
+    assert record.path == tmp_path / "mine.pt2"
+    assert (record.split, record.parity.samples) == ("test", 50)
     assert {file.name for file in tmp_path.iterdir()} == {"mine.pt2", "mine.pt2.json"}
 
 
 def test_another_calibration_gives_another_file(run, exported, tmp_path, capfd):
     options = {"out": tmp_path / "model.onnx", "calibration": "percentile", "calibration_samples": 64}
     record = export_run(run, quantize="int8", **options)
-    assert record["calibration"] == {"method": "percentile", "samples": 64}
+    assert record.calibration == Calibrated("percentile", 64)
     assert capfd.readouterr() == ("", "")
-    assert Path(record["path"]).read_bytes() != Path(exported["int8"]["path"]).read_bytes()
+    assert record.path.read_bytes() != exported["int8"].path.read_bytes()
 
 
 @pytest.mark.parametrize(
@@ -193,8 +207,7 @@ def test_a_network_that_cannot_be_traced_is_named(tmp_path):
         def forward(self, inputs):
             return inputs.flatten(1) if inputs.sum() > 0 else -inputs.flatten(1)
 
-    about = {"model": "mine", "classes": ["a", "b"], "image_size": 4, "channels": 1, "mean": [0.5], "std": [0.5]}
-    manifest = make_manifest(about, sha256="", quantize=None)
+    manifest = Manifest("mine", ("a", "b"), 4, 1, mean=(0.5,), std=(0.5,), sha256="", quantize=None)
     for write in (write_onnx, write_torch):
         with pytest.raises(InputError, match="the network mine cannot be exported"):
             write(Deployed(Branching(), [0.5], [0.5]).eval(), manifest, tmp_path / "model")

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import types
 from pathlib import Path
@@ -10,6 +11,7 @@ import drkd
 from drkd import HubModel, InputError, push_run
 from drkd.export import hub, runtimes
 from drkd.export.card import model_card
+from drkd.runs.results import ComparisonResults, Difference
 from drkd.tasks.loading import load_model
 from image_files import run_cli
 
@@ -19,16 +21,16 @@ def folder(run, exported, tmp_path_factory):
     return push_run(run, out=tmp_path_factory.mktemp("hub") / "mine").folder
 
 
-def normalised(pixels, about):
-    mean, std = (torch.tensor(about[name]).view(1, -1, 1, 1) for name in ("mean", "std"))
+def normalised(pixels, info):
+    mean, std = (torch.tensor(getattr(info, name)).view(1, -1, 1, 1) for name in ("mean", "std"))
     return (pixels.float() / 255 - mean) / std
 
 
 def test_a_folder_loads_back_to_the_same_logits_to_the_bit(run, folder, tmp_path, capsys):
-    model, about = load_model(run)
+    model, info = load_model(run)
     pixels = drkd.load_data("digits").test.inputs[:50]
     with torch.no_grad():
-        expected = model(normalised(pixels, about))
+        expected = model(normalised(pixels, info))
         first = HubModel.from_pretrained(str(folder))
         assert torch.equal(first(pixels), expected)
         first.save_pretrained(tmp_path / "again")
@@ -37,8 +39,8 @@ def test_a_folder_loads_back_to_the_same_logits_to_the_bit(run, folder, tmp_path
     capsys.readouterr()
     for path in (folder, tmp_path / "again"):
         assert (path / "model.safetensors").read_bytes() == (run / "model.safetensors").read_bytes()
-        assert json.loads((path / "config.json").read_text()) == about
-        assert load_model(path)[1] == about
+        assert json.loads((path / "config.json").read_text()) == info.to_json()
+        assert load_model(path)[1] == info
 
 
 def test_nothing_else_is_in_the_folder(folder):
@@ -56,45 +58,45 @@ def test_the_card_says_what_was_measured(run, exported, folder):
     assert "- Method: `cross_entropy`\n" in body
     assert "`epochs` 4" in body
     assert "`limit_train` 600" in body
-    assert f"| {100 * exported['int8']['parity']['accuracy_after']:.2f} | " in body
+    assert f"| {100 * exported['int8'].parity.accuracy_after:.2f} | " in body
     assert 'from_pretrained("OWNER/NAME")' in body
 
 
-def test_the_card_names_no_place_on_this_machine(run, tmp_path):
-    _, about = load_model(run)
+def test_the_card_names_no_path_on_this_machine(run, tmp_path):
+    _, info = load_model(run)
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "summary.json").write_text((run / "summary.json").read_text())
     settings = (run / "config.yaml").read_text().replace("data: digits", "data: /home/me/secret/flowers")
     (tmp_path / "run" / "config.yaml").write_text(settings + "cache: /home/me/cache\n")
-    card = model_card(tmp_path / "run", about, "me/flowers")
+    card = model_card(tmp_path / "run", info, "me/flowers")
     assert "- Data: `flowers`" in card
     assert "/home" not in card
 
 
 def test_the_card_names_the_first_of_many_classes(run):
-    _, about = load_model(run)
-    card = model_card(run, {**about, "classes": [f"c{i}" for i in range(100)]}, "me/mine")
+    _, info = load_model(run)
+    card = model_card(run, dataclasses.replace(info, classes=tuple(f"c{i}" for i in range(100))), "me/mine")
     assert "for 100 classes" in card
     assert ", c18, c19 and 80 more (config.json).\n" in card
 
 
-def test_the_card_of_a_part_of_a_comparison_gives_intervals(run, tmp_path):
+def test_the_card_of_a_training_of_a_comparison_gives_intervals(run, tmp_path):
     """Which are those of its own method and panel."""
-    _, about = load_model(run)
+    _, info = load_model(run)
     path = tmp_path / "trainings" / "label-noise-20%" / "seed-0" / "dr_kd,alpha=0.5"
     path.mkdir(parents=True)
     for name in ("summary.json", "config.yaml"):
         (path / name).write_text((run / name).read_text())
 
     def test(method, panel, mean):
-        numbers = {"mean_difference": mean, "ci95": [mean - 0.01, mean + 0.01], "p_holm": 0.04, "seeds": 5}
-        return {"method": method, "panel": panel, "baseline": "cross_entropy", "metric": "accuracy", **numbers}
+        ci95 = (mean - 0.01, mean + 0.01)
+        return Difference(panel, method, "cross_entropy", "accuracy", mean, ci95, p_value=0.02, seeds=5, p_holm=0.04)
 
     mine = test("dr_kd:alpha=0.5", "label noise 20%", 0.025)
     others = [test("ps_kd", "label noise 20%", 0.5), test("dr_kd:alpha=0.5", "clean labels", 0.7)]
-    (tmp_path / "results.json").write_text(json.dumps({"comparisons": [others[0], mine, others[1]]}))
-    card = model_card(path, about, "me/mine")
-    assert "| accuracy % | +2.5 | +1.5 to +3.5 | 0.040 | 5 |" in card
+    ComparisonResults([], [others[0], mine, others[1]], {}).write(tmp_path)
+    card = model_card(path, info, "me/mine")
+    assert "| Accuracy % | +2.5 | +1.5 to +3.5 | 0.040 | 5 |" in card
     assert "+50" not in card
     assert "+70" not in card
 

@@ -14,10 +14,10 @@ import drkd
 from drkd import InputError
 from drkd.export import latency
 from drkd.export.latency import bench_files
-from drkd.export.memory import measure_here, measure_memory
+from drkd.export.memory import Memory, measure_here, measure_memory
+from drkd.export.predicting import predict_files
 from drkd.export.runtimes import open_session
 from drkd.report.exports import read_exports
-from drkd.runs.evaluating import predict_files
 from image_files import run_cli
 
 
@@ -32,14 +32,14 @@ def images(tmp_path_factory):
 
 @pytest.mark.parametrize("name", ["onnx", "torch"])
 def test_predict_says_the_same_of_a_file_as_of_its_run(run, exported, images, name):
-    before, after = (predict_files(path, [images]) for path in (run, Path(exported[name]["path"])))
-    assert [(row["file"], row["label"]) for row in after] == [(row["file"], row["label"]) for row in before]
-    assert [row["probability"] for row in after] == pytest.approx([row["probability"] for row in before], abs=1e-6)
+    before, after = (predict_files(path, [images]) for path in (run, exported[name].path))
+    assert [(row.file, row.label) for row in after] == [(row.file, row.label) for row in before]
+    assert [row.probability for row in after] == pytest.approx([row.probability for row in before], abs=1e-6)
 
 
 def test_predict_prints_an_exported_file_in_the_same_format(run, exported, images, capsys):
     tables = []
-    for path in (run, exported["int8"]["path"]):
+    for path in (run, exported["int8"].path):
         assert run_cli("predict", path, images) == 0
         tables.append(list(csv.DictReader(io.StringIO(capsys.readouterr().out))))
     assert [row["label"] for row in tables[0]] == [row["label"] for row in tables[1]]
@@ -48,13 +48,13 @@ def test_predict_prints_an_exported_file_in_the_same_format(run, exported, image
 
 def test_an_exported_file_takes_no_accelerator(exported, images):
     with pytest.raises(InputError, match="runs on the processor, got --device cuda"):
-        predict_files(Path(exported["onnx"]["path"]), [images], device="cuda")
+        predict_files(exported["onnx"].path, [images], device="cuda")
 
 
 def test_times_are_percentiles_of_single_calls_without_the_warm_up(exported, monkeypatch):
     """The clock ticks once per reading and a call lasts one tick, but the first 20 of a file and 5 later ones more."""
     monkeypatch.setattr(latency, "measure_memory", lambda *_, **__: None)
-    path = exported["onnx"]["path"]
+    path = exported["onnx"].path
     lengths = itertools.chain([100] * 20, [7] * 5, itertools.repeat(1))
     reads = itertools.count()
     now = [0.0]
@@ -64,28 +64,28 @@ def test_times_are_percentiles_of_single_calls_without_the_warm_up(exported, mon
         return now[0]
 
     found = bench_files([path], calls=30, batch_sizes=[1, 4], clock=clock)
-    first, second = found["files"][0]["figures"]
-    assert (first["threads"], first["batch_size"], second["batch_size"]) == (1, 1, 4)
-    assert (first["p50_ms"], first["p95_ms"]) == (1000, 7000)
-    assert (first["images_per_second"], second["images_per_second"]) == (1, 4)
-    assert found["files"][0]["bytes"] == Path(path).stat().st_size
+    first, second = found.files[0].figures
+    assert (first.threads, first.batch_size, second.batch_size) == (1, 1, 4)
+    assert (first.p50_ms, first.p95_ms) == (1000, 7000)
+    assert (first.images_per_second, second.images_per_second) == (1, 4)
+    assert found.files[0].bytes == path.stat().st_size
 
 
 def test_a_run_is_measured_with_its_exports(run, exported, capsys, monkeypatch):
-    monkeypatch.setattr(latency, "measure_memory", lambda *_, **__: {"process_mib": 71.4, "file_mib": 7.2})
+    monkeypatch.setattr(latency, "measure_memory", lambda *_, **__: Memory(71.4, 7.2))
     assert run_cli("bench-model", run, "--calls", "10", "--threads", "1") == 0
     shown = capsys.readouterr().out
     rows, speed = read_exports(run)
-    assert [row["file"] for row in rows] == ["model.safetensors", "model-int8.onnx", "model.onnx", "model.pt2"]
+    assert [row.file for row in rows] == ["model.safetensors", "model-int8.onnx", "model.onnx", "model.pt2"]
     for row in rows:
-        assert row["file"] in shown
-        assert 0 < row["measured"]["figures"][0]["p50_ms"] <= row["measured"]["figures"][0]["p95_ms"]
+        assert row.file in shown
+        assert 0 < row.measured.figures[0].p50_ms <= row.measured.figures[0].p95_ms
     assert shown.count("71 / 7") == 2 * len(rows)
-    assert "onnxruntime" in speed["files"][1]["runtime"]
+    assert "onnxruntime" in speed.files[1].runtime
     assert (run / "exports" / "exports.png").stat().st_size > 1000
     assert run_cli("report", run) == 0
     again = capsys.readouterr().out
-    accuracy = f"{100 * exported['int8']['parity']['accuracy_after']:.2f}"
+    accuracy = f"{100 * exported['int8'].parity.accuracy_after:.2f}"
     assert all(text in again for text in ("model-int8.onnx", accuracy, "exports.png"))
 
 
@@ -113,13 +113,13 @@ def test_a_refused_export_exits_1_with_one_line(run, tmp_path, capsys):
 
 def test_memory_of_a_process(exported):
     """One that runs an ONNX file holds far less than this one, which has torch."""
-    path = Path(exported["onnx"]["path"])
+    path = exported["onnx"].path
     fresh = measure_memory(path, batch_size=2, threads=1)
     if not Path("/proc/self/status").is_file():
         assert fresh is None
         return
     here = measure_here(path, batch_size=2, threads=1)
-    assert 0 < fresh["file_mib"] < fresh["process_mib"] < 0.7 * here["process_mib"]
+    assert 0 < fresh.file_mib < fresh.process_mib < 0.7 * here.process_mib
     with pytest.raises(InputError, match=r"cannot be measured in a process of its own: .*there is no file"):
         measure_memory(Path("no.onnx"), batch_size=1, threads=1)
 
@@ -138,7 +138,7 @@ def test_bench_model_refuses_bad_numbers(run, options, message, capsys):
 
 @pytest.mark.parametrize("name", ["onnx", "torch"])
 def test_damaged_files_are_refused(exported, tmp_path, name):
-    source = Path(exported[name]["path"])
+    source = exported[name].path
     damaged = tmp_path / source.name
     damaged.write_bytes(source.read_bytes()[:1000])
     with pytest.raises(InputError, match=r"cannot be loaded: .*; export it anew"):
@@ -148,7 +148,7 @@ def test_damaged_files_are_refused(exported, tmp_path, name):
 
 
 def test_files_of_others_are_refused(exported, tmp_path):
-    model = onnx.load(exported["onnx"]["path"])
+    model = onnx.load(exported["onnx"].path)
     kept = {entry.key: entry.value for entry in model.metadata_props}
 
     def says(**changed):

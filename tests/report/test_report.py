@@ -1,5 +1,5 @@
-import copy
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
@@ -9,7 +9,10 @@ import drkd
 from drkd import InputError
 from drkd.report import print_results, write_report
 from drkd.report.sentences import conclusions
-from drkd.report.table import COLUMNS, rows
+from drkd.report.table import columns_of, legend_of, rows
+from drkd.runs.results import ComparisonResults, MethodResults, Panel
+from drkd.studies.results import compare_with_baseline
+from drkd.tasks import get_task
 
 
 @pytest.fixture(scope="module")
@@ -20,38 +23,49 @@ def done(tmp_path_factory):
 
 
 def made_up(dr_kd, tf_kd_self, *, rectified=0.05, label_noise=0.0):
-    """A panel of five seeds with the given accuracies, and its comparisons."""
-    from drkd.studies.results import _compare_with_baseline
+    """A panel of five seeds with the given accuracies, and its differences to cross-entropy."""
 
-    def lists(accuracy, fraction=None):
-        per_epoch = None if fraction is None else [fraction] * 3
-        five = {"nll": 0.5, "ece": 0.1, "aurc": 0.05, "train_seconds": 2.0, "teacher_seconds": 0.0}
-        constant = {name: [value] * 5 for name, value in five.items()}
-        return {
-            **constant,
-            "accuracy": accuracy,
-            "rectified_fraction": [fraction] * 5,
-            "rectified_fraction_per_epoch": [per_epoch] * 5,
-            "teacher_train_accuracy": [0.95] * 5,
-            "notes": [[]] * 5,
-        }
+    def results(accuracy, fraction=None, teacher_seconds=0.0):
+        return MethodResults(
+            test={"accuracy": accuracy, "nll": [0.5] * 5, "ece": [0.1] * 5, "aurc": [0.05] * 5},
+            val={"accuracy": [0.9] * 5, "nll": [0.5] * 5},
+            details={"reliability": [[]] * 5},
+            train_accuracy=[0.9] * 5,
+            rectified_fraction=[fraction] * 5,
+            rectified_fraction_per_epoch=[None if fraction is None else [fraction] * 3] * 5,
+            teacher_train={"accuracy": [0.95] * 5},
+            train_seconds=[2.0] * 5,
+            teacher_seconds=[teacher_seconds] * 5,
+            skipped_images=[{}] * 5,
+            notes=[[]] * 5,
+        )
 
-    methods = {
-        "cross_entropy": lists([0.90, 0.91, 0.92, 0.90, 0.91]),
-        "cross_entropy_2x": lists([0.91, 0.92, 0.93, 0.92, 0.91]),
-        "tf_kd_self": {**lists(tf_kd_self), "teacher_seconds": [2.0] * 5},
-        "dr_kd": {**lists(dr_kd, rectified), "teacher_seconds": [2.0] * 5},
-    }
-    panel = {"name": "p", "data": "d", "model": "m", "epochs": 3, "label_noise": label_noise, "limit_train": None}
-    panel["costs_double"] = ["tf_kd_self", "dr_kd"]
-    return {**panel, "seeds": list(range(5)), "methods": methods}, _compare_with_baseline("p", methods)
+    panel = Panel(
+        name="p",
+        task="classification",
+        data="d",
+        model="m",
+        epochs=3,
+        label_noise=label_noise,
+        limit_train=None,
+        chosen_on_validation=True,
+        costs_double=["tf_kd_self", "dr_kd"],
+        seeds=list(range(5)),
+        methods={
+            "cross_entropy": results([0.90, 0.91, 0.92, 0.90, 0.91]),
+            "cross_entropy_2x": results([0.91, 0.92, 0.93, 0.92, 0.91]),
+            "tf_kd_self": results(tf_kd_self, teacher_seconds=2.0),
+            "dr_kd": results(dr_kd, rectified, teacher_seconds=2.0),
+        },
+    )
+    return panel, ComparisonResults([panel], compare_with_baseline(panel), {}).of(panel)
 
 
 BETTER = [0.95, 0.96, 0.971, 0.95, 0.96]
 ALIKE = [0.90, 0.91, 0.93, 0.89, 0.91]
 
 
-def test_words_say_what_is_shown():
+def test_sentences_say_what_is_shown():
     text = " ".join(conclusions(*made_up(BETTER, ALIKE)))
     assert "dr_kd is more accurate than cross_entropy here: +5.02 points" in text
     assert "No difference in accuracy to cross_entropy is shown for" in text
@@ -60,31 +74,28 @@ def test_words_say_what_is_shown():
     assert "dr_kd beats cross-entropy" in text
 
 
-def test_words_say_when_rectifying_hurts():
+def test_sentences_say_when_rectifying_hurts():
     text = " ".join(conclusions(*made_up(ALIKE, BETTER, label_noise=0.2)))
     assert "Rectifying 5.0% of the targets hurt" in text
     assert "20% of the labels wrong" in text
 
 
-def test_words_say_when_there_is_nothing_to_rectify():
+def test_sentences_say_when_there_is_nothing_to_rectify():
     text = " ".join(conclusions(*made_up(ALIKE, ALIKE, rectified=0.0)))
     assert "DR-KD equals Tf-KD_self here: the self-teacher is right on 100% of the training data" in text
 
 
-def test_words_do_not_conclude_from_one_seed():
-    panel, comparisons = made_up(BETTER, ALIKE)
-    single = copy.deepcopy(panel)
-    single["seeds"] = [0]
-    for c in comparisons:
-        c["seeds"] = 1
-    assert conclusions(single, comparisons) == [
+def test_sentences_do_not_conclude_from_one_seed():
+    panel, differences = made_up(BETTER, ALIKE)
+    alone = {name: replace(each, seeds=1) for name, each in differences.items()}
+    assert conclusions(replace(panel, seeds=[0]), alone) == [
         "One seed shows no difference between methods: run at least 5 (--seeds 5)."
     ]
 
 
-def test_words_count_failures():
-    panel, comparisons = made_up([*BETTER[:4], None], ALIKE)
-    assert conclusions(panel, comparisons)[0] == "dr_kd failed on 1 of 5 seeds."
+def test_sentences_count_failures():
+    panel, differences = made_up([*BETTER[:4], None], ALIKE)
+    assert conclusions(panel, differences)[0] == "dr_kd failed on 1 of 5 seeds."
 
 
 def test_table_by_hand():
@@ -96,10 +107,19 @@ def test_table_by_hand():
     assert row["time"] == "1.00 + 1.00"
 
 
+def test_headings_and_legend_belong_to_the_task():
+    headings = ["Accuracy %", "vs cross-entropy [95%]", "p (Holm)", "NLL", "ECE %", "AURC e-3"]
+    assert list(columns_of(get_task()).values())[1:7] == headings
+    detection = get_task("detection")
+    assert list(columns_of(detection).values())[1:6] == ["mAP %", *headings[1:3], "mAP50 %", "AR %"]
+    assert "the self-teacher's mAP50 on the training data" in legend_of(detection)
+    assert "the self-teacher's accuracy on the training data" in legend_of(get_task())
+
+
 def test_printed_table_has_every_method_and_column(done, capsys):
     print_results(done.results, Console(width=200))
     text = capsys.readouterr().out
-    assert all(heading in text for heading in COLUMNS.values())
+    assert all(heading in text for heading in columns_of(get_task()).values())
     assert text.count("Tf-KD_self") == 2
 
 
@@ -123,7 +143,7 @@ def test_page_stands_alone(done):
     assert all(link.startswith("#") for link in reader.links)
     assert not re.search(r"url\((?!#)|@import|<script", text)
     assert len(reader.ids) == len(set(reader.ids))
-    assert reader.cells >= 2 * 5 * len(COLUMNS)
+    assert reader.cells >= 2 * 5 * len(columns_of(get_task()))
     assert "label_noise" in text
     assert text.count("<svg") == 4
 

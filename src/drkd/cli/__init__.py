@@ -8,13 +8,17 @@ import signal
 import sys
 import traceback
 import warnings
+from importlib import import_module
 from types import FrameType
 from typing import Any
 
 from drkd.utils.errors import InputError, NonFiniteLossError, ParityError, StorageError
 
+COMMANDS = ("drkd.cli.training", "drkd.cli.inspecting", "drkd.cli.exporting")
+"""The modules that add their commands to the app, in the order of `--help`."""
+
 INTERRUPTED = 130
-GO_ON = "interrupted; what was finished is kept: run the same again to go on (train, compare, tune: --out, --resume)"
+HOW_TO_RESUME = "interrupted; finished work is kept: repeat the command (train, compare, tune: with --out and --resume)"
 
 
 def main() -> None:
@@ -26,8 +30,10 @@ def main() -> None:
 def _run(arguments: list[str], *, debug: bool) -> int:
     import typer
 
-    from drkd.cli import edge, looking  # noqa: F401  # their commands are the app's too
     from drkd.cli.app import app
+
+    for module in COMMANDS:
+        import_module(module)
 
     signal.signal(signal.SIGTERM, _terminate)
     warnings.showwarning = _note
@@ -42,7 +48,7 @@ def _run(arguments: list[str], *, debug: bool) -> int:
     except InputError as reason:
         return _fail(str(reason), 2, debug)
     except (KeyboardInterrupt, typer.Abort):
-        return _fail(GO_ON, INTERRUPTED, debug)
+        return _fail(HOW_TO_RESUME, INTERRUPTED, debug)
     except BrokenPipeError:
         return 0
     except Exception as reason:  # whatever went wrong, the user gets one line

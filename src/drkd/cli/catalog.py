@@ -1,8 +1,11 @@
-"""The names that the command line knows, read from the sources without importing them: torch takes seconds to load."""
+"""The names that the command line knows, read from the sources without importing them: loading torch takes seconds."""
 
 import ast
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from drkd.studies.recipe import Recipe
 
 HERE = Path(__file__).parents[1]
 
@@ -46,16 +49,16 @@ def datasets() -> dict[str, str]:
     return table
 
 
-def recipes() -> dict[str, dict[str, Any]]:
-    """Every recipe with all that its file says.
+def recipes() -> "list[Recipe]":
+    """Every recipe, by name.
 
     Example:
-        >>> recipes()["tf_kd/cifar100/mobilenetv2-self"]["published"]
+        >>> {recipe.name: recipe.published for recipe in recipes()}["tf_kd/cifar100/mobilenetv2-self"]
         70.96
     """
     from drkd.studies.recipe import load_recipe, recipe_names
 
-    return {name: load_recipe(name).model_dump(exclude={"name"}) for name in recipe_names()}
+    return [load_recipe(name) for name in recipe_names()]
 
 
 def _tree(file: Path) -> ast.Module:

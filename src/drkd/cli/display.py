@@ -1,14 +1,13 @@
-"""How far a run is: a live display on a terminal, plain lines in a log."""
+"""The progress of several trainings: a live display on a terminal, plain lines in a log."""
 
 import time
 from types import TracebackType
-from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from drkd.studies.jobs import Failed
-from drkd.tasks.task import task_of_metrics
+from drkd.runs.events import EpochDone, Event, RunDone, RunFailed
+from drkd.tasks import task_of
 
 SECONDS_BETWEEN_LINES = 5.0
 
@@ -17,8 +16,8 @@ class Display:
     """Follows named trainings, each of a number of epochs.
 
     Args:
-        console: where to.
-        epochs: how many epochs each training has, by name.
+        console: where it is printed.
+        epochs: of each training, by name.
     """
 
     def __init__(self, console: Console, epochs: dict[str, int]) -> None:
@@ -27,8 +26,8 @@ class Display:
         self.finished: dict[str, str] = {}
         self.reached: dict[str, int] = {}
         self.last_line = time.monotonic()
-        self.first: float | None = None  # when news came: what was before is starting up
-        self.before = 0  # epochs that were done by then, or in an earlier sitting
+        self.first: float | None = None  # the time of the first event: starting up is no measure of speed
+        self.before = 0  # epochs that were done by then, or in an earlier session
         self.live = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -50,17 +49,20 @@ class Display:
     ) -> None:
         self.live.stop()
 
-    def on_event(self, name: str, said: Any) -> None:
-        """Take in a training's new row, its summary or its failure."""
-        if name not in self.reached and not isinstance(said, Failed):  # its first news
-            self.before += self.epochs[name] if "test" in said else int(said["epoch"])
-        if isinstance(said, Failed):
-            self._finish(name, f"failed: {said.reason}")
-        elif "test" in said:
-            task = task_of_metrics(said["test"])
-            self._finish(name, f"{task.called} {100 * said['test'][task.first]:.2f}%")
-        else:
-            self.reached[name] = int(said["epoch"]) + 1
+    def on_event(self, event: Event) -> None:
+        """Show that a training has finished an epoch, is finished or has failed."""
+        name = event.run
+        new = name not in self.reached
+        match event:
+            case EpochDone(row=row):
+                self.before += int(row["epoch"]) if new else 0
+                self.reached[name] = int(row["epoch"]) + 1
+            case RunDone(summary=summary):
+                self.before += self.epochs[name] if new else 0
+                task = task_of(summary.test)
+                self.finished[name] = f"{task.label} {100 * getattr(summary.test, task.primary):.2f}%"
+            case RunFailed(reason=reason):
+                self.finished[name] = f"failed: {reason}"
         done = sum(self.epochs[name] if name in self.finished else self.reached.get(name, 0) for name in self.epochs)
         if self.first is None:
             self.first, self.before = time.monotonic(), done
@@ -69,9 +71,6 @@ class Display:
             self.live.update(self.whole, completed=done, description="; ".join(running[-2:]) or name)
         else:
             self._line(name, done)
-
-    def _finish(self, name: str, how: str) -> None:
-        self.finished[name] = how
 
     def _line(self, name: str, done: int) -> None:
         """A plain line, not too often; the last training always gets one."""

@@ -2,30 +2,25 @@
 
 import json
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import asdict
 
 from rich.console import Console
 from rich.progress import Progress
 
-from drkd.data.checking import Findings, check_data
+from drkd.data.checking import Findings
 from drkd.data.problems import shown
+from drkd.tasks import get_task
 
 ALIKE = 3
 """Notes of one wording that are printed one by one; `--json` has all."""
 
 
 def check_with_progress(data: str, task: str) -> Findings:
-    """`check_data`, or `check_boxes` for detection, with a bar on the terminal, if standard error is one."""
+    """The check of a task, with a progress bar where standard error is a terminal."""
     console = Console(stderr=True)
-    check: Callable[..., Findings] = check_data
-    if task == "detection":
-        from drkd.tasks.detection.checking import check_boxes
-
-        check = check_boxes
     with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
         line = bar.add_task("images")
-        return check(data, progress=lambda done, total: bar.update(line, completed=done, total=total))
+        return get_task(task).check(data, lambda done, total: bar.update(line, completed=done, total=total))
 
 
 def as_json(found: Findings) -> str:

@@ -39,7 +39,7 @@ def _annotation(name: str, field: FieldInfo) -> Any:
 
 
 def _plain(annotation: Any) -> Any:
-    """The type that the command line reads: choices and lists are checked with the rest of the configuration."""
+    """The type that the command line reads; the configuration checks choices and lists."""
     if annotation in PLAIN:
         return annotation
     if typing.get_origin(annotation) in (typing.Union, types.UnionType):

@@ -3,25 +3,27 @@
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Literal, cast
 
 import torch
+from torch import nn
 
 from drkd.data.datasets import Data, Split
-from drkd.export.manifest import Manifest, make_manifest, record_of
-from drkd.export.network import Deployed
+from drkd.export.manifest import Manifest
 from drkd.export.parity import FLOAT, INT8, Tolerance, compare_logits, logits_of, refuse_beyond
 from drkd.export.quantizing import Calibration, evenly, quantize_onnx
+from drkd.export.records import Calibrated, ExportRecord
 from drkd.export.runtimes import NetworkSession, Pixels, files_of, open_session
 from drkd.export.writing import FORMATS, Format, write_onnx
-from drkd.models.loading import load_classifier, statistics
 from drkd.runs.evaluating import data_of
-from drkd.studies.results import environment
 from drkd.targets import state_hash
+from drkd.tasks import get_task
+from drkd.tasks.loading import load_model
 from drkd.utils.errors import InputError
-from drkd.utils.files import cannot_write, replacing, write_json
+from drkd.utils.files import cannot_write, replacing
+from drkd.utils.machine import environment
 
 
 def export_run(
@@ -36,7 +38,7 @@ def export_run(
     calibration: Calibration = "minmax",
     calibration_samples: int = 256,
     tolerance: Tolerance | None = None,
-) -> dict[str, Any]:
+) -> ExportRecord:
     """Write a run's network as a file of another format, and keep it only if it answers as the network does.
 
     Args:
@@ -47,13 +49,12 @@ def export_run(
         data: data to check and calibrate on (default: the run's).
         split: `val` or `test`, to check on (default: val, or test where there is none).
         samples: how many images of it, evenly spaced.
-        calibration: how int8 chooses ranges: minmax or percentile.
-        calibration_samples: how many training images int8 looks at.
+        calibration: how int8 chooses its ranges: minmax or percentile.
+        calibration_samples: on how many training images int8 measures them.
         tolerance: what may differ (default: `drkd.export.parity.FLOAT` or `INT8`).
 
     Returns:
-        `path`, where the file is, and what is also written beside it, as FILE.json: `file`, `format`, `bytes`,
-        `manifest`, `split`, `parity`, `tolerance`, `calibration`, `environment`.
+        Where the file is, and what was found; it is also written beside the file, as FILE.json.
 
     Raises:
         InputError: for unknown names, a missing extra, or a network that cannot be traced.
@@ -65,44 +66,45 @@ def export_run(
         >>> options = {"method": "cross_entropy", "model": "mlp", "epochs": 1, "limit_train": 100}
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     _ = train(*resolve(TrainConfig, options), Path(folder) / "run")
-        ...     export_run(Path(folder) / "run", "torch")["parity"]["agreement"]
+        ...     export_run(Path(folder) / "run", "torch").parity.agreement
         1.0
     """
     source = Path(run)
     chosen = _format(format, quantize, calibration)
-    model, about = load_classifier(source)
-    target = Path(out) if out is not None else _default_place(source, f"model{'-int8' if quantize else ''}")
+    model, info = load_model(source)
+    deployed = get_task(info.task).deploy(model, info)
+    target = Path(out) if out is not None else _default_path(source, f"model{'-int8' if quantize else ''}")
     target = target if target.suffix == chosen.suffix else target.with_name(target.name + chosen.suffix)
-    known = cast("Data", data_of(source, about, data))
+    known = cast("Data", data_of(source, info, data))
     name, part = _split(known, split)
-    manifest = make_manifest(about, sha256=state_hash(model), quantize=quantize)
+    manifest = Manifest.of(info, sha256=state_hash(model), quantize=quantize)
     tolerance = tolerance or (INT8 if quantize else FLOAT)
     seen = _pixels(known.train, calibration_samples) if quantize else None
     with _scratch(target) as folder:
         fresh = folder / target.name
-        deployed = Deployed(model, *statistics(about, source)).eval().requires_grad_(False)
         _write(deployed, manifest, fresh, chosen, seen, calibration)
         pixels = _pixels(part, samples)
         labels = part.labels[torch.from_numpy(evenly(len(part), samples))].numpy()
         before, after = (logits_of(session, pixels) for session in (NetworkSession(source), open_session(fresh)))
         parity = compare_logits(before, after, labels)
         refuse_beyond(tolerance, parity, target.name, "try another --calibration, or " if quantize else "")
-        record = {
-            "file": target.name,
-            "format": format,
-            "bytes": sum(file.stat().st_size for file in files_of(fresh)),
-            "manifest": manifest,
-            "split": name,
-            "parity": asdict(parity),
-            "tolerance": asdict(tolerance),
-            "calibration": None if seen is None else {"method": calibration, "samples": len(seen)},
-            "environment": environment(),
-        }
+        record = ExportRecord(
+            path=target,
+            file=target.name,
+            format=format,
+            bytes=sum(file.stat().st_size for file in files_of(fresh)),
+            manifest=manifest,
+            split=name,
+            parity=parity,
+            tolerance=tolerance,
+            calibration=None if seen is None else Calibrated(calibration, len(seen)),
+            environment=environment(),
+        )
         for file in reversed(files_of(fresh)):
             with replacing(target.with_name(file.name)) as beside:
                 file.replace(beside)
-        write_json(record_of(target), record)
-    return {**record, "path": str(target)}
+        record.write()
+    return record
 
 
 def _format(name: str, quantize: str | None, calibration: str) -> Format:
@@ -121,7 +123,7 @@ def _format(name: str, quantize: str | None, calibration: str) -> Format:
 
 
 def _write(
-    deployed: Deployed,
+    deployed: nn.Module,
     manifest: Manifest,
     path: Path,
     chosen: Format,
@@ -132,9 +134,9 @@ def _write(
     if chosen.write is not None and pixels is None:
         chosen.write(deployed, manifest, path)
         return
-    assert chosen.convert is not None  # _format has seen to it
+    assert chosen.convert is not None  # _format refuses int8 without it
     source = path.with_name("float.onnx")
-    write_onnx(deployed, {**manifest, "quantize": None}, source)
+    write_onnx(deployed, replace(manifest, quantize=None), source)
     if pixels is not None:
         in_float, source = source, path.with_name("int8.onnx")
         quantize_onnx(in_float, source, manifest, pixels, calibration)
@@ -143,8 +145,8 @@ def _write(
 
 @contextmanager
 def _scratch(target: Path) -> Iterator[Path]:
-    """A folder beside `target` that is there for this long; an error leaves nothing that was not there before."""
-    there = target.parent.is_dir()
+    """A temporary folder beside `target`; an error leaves nothing behind."""
+    existed = target.parent.is_dir()
     try:
         target.parent.mkdir(exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as folder:
@@ -152,11 +154,11 @@ def _scratch(target: Path) -> Iterator[Path]:
     except OSError as reason:
         raise cannot_write(target, reason) from reason
     finally:
-        if not there and target.parent.is_dir() and not any(target.parent.iterdir()):
+        if not existed and target.parent.is_dir() and not any(target.parent.iterdir()):
             target.parent.rmdir()
 
 
-def _default_place(run: Path, name: str) -> Path:
+def _default_path(run: Path, name: str) -> Path:
     return (run if run.is_dir() else run.parent) / "exports" / name
 
 

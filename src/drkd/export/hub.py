@@ -6,7 +6,7 @@ from pathlib import Path
 
 from drkd.export.card import model_card
 from drkd.export.runtimes import needed
-from drkd.models.loading import load_classifier
+from drkd.tasks.loading import load_deployed
 from drkd.utils.errors import InputError
 from drkd.utils.files import cannot_write, replacing, write_json, write_text
 
@@ -30,7 +30,7 @@ class Shared:
 def push_run(
     run: str | Path, repo: str | None = None, *, out: str | Path | None = None, send: bool = False, public: bool = False
 ) -> Shared:
-    """Write a run as a folder that `HubModel.from_pretrained` reads, and send it to the Hub only if told to.
+    """Write a run as a folder that `HubModel.from_pretrained` reads, and send it to the Hub if `send` is true.
 
     Args:
         run: a finished run directory.
@@ -55,16 +55,16 @@ def push_run(
     hub = needed("huggingface_hub", "hub") if send else None
     if not (path / "summary.json").is_file():
         raise InputError(f"{path} is no finished run (no summary.json); give a run directory of `drkd train`")
-    _, about = load_classifier(path)  # and so it is whole
+    _, info = load_deployed(path)  # refuses a damaged file, and a detector
     folder = Path(out) if out is not None else path / "hub"
-    card = model_card(path, about, repo or "OWNER/NAME")
+    card = model_card(path, info, repo or "OWNER/NAME")
     try:
         folder.mkdir(exist_ok=True)
     except OSError as reason:
         raise cannot_write(folder, reason) from reason
     with replacing(folder / "model.safetensors") as beside:
         shutil.copyfile(path / "model.safetensors", beside)
-    write_json(folder / "config.json", about)
+    write_json(folder / "config.json", dict(sorted(info.to_json().items())))
     write_text(folder / "README.md", card)
     if hub is None:
         return Shared(folder, None)
@@ -75,6 +75,6 @@ def push_run(
         repo_type="model",
         folder_path=str(folder),
         allow_patterns=list(FILES),
-        commit_message=f"{about['model']}, trained with drkd",
+        commit_message=f"{info.model}, trained with drkd",
     )
     return Shared(folder, str(sent))

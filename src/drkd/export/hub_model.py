@@ -6,9 +6,10 @@ from typing import Any
 from huggingface_hub import PyTorchModelHubMixin
 from torch import Tensor, nn
 
-from drkd.export.network import Deployed
 from drkd.models import create_model
-from drkd.utils.files import read_tensors, write_tensors
+from drkd.models.deployed import Deployed
+from drkd.models.files import ModelInfo, write_model
+from drkd.utils.files import read_tensors
 
 
 class HubModel(nn.Module, PyTorchModelHubMixin, library_name="drkd"):
@@ -24,6 +25,9 @@ class HubModel(nn.Module, PyTorchModelHubMixin, library_name="drkd"):
         channels: 1 for grey, 3 for colour.
         mean, std: per channel, as fractions of full brightness.
 
+    Attributes:
+        info: all of that.
+
     Example:
         >>> import torch
         >>> small = {"model": "mlp", "classes": ["cat", "dog"], "image_size": 4, "channels": 1}
@@ -37,8 +41,7 @@ class HubModel(nn.Module, PyTorchModelHubMixin, library_name="drkd"):
         super().__init__()
         network = create_model(model, num_classes=len(classes), image_size=image_size, channels=channels)
         self.deployed = Deployed(network, mean, std)
-        self.about = {"model": model, "classes": classes, "image_size": image_size, "channels": channels}
-        self.about |= {"mean": mean, "std": std}
+        self.info = ModelInfo(model, tuple(classes), image_size, channels, tuple(mean), tuple(std))
 
     def forward(self, pixels: Tensor) -> Tensor:
         logits: Tensor = self.deployed(pixels)
@@ -46,7 +49,7 @@ class HubModel(nn.Module, PyTorchModelHubMixin, library_name="drkd"):
 
     def _save_pretrained(self, save_directory: Path) -> None:
         """The file that a run writes: weights under the network's own names, and what they are."""
-        write_tensors(save_directory / "model.safetensors", self.deployed.network.state_dict(), about=self.about)
+        write_model(save_directory / "model.safetensors", self.deployed.network.state_dict(), self.info)
 
     @classmethod
     def _load_as_safetensor(cls, model: Any, model_file: str, map_location: str, strict: bool) -> Any:

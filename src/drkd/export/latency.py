@@ -1,27 +1,24 @@
 """How fast and how large exported files are, in the runtime that a device would use, side by side in one process."""
 
-import platform
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from drkd.export.manifest import Manifest
 from drkd.export.memory import measure_memory
-from drkd.export.runtimes import Pixels, Session, files_of, is_exported, open_session
-from drkd.models.loading import model_file
-from drkd.studies.results import environment
+from drkd.export.records import LATENCY, BenchedFile, CallTimes, LatencyResults, LatencySettings, MemorySetting
+from drkd.export.runtimes import Session, files_of, input_shape, is_exported, open_session
+from drkd.models.files import model_file
 from drkd.utils.errors import InputError
 from drkd.utils.files import write_json
+from drkd.utils.machine import environment, processor_name
 from drkd.utils.timing import WARM_UP, Clock, take_turns
 
 BURST = 10
 """Calls that a file makes in each of its turns, after one that is not counted: a runtime's threads may still be busy
 waiting when the next one starts, and its caches are cold."""
-
-FILE = "latency.json"
-"""Where the figures of a run's exports are kept, beside them."""
 
 
 def bench_files(
@@ -31,21 +28,19 @@ def bench_files(
     batch_sizes: Sequence[int] = (1,),
     calls: int = 100,
     clock: Clock = time.perf_counter,
-) -> dict[str, Any]:
+) -> LatencyResults:
     """Measure files, in turns, on made-up images.
 
     Args:
-        sources: exported files, model files or run directories; a run directory stands for its network in torch and
-            everything in its `exports`. Given one run directory alone, the figures are also kept there.
+        sources: exported files, model files or run directories; for a run directory its network in torch and
+            everything in its `exports` are measured. Given one run directory alone, the figures are also kept there.
         threads: processor threads, each number in turn.
         batch_sizes: images per call, each number in turn.
         calls: how many are counted of each file in each setting, rounded up to tens.
         clock: seconds from any start.
 
     Returns:
-        `environment`, `settings` and `files`: for each `file`, `runtime`, `quantize`, `bytes`, `memory` (see
-        `drkd.export.memory.Memory`, at the largest batch and number of threads) and `figures`, a list of `threads`,
-        `batch_size`, `p50_ms`, `p95_ms`, `images_per_second` (at the median).
+        What each file costs in each setting; memory at the largest batch and number of threads.
 
     Raises:
         InputError: for a missing or damaged file, or numbers below 1.
@@ -60,45 +55,40 @@ def bench_files(
         if not values or min(values) < 1:
             raise InputError(f"{name} should be 1 or more, got {', '.join(map(str, values)) or 'nothing'}")
     paths = [file for source in sources for file in _files(Path(source))]
-    figures: dict[Path, list[dict[str, float]]] = {path: [] for path in paths}
-    about = {}
+    figures: dict[Path, list[CallTimes]] = {path: [] for path in paths}
+    opened: dict[Path, tuple[str, str | None]] = {}
     for cores in threads:
         sessions = {path: open_session(path, threads=cores) for path in paths}
-        about.update({path: (session.runtime, session.about.get("quantize")) for path, session in sessions.items()})
+        opened.update({path: (session.runtime, _quantize(session)) for path, session in sessions.items()})
         for batch_size in batch_sizes:
             for path, seconds in _measure(sessions, batch_size, calls, clock).items():
                 p50, p95 = (float(value) for value in np.percentile(seconds, [50, 95]))
-                row = {"threads": cores, "batch_size": batch_size, "p50_ms": 1e3 * p50, "p95_ms": 1e3 * p95}
-                figures[path].append({**row, "images_per_second": batch_size / p50})
+                figures[path].append(CallTimes(cores, batch_size, 1e3 * p50, 1e3 * p95, batch_size / p50))
         del sessions
-    largest = {"batch_size": max(batch_sizes), "threads": max(threads)}
-    found = {
-        "environment": {**environment(), "processor": processor()},
-        "settings": {"threads": list(threads), "batch_sizes": list(batch_sizes), "calls": calls, "memory": largest},
-        "files": [
-            {
-                "file": str(path),
-                "runtime": about[path][0],
-                "quantize": about[path][1],
-                "bytes": sum(part.stat().st_size for part in files_of(path)),
-                "memory": measure_memory(path, **largest),
-                "figures": figures[path],
-            }
+    largest = MemorySetting(batch_size=max(batch_sizes), threads=max(threads))
+    found = LatencyResults(
+        environment={**environment(), "processor": processor_name()},
+        settings=LatencySettings(list(threads), list(batch_sizes), calls, largest),
+        files=[
+            BenchedFile(
+                file=str(path),
+                runtime=opened[path][0],
+                quantize=opened[path][1],
+                bytes=sum(part.stat().st_size for part in files_of(path)),
+                memory=measure_memory(path, batch_size=largest.batch_size, threads=largest.threads),
+                figures=figures[path],
+            )
             for path in paths
         ],
-    }
+    )
     run = Path(sources[0])
     if len(sources) == 1 and (run / "exports").is_dir():
-        write_json(run / "exports" / FILE, found)
+        write_json(run / "exports" / LATENCY, found.to_json())
     return found
 
 
-def processor() -> str:
-    """What the processor calls itself."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text(encoding="utf-8").splitlines() if info.is_file() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
+def _quantize(session: Session) -> str | None:
+    return session.info.quantize if isinstance(session.info, Manifest) else None
 
 
 def _measure(sessions: dict[Path, Session], batch_size: int, calls: int, clock: Clock) -> dict[Path, list[float]]:
@@ -106,7 +96,7 @@ def _measure(sessions: dict[Path, Session], batch_size: int, calls: int, clock: 
     seconds: dict[Path, list[float]] = {path: [] for path in sessions}
 
     def burst(path: Path, session: Session) -> Callable[[], None]:
-        pixels = _noise(session, batch_size)
+        pixels = np.random.default_rng(0).integers(0, 256, (batch_size, *input_shape(session)), dtype=np.uint8)
 
         def call() -> None:
             session(pixels)
@@ -121,14 +111,8 @@ def _measure(sessions: dict[Path, Session], batch_size: int, calls: int, clock: 
     return {path: values[WARM_UP * BURST :] for path, values in seconds.items()}
 
 
-def _noise(session: Session, batch_size: int) -> Pixels:
-    side = session.about["image_size"]
-    shape = (batch_size, session.about["channels"], side, side)
-    return np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
-
-
 def _files(source: Path) -> list[Path]:
-    """The files that `source` stands for; a run's own network first."""
+    """All files of a source; a run's own network first."""
     if not source.is_dir():
         return [source]
     exports = sorted(path for path in (source / "exports").glob("*") if is_exported(path))

@@ -1,88 +1,116 @@
-"""What an exported file says of itself, in the file or beside it."""
+"""What an exported file says of itself. Loads no torch: `drkd.models.files.ModelInfo` does, which this is made from."""
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from drkd.utils.errors import InputError
 
+if TYPE_CHECKING:
+    from drkd.models.files import Json, ModelInfo
+
 INPUT = "uint8 (B, C, H, W), 0 to 255"
-"""What every exported file takes; the rest, scaling and normalisation, is in it."""
-
-KEYS = ("model", "classes", "image_size", "channels", "mean", "std", "sha256", "quantize", "input")
-"""`model`, `image_size`, `channels`: as of the run. `classes`: names in the order of the logits. `mean`, `std`: per
-channel, as fractions; they are applied inside. `sha256`: of the network that was exported. `quantize`: null or int8."""
-
-Manifest = dict[str, Any]
+"""What every exported file takes; it contains the rest, scaling and normalisation."""
 
 
-def make_manifest(about: Mapping[str, Any], *, sha256: str, quantize: str | None) -> Manifest:
-    """What is written into an export of a network whose file says `about`.
+@dataclass(frozen=True)
+class Manifest:
+    """What is written into an exported file.
 
-    Example:
-        >>> about = dict(model="mlp", classes=["a", "b"], image_size=8, channels=1, mean=[0.5], std=[0.5])
-        >>> make_manifest(about, sha256="0" * 64, quantize=None)["input"]
-        'uint8 (B, C, H, W), 0 to 255'
+    Attributes:
+        model, classes, image_size, channels, mean, std: see `drkd.models.files.ModelInfo`.
+        sha256: of the network that was exported.
+        quantize: None or `int8`.
+        input: what the file takes.
     """
-    own = {"sha256": sha256, "quantize": quantize, "input": INPUT}
-    return {name: own[name] if name in own else about[name] for name in KEYS}
+
+    model: str
+    classes: tuple[str, ...]
+    image_size: int
+    channels: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    sha256: str
+    quantize: str | None
+    input: str = INPUT
+
+    @classmethod
+    def of(cls, info: "ModelInfo", *, sha256: str, quantize: str | None) -> "Manifest":
+        """What is written into an export of the network that `info` describes.
+
+        Example:
+            >>> from drkd.models.files import ModelInfo
+            >>> info = ModelInfo("mlp", ("a", "b"), image_size=8, channels=1, mean=(0.5,), std=(0.5,))
+            >>> Manifest.of(info, sha256="0" * 64, quantize=None).input
+            'uint8 (B, C, H, W), 0 to 255'
+        """
+        own = (info.model, info.classes, info.image_size, info.channels, info.mean, info.std)
+        return cls(*own, sha256=sha256, quantize=quantize)
+
+    def to_json(self) -> "Json":
+        """As it is kept in a file."""
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in vars(self).items()}
+
+    @classmethod
+    def from_json(cls, content: "Json", path: Path) -> "Manifest":
+        """What `to_json` gave.
+
+        Raises:
+            InputError: if the file `path` was not written by drkd, or by one whose files take something else.
+        """
+        missing = [name for name in KEYS if name not in content]
+        if missing:
+            raise InputError(
+                f"{path} does not say what it takes and answers (no {', '.join(missing)}); give a file of `drkd export`"
+            )
+        if content["input"] != INPUT:
+            raise InputError(f"{path} takes {content['input']}, this drkd feeds {INPUT}; export it anew")
+        lists = {name: tuple(content[name]) for name in ("classes", "mean", "std")}
+        return cls(**{**{name: content[name] for name in KEYS}, **lists})
+
+
+KEYS = tuple(field.name for field in fields(Manifest))
+"""What every file says."""
+
+
+def as_text(manifest: Manifest) -> str:
+    """One JSON text, for formats that hold one."""
+    return json.dumps(manifest.to_json())
 
 
 def as_properties(manifest: Manifest) -> dict[str, str]:
     """Each value as JSON text, for formats that hold texts by name.
 
     Example:
-        >>> as_properties({"classes": ["cat", "dog"], "image_size": 32})
-        {'classes': '["cat", "dog"]', 'image_size': '32'}
+        >>> as_properties(Manifest("mlp", ("cat", "dog"), 32, 1, (0.5,), (0.5,), "", None))["classes"]
+        '["cat", "dog"]'
     """
-    return {name: json.dumps(value) for name, value in manifest.items()}
+    return {name: json.dumps(value) for name, value in manifest.to_json().items()}
 
 
-def from_properties(properties: Mapping[str, str], path: Path) -> Manifest:
-    """The manifest that `as_properties` made.
+def from_text(text: str, path: Path) -> Manifest:
+    """What `as_text` gave; a file without a manifest has an empty text.
 
     Raises:
         InputError: if `path` was not written by drkd, or is damaged where it says what it is.
     """
-    try:
-        return _checked({name: json.loads(properties[name]) for name in KEYS if name in properties}, path)
-    except json.JSONDecodeError as reason:
-        raise _damaged(path, reason) from reason
+    return Manifest.from_json(_loaded(text or "{}", path), path)
 
 
-def from_text(text: str, path: Path) -> Manifest:
-    """The manifest of a format that holds it as one JSON text; empty if it holds none.
+def from_properties(properties: Mapping[str, str], path: Path) -> Manifest:
+    """What `as_properties` gave.
 
     Raises:
-        InputError: as for `from_properties`.
+        InputError: as for `from_text`.
     """
+    return Manifest.from_json({name: _loaded(properties[name], path) for name in KEYS if name in properties}, path)
+
+
+def _loaded(text: str, path: Path) -> "Json":
     try:
-        return _checked(json.loads(text or "{}"), path)
+        content: Json = json.loads(text)
     except json.JSONDecodeError as reason:
-        raise _damaged(path, reason) from reason
-
-
-def _checked(manifest: Manifest, path: Path) -> Manifest:
-    missing = [name for name in KEYS if name not in manifest]
-    if missing:
-        raise InputError(
-            f"{path} does not say what it takes and answers (no {', '.join(missing)}); give a file of `drkd export`"
-        )
-    if manifest["input"] != INPUT:
-        raise InputError(f"{path} takes {manifest['input']}, this drkd feeds {INPUT}; export it anew")
-    return manifest
-
-
-def _damaged(path: Path, reason: json.JSONDecodeError) -> InputError:
-    return InputError(f"{path} is damaged where it says what it is: {reason}; export it anew")
-
-
-def record_of(path: Path) -> Path:
-    """Where what is known of an exported file stands: beside it.
-
-    Example:
-        >>> record_of(Path("exports/model.onnx")).name
-        'model.onnx.json'
-    """
-    return path.with_name(f"{path.name}.json")
+        raise InputError(f"{path} is damaged where it says what it is: {reason}; export it anew") from reason
+    return content

@@ -7,20 +7,30 @@ import json
 import re
 import subprocess
 import sys
+from dataclasses import asdict, dataclass
 from importlib import import_module
 from pathlib import Path
 
 import numpy as np
 
-from drkd.export.runtimes import kind_of, open_session
+from drkd.export.runtimes import input_shape, open_session, session_class
 from drkd.utils.errors import InputError
 
 STATUS = Path("/proc/self/status")
-"""Where Linux tells a process what it holds."""
+"""Where Linux reports what a process holds."""
 
-Memory = dict[str, float]
-"""`process_mib`: the most that the whole process held, interpreter and runtime included. `file_mib`: how much more
-that is than it held before the file was opened, the runtime already imported."""
+
+@dataclass(frozen=True)
+class Memory:
+    """What a process held.
+
+    Attributes:
+        process_mib: the most that the whole process held, interpreter and runtime included.
+        file_mib: how much more that is than before the file was opened, with the runtime already imported.
+    """
+
+    process_mib: float
+    file_mib: float
 
 
 def measure_memory(path: Path, *, batch_size: int, threads: int) -> Memory | None:
@@ -36,21 +46,19 @@ def measure_memory(path: Path, *, batch_size: int, threads: int) -> Memory | Non
     if done.returncode:
         last = done.stderr.strip().splitlines()[-1:] or [f"exit code {done.returncode}"]
         raise InputError(f"{path} cannot be measured in a process of its own: {last[0]}")
-    found: Memory = json.loads(done.stdout)
-    return found
+    return Memory(**json.loads(done.stdout))
 
 
 def measure_here(path: Path, *, batch_size: int, threads: int) -> Memory:
-    """The same for this process; only the first file of a process is measured truly."""
-    import_module(kind_of(path).module)
+    """The same for this process; it is exact only for the first file of a process."""
+    import_module(session_class(path).module)
     before = _mib("VmRSS")
     session = open_session(path, threads=threads)
-    side = session.about["image_size"]
-    pixels = np.zeros((batch_size, session.about["channels"], side, side), dtype=np.uint8)
+    pixels = np.zeros((batch_size, *input_shape(session)), dtype=np.uint8)
     for _ in range(2):
         session(pixels)
     most = _mib("VmHWM")
-    return {"process_mib": most, "file_mib": max(0.0, most - before)}
+    return Memory(most, max(0.0, most - before))
 
 
 def _mib(name: str) -> float:
@@ -61,4 +69,4 @@ def _mib(name: str) -> float:
 
 if __name__ == "__main__":
     file, batch, cores = sys.argv[1:]
-    print(json.dumps(measure_here(Path(file), batch_size=int(batch), threads=int(cores))))
+    print(json.dumps(asdict(measure_here(Path(file), batch_size=int(batch), threads=int(cores)))))

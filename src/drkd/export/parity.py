@@ -18,9 +18,9 @@ class Tolerance:
     """What an exported file may differ by.
 
     Attributes:
-        difference: largest difference of a logit, as a part of the network's largest logit, or absolute where that is
-            below 1; None for any.
-        agreement: least part of the images that get the same class.
+        difference: largest difference of a logit, as a fraction of the network's largest logit, or absolute where that
+            is below 1; None for any.
+        agreement: smallest fraction of the images that get the same class.
         accuracy_drop: what accuracy may lose, as a fraction.
 
     One image that changes its class is always within agreement and accuracy: of few images it is many percent.
@@ -43,7 +43,7 @@ class Parity:
         samples: how many images.
         largest_difference: of a logit, absolute.
         largest_logit: of the network, absolute.
-        agreement: part of the images that both give the same class.
+        agreement: fraction of the images that both give the same class.
         accuracy_before, accuracy_after: of the network and of the file.
     """
 

@@ -1,4 +1,4 @@
-"""A trained network, or a file exported from it, asked about images."""
+"""The classes of images, by a trained network or a file exported from it."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,10 +44,10 @@ def predict_files(source: Path, images: list[Path], *, device: str = "auto") -> 
     found: list[Prediction] = []
     for start in range(0, len(files), BATCH):
         batch = files[start : start + BATCH]
-        pixels = decode_all(batch, session.about.image_size, session.about.channels)
+        pixels = decode_all(batch, session.info.image_size, session.info.channels)
         probs = torch.softmax(torch.from_numpy(session(pixels.numpy())), dim=1)
         for file, probability, label in zip(batch, *(t.tolist() for t in probs.max(dim=1)), strict=True):
-            found.append(Prediction(str(file), session.about.classes[label], probability))
+            found.append(Prediction(str(file), session.info.classes[label], probability))
     return found
 
 

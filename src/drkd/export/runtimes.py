@@ -1,17 +1,21 @@
-"""Exported files at work, each in the runtime that a device would use, all behind one call: pixels in, logits out.
+"""Exported files, each in the runtime that a device would use, all behind one call: pixels in, logits out.
 
 Nothing here imports torch unless the file needs it.
 """
 
+from abc import ABC, abstractmethod
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from drkd.export.manifest import Manifest, from_properties, from_text
 from drkd.utils.errors import InputError
+
+if TYPE_CHECKING:
+    from drkd.models.files import ModelInfo
 
 Pixels = NDArray[np.uint8]
 Logits = NDArray[np.float32]
@@ -23,20 +27,25 @@ METHOD, LARGEST_BATCH = "drkd", 8
 """Of ExecuTorch's files: the method that gives the manifest, and the largest batch, for which memory is planned."""
 
 
-class Session(Protocol):
-    """A file that has been loaded.
+class Session(ABC):
+    """A file that has been loaded. Abstract.
 
     Attributes:
-        about: its manifest.
+        module: what it imports to run.
+        info: what the file says of itself.
         runtime: what computes, with its version.
     """
 
-    about: Manifest
+    module: ClassVar[str]
+    info: "ModelInfo | Manifest"
     runtime: str
 
+    @abstractmethod
+    def __init__(self, path: Path, threads: int | None = None) -> None: ...
+
+    @abstractmethod
     def __call__(self, pixels: Pixels) -> Logits:
         """Logits (B, K) of pixels uint8 (B, C, H, W), any B."""
-        ...
 
 
 def needed(module: str, extra: str) -> Any:
@@ -78,13 +87,17 @@ def open_session(path: Path, *, threads: int | None = None) -> Session:
     """
     if is_exported(path) and not path.is_file():
         raise InputError(f"there is no file {path}; give a file of `drkd export`, or a run directory")
-    session: Session = kind_of(path)(path, threads)
-    return session
+    return session_class(path)(path, threads)
 
 
-def kind_of(path: Path) -> Any:
-    """The session class for a file or a run directory; its `module` is what it imports to run."""
+def session_class(path: Path) -> type[Session]:
+    """The class that opens a file or a run directory."""
     return SESSIONS[path.suffix] if is_exported(path) else NetworkSession
+
+
+def input_shape(session: Session) -> tuple[int, int, int]:
+    """(C, H, W) of its images."""
+    return session.info.channels, session.info.image_size, session.info.image_size
 
 
 def files_of(path: Path) -> list[Path]:
@@ -104,7 +117,7 @@ def is_exported(path: Path) -> bool:
     return path.suffix in SESSIONS and not path.is_dir()
 
 
-class OnnxSession:
+class OnnxSession(Session):
     """An ONNX file in ONNX Runtime, on the processor."""
 
     module = "onnxruntime"
@@ -118,7 +131,7 @@ class OnnxSession:
             self._session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         except Exception as reason:  # its errors have no common base
             raise _unreadable(path, reason) from reason
-        self.about = from_properties(self._session.get_modelmeta().custom_metadata_map, path)
+        self.info = from_properties(self._session.get_modelmeta().custom_metadata_map, path)
         self.runtime = f"onnxruntime {ort.__version__}"
 
     def __call__(self, pixels: Pixels) -> Logits:
@@ -126,14 +139,14 @@ class OnnxSession:
         return logits
 
 
-class OpenvinoSession:
+class OpenvinoSession(Session):
     """OpenVINO's pair of files, on the processor, with float32 arithmetic where the file has floats."""
 
     module = "openvino"
 
     def __init__(self, path: Path, threads: int | None = None) -> None:
         openvino = needed("openvino", "openvino")
-        settings: dict[str, Any] = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
+        settings: dict[str, str | int] = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
         if threads is not None:
             settings["INFERENCE_NUM_THREADS"] = threads
         core = openvino.Core()
@@ -143,7 +156,7 @@ class OpenvinoSession:
         except RuntimeError as reason:
             raise _unreadable(path, reason) from reason
         text = model.get_rt_info(["drkd"]).value if model.has_rt_info(["drkd"]) else ""
-        self.about = from_text(text, path)
+        self.info = from_text(text, path)
         self.runtime = f"openvino {openvino.__version__.partition('-')[0]}"
 
     def __call__(self, pixels: Pixels) -> Logits:
@@ -151,7 +164,7 @@ class OpenvinoSession:
         return logits
 
 
-class TorchSession:
+class TorchSession(Session):
     """A file of `torch.export`, in torch, on the processor. Loading one can run code: only load what you trust."""
 
     module = "torch"
@@ -164,7 +177,7 @@ class TorchSession:
             program = torch.export.load(path, extra_files=found)
         except Exception as reason:  # whatever reading the archive leads to
             raise _unreadable(path, reason) from reason
-        self.about = from_text(found[MANIFEST], path)
+        self.info = from_text(found[MANIFEST], path)
         self.runtime = f"torch {torch.__version__}"
         self._torch, self._threads, self._module = torch, threads, program.module()
 
@@ -176,8 +189,8 @@ class TorchSession:
         return logits
 
 
-class ExecutorchSession:
-    """An ExecuTorch file in its own runtime, on the processor; larger batches go through in parts.
+class ExecutorchSession(Session):
+    """An ExecuTorch file in its own runtime, on the processor; larger batches are split.
 
     The runtime's number of threads cannot be changed safely (1.5 may end the process), so `threads` has no effect, and
     `runtime` says the number.
@@ -196,7 +209,7 @@ class ExecutorchSession:
             (text,) = program.load_method(METHOD).execute([])
         except Exception as reason:  # its errors have no common base
             raise _unreadable(path, reason) from reason
-        self.about = from_text(text, path)
+        self.info = from_text(text, path)
         version = needed("executorch.version", "executorch").__version__.partition("+")[0]
         count = needed("executorch.extension.pybindings.portable_lib", "executorch")._threadpool_get_thread_count()
         self.runtime = f"executorch {version}, {count} threads"
@@ -207,22 +220,19 @@ class ExecutorchSession:
         return np.concatenate([self._forward.execute([part])[0].numpy() for part in parts])
 
 
-class NetworkSession:
-    """The network of a run in torch, on the processor unless told otherwise."""
+class NetworkSession(Session):
+    """The network of a run in torch, on the processor by default."""
 
     module = "torch"
 
     def __init__(self, path: Path, threads: int | None = None, device: str = "cpu") -> None:
         import torch
 
-        from drkd.export.network import Deployed
-        from drkd.models.loading import load_classifier, statistics
+        from drkd.tasks.loading import load_deployed
 
-        model, about = load_classifier(path)
-        mean, std = statistics(about, path)
+        deployed, self.info = load_deployed(path)
         self._torch, self._threads, self._device = torch, threads, device
-        self._deployed: Any = Deployed(model, mean, std).eval().requires_grad_(False).to(device)
-        self.about = about
+        self._deployed = deployed.to(device)
         self.runtime = f"torch {torch.__version__}"
 
     def __call__(self, pixels: Pixels) -> Logits:
@@ -244,7 +254,7 @@ def _unreadable(path: Path, reason: Exception) -> InputError:
     return InputError(f"{path} cannot be loaded: {why}; export it anew")
 
 
-SESSIONS: dict[str, Any] = {
+SESSIONS: dict[str, type[Session]] = {
     ".onnx": OnnxSession,
     ".xml": OpenvinoSession,
     ".pt2": TorchSession,

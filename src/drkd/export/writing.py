@@ -1,14 +1,13 @@
 """A network as a file of each format."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from torch import nn
 
-from drkd.export.manifest import Manifest, as_properties
-from drkd.export.network import Deployed
+from drkd.export.manifest import Manifest, as_properties, as_text
 from drkd.export.runtimes import LARGEST_BATCH, MANIFEST, METHOD, needed
 from drkd.utils.errors import InputError
 
@@ -18,19 +17,19 @@ class Format(NamedTuple):
 
     Attributes:
         suffix: of its file.
-        write: puts a network and its manifest into a file; None where ONNX is the only way.
-        convert: makes the file of an ONNX file; None where that is no way, and int8 not offered.
+        write: puts a network and its manifest into a file; None where it is made from ONNX only.
+        convert: makes the file of an ONNX file; None where there is no such way, and no int8.
     """
 
     suffix: str
-    write: Callable[[Deployed, Manifest, Path], None] | None
+    write: Callable[[nn.Module, Manifest, Path], None] | None
     convert: Callable[[Path, Manifest, Path], None] | None
 
 
-def write_onnx(deployed: Deployed, manifest: Manifest, path: Path) -> None:
+def write_onnx(deployed: nn.Module, manifest: Manifest, path: Path) -> None:
     """One ONNX file: input `pixels`, output `logits`, any batch; batch norms are folded by the exporter.
 
-    The manifest is its metadata; traces of the sources, with paths of this machine, are taken out.
+    The manifest is its metadata; traces of the sources, with paths of this machine, are removed.
     """
     needed("onnxscript", "onnx")
     onnx = needed("onnx", "onnx")
@@ -57,7 +56,7 @@ def write_onnx(deployed: Deployed, manifest: Manifest, path: Path) -> None:
     path.write_bytes(model.SerializeToString())
 
 
-def write_torch(deployed: Deployed, manifest: Manifest, path: Path) -> None:
+def write_torch(deployed: nn.Module, manifest: Manifest, path: Path) -> None:
     """One file of `torch.export`, any batch, without paths of this machine; the manifest is a file in its archive."""
     try:
         with torch.no_grad():
@@ -68,10 +67,10 @@ def write_torch(deployed: Deployed, manifest: Manifest, path: Path) -> None:
         raise cannot_export(manifest, reason) from reason
     for node in program.graph.nodes:
         node.meta.pop("stack_trace", None)
-    torch.export.save(program, path, extra_files={MANIFEST: json.dumps(manifest)})
+    torch.export.save(program, path, extra_files={MANIFEST: as_text(manifest)})
 
 
-def write_executorch(deployed: Deployed, manifest: Manifest, path: Path) -> None:
+def write_executorch(deployed: nn.Module, manifest: Manifest, path: Path) -> None:
     """One ExecuTorch file for XNNPACK, any batch up to `LARGEST_BATCH`; a second method, `drkd`, gives the manifest."""
     exir = needed("executorch.exir", "executorch")
     xnnpack = needed("executorch.backends.xnnpack.partition.xnnpack_partitioner", "executorch")
@@ -82,7 +81,7 @@ def write_executorch(deployed: Deployed, manifest: Manifest, path: Path) -> None
         lowered = exir.to_edge_transform_and_lower(
             program,
             partitioner=[xnnpack.XnnpackPartitioner()],
-            constant_methods={METHOD: json.dumps(manifest)},
+            constant_methods={METHOD: as_text(manifest)},
         )
         path.write_bytes(lowered.to_executorch().buffer)
     except Exception as reason:
@@ -93,7 +92,7 @@ def onnx_to_openvino(source: Path, manifest: Manifest, path: Path) -> None:
     """OpenVINO's two files, `path` (.xml) with the graph and the manifest, and the weights in .bin beside it."""
     openvino = needed("openvino", "openvino")
     model = openvino.Core().read_model(source)
-    model.set_rt_info(json.dumps(manifest), ["drkd"])
+    model.set_rt_info(as_text(manifest), ["drkd"])
     openvino.save_model(model, path, compress_to_fp16=False)
 
 
@@ -104,7 +103,7 @@ def onnx_as_it_is(source: Path, manifest: Manifest, path: Path) -> None:
 
 
 def set_metadata(model: Any, manifest: Manifest) -> None:
-    """Have an ONNX model say the manifest and nothing else."""
+    """Make the manifest the only metadata of an ONNX model."""
     del model.metadata_props[:]
     for name, text in as_properties(manifest).items():
         model.metadata_props.add(key=name, value=text)
@@ -112,14 +111,13 @@ def set_metadata(model: Any, manifest: Manifest) -> None:
 
 def example(manifest: Manifest) -> torch.Tensor:
     """Two images to trace with: one could make the batch a constant."""
-    size = manifest["image_size"]
-    return torch.zeros(2, manifest["channels"], size, size, dtype=torch.uint8)
+    return torch.zeros(2, manifest.channels, manifest.image_size, manifest.image_size, dtype=torch.uint8)
 
 
 def cannot_export(manifest: Manifest, reason: Exception) -> InputError:
     """The error to raise for a network that cannot be traced."""
     first = " ".join(str(reason).split())[:200] or type(reason).__name__
-    return InputError(f"the network {manifest['model']} cannot be exported: {type(reason).__name__}: {first}")
+    return InputError(f"the network {manifest.model} cannot be exported: {type(reason).__name__}: {first}")
 
 
 FORMATS = {

@@ -1,4 +1,4 @@
-"""What came out, for people: a table, plain words, plots and one page that holds them all."""
+"""Results for people to read: a table, plain sentences, plots and one page with them all."""
 
 from drkd.report.page import write_report
 from drkd.report.table import print_results

@@ -3,7 +3,6 @@
 import base64
 import re
 from pathlib import Path
-from typing import Any
 
 import yaml
 from jinja2 import Environment, PackageLoader
@@ -12,16 +11,18 @@ from drkd.report.plots import draw_all
 from drkd.report.sentences import conclusions
 from drkd.report.table import classes_of, columns_of, label_of, legend_of, rows, title
 from drkd.runs.directory import method_dirname
-from drkd.tasks.task import task_of
+from drkd.runs.results import FILE, ComparisonResults, Panel
+from drkd.tasks import get_task
 from drkd.utils.errors import InputError
-from drkd.utils.files import read_json, write_text
+from drkd.utils.files import write_text
 
 CAPTIONS = {
-    "accuracy": "Test accuracy, a point per seed",
-    "learning": "Validation accuracy while training, mean over seeds (the doubled control is drawn to the same width)",
+    "accuracy": "Test {label}, a point per seed",
+    "learning": "Validation {label} while training, mean over seeds (the doubled control is drawn to the same width)",
     "reliability": "Reliability: accuracy over confidence on the test split, seeds pooled; the diagonal is perfect",
     "rectified": "Rectified targets per epoch, mean over seeds",
 }
+"""Of the plots; `label` is the task's metric."""
 
 
 def write_report(out: Path) -> Path:
@@ -32,52 +33,47 @@ def write_report(out: Path) -> Path:
     """
     if not out.is_dir():
         raise InputError(f"there is no folder {out}; give the run directory of `compare` or `train`")
-    if not (out / "results.json").is_file():
+    if not (out / FILE).is_file():
         raise InputError(
             f"{out} holds no finished comparison (no results.json); finish it with --resume, or give another"
         )
-    results = read_json(out / "results.json", needs=("panels", "comparisons", "environment"))
+    results = ComparisonResults.read(out)
     if not (out / "config.yaml").is_file():
         raise InputError(f"{out / 'config.yaml'} is missing, and with it the settings; give a whole run directory")
     plots = {name: _inline(file, name) for name, file in draw_all(results, out).items()}
+    panel = results.panels[0]
+    task = get_task(panel.task)
     template = Environment(loader=PackageLoader("drkd.report"), autoescape=True).get_template("page.html")
     page = template.render(
-        columns=columns_of(results["panels"][0]),
-        legend=legend_of(results["panels"][0]),
-        panels=[_panel(panel, results["comparisons"]) for panel in results["panels"]],
+        columns=columns_of(task),
+        legend=legend_of(task),
+        panels=[_panel(each, results) for each in results.panels],
         plots=plots,
-        captions=captions_of(results["panels"][0]),
-        cases=_cases(results["panels"][0], out),
-        environment=results["environment"],
-        chosen_on_validation=results["panels"][0].get("chosen_on_validation", True),
+        captions={name: text.format(label=task.label) for name, text in CAPTIONS.items()},
+        cases=_cases(panel, out),
+        environment=results.environment,
+        chosen_on_validation=panel.chosen_on_validation,
         settings=_settings(out / "config.yaml"),
     )
     write_text(out / "report.html", page)
     return out / "report.html"
 
 
-def _panel(panel: dict[str, Any], comparisons: list[dict[str, Any]]) -> dict[str, Any]:
+def _panel(panel: Panel, results: ComparisonResults) -> dict[str, object]:
+    """What the template shows of a panel."""
+    differences = results.of(panel)
     return {
         "title": title(panel),
-        "rows": rows(panel, comparisons),
+        "rows": rows(panel, differences),
         "classes": classes_of(panel),
-        "conclusions": conclusions(panel, comparisons),
+        "conclusions": conclusions(panel, differences),
     }
 
 
-def captions_of(panel: dict[str, Any]) -> dict[str, str]:
-    """What stands below the plots."""
-    called = task_of(panel).called
-    return {
-        name: text.replace("accuracy, a", f"{called}, a").replace("Validation accuracy", f"Validation {called}")
-        for name, text in CAPTIONS.items()
-    }
-
-
-def _cases(panel: dict[str, Any], out: Path) -> dict[str, str]:
-    """Of detectors, the best and worst images of the first seed of every method, as parts of the page."""
-    folder = out / "trainings" / panel["name"].replace(" ", "-") / f"seed-{panel['seeds'][0]}"
-    files = {method: folder / method_dirname(method) / "cases.png" for method in panel["methods"]}
+def _cases(panel: Panel, out: Path) -> dict[str, str]:
+    """The best and worst images of the first seed of every method, in base64, where the task draws them."""
+    folder = out / "trainings" / panel.name.replace(" ", "-") / f"seed-{panel.seeds[0]}"
+    files = {method: folder / method_dirname(method) / "cases.png" for method in panel.methods}
     return {
         label_of(method): base64.b64encode(file.read_bytes()).decode()
         for method, file in files.items()
@@ -86,7 +82,7 @@ def _cases(panel: dict[str, Any], out: Path) -> dict[str, str]:
 
 
 def _inline(file: Path, name: str) -> str:
-    """An SVG as part of a page: without its header, and with ids of its own."""
+    """An SVG to put into a page: without its header, and with ids of its own."""
     svg = file.read_text(encoding="utf-8")
     return re.sub(r'(id="|href="#|url\(#)', rf"\g<1>{name}-", svg[svg.index("<svg") :])
 

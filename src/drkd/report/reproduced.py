@@ -3,19 +3,19 @@
 from rich.console import Console
 from rich.table import Table
 
-from drkd.studies.reproduction import Measured, Reproduction
+from drkd.studies.reproduction import Gain, Measured, Reproduction
 from drkd.studies.statistics import mean_and_deviation
 
 
 def print_reproduction(done: Reproduction, console: Console) -> None:
-    """The table, the gain over the baseline, every deviation, and where the numbers are kept."""
+    """Print the table, the gain over the baseline, every deviation, and where the numbers are kept."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for heading in ("", "recipe", "published %", "measured %", "difference", "seeds"):
         table.add_column(heading, justify="left" if heading in ("", "recipe") else "right")
     for line in done.lines:
         table.add_row(line.role, line.recipe, _published(line), *_measured(line, comparable=done.comparable))
     console.print(table)
-    if done.gain is not None and done.gain["mean"] is not None:
+    if done.gain is not None and done.gain.mean is not None:
         console.print(f"gain over the baseline, paired by seed: {_describe_gain(done.gain)}", highlight=False)
     console.print("deviations from the published experiment:")
     for deviation in done.deviations:
@@ -34,21 +34,21 @@ def _published(line: Measured) -> str:
 
 def _measured(line: Measured, *, comparable: bool) -> tuple[str, str, str]:
     """Measured, difference to published, number of seeds."""
-    there = [accuracy for accuracy in line.accuracies if accuracy is not None]
-    if not there:
+    known = [accuracy for accuracy in line.accuracies if accuracy is not None]
+    if not known:
         return "-", "-", "0"
-    mean, deviation = mean_and_deviation(there)
+    mean, deviation = mean_and_deviation(known)
     measured = f"{mean:.2f}" if deviation is None else f"{mean:.2f} ± {deviation:.2f}"
     return (
         measured,
         f"{mean - line.published:+.2f}" if comparable and line.published is not None else "-",
-        str(len(there)),
+        str(len(known)),
     )
 
 
-def _describe_gain(gain: dict[str, object]) -> str:
-    words = f"{gain['mean']:+.2f} points"
-    if isinstance(gain["ci95"], tuple | list):
-        words += f", 95% interval {gain['ci95'][0]:+.2f} to {gain['ci95'][1]:+.2f}"
-    published = "no figure" if gain["published"] is None else f"{gain['published']:+.2f}"
-    return f"{words} (published: {published})"
+def _describe_gain(gain: Gain) -> str:
+    text = f"{gain.mean:+.2f} points"
+    if gain.ci95 is not None:
+        text += f", 95% interval {gain.ci95[0]:+.2f} to {gain.ci95[1]:+.2f}"
+    published = "no figure" if gain.published is None else f"{gain.published:+.2f}"
+    return f"{text} (published: {published})"

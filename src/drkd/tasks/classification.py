@@ -26,15 +26,16 @@ class Classification(Task):
 
     name = "classification"
     metrics = (
-        Metric("accuracy", "Accuracy %"),
-        Metric("nll", "NLL", 1, 3),
-        Metric("ece", "ECE %", 100, 1),
-        Metric("aurc", "AURC e-3", 1000, 1),
+        Metric("accuracy", "Accuracy %", "accuracy"),
+        Metric("nll", "NLL", "NLL", 1, 3),
+        Metric("ece", "ECE %", "ECE", 100, 1),
+        Metric("aurc", "AURC e-3", "AURC", 1000, 1),
     )
     validation_metrics = ("accuracy", "nll")
     details = ("reliability",)
-    label = "accuracy"
     teacher_metric = "accuracy"
+    better, worse = "is more accurate than", "is less accurate than"
+    legend = "Accuracy: mean and standard deviation over seeds, test split."
 
     def load(self, config: "TrainConfig") -> "Data":
         from drkd.data import load_data

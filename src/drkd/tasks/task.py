@@ -52,10 +52,11 @@ class TaskData(Protocol):
 
 @dataclass(frozen=True)
 class Metric:
-    """How a metric is shown: its heading, the factor and the digits."""
+    """How a metric is shown: its heading in a table, its label in a sentence, the factor and the digits."""
 
     name: str
     heading: str
+    label: str
     factor: float = 100
     digits: int = 2
 
@@ -68,16 +69,19 @@ class Task(ABC):
         metrics: what is measured on a split; the first one is compared, plotted and chosen by.
         validation_metrics: those that are kept of the validation split.
         details: what else is kept of the test split of every seed, by its name in the metrics.
-        label: the first metric in a sentence.
         teacher_metric: what is reported of the teacher on the training split.
+        better, worse: in a sentence, between the names of two methods.
+        legend: what the metrics mean, below a table.
     """
 
     name: ClassVar[str]
     metrics: ClassVar[tuple[Metric, ...]]
     validation_metrics: ClassVar[tuple[str, ...]]
     details: ClassVar[tuple[str, ...]]
-    label: ClassVar[str]
     teacher_metric: ClassVar[str]
+    better: ClassVar[str]
+    worse: ClassVar[str]
+    legend: ClassVar[str]
 
     @property
     def primary(self) -> str:
@@ -85,9 +89,18 @@ class Task(ABC):
         return self.metrics[0].name
 
     @property
+    def label(self) -> str:
+        """The metric that decides, in a sentence."""
+        return self.metrics[0].label
+
+    @property
     def metric_names(self) -> tuple[str, ...]:
         """All metrics by name."""
         return tuple(metric.name for metric in self.metrics)
+
+    def metric(self, name: str) -> Metric:
+        """The metric called `name`."""
+        return next(metric for metric in self.metrics if metric.name == name)
 
     @abstractmethod
     def load(self, config: "TrainConfig") -> TaskData:

@@ -22,11 +22,16 @@ class Detection(Task):
     """See `Task`."""
 
     name = "detection"
-    metrics = (Metric("map", "mAP %"), Metric("map50", "mAP50 %"), Metric("ar", "AR %"))
+    metrics = (Metric("map", "mAP %", "mAP"), Metric("map50", "mAP50 %", "mAP50"), Metric("ar", "AR %", "AR"))
     validation_metrics = ("map", "map50", "ar")
     details = ("per_class",)
-    label = "mAP"
     teacher_metric = "map50"
+    better, worse = "has a higher mAP than", "has a lower mAP than"
+    legend = (
+        "mAP: COCO's average precision on the test split, mean over overlaps 0.50 to 0.95 and classes, with its "
+        "standard deviation over seeds; mAP50: at 0.5; AR: recall with 100 detections. A target belongs to a scored "
+        "position."
+    )
 
     def load(self, config: "TrainConfig") -> "DetectionData":
         from drkd.tasks.detection.data import load_detection

@@ -1,18 +1,22 @@
-"""The commands that look at data and at what was trained."""
+"""The commands that inspect data, and what was trained."""
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from drkd.cli import catalog
 from drkd.cli.app import app
-from drkd.cli.printing import console, metrics, print_summary
-from drkd.tasks.task import TASKS
+from drkd.cli.printing import console, print_summary
+from drkd.tasks import TASKS, get_task
 from drkd.utils.errors import InputError
+
+if TYPE_CHECKING:
+    from drkd.studies.recipe import Recipe
 
 TASK = "classification"
 RunPath = Annotated[Path, typer.Argument(help="run directory or its model.safetensors")]
@@ -32,11 +36,13 @@ def evaluate(
 
     from drkd.runs.evaluating import evaluate_run
 
-    measured = evaluate_run(run, data=data, split=split, device=device)
+    found = evaluate_run(run, data=data, split=split, device=device)
     if as_json:
-        print(json.dumps(measured))
+        about = {"data": found.data, "split": found.split, "samples": found.samples}
+        print(json.dumps({**about, **asdict(found.metrics)}))
     else:
-        print(f"{split} split of {measured['data']}, {measured['samples']} samples: {metrics(measured)}")
+        described = get_task(found.task).describe_metrics(found.metrics)
+        print(f"{split} split of {found.data}, {found.samples} samples: {described}")
     return 0
 
 
@@ -47,21 +53,21 @@ def predict(
     format_: Annotated[str, typer.Option("--format", help="csv or json")] = "csv",
     device: Annotated[str, typer.Option("--device", help="cpu, cuda, ...; auto")] = "auto",
 ) -> int:
-    """Name what is on images: file, label and probability."""
+    """Classify images: file, label and probability."""
     if format_ not in ("csv", "json"):
         raise InputError(f"--format should be csv or json, got {format_!r}")
 
-    from drkd.runs.evaluating import predict_files
+    from drkd.export.predicting import predict_files
 
-    rows = predict_files(run, images, device=device)
+    predictions = predict_files(run, images, device=device)
     if format_ == "json":
-        print(json.dumps(rows, indent=2))
+        print(json.dumps([asdict(prediction) for prediction in predictions], indent=2))
     else:
         import csv
 
         writer = csv.DictWriter(sys.stdout, ["file", "label", "probability"], lineterminator="\n")
         writer.writeheader()
-        writer.writerows({**row, "probability": f"{row['probability']:.6f}"} for row in rows)
+        writer.writerows({**asdict(each), "probability": f"{each.probability:.6f}"} for each in predictions)
     return 0
 
 
@@ -91,10 +97,11 @@ def check(
 @app.command()
 def report(run: Annotated[Path, typer.Argument(help="run directory of `compare` or `train`")]) -> int:
     """Print the results of a run again, and its exports; for a comparison, write its page and plots anew."""
-    from drkd.utils.files import read_json
+    from drkd.runs.results import ComparisonResults
+    from drkd.runs.summary import FILE, RunSummary
 
-    if (run / "summary.json").is_file():
-        print_summary(read_json(run / "summary.json", needs=("method", "seed", "epochs", "test", "val", "teacher")))
+    if (run / FILE).is_file():
+        print_summary(RunSummary.read(run))
         if (run / "exports").is_dir():
             from drkd.report.exports import draw_exports, print_exports
 
@@ -105,7 +112,7 @@ def report(run: Annotated[Path, typer.Argument(help="run directory of `compare` 
     from drkd.report import print_results, write_report
 
     page = write_report(run)
-    print_results(read_json(run / "results.json"), console())
+    print_results(ComparisonResults.read(run), console())
     print(f"Report: {page}")
     return 0
 
@@ -116,37 +123,36 @@ def list_names(
     as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
 ) -> int:
     """Name the methods, models, data sets and recipes, with a line on each."""
-    tables: dict[str, Callable[[], dict[str, Any]]] = {
+    tables: dict[str, Callable[[], Mapping[str, str]]] = {
         "methods": catalog.methods,
         "models": catalog.models,
         "detectors": catalog.detectors,
         "datasets": catalog.datasets,
-        "recipes": catalog.recipes,
     }
-    if what != "all" and what not in tables:
-        raise InputError(f"list knows {', '.join(tables)} and all, got {what!r}")
+    if what not in (*tables, "recipes", "all"):
+        raise InputError(f"list knows {', '.join(tables)}, recipes and all, got {what!r}")
     chosen = {name: read() for name, read in tables.items() if what in ("all", name)}
+    recipes = catalog.recipes() if what in ("all", "recipes") else []
     if as_json:
-        print(json.dumps(chosen, indent=2))
+        named = {"recipes": {recipe.name: recipe.model_dump(exclude={"name"}) for recipe in recipes}} if recipes else {}
+        print(json.dumps({**chosen, **named}, indent=2))
         return 0
     for heading, table in chosen.items():
-        if heading == "recipes":
-            _print_recipes(table, names=what != "all")
-            continue
         print(f"{heading}:")
         width = max(18, *map(len, table))
         for name, line in table.items():
             print(f"  {name:<{width}} {line}")
+    if what == "all":
+        print(f"recipes:\n  {len(recipes)} for the rows of the papers; see `drkd list recipes`")
+    elif what == "recipes":
+        _print_recipes(recipes)
     return 0
 
 
-def _print_recipes(table: dict[str, Any], *, names: bool) -> None:
-    if not names:
-        print(f"recipes:\n  {len(table)} for the rows of the papers; see `drkd list recipes`")
-        return
+def _print_recipes(recipes: "list[Recipe]") -> None:
     print("published  recipe")
-    for name, recipe in table.items():
-        published = "-" if recipe["published"] is None else f"{recipe['published']:.2f}"
-        print(f"{published:>9}  {name:<48} {recipe['table']}")
-    known = sum(recipe["published"] is not None for recipe in table.values())
-    print(f"{len(table)} recipes, {known} with a published figure (test accuracy in %); run one: drkd reproduce NAME")
+    for recipe in recipes:
+        published = "-" if recipe.published is None else f"{recipe.published:.2f}"
+        print(f"{published:>9}  {recipe.name:<48} {recipe.table}")
+    known = sum(recipe.published is not None for recipe in recipes)
+    print(f"{len(recipes)} recipes, {known} with a published figure (test accuracy in %); run one: drkd reproduce NAME")

@@ -1,8 +1,9 @@
-"""The commands that bring a network to a device."""
+"""The commands that bring a network to a device, or to other people."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -30,7 +31,7 @@ def export(
     ] = None,
     min_agreement: Annotated[
         float | None,
-        typer.Option("--min-agreement", min=0, max=1, help="part of the same class (default: float .999, int8 .9)"),
+        typer.Option("--min-agreement", min=0, max=1, help="fraction of the same class (default: float .999, int8 .9)"),
     ] = None,
     max_drop: Annotated[
         float | None,
@@ -39,13 +40,11 @@ def export(
     as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
 ) -> int:
     """Write a run's network as a file for a device, and check that it answers as the network does."""
-    from dataclasses import replace
-
     from drkd.export.exporting import export_run
     from drkd.export.parity import FLOAT, INT8
 
     given = {"difference": max_difference, "agreement": min_agreement, "accuracy_drop": max_drop}
-    known: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    known = {name: value for name, value in given.items() if value is not None}
     record = export_run(
         run,
         format_,
@@ -59,15 +58,15 @@ def export(
         tolerance=replace(INT8 if quantize else FLOAT, **known),
     )
     if as_json:
-        print(json.dumps(record))
+        print(json.dumps({**record.to_json(), "path": str(record.path)}))
         return 0
-    parity = record["parity"]
-    print(f"{record['path']}: {record['bytes'] / 1e6:.2f} MB, {record['manifest']['input']} to logits")
+    parity = record.parity
+    print(f"{record.path}: {record.bytes / 1e6:.2f} MB, {record.manifest.input} to logits")
     print(
-        f"checked on {parity['samples']} images of the {record['split']} split: accuracy "
-        f"{100 * parity['accuracy_before']:.2f}% before, {100 * parity['accuracy_after']:.2f}% after; the same class "
-        f"for {100 * parity['agreement']:.2f}%; largest logit difference {parity['largest_difference']:.2g} "
-        f"(largest logit {parity['largest_logit']:.3g})"
+        f"checked on {parity.samples} images of the {record.split} split: accuracy "
+        f"{100 * parity.accuracy_before:.2f}% before, {100 * parity.accuracy_after:.2f}% after; the same class "
+        f"for {100 * parity.agreement:.2f}%; largest logit difference {parity.largest_difference:.2g} "
+        f"(largest logit {parity.largest_logit:.3g})"
     )
     return 0
 
@@ -90,17 +89,17 @@ def bench_model(
         calls=calls,
     )
     if as_json:
-        print(json.dumps(found))
+        print(json.dumps(found.to_json()))
         return 0
 
-    from drkd.report.exports import draw_exports, machine, print_exports, print_speed
+    from drkd.report.exports import describe_measurement, draw_exports, print_exports, print_speed
 
     print_speed(found, console())
     if len(paths) == 1 and (paths[0] / "exports").is_dir():
         print_exports(paths[0], console())
         print(f"Plot: {draw_exports(paths[0])}")
     else:
-        console().print(machine(found), highlight=False, soft_wrap=True)
+        console().print(describe_measurement(found), highlight=False, soft_wrap=True)
     return 0
 
 
@@ -120,7 +119,7 @@ def push(
     dry_run: Annotated[bool, typer.Option("--dry-run/--send", help="write and show the folder, or send it")] = True,
     public: Annotated[bool, typer.Option("--public", help="make a new repository public")] = False,
 ) -> int:
-    """Write a run as a folder with a model card, show what would go to the Hub, and send it only with --send."""
+    """Write a run as a folder with a model card, show what would be sent to the Hub, and send it only with --send."""
     from drkd.export.hub import FILES, push_run
 
     done = push_run(run, repo, out=out, send=not dry_run, public=public)

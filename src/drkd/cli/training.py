@@ -1,0 +1,150 @@
+"""The commands that train, and the one that measures what training costs."""
+
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from drkd.cli.app import app
+from drkd.cli.options import with_options
+from drkd.cli.printing import console, print_epoch, print_summary
+from drkd.config import BenchConfig, CompareConfig, ReproduceConfig, TrainConfig, TuneConfig, resolve
+
+WEIGHTS = "Final weights of the targets (the public code averages its KL over the K classes):"
+
+ConfigFile = Annotated[Path | None, typer.Option("--config", help="YAML file of options")]
+
+
+@app.command()
+@with_options(CompareConfig)
+def compare(config: ConfigFile = None, **options: object) -> int:
+    """Train methods side by side over several seeds, compare them in pairs, write a report: the main job."""
+    settings, source = resolve(CompareConfig, options, config)
+
+    from drkd.cli.display import Display
+    from drkd.report import print_results, write_report
+    from drkd.runs.directory import new_run_dir
+    from drkd.studies import comparison
+
+    out = Path(settings.out) if settings.out else new_run_dir("compare")
+    _note_if_new(settings.resume, out)
+    terminal = console()
+    trainings = comparison.plan(settings, comparison.with_controls(settings.methods), out)
+    terminal.print(f"{len(trainings)} trainings, to be written to {out}. {WEIGHTS}", highlight=False)
+    for line in comparison.weights(trainings).values():
+        terminal.print(f"  {line}", highlight=False, soft_wrap=True)
+    with Display(terminal, {t.name: t.config.epochs for t in trainings}) as display:
+        results = comparison.run(settings, source, out, on_event=display.on_event).results
+    print_results(results, terminal)
+    terminal.print(f"Report: {write_report(out)}", highlight=False, soft_wrap=True)
+    return _exit_code(results.failures)
+
+
+@app.command()
+@with_options(TrainConfig)
+def train(config: ConfigFile = None, **options: object) -> int:
+    """Train one network with one method; a self-teacher that it needs is trained first."""
+    settings, source = resolve(TrainConfig, options, config)
+
+    from drkd.runs.building import describe_weights
+    from drkd.runs.directory import new_run_dir
+    from drkd.runs.events import ignore_event
+    from drkd.runs.summary import RunSummary
+    from drkd.runs.training import train as run_training
+    from drkd.utils.device import choose_device
+    from drkd.utils.distributed import process_group, rank
+
+    out = Path(settings.out) if settings.out else new_run_dir("train")
+    _note_if_new(settings.resume, out)
+    if os.environ.get("RANK", "0") == "0":  # the one process, or the first under torchrun
+        print(f"To be written to {out}. {WEIGHTS}\n  {describe_weights(settings)}", flush=True)
+    if (settings.devices > 1 or settings.num_nodes > 1) and "RANK" not in os.environ:
+        from drkd.runs.launching import train_on_devices
+
+        train_on_devices(settings, source, out, print_epoch)
+        print_summary(RunSummary.read(out))
+        return 0
+    with process_group(choose_device(settings.device)):
+        summary = run_training(settings, source, out, on_event=print_epoch if rank() == 0 else ignore_event)
+        if rank() == 0:
+            print_summary(summary)
+    return 0
+
+
+@app.command()
+@with_options(TuneConfig)
+def tune(config: ConfigFile = None, **options: object) -> int:
+    """Search for the method and settings that do best on the validation split, within a stated budget."""
+    settings, source = resolve(TuneConfig, options, config)
+
+    from drkd.cli.trials import Trials, print_trials
+    from drkd.runs.directory import new_run_dir
+    from drkd.studies import tuning
+
+    out = Path(settings.out) if settings.out else new_run_dir("tune")
+    _note_if_new(settings.resume, out)
+    terminal = console()
+    limit = "" if settings.hours is None else f", none started after {settings.hours:g} h"
+    terminal.print(f"Up to {settings.trials} trials of {settings.epochs} epochs{limit}, to be written to {out}.")
+    with Trials(terminal, settings.trials) as trials:
+        found = tuning.run(settings, source, out, on_trial=trials.on_trial)
+    print_trials(found.results, terminal)
+    command = f"drkd compare --data {settings.data} --methods {found.best} --seeds 5 ..."
+    terminal.print(f"To test it: {command} (with the same other options)", highlight=False, soft_wrap=True)
+    return 0
+
+
+@app.command()
+@with_options(ReproduceConfig)
+def reproduce(
+    name: Annotated[str, typer.Argument(help="a recipe, see `drkd list recipes`")] = "",
+    config: ConfigFile = None,
+    **options: object,
+) -> int:
+    """Train a published row, its teacher and baseline first, and print the measured figure beside the published one."""
+    settings, _ = resolve(ReproduceConfig, options, config)
+
+    from drkd.cli.display import Display
+    from drkd.report.reproduced import print_reproduction
+    from drkd.studies import reproduction
+    from drkd.studies.recipe import load_recipe
+
+    recipe = load_recipe(name)
+    terminal = console()
+    terminal.print(f"{recipe.paper}: {recipe.table}\nas published: {recipe.hardware}", highlight=False, soft_wrap=True)
+    steps = reproduction.plan(recipe, settings)
+    for step in steps:
+        found = " (finished earlier)" if step.earlier else ""
+        terminal.print(f"  {step.name}: {step.out}{found}", highlight=False, soft_wrap=True)
+    with Display(terminal, {step.name: step.config.epochs for step in steps}) as display:
+        done = reproduction.run(recipe, settings, steps, on_event=display.on_event)
+    print_reproduction(done, terminal)
+    return _exit_code(done.failures)
+
+
+@app.command()
+@with_options(BenchConfig)
+def bench(config: ConfigFile = None, **options: object) -> int:
+    """Measure what each method costs on a network and this machine: steps, loader, a whole epoch."""
+    settings, _ = resolve(BenchConfig, options, config)
+
+    from drkd.report.speed import print_bench
+    from drkd.studies import benchmarking
+
+    print_bench(benchmarking.bench(settings), console())
+    return 0
+
+
+def _note_if_new(resume: bool, out: Path) -> None:
+    if resume and not (out / "config.yaml").exists():
+        print(f"{out} holds no run to resume: starting afresh")
+
+
+def _exit_code(failures: Mapping[str, str]) -> int:
+    """1 if trainings have no result, after a line for each of them."""
+    for name, reason in failures.items():
+        print(f"drkd: {name}: {reason}", file=sys.stderr)
+    return 1 if failures else 0
