@@ -9,6 +9,7 @@ from torch import nn
 
 import drkd
 from drkd import InputError, StorageError
+from drkd.models.files import ModelInfo, write_model
 from drkd.tasks.loading import load_model
 from drkd.training import checkpoint
 from drkd.training.checkpoint import CheckpointPolicy, TrainState
@@ -23,13 +24,13 @@ def state(step=0):
     optimizer.step()
     found = TrainState(net, drkd.cross_entropy(), optimizer, torch.amp.GradScaler("cpu", enabled=False))
     found.best = dict(net.state_dict())
-    found.done.step = step
+    found.result.step = step
     return found
 
 
 def test_restore_puts_everything_back(tmp_path):
     saved = state(step=3)
-    saved.sums = {"rows": torch.tensor(5.0), "ce": torch.tensor(0.5)}
+    saved.sums.names, saved.sums.totals = ["rows", "ce"], torch.tensor([5.0, 0.5], dtype=torch.float64)
     saved.save(tmp_path, best=True)
     numbers = torch.rand(3)
     other = state()
@@ -37,8 +38,9 @@ def test_restore_puts_everything_back(tmp_path):
     assert torch.equal(other.student.weight, saved.student.weight)
     momenta = [o.optimizer.state_dict()["state"][0]["momentum_buffer"] for o in (saved, other)]
     assert torch.equal(*momenta)
-    assert list(other.sums) == ["rows", "ce"]
-    assert other.done == saved.done
+    assert other.sums.names == ["rows", "ce"]
+    assert torch.equal(other.sums.totals, saved.sums.totals)
+    assert other.result == saved.result
     assert torch.equal(torch.rand(3), numbers)
 
 
@@ -80,11 +82,11 @@ def test_due_refuses_what_it_does_not_know(every):
 
 def test_a_model_file_says_how_to_build_it(tmp_path):
     net = drkd.create_model("small_cnn", num_classes=3, image_size=8)
-    about = {"model": "small_cnn", "classes": ["a", "b", "c"], "image_size": 8, "channels": 3}
-    write_tensors(tmp_path / "model.safetensors", net.state_dict(), about)
+    info = ModelInfo("small_cnn", ("a", "b", "c"), 8, 3, mean=(0.5,) * 3, std=(0.25,) * 3)
+    write_model(tmp_path / "model.safetensors", net.state_dict(), info)
     for path in (tmp_path, tmp_path / "model.safetensors"):
-        loaded, said = load_model(path)
-        assert said == about
+        loaded, read = load_model(path)
+        assert read == info
         assert torch.equal(loaded(torch.ones(1, 3, 8, 8)), net.eval()(torch.ones(1, 3, 8, 8)))
 
 
@@ -125,13 +127,13 @@ def test_metadata_is_one_sorted_key(tmp_path):
 
     write_tensors(tmp_path / "w", {"w": torch.ones(1)}, {"b": 1, "a": 2})
     with safe_open(tmp_path / "w", "pt") as file:
-        (said,) = file.metadata().items()
+        (entry,) = file.metadata().items()
     content = content_hash({"w": torch.ones(1)}, {"a": 2, "b": 1})
-    assert said == ("drkd", json.dumps({"a": 2, "b": 1, "sha256": content}))
+    assert entry == ("drkd", json.dumps({"a": 2, "b": 1, "sha256": content}))
 
 
 def trained(step):
-    """A state whose numbers tell its step."""
+    """A state whose weights are all the number of its step."""
     one = state(step)
     with torch.no_grad():
         one.student.weight.fill_(step)
@@ -155,7 +157,7 @@ def flip(path, seed=0):
 
 @pytest.mark.parametrize("name", ["student", "objective", "optimizer", "best", "sums", "rng", "state", "manifest"])
 @pytest.mark.parametrize("harm", ["flip", "cut", "missing", "empty"])
-def test_a_damaged_checkpoint_is_told_and_passed_over(three, name, harm):
+def test_a_damaged_checkpoint_is_reported_and_skipped(three, name, harm):
     (file,) = (three / "step-3").glob(f"{name}.*")
     if harm == "flip":
         flip(file)
@@ -168,23 +170,23 @@ def test_a_damaged_checkpoint_is_told_and_passed_over(three, name, harm):
     found = state()
     with pytest.warns(UserWarning, match=r"the checkpoint .*step-3 is damaged: .*; going on from an older state"):
         assert found.restore(three)
-    assert found.done.step == 2
+    assert found.result.step == 2
     assert (found.student.weight == 2).all()
 
 
 def test_where_all_are_damaged_there_is_none(three):
     for path in three.glob("step-*"):
         flip(path / "state.json")
-    with pytest.warns(UserWarning, match="is damaged") as told:
+    with pytest.warns(UserWarning, match="is damaged") as warned:
         assert not state().restore(three)
-    assert len(told) == 3
+    assert len(warned) == 3
 
 
 def test_the_newest_is_found_without_its_link(three):
     (three / "last").unlink()
     found = state()
     assert found.restore(three)
-    assert found.done.step == 3
+    assert found.result.step == 3
 
 
 def test_what_a_killed_process_left_is_neither_read_nor_kept(three):
@@ -192,7 +194,7 @@ def test_what_a_killed_process_left_is_neither_read_nor_kept(three):
     (three / ".step-9.tmp" / "state.json").write_text("{")
     found = state()
     assert found.restore(three)
-    assert found.done.step == 3
+    assert found.result.step == 3
     trained(4).save(three, best=False)
     assert not list(three.glob(".*"))
 
@@ -208,7 +210,7 @@ def test_a_full_disk_is_one_error_and_leaves_the_last_good_state(three, monkeypa
     monkeypatch.undo()
     found = state()
     assert found.restore(three)
-    assert found.done.step == 3
+    assert found.result.step == 3
     assert not list(three.glob(".*"))
 
 
@@ -228,9 +230,8 @@ def test_another_teacher_is_refused(tmp_path):
 def test_a_damaged_model_file_is_refused(tmp_path, seed):
     """Flipped in the numbers, in their names, or in what is said about them."""
     net = drkd.create_model("mlp", num_classes=3, image_size=2, channels=1)
-    about = {"model": "mlp", "classes": ["a", "b", "c"], "image_size": 2, "channels": 1, "mean": [0.5], "std": [0.25]}
     file = tmp_path / "model.safetensors"
-    write_tensors(file, net.state_dict(), about)
+    write_model(file, net.state_dict(), ModelInfo("mlp", ("a", "b", "c"), 2, 1, mean=(0.5,), std=(0.25,)))
     flip(file, seed)
     with pytest.raises(InputError):
         load_model(file)
@@ -238,7 +239,7 @@ def test_a_damaged_model_file_is_refused(tmp_path, seed):
 
 def test_a_model_file_without_a_checksum_is_old_not_damaged(tmp_path):
     net = drkd.create_model("mlp", num_classes=2, image_size=4)
-    about = {"model": "mlp", "classes": ["a", "b"], "image_size": 4, "channels": 3}
-    save_file(net.state_dict(), tmp_path / "model.safetensors", {"drkd": json.dumps(about)})
+    info = ModelInfo("mlp", ("a", "b"), 4, 3, mean=(0.5,) * 3, std=(0.25,) * 3)
+    save_file(net.state_dict(), tmp_path / "model.safetensors", {"drkd": json.dumps(info.to_json())})
     with pytest.raises(InputError, match="no checksum: it was written by an older drkd"):
         load_model(tmp_path)
