@@ -18,7 +18,7 @@ def assigned(file: str, name: str) -> object:
 
 
 project = "drkd"
-version = release = str(assigned("__init__.py", "__version__"))
+version = release = str(assigned("_version.py", "__version__"))
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 exclude_patterns = ["_build", "theory/*"]
 default_role = "code"

@@ -11,7 +11,7 @@ from torchvision.transforms.v2 import functional as T
 from drkd.data.augment import AUGMENTATIONS, Augmentation, augment, random_numbers
 
 MIXED = Augmentation(pad=3, flip=True, degrees=20.0)
-ROUNDING = 1e-3  # part of the pixels that a rotation may fetch from the other side of a rounding boundary
+ROUNDING = 1e-3  # fraction of the pixels that a rotation may take from the other side of a rounding boundary
 
 
 def sample_images(count, size=32, channels=3):
@@ -78,7 +78,7 @@ def test_the_papers_augmentations_have_their_numbers():
 
 @settings(max_examples=25, deadline=None)
 @given(st.permutations(range(12)), st.integers(1, 12), st.integers(0, 2**32 - 1), st.integers(0, 500))
-def test_a_image_is_the_same_in_any_batch(order, count, seed, epoch):
+def test_an_image_is_the_same_in_any_batch(order, count, seed, epoch):
     images, index = sample_images(12, 8), torch.arange(12)
     whole = augment(images, index, MIXED, seed=seed, epoch=epoch)
     some = torch.tensor(order[:count])
@@ -167,6 +167,14 @@ def test_no_pixel_value_is_invented():
     done = augment(images, torch.arange(16), MIXED, seed=0, epoch=0)
     for before, after in zip(images, done, strict=True):
         assert set(after.flatten().tolist()) <= {0.0, *before.flatten().tolist()}
+
+
+@pytest.mark.parametrize("augmentation", [AUGMENTATIONS["crop_flip"], MIXED])
+def test_pixels_stay_on_their_device(augmentation):
+    """A meta tensor has no values: nothing may read them on the way."""
+    images = torch.rand(6, 3, 9, 7, device="meta")
+    done = augment(images, torch.arange(6), augmentation, seed=0, epoch=0)
+    assert (done.shape, done.device) == (images.shape, images.device)
 
 
 def test_an_empty_batch_stays_empty():

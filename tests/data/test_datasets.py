@@ -233,7 +233,7 @@ def test_without_validation_everything_is_trained_on():
         drkd.evaluate(torch.nn.Flatten(), data, "val")
 
 
-def test_the_validation_part_can_be_chosen():
+def test_the_validation_fraction_can_be_chosen():
     assert len(load_data("digits", validation=0.2).val) == 288
     with pytest.raises(InputError, match=r"must lie in \[0, 1\), got 1.5"):
         load_data("digits", validation=1.5)

@@ -94,23 +94,23 @@ def test_every_rank_has_two_samples_at_least(count, batch_size, world_size):
 
 @settings(max_examples=40, deadline=None, derandomize=True)
 @given(st.integers(2, 40), st.integers(4, 12), st.integers(1, 4))
-def test_share_makes_the_mean_over_ranks_the_mean_over_the_batch(count, batch_size, world_size):
+def test_loss_scale_makes_the_mean_over_ranks_the_mean_over_the_batch(count, batch_size, world_size):
     ranks = [list(make(count, batch_size, rank=rank, world_size=world_size).batches()) for rank in range(world_size)]
     for parts in zip(*ranks, strict=True):
         value = torch.cat([part.index for part in parts]).double().mean()
         means = [part.index.double().mean() if len(part.index) else torch.tensor(0.0) for part in parts]
-        weighted = sum(part.share * mean for part, mean in zip(parts, means, strict=True)) / world_size
-        assert sum(part.share for part in parts) / world_size == pytest.approx(1)
+        weighted = sum(part.loss_scale * mean for part, mean in zip(parts, means, strict=True)) / world_size
+        assert sum(part.loss_scale for part in parts) / world_size == pytest.approx(1)
         assert float(weighted) == pytest.approx(float(value))
 
 
-def test_share_is_one_without_ranks():
-    assert {batch.share for batch in make(22, 5).batches()} == {1.0}
+def test_loss_scale_is_one_without_ranks():
+    assert {batch.loss_scale for batch in make(22, 5).batches()} == {1.0}
 
 
-def test_a_rank_without_samples_gets_an_empty_batch_with_no_share():
+def test_a_rank_without_samples_gets_an_empty_batch_with_loss_scale_0():
     only = next(make(2, 4, rank=3, world_size=4, augmentation=Augmentation(pad=1)).batches())
-    assert (len(only.inputs), len(only.labels), only.share) == (0, 0, 0)
+    assert (len(only.inputs), len(only.labels), only.loss_scale) == (0, 0, 0)
 
 
 def test_ranks_see_the_images_that_one_process_sees():

@@ -163,12 +163,12 @@ def test_start_skips_batches_exactly(needs, start):
         assert torch.equal(ours.inputs, theirs.inputs)
         assert torch.equal(ours.labels, theirs.labels)
         assert torch.equal(ours.index, theirs.index)
-        assert ours.share == theirs.share
+        assert ours.loss_scale == theirs.loss_scale
 
 
 @property_of
 @given(counts, batch_sizes, worlds, st.sampled_from([PLAY, PAIRS, BOTH]))
-def test_share_makes_the_mean_over_ranks_the_mean_over_the_rows_that_count(count, batch_size, world_size, needs):
+def test_loss_scale_makes_the_mean_over_ranks_the_mean_over_the_rows_that_count(count, batch_size, world_size, needs):
     ranks = [
         list(make(count, batch_size, needs=needs, rank=rank, world_size=world_size).batches())
         for rank in range(world_size)
@@ -176,8 +176,8 @@ def test_share_makes_the_mean_over_ranks_the_mean_over_the_rows_that_count(count
     for parts in zip(*ranks, strict=True):
         counted = [part.index[part.labels != -100].double() for part in parts]
         means = [index.mean() if len(index) else torch.tensor(0.0) for index in counted]
-        weighted = sum(part.share * mean for part, mean in zip(parts, means, strict=True)) / world_size
-        assert sum(part.share for part in parts) / world_size == pytest.approx(1)
+        weighted = sum(part.loss_scale * mean for part, mean in zip(parts, means, strict=True)) / world_size
+        assert sum(part.loss_scale for part in parts) / world_size == pytest.approx(1)
         assert float(weighted) == pytest.approx(float(torch.cat(counted).mean()))
 
 

@@ -12,9 +12,6 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-Seeds = int | NDArray[np.int64]
-"""One seed, or one for each image."""
-
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 
@@ -23,10 +20,10 @@ class Augmentation:
     """What is done to a training image, in this order.
 
     Attributes:
-        resized_crop: a random part of the image, 8 to 100% of its area, 3:4 to 4:3 in shape, scaled to the image's
-            size (Inception's; done by the loader, where the whole image is at hand).
+        resized_crop: a random crop, 8 to 100% of the area, 3:4 to 4:3 in shape, scaled to the image's size
+            (Inception's; done by the loader, which has the whole image).
         pad: random crop of the image's size from the image padded with this many black pixels.
-        flip: mirror left and right, every second time.
+        flip: mirror left and right with probability 1/2.
         degrees: rotate about the centre by up to this angle either way; nearest pixel, black corners.
     """
 
@@ -47,22 +44,28 @@ AUGMENTATIONS = {
 """Augmentations by name; `cifar`, `tiny_imagenet` and `imagenet` are the papers'."""
 
 AREA, SHAPE, ATTEMPTS = (0.08, 1.0), (3 / 4, 4 / 3), 10
-"""Of `resized_crop`: parts of the area, ratios of width to height, attempts before the largest crop that fits."""
+"""Of `resized_crop`: fractions of the area, ratios of width to height, attempts before the largest crop that fits."""
 
 
 def augment(
-    images: Tensor, index: Tensor, augmentation: Augmentation, *, seed: Seeds, epoch: int, view: int = 0
+    images: Tensor,
+    index: Tensor,
+    augmentation: Augmentation,
+    *,
+    seed: int,
+    epoch: int,
+    view: int | NDArray[np.int64] = 0,
 ) -> Tensor:
-    """Crop, flip and rotate every image by its own random numbers, as one look-up of pixels; no resized crop.
+    """Crop, flip and rotate every image by its own random numbers, looking up each pixel once; no resized crop.
 
     Args:
-        images: (B, C, H, W), of any float type.
-        index: (B,) positions of the images in their data set, on the CPU.
+        images: (B, C, H, W), of any dtype; float32 or float64 where `augmentation` rotates.
+        index: (B,) int64 positions of the images in their data set, on the CPU.
         augmentation: what to do.
-        seed, epoch, view: with `index`, all that the random numbers depend on.
+        seed, epoch, view: with `index`, all that the random numbers depend on; `view` may be (B,), one per image.
 
     Returns:
-        (B, C, H, W), like `images`.
+        (B, C, H, W), of the dtype and on the device of `images`.
 
     Example:
         >>> image = torch.arange(9.0).view(1, 1, 3, 3)
@@ -73,32 +76,63 @@ def augment(
     """
     if not (augmentation.pad or augmentation.flip or augmentation.degrees) or len(images) == 0:
         return images
-    height, width = images.shape[2:]
     uniforms = random_numbers(seed, epoch, view, index.numpy(), count=4)
-    offsets = np.floor(uniforms[:, :2] * (2 * augmentation.pad + 1)) - augmentation.pad
-    mirror = np.where(uniforms[:, 2] < 0.5, -1.0, 1.0) if augmentation.flip else np.ones(len(uniforms))
-    angle = np.deg2rad((2 * uniforms[:, 3] - 1) * augmentation.degrees)
+    offsets = np.floor(uniforms[:, :2] * (2 * augmentation.pad + 1)).astype(np.int64) - augmentation.pad
+    mirrored = (uniforms[:, 2] < 0.5) & augmentation.flip
+    if not augmentation.degrees:
+        return _crop(images, offsets, mirrored, augmentation.pad)
+    return _rotate(images, offsets, mirrored, np.deg2rad((2 * uniforms[:, 3] - 1) * augmentation.degrees))
 
-    # Where does an output pixel come from? Undo the rotation, then the mirror, then the crop; coordinates in [-1, 1].
-    turn = np.zeros((len(uniforms), 2, 3))
-    turn[:, 0, 0] = turn[:, 1, 1] = np.cos(angle)
-    turn[:, 0, 1] = -np.sin(angle) * height / width
-    turn[:, 1, 0] = np.sin(angle) * width / height
 
-    def on_device(array: NDArray[np.float64]) -> Tensor:
+def _crop(images: Tensor, offsets: NDArray[np.int64], mirrored: NDArray[np.bool_], pad: int) -> Tensor:
+    """Windows of the padded images, `offsets` (B, 2) pixels right and down of the middle, then mirrored."""
+    count, channels, height, width = images.shape
+    turned = np.flatnonzero(mirrored)  # what mirrors a crop is a crop, as far to the left, of the mirrored image
+    padded = images.new_zeros(count + len(turned), channels, height + 2 * pad, width + 2 * pad)
+    inside = padded[:, :, pad : pad + height, pad : pad + width]
+    inside[:count] = images
+    if len(turned):
+        inside[count:] = images.index_select(0, torch.from_numpy(turned).to(images.device)).flip(-1)
+    image = np.where(mirrored, count - 1 + np.cumsum(mirrored), np.arange(count))
+    across = pad + np.where(mirrored, -offsets[:, 0], offsets[:, 0])
+    row, plane = width + 2 * pad, (width + 2 * pad) * (height + 2 * pad)
+    first = torch.from_numpy(image * channels * plane + (pad + offsets[:, 1]) * row + across).to(images.device)
+    # A view of all windows, one for each pixel that one can begin at: their strides overlap, and nothing is copied.
+    windows = padded.numel() - (channels - 1) * plane - (height - 1) * row - width + 1
+    return padded.as_strided((windows, channels, height, width), (1, plane, row, 1)).index_select(0, first)
+
+
+def _rotate(
+    images: Tensor, offsets: NDArray[np.int64], mirrored: NDArray[np.bool_], angle: NDArray[np.float64]
+) -> Tensor:
+    """The same window and mirror, then a rotation by `angle` (B,) in radians."""
+    height, width = images.shape[2:]
+
+    def per_image(*columns: NDArray[np.float64]) -> Tensor:
+        array = np.stack(columns, axis=1)[:, :, None, None]
         return torch.as_tensor(array, dtype=images.dtype, device=images.device)
 
-    grid = F.affine_grid(on_device(turn), list(images.shape), align_corners=False)
-    outside = grid.abs().amax(dim=-1, keepdim=True) > 1  # black, even where the uncropped image goes on
-    scale = np.stack([mirror, np.ones_like(mirror)], axis=1)
+    # Where does an output pixel come from? Undo the rotation, then the mirror, then the crop; coordinates in [-1, 1].
+    # This is `F.affine_grid` without its matrix product, which is slow and whose rounding depends on the device.
+    x, y = (_centres(side, images) for side in (width, height))
+    cos, sin = np.cos(angle), np.sin(angle)
+    grid = per_image(cos, sin * width / height) * x + per_image(-sin * height / width, cos) * y[:, None]  # (B, 2, H, W)
+    outside = grid.abs().amax(dim=1, keepdim=True).gt_(1)  # 1 or 0; black, even where the uncropped image has pixels
     shift = offsets * 2 / np.array([width, height])
-    grid = grid * on_device(scale)[:, None, None] + on_device(shift)[:, None, None]
-    grid = grid.masked_fill(outside, 3.0)
-    return F.grid_sample(images, grid, mode="nearest", padding_mode="zeros", align_corners=False)
+    grid[:, :1] *= per_image(np.where(mirrored, -1.0, 1.0))
+    grid += per_image(*shift.T)
+    grid[:, :1].add_(outside, alpha=4 + height / width + np.abs(shift).max())  # beyond any image; `where` is slow
+    return F.grid_sample(images, grid.permute(0, 2, 3, 1), mode="nearest", padding_mode="zeros", align_corners=False)
+
+
+def _centres(side: int, like: Tensor) -> Tensor:
+    """Where the centres of `side` pixels are between -1 and 1."""
+    ends = torch.linspace(-1, 1, side, dtype=like.dtype, device=like.device)
+    return ends * (side - 1) / side
 
 
 def crop_box(uniforms: NDArray[np.float64], width: int, height: int) -> tuple[int, int, int, int]:
-    """The part of an image that a `resized_crop` takes: left, top, width and height in pixels.
+    """The box that a `resized_crop` takes from an image: left, top, width and height in pixels.
 
     Args:
         uniforms: (2 + 2 * ATTEMPTS,) numbers in [0, 1): left and top, then area and shape of each attempt.
@@ -119,10 +153,12 @@ def crop_box(uniforms: NDArray[np.float64], width: int, height: int) -> tuple[in
     return (width - wide) // 2, (height - high) // 2, wide, high
 
 
-def random_numbers(seed: Seeds, epoch: int, view: int, index: NDArray[np.int64], *, count: int) -> NDArray[np.float64]:
+def random_numbers(
+    seed: int, epoch: int, view: int | NDArray[np.int64], index: NDArray[np.int64], *, count: int
+) -> NDArray[np.float64]:
     """Uniform numbers in [0, 1), (B, count): a hash (SplitMix64) of (seed, epoch, view, index, column).
 
-    `seed` may be an array (B,): a seed for each row.
+    `view` may be (B,), one per row.
 
     Example:
         >>> both = random_numbers(0, 3, 0, np.array([7, 8]), count=2)
@@ -131,7 +167,7 @@ def random_numbers(seed: Seeds, epoch: int, view: int, index: NDArray[np.int64],
     """
     key = np.zeros(1, dtype=np.uint64)
     for word in (seed, epoch, view):
-        key = _mix(key + np.uint64(word) + _GOLDEN)
+        key = _mix(key + np.asarray(word).astype(np.uint64) + _GOLDEN)
     rows = _mix(key + _mix(index.astype(np.uint64) + _GOLDEN))[:, None]
     bits = _mix(rows + np.arange(count, dtype=np.uint64) * _GOLDEN)
     return (bits >> np.uint64(11)).astype(np.float64) * 2.0**-53

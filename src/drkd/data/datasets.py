@@ -1,7 +1,7 @@
 """From a name or a path to the three splits of a run.
 
-The test split never moves. The run's seed fixes what is held out for validation, which samples a limit keeps and which
-labels noise changes; noise touches training and validation, never the test.
+The test split is the same for every seed. The run's seed fixes what is held out for validation, which samples a limit
+keeps and which labels noise changes; noise changes training and validation labels, never those of the test split.
 """
 
 import hashlib
@@ -29,17 +29,17 @@ DATASETS = {
     "imagenet": "ImageNet-1k under ./data/imagenet, train/<wnid> and val/<wnid>, 224x224, 1000 classes",
     "FOLDER": "a folder per class, under train/val/test or directly; Tiny ImageNet as published; Parquet files",
 }
-"""What `load_data` takes, in a line each."""
+"""Names that `load_data` knows, with a description of one line."""
 
 VALIDATION = 0.1
-"""Part of the training split that is held out for validation, unless another is asked for."""
+"""Fraction of the training split that is held out for validation by default."""
 
 
 @dataclass(frozen=True)
 class Split:
     """Samples: `inputs` uint8 (N, C, H, W), in memory or decoded on demand, and `labels` int64 (N,).
 
-    Inputs of another type are no images (`from_tensors`), and are served as they are.
+    Inputs of another dtype are no images (see `from_tensors`) and are served as they are.
     """
 
     inputs: Tensor | LazyImages
@@ -49,7 +49,7 @@ class Split:
         return len(self.labels)
 
     def select(self, index: Tensor) -> "Split":
-        """A part of the samples, renumbered from 0."""
+        """Some of the samples, renumbered from 0."""
         inputs = self.inputs.select(index) if isinstance(self.inputs, LazyImages) else self.inputs[index]
         return Split(inputs, self.labels[index])
 
@@ -59,7 +59,7 @@ class Data:
     """A data set, ready for a run.
 
     Attributes:
-        name: what it was asked for by.
+        name: the name or path that it was loaded by.
         classes: class names, in the order of the labels.
         train, val, test: the splits.
         augmentation: applied to training images.
@@ -106,11 +106,11 @@ def load_data(
     Args:
         name: one of `DATASETS`, or the path of a folder.
         seed: fixes the validation split, what a limit keeps of the training split, the noise.
-        validation: part of the training split that is held out, stratified, where the files bring no validation split;
+        validation: fraction of the training split that is held out, stratified, if the files have no validation split;
             0 for none.
         limit_train: keep this many training samples, stratified; validation and test stay whole.
         limit_test: keep this many test samples, stratified; the same for every seed.
-        label_noise: part of the training and validation labels that is replaced by another class.
+        label_noise: fraction of the training and validation labels that is replaced by another class.
         image_size: scale and crop images to this side length; their own by default.
         augment: one of `AUGMENTATIONS`; the data set's usual one by default.
         download: let torchvision fetch a data set that is missing.
@@ -130,10 +130,10 @@ def load_data(
     if augment is not None and augment not in AUGMENTATIONS:
         raise InputError(f"unknown augmentation {augment!r}; choose from {', '.join(AUGMENTATIONS)}")
     if not 0 <= validation < 1:
-        raise InputError(f"the validation part must lie in [0, 1), got {validation}")
+        raise InputError(f"the validation fraction must lie in [0, 1), got {validation}")
     raw = _read(str(name), image_size, download, skip_bad_images)
     splits, skipped = divide(raw, validation=validation, seed=seed)
-    left_out = [problem for part in raw.left_out.values() for problem in part]
+    left_out = [problem for problems in raw.left_out.values() for problem in problems]
     if left_out:
         counts = ", ".join(f"{split} {count}" for split, count in skipped.items())
         warnings.warn(
@@ -155,8 +155,8 @@ def divide(raw: readers.Raw, *, validation: float, seed: int) -> tuple[dict[str,
     Raises:
         InputError: if a class has too few samples to be divided.
     """
-    splits = {split: Split(*part) for split, part in raw.splits.items()}
-    skipped = {split: len(part) for split, part in raw.left_out.items()}
+    splits = {split: Split(*samples) for split, samples in raw.splits.items()}
+    skipped = {split: len(problems) for split, problems in raw.left_out.items()}
     if "test" not in splits and "val" in splits:
         splits["test"], skipped["test"] = splits.pop("val"), skipped.pop("val", 0)
     if "test" not in splits:
@@ -169,18 +169,18 @@ def divide(raw: readers.Raw, *, validation: float, seed: int) -> tuple[dict[str,
     return splits, {split: skipped.get(split, 0) for split in ("train", "val", "test")}
 
 
-def hold_out(train: Split, part: float, *, seed: int) -> tuple[Split, Split]:
-    """What stays of the training split, and the validation split taken from it, stratified.
+def hold_out(train: Split, fraction: float, *, seed: int) -> tuple[Split, Split]:
+    """The rest of the training split, and the validation split taken from it, stratified.
 
     Raises:
         InputError: if a class has too few samples to be divided.
     """
-    rest, taken = _stratified(train.labels, part, seed=seed, what="the validation split")
+    rest, taken = _stratified(train.labels, fraction, seed=seed, what="the validation split")
     return train.select(rest), train.select(taken)
 
 
 def fingerprint(split: Split) -> str:
-    """SHA-256 over a split's images in their order; of those still in files, over paths, sizes and times of change.
+    """SHA-256 of a split's images in their order; of images still in files, of paths, sizes and modification times.
 
     Example:
         >>> fingerprint(load_data("digits").val)[:8]
@@ -216,7 +216,7 @@ def _limited(split: Split, limit: int | None, *, seed: int, what: str) -> Split:
 
 
 def _stratified(labels: Tensor, size: float | int, *, seed: int, what: str) -> tuple[Tensor, Tensor]:
-    """Positions that stay and positions that are taken, each in order, classes in proportion."""
+    """Positions that remain and positions that are taken, both sorted, classes in proportion."""
     from sklearn.model_selection import train_test_split
 
     classes = len(np.unique(labels.numpy()))
@@ -231,11 +231,11 @@ def _stratified(labels: Tensor, size: float | int, *, seed: int, what: str) -> t
     return torch.from_numpy(np.sort(rest)), torch.from_numpy(np.sort(taken))
 
 
-def _with_noise(labels: Tensor, part: float, num_classes: int, *, seed: list[int]) -> Tensor:
-    """`labels` with exactly `round(part * N)` of them moved to another class, drawn evenly."""
+def _with_noise(labels: Tensor, fraction: float, num_classes: int, *, seed: list[int]) -> Tensor:
+    """`labels` with exactly `round(fraction * N)` of them moved to another class, drawn evenly."""
     rng = np.random.default_rng(seed)
     noisy = labels.numpy().copy()
-    rows = rng.permutation(len(noisy))[: round(part * len(noisy))]
+    rows = rng.permutation(len(noisy))[: round(fraction * len(noisy))]
     noisy[rows] = (noisy[rows] + rng.integers(1, num_classes, size=len(rows))) % num_classes
     return torch.from_numpy(noisy)
 

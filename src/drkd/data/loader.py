@@ -1,18 +1,19 @@
-"""Batches: which samples, in which order, seen how.
+"""Batches: which samples, in which order, augmented how.
 
-The order is a function of (seed, epoch), the augmentation of (seed, epoch, index, view): a loader has no state, so any
-epoch can be had again and from any batch on.
+The order is a function of (seed, epoch), the augmentation of (seed, epoch, index, view): a loader has no state and can
+serve any epoch again, from any batch on.
 
-Images in memory move to the device once, as they are, and are augmented there. Where serving takes time of its own,
-because images are decoded or the device is not the processor, the next batch is made while this one is trained on.
+Images in memory move to the device once, as bytes, and are augmented there. Small batches are made several at a time,
+because a call of torch costs more than its work on a few small images. Where images are decoded, or the device is an
+accelerator, a thread makes the next batch while this one is trained on.
 
-What a method needs of the batches, it declares, and the loader makes:
+A method declares what it needs of the batches, and the loader provides it:
 
-    replay    the samples of the batch before come first, in a second view (none before an epoch's first batch)
+    replay    the samples of the previous batch come first, in a second view (none in an epoch's first batch)
     pairs     after all others, a partner for each of them: another sample of its class, with the ignored label
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import cached_property
@@ -29,44 +30,51 @@ from drkd.data.images import LazyImages, random_crops
 from drkd.utils.checks import IGNORED
 from drkd.utils.errors import InputError
 
-REPLAY, PARTNER, CHOICE = 1, 2, 3
-"""Views: images seen again, partners, and the random numbers that choose partners; the first view is 0."""
+FIRST, REPLAY, PARTNER, CHOICE = range(4)
+"""Views: new samples, samples seen again, partners; and the random numbers that choose partners."""
+
+Part = tuple[NDArray[np.int64], int]
+"""Samples, and the view that shows them."""
+
+BLOCK_BYTES = 2**20
+"""Batches are made together as long as their inputs take no more: about what a processor's cache holds."""
 
 
 class Batch(NamedTuple):
-    """What one step gets, on the loader's device.
+    """What a step trains on, on the loader's device.
 
     Attributes:
-        inputs: (B, C, H, W) float, augmented and normalised; what is no image (B, ...) as it is.
+        inputs: (B, C, H, W) float32, augmented and normalised; inputs that are no images (B, ...) as they are.
         labels: (B,) int64; -100 for rows that do not count.
         index: (B,) int64, the samples' positions in their split.
-        share: this rank's part of the global batch, times the number of ranks: 1 unless the batch is cut unevenly.
+        loss_scale: this rank's fraction of the global batch, times the number of ranks: 1 unless the batch is cut
+            unevenly.
     """
 
     inputs: Tensor
     labels: Tensor
-    index: Tensor  # type: ignore[assignment]  # hides tuple.index, which nobody asks a batch for
-    share: float
+    index: Tensor  # type: ignore[assignment]  # hides tuple.index, which no one calls on a batch
+    loss_scale: float
 
 
 class Loader:
     """Serves a split of `data` in batches.
 
     Args:
-        data: where mean, deviation and augmentation come from.
-        split: the part to serve.
+        data: the data set, with its mean, deviation and augmentation.
+        split: which of its splits to serve.
         batch_size: samples per batch over all ranks; a last batch with less than two for each rank joins the one
             before, because batch norm cannot train on one.
-        training: shuffle and augment; otherwise in order, as they are.
-        seed: of the order and the augmentation.
+        training: shuffle and augment; otherwise serve in order, unchanged.
+        seed: for the order and the augmentation.
         needs: what the method declares; `replay` and `pairs` are for training only.
-        device: where batches go.
+        device: where batches are put.
         rank, world_size: serve every `world_size`-th sample of each batch, starting at `rank`.
         workers: threads that decode images, one per processor by default, 8 at most; 0 decodes in the calling thread
-            and makes no batch ahead. Any number serves the same batches to the bit.
+            and makes no batch ahead. Any number serves bitwise the same batches.
 
     Attributes:
-        rows: of a full batch, as served to this rank.
+        rows: number of rows of a full batch, as served to this rank.
     """
 
     provides = frozenset({"inputs", "index", "pairs", "replay"})
@@ -104,13 +112,13 @@ class Loader:
         self.replay, self.pairs = training and "replay" in needs, training and "pairs" in needs
         self.rank, self.world_size, self.workers = rank, world_size, workers
         self.rows = len(range(rank, batch_size, world_size)) * (1 + self.replay) * (1 + self.pairs)
-        self.bounds = list(range(0, len(split), batch_size))
-        if 0 < len(split) % batch_size < 2 * world_size and len(self.bounds) > 1:
-            self.bounds.pop()
+        self.bounds = [*range(0, len(split), batch_size), len(split)]
+        if 0 < len(split) % batch_size < 2 * world_size and len(self.bounds) > 2:
+            del self.bounds[-2]
 
     def __len__(self) -> int:
         """Batches per epoch."""
-        return len(self.bounds)
+        return len(self.bounds) - 1
 
     def batches(self, epoch: int = 0, start: int = 0) -> Iterator[Batch]:
         """The batches of `epoch`, from batch `start` on."""
@@ -120,44 +128,72 @@ class Loader:
 
     def _batches(self, epoch: int, start: int) -> Iterator[Batch]:
         order = np.arange(len(self.split))
+        partners = self._partners(order, epoch) if self.pairs else None
         if self.training:
             order = np.random.default_rng([self.seed, epoch]).permutation(order)
-        bounds = list(zip(self.bounds, [*self.bounds[1:], len(order)], strict=True))
-        for number, (begin, end) in list(enumerate(bounds))[start:]:
-            parts = [(order[begin:end][self.rank :: self.world_size], 0)]
-            samples = end - begin
-            if self.replay and number:
-                first, last = bounds[number - 1]
-                parts.insert(0, (order[first:last][self.rank :: self.world_size], REPLAY))
-                samples += last - first
-            share = sum(len(rows) for rows, _ in parts) * self.world_size / samples
-            served = [self._serve(rows, epoch, view) for rows, view in parts]
-            if self.pairs:
-                partners = [self._serve(self._partners(rows, epoch), epoch, PARTNER) for rows, _ in parts]
-                served += [(inputs, torch.full_like(labels, IGNORED), index) for inputs, labels, index in partners]
-            inputs, labels, index = served[0] if len(served) == 1 else map(torch.cat, zip(*served, strict=True))
-            yield Batch(inputs, labels, index, share)
+        together = self._batches_per_block
+        for first in range(start, len(self), together):
+            numbers = range(first, min(first + together, len(self)))
+            parts, scales = zip(*(self._parts(order, partners, number) for number in numbers), strict=True)
+            served = self._serve([part for batch in parts for part in batch], epoch)
+            if len(numbers) == 1:
+                yield Batch(*served, scales[0])
+                continue
+            sizes = [sum(len(rows) for rows, _ in batch) for batch in parts]
+            cut = (torch.split(whole, sizes) for whole in served)
+            for inputs, labels, index, loss_scale in zip(*cut, scales, strict=True):
+                # A copy is aligned in memory like a batch made alone, and the rounding of a matrix product may depend
+                # on that: a resumed epoch, whose blocks begin elsewhere, has to compute the same.
+                yield Batch(inputs.clone(), labels, index, loss_scale)
 
-    def _serve(self, rows: NDArray[np.int64], epoch: int, view: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Inputs, labels and index of some samples."""
+    @property
+    def _batches_per_block(self) -> int:
+        if isinstance(self._inputs, LazyImages):
+            return 1
+        bytes_per_value = 4 if self._inputs.dtype == torch.uint8 else self._inputs.element_size()
+        return max(1, BLOCK_BYTES // max(1, self.rows * self._inputs.shape[1:].numel() * bytes_per_value))
+
+    def _parts(
+        self, order: NDArray[np.int64], partners: NDArray[np.int64] | None, number: int
+    ) -> tuple[list[Part], float]:
+        """The parts of batch `number` on this rank, and its `loss_scale`."""
+        begin, end = self.bounds[number : number + 2]
+        parts = [(order[begin:end][self.rank :: self.world_size], FIRST)]
+        if self.replay and number:
+            end_of_last, begin = begin, self.bounds[number - 1]
+            parts.insert(0, (order[begin:end_of_last][self.rank :: self.world_size], REPLAY))
+        loss_scale = sum(len(rows) for rows, _ in parts) * self.world_size / (end - begin)
+        if partners is not None:
+            parts += [(partners[rows], PARTNER) for rows, _ in parts]
+        return parts, loss_scale
+
+    def _serve(self, parts: Sequence[Part], epoch: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Inputs, labels and index of the samples of all `parts`, each in its view."""
+        rows = np.concatenate([rows for rows, _ in parts])
+        views = np.repeat([view for _, view in parts], [len(rows) for rows, _ in parts])
         ours = torch.from_numpy(rows)
         index = ours.to(self.device, non_blocking=True)
+        labels = self._labels.index_select(0, index)
+        if self.pairs:
+            labels.masked_fill_(torch.from_numpy(views == PARTNER).to(self.device), IGNORED)
         if self.augmentation.resized_crop:
-            uniforms = random_numbers(self.seed, epoch, view, rows, count=4 + 2 + 2 * ATTEMPTS)
+            uniforms = random_numbers(self.seed, epoch, views, rows, count=4 + 2 + 2 * ATTEMPTS)
             images = random_crops(self._inputs, ours, uniforms[:, 4:])  # the first 4 are those of `augment`
+        elif isinstance(self._inputs, LazyImages):
+            images = self._inputs[ours]
         else:
-            here = isinstance(self._inputs, Tensor) and self._inputs.device == index.device
-            images = self._inputs[index if here else ours]
+            images = self._inputs.index_select(0, index if self._inputs.device == index.device else ours)
+        images = images.to(self.device, non_blocking=True)
         if images.dtype != torch.uint8:  # no images, but a table's rows or words
-            return images.to(self.device, non_blocking=True), self._labels[index], index
-        images = images.to(self.device, non_blocking=True).float().div_(255)
-        images = augment(images, ours, self.augmentation, seed=self.seed, epoch=epoch, view=view)
-        inputs = images.sub_(self.mean).div_(self.std)
-        return inputs, self._labels[index], index
+            return images, labels, index
+        if self.augmentation.degrees:
+            images = images.float()
+        images = augment(images, ours, self.augmentation, seed=self.seed, epoch=epoch, view=views)
+        return images.float().div_(255).sub_(self.mean).div_(self.std), labels, index
 
     @cached_property
     def _inputs(self) -> Tensor | LazyImages:
-        """All images: on an accelerator, where they are in memory and take half of its free room at most."""
+        """All inputs: on the GPU if they are in memory and take at most half of what it has free."""
         images = self.split.inputs
         if isinstance(images, LazyImages):
             return replace(images, workers=self.workers)
@@ -172,27 +208,27 @@ class Loader:
 
     def _partners(self, rows: NDArray[np.int64], epoch: int) -> NDArray[np.int64]:
         """For each sample another one of its class, drawn evenly; itself where it is alone."""
-        by_class, start_of, size_of, describe_source = self._classes
+        by_class, start_of, size_of, position_of = self._classes
         others = np.maximum(size_of[rows] - 1, 1)
         chosen = np.floor(random_numbers(self.seed, epoch, CHOICE, rows, count=1)[:, 0] * others).astype(np.int64)
-        chosen += (chosen >= describe_source[rows]) & (size_of[rows] > 1)
+        chosen += (chosen >= position_of[rows]) & (size_of[rows] > 1)
         partners: NDArray[np.int64] = by_class[start_of[rows] + chosen]
         return partners
 
     @cached_property
     def _classes(self) -> tuple[NDArray[np.int64], ...]:
-        """Samples sorted by class; for each, where its class starts among them, its size, and its place there."""
+        """Samples sorted by class; for each, where its class starts among them, its size, and its position there."""
         _, labels = np.unique(self.split.labels.numpy(), return_inverse=True)  # ignored ones are a class like any other
         by_class = np.argsort(labels, kind="stable")
         sizes = np.bincount(labels)
         start_of = (np.cumsum(sizes) - sizes)[labels]
-        describe_source = np.empty_like(by_class)
-        describe_source[by_class] = np.arange(len(labels))
-        return by_class, start_of, sizes[labels], describe_source - start_of
+        position_of = np.empty_like(by_class)
+        position_of[by_class] = np.arange(len(labels))
+        return by_class, start_of, sizes[labels], position_of - start_of
 
 
 def _ahead(batches: Iterator[Batch]) -> Iterator[Batch]:
-    """The same batches, each made by another thread while the one before it is used."""
+    """The same batches, each made by another thread while the previous one is used."""
     with ThreadPoolExecutor(1) as pool:
         coming = pool.submit(next, batches, None)
         while (batch := coming.result()) is not None:

@@ -72,6 +72,7 @@ class TrainState:
 
     def save(self, folder: Path, *, best: bool) -> None:
         """Write a checkpoint under `folder` and point `last` at it, and `best` if asked."""
+        self.sums.flush()
         rng = {"cpu": torch.get_rng_state()}
         if self._device.type == "cuda":
             rng["cuda"] = torch.cuda.get_rng_state()

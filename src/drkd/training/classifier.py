@@ -55,7 +55,7 @@ class ClassifierLearner(Learner[Data, Batch]):
             logits = self.model(batch.inputs)
             losses = self.objective(logits, batch.labels, inputs=batch.inputs, index=batch.index)
         loss = losses["loss"]
-        total = loss if batch.share == 1 else loss * batch.share
+        total = loss if batch.loss_scale == 1 else loss * batch.loss_scale
         parts = {**losses, "loss": loss.detach()}
         correct = logits.detach().argmax(dim=1) == batch.labels
         return StepLosses(total, parts, (batch.labels != IGNORED).sum(), correct.sum())
