@@ -20,7 +20,7 @@ def test_evaluate_reads_back_what_the_run_measured(finished):
     measured = evaluate_run(out, data=None, split="test")
     assert (measured.data, measured.split, measured.samples, measured.task) == ("digits", "test", 360, "classification")
     for name in ("accuracy", "nll", "ece", "aurc"):
-        assert getattr(measured.metrics, name) == pytest.approx(getattr(summary.test, name))
+        assert getattr(measured.metrics, name) == pytest.approx(getattr(summary.test, name)), name
     assert evaluate_run(out, data="digits", split="val").metrics.accuracy == summary.val.accuracy
 
 
