@@ -8,14 +8,16 @@ import pytest
 import drkd
 from drkd import InputError
 from drkd.config import CompareConfig, TrainConfig, resolve
+from drkd.export.predicting import predict_files
 from drkd.report import write_report
-from drkd.runs.evaluating import evaluate_run, predict_files
+from drkd.runs.evaluating import evaluate_run
+from drkd.runs.summary import RunSummary
 from drkd.runs.training import train
 from drkd.studies.comparison import compare
 from drkd.targets import state_hash
 from drkd.tasks.detection.data import load_detection
 from drkd.tasks.detection.metrics import evaluate_detector
-from drkd.utils.files import read_json, write_tensors
+from drkd.utils.files import write_tensors
 from shapes import write_voc
 
 QUICK = {
@@ -51,35 +53,35 @@ def test_a_run_directory_is_complete(finished):
     with (out / "metrics.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 2
-    assert [float(row["rectified"]) for row in rows] == summary["rectified_fraction_per_epoch"]
-    assert all(0 < fraction <= 1 for fraction in summary["rectified_fraction_per_epoch"])
-    assert set(summary["test"]) == {"map", "map50", "ar", "per_class"}
-    assert summary["teacher"]["path"].endswith("teacher")
-    assert summary["teacher_train_map50"] >= 0
-    assert "the epoch is chosen on 2 validation samples only: the choice is close to chance" in summary["notes"]
+    assert [float(row["rectified"]) for row in rows] == summary.rectified_fraction_per_epoch
+    assert all(0 < fraction <= 1 for fraction in summary.rectified_fraction_per_epoch)
+    assert set(vars(summary.test)) == {"map", "map50", "ar", "per_class"}
+    assert summary.teacher.path.endswith("teacher")
+    assert summary.teacher_train_map50 >= 0
+    assert "the epoch is chosen on 2 validation samples only: the choice is close to chance" in summary.notes
     assert "warmup_epochs: 0.0  # command line" in (out / "config.yaml").read_text()
     assert "optimizer: adamw  # default for detection" in (out / "config.yaml").read_text()
 
 
 def test_the_model_file_rebuilds_the_detector(finished, folder):
     out, summary = finished
-    detector, about = drkd.load_model(out)
-    assert (about["task"], about["model"]) == ("detection", "small_ssd")
-    assert about["classes"] == ["disc", "square"]
+    detector, info = drkd.load_model(out)
+    assert (info.task, info.model) == ("detection", "small_ssd")
+    assert info.classes == ("disc", "square")
     data = load_detection(folder, image_size=64)
-    assert evaluate_detector(detector, data, "test").map == summary["test"]["map"]
-    assert evaluate_run(out, data=None, split="test", device="cpu")["map"] == summary["test"]["map"]
-    assert evaluate_run(out, data=folder, split="val", device="cpu")["map"] == summary["val"]["map"]
+    assert evaluate_detector(detector, data, "test").map == summary.test.map
+    assert evaluate_run(out, data=None, split="test", device="cpu").metrics.map == summary.test.map
+    assert evaluate_run(out, data=folder, split="val", device="cpu").metrics.map == summary.val.map
     with pytest.raises(InputError, match="is a detector, and this is for networks that name whole"):
         predict_files(out, [out / "cases.png"])
 
 
-def test_a_run_goes_on_to_the_bit_where_it_stopped(finished, folder, tmp_path, monkeypatch):
+def test_a_run_resumes_to_the_bit(finished, folder, tmp_path, monkeypatch):
     from drkd.runs import training as module
 
     out, _ = finished
     with monkeypatch.context() as patch:
-        patch.setattr(module, "conclude", None)  # the first thing after a training
+        patch.setattr(module, "summarise", None)  # the first thing after a training
         with pytest.raises(TypeError):
             run(tmp_path / "part", data=folder, method="dr_kd", alpha=0.5)
     assert not (tmp_path / "part" / "summary.json").exists()
@@ -91,7 +93,7 @@ def test_a_run_goes_on_to_the_bit_where_it_stopped(finished, folder, tmp_path, m
 def test_a_teacher_may_come_from_another_run(finished, folder, tmp_path):
     out, _ = finished
     summary = run(tmp_path / "taught", data=folder, method="tf_kd_self", epochs=1, teacher=str(out / "teacher"))
-    assert summary["teacher"]["path"] == str(out / "teacher")
+    assert summary.teacher.path == str(out / "teacher")
     with pytest.raises(InputError, match="they score other positions"):
         run(
             tmp_path / "other",
@@ -110,8 +112,8 @@ def test_a_file_of_weights_can_teach_and_begin(finished, folder, tmp_path):
     few = {"data": folder, "epochs": 1, "limit_train": 3, "limit_test": 1, "validation": 0}
     given = {"teacher": str(tmp_path / "weights.safetensors"), "weights": str(tmp_path / "weights.safetensors")}
     summary = run(tmp_path / "out", method="kd", keep_epochs=[0], **few, **given)
-    assert summary["teacher"]["sha256"] == state_hash(detector)
-    assert summary["kept_epochs"]["0"] == summary["test"]
+    assert summary.teacher.sha256 == state_hash(detector)
+    assert summary.kept_epochs["0"] == summary.test
     with pytest.raises(InputError, match="has other task than digits: detection instead of classification"):
         train(*resolve(TrainConfig, {"method": "kd", "teacher": str(out)}), tmp_path / "digits")
 
@@ -125,24 +127,25 @@ def test_a_file_of_weights_can_teach_and_begin(finished, folder, tmp_path):
 )
 def test_methods_without_a_pretrained_teacher(folder, tmp_path, options):
     summary = run(tmp_path / "out", data=folder, epochs=1, limit_train=3, limit_test=1, validation=0, **options)
-    assert summary["teacher"] is None
-    assert summary["val"] is None
-    assert (summary["rectified_fraction_per_epoch"] is not None) == (options["method"] == "online_dr_kd")
+    assert summary.teacher is None
+    assert summary.val is None
+    assert (summary.rectified_fraction_per_epoch is not None) == (options["method"] == "online_dr_kd")
 
 
 def test_compare_puts_methods_side_by_side(folder, tmp_path):
     options = {**QUICK, "epochs": 1, "jobs": 1, "seeds": 2, "validation": 0}
     methods = ["label_smoothing", "dr_kd"]
     done = compare(data=folder, methods=methods, out=str(tmp_path / "run"), **options)
-    assert done.failures == {}
-    (panel,) = done.results["panels"]
-    assert list(panel["methods"]) == ["cross_entropy", "cross_entropy_2x", *methods]
-    for lists in panel["methods"].values():
-        assert all(len(lists[name]) == 2 for name in ("map", "map50", "ar", "per_class"))
+    assert done.results.failures == {}
+    (panel,) = done.results.panels
+    assert list(panel.methods) == ["cross_entropy", "cross_entropy_2x", *methods]
+    for found in panel.methods.values():
+        assert all(len(found.test[name]) == 2 for name in ("map", "map50", "ar"))
+        assert len(found.details["per_class"]) == 2
     path = tmp_path / "run" / "trainings" / "clean-labels" / "seed-1" / "dr_kd"
-    assert panel["methods"]["dr_kd"]["map50"][1] == read_json(path / "summary.json")["test"]["map50"]
-    assert panel["methods"]["dr_kd"]["teacher_train_map50"][0] is not None
-    assert {c["metric"] for c in done.results["comparisons"]} == {"map", "map50", "ar"}
+    assert panel.methods["dr_kd"].test["map50"][1] == RunSummary.read(path).test.map50
+    assert panel.methods["dr_kd"].teacher_train["map50"][0] is not None
+    assert {difference.metric for difference in done.results.comparisons} == {"map", "map50", "ar"}
     text = write_report(tmp_path / "run").read_text()
     assert all(words in text for words in ("mAP50 %", "mAP50 % by class", "disc", "DR-KD"))
     assert text.count("data:image/png;base64,") == 4
