@@ -11,7 +11,6 @@ from torch import nn
 
 import drkd
 from drkd import InputError
-from drkd.cli.app import app
 from drkd.config import BenchConfig, resolve
 from drkd.methods import METHODS
 from drkd.report.speed import print_bench
@@ -19,6 +18,7 @@ from drkd.studies import benchmarking
 from drkd.studies.benchmarking import CACHED, Contender, bench, made_up
 from drkd.targets import Cached
 from drkd.utils import timing
+from image_files import run_cli
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
 
@@ -177,7 +177,7 @@ def test_bad_options_are_one_input_error(given_, message):
 def test_the_command_measures_and_writes(tmp_path, capsys):
     options = [f"--{name.replace('_', '-')}={value}" for name, value in TINY.items()]
     out = tmp_path / "found.json"
-    assert app(["bench", *options, "--methods", "dr_kd", "--out", str(out)], standalone_mode=False) == 0
+    assert run_cli("bench", *options, "--methods", "dr_kd", "--out", out) == 0
     assert list(json.loads(out.read_text())["methods"]) == ["cross_entropy", "dr_kd", CACHED]
     assert "DR-KD, cached" in capsys.readouterr().out
 

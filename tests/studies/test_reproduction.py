@@ -6,16 +6,15 @@ import shutil
 
 import pytest
 import yaml
-from typer.testing import CliRunner
 
 import drkd
-from drkd.cli.app import app
 from drkd.config import ReproduceConfig, TrainConfig, resolve
 from drkd.runs.directory import kept_epoch
 from drkd.runs.summary import RunSummary
 from drkd.studies.recipe import load_recipe, recipe_names
 from drkd.studies.reproduction import deviations, plan, reproduce
 from drkd.targets import state_hash
+from image_files import run_cli
 
 
 @pytest.fixture(scope="module")
@@ -185,18 +184,13 @@ def test_as_published_only_the_standing_deviations_remain():
     assert kinds == ["seeds", "selection", "initial weights"]
 
 
-def output(*arguments):
-    result = CliRunner().invoke(app, arguments, standalone_mode=False)
-    assert result.exception is None
-    return result.stdout
-
-
-def test_the_command_prints_measured_beside_published(chain):
+def test_the_command_prints_measured_beside_published(chain, capsys):
     folder, location, done = chain
     flags = [
         text for key, value in location.items() if key != "out" for text in (f"--{key.replace('_', '-')}", str(value))
     ]
-    printed = output("reproduce", "tf_kd/cifar10/cnn-kd-resnet18", *flags, "--out", str(folder))
+    assert run_cli("reproduce", "tf_kd/cifar10/cnn-kd-resnet18", *flags, "--out", folder) == 0
+    printed = capsys.readouterr().out
     mean = sum(done.lines[2].accuracies) / 2
     assert f"{mean:.2f} ±" in printed
     assert f"{mean - 87.67:+.2f}" not in printed  # digits are not CIFAR-10
@@ -210,11 +204,13 @@ def test_the_command_prints_measured_beside_published(chain):
         assert words in printed
 
 
-def test_recipes_can_be_listed():
-    printed = output("list", "recipes")
+def test_recipes_can_be_listed(capsys):
+    assert run_cli("list", "recipes") == 0
+    printed = capsys.readouterr().out
     assert f"{len(recipe_names())} recipes" in printed
     assert "70.96  tf_kd/cifar100/mobilenetv2-self" in printed
-    listed = json.loads(output("list", "recipes", "--json"))["recipes"]
+    assert run_cli("list", "recipes", "--json") == 0
+    listed = json.loads(capsys.readouterr().out)["recipes"]
     assert listed["tf_kd/cifar100/mobilenetv2-self"]["published"] == 70.96
     assert listed["dr_kd/cifar10/resnet18"]["published"] is None
     assert set(listed) == set(recipe_names())
