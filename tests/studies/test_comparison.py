@@ -59,9 +59,7 @@ def test_files_say_the_same(done):
 
 def test_comparisons_are_paired_and_corrected_within_a_metric(done):
     methods = done.results.panels[0].methods
-    tests = [
-        test for test in done.results.comparisons if (test.panel, test.metric) == ("clean labels", "accuracy")
-    ]
+    tests = [test for test in done.results.comparisons if (test.panel, test.metric) == ("clean labels", "accuracy")]
     assert [test.method for test in tests] == ["cross_entropy_2x", *METHODS]
     for test in tests:
         expected = paired(methods[test.method].test["accuracy"], methods["cross_entropy"].test["accuracy"])

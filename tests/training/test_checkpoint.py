@@ -1,20 +1,14 @@
 import errno
-import json
-import random
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
 from torch import nn
 
 import drkd
 from drkd import InputError, StorageError
-from drkd.models.files import ModelInfo, write_model
-from drkd.tasks.loading import load_model
 from drkd.training import checkpoint
 from drkd.training.checkpoint import CheckpointPolicy, TrainState
-from drkd.utils.files import read_json, read_tensors, write_tensors
-from drkd.utils.hashing import content_hash
+from spoiling import flip
 
 
 def state(step=0):
@@ -80,58 +74,6 @@ def test_due_refuses_what_it_does_not_know(every):
         CheckpointPolicy(every)
 
 
-def test_a_model_file_says_how_to_build_it(tmp_path):
-    net = drkd.create_model("small_cnn", num_classes=3, image_size=8)
-    info = ModelInfo("small_cnn", ("a", "b", "c"), 8, 3, mean=(0.5,) * 3, std=(0.25,) * 3)
-    write_model(tmp_path / "model.safetensors", net.state_dict(), info)
-    for path in (tmp_path, tmp_path / "model.safetensors"):
-        loaded, read = load_model(path)
-        assert read == info
-        assert torch.equal(loaded(torch.ones(1, 3, 8, 8)), net.eval()(torch.ones(1, 3, 8, 8)))
-
-
-def test_equal_models_are_equal_files(tmp_path):
-    for name in ("a", "b"):
-        write_tensors(tmp_path / name, {"w": torch.ones(3), "v": torch.zeros(2)}, {"model": "mlp"})
-    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
-
-
-def test_a_file_that_does_not_say_its_network_is_refused(tmp_path):
-    write_tensors(tmp_path / "model.safetensors", {"w": torch.ones(3)})
-    with pytest.raises(InputError, match="does not say which network"):
-        load_model(tmp_path)
-
-
-@pytest.mark.parametrize("content", [b"", b"junk", b"\x08\x00\x00\x00\x00\x00\x00\x00garbage!"])
-def test_damaged_files_are_refused(tmp_path, content):
-    (tmp_path / "model.safetensors").write_bytes(content)
-    with pytest.raises(InputError, match="cannot read weights"):
-        read_tensors(tmp_path / "model.safetensors")
-
-
-def test_damaged_json_is_refused(tmp_path):
-    (tmp_path / "summary.json").write_text('{"a": ')
-    with pytest.raises(InputError, match="is damaged"):
-        read_json(tmp_path / "summary.json")
-
-
-def test_a_write_that_fails_leaves_the_old_file(tmp_path):
-    write_tensors(tmp_path / "w", {"w": torch.ones(3)})
-    with pytest.raises(TypeError):
-        write_tensors(tmp_path / "w", {"w": torch.zeros(3)}, {"model": object()})
-    assert load_file(tmp_path / "w")["w"].tolist() == [1, 1, 1]
-
-
-def test_metadata_is_one_sorted_key(tmp_path):
-    from safetensors import safe_open
-
-    write_tensors(tmp_path / "w", {"w": torch.ones(1)}, {"b": 1, "a": 2})
-    with safe_open(tmp_path / "w", "pt") as file:
-        (entry,) = file.metadata().items()
-    content = content_hash({"w": torch.ones(1)}, {"a": 2, "b": 1})
-    assert entry == ("drkd", json.dumps({"a": 2, "b": 1, "sha256": content}))
-
-
 def trained(step):
     """A state whose weights are all the number of its step."""
     one = state(step)
@@ -146,13 +88,6 @@ def three(tmp_path):
     for step in (1, 2, 3):
         trained(step).save(tmp_path, best=step == 1)
     return tmp_path
-
-
-def flip(path, seed=0):
-    content = bytearray(path.read_bytes())
-    bit = random.Random(seed).randrange(8 * len(content))
-    content[bit // 8] ^= 1 << bit % 8
-    path.write_bytes(content)
 
 
 @pytest.mark.parametrize("name", ["student", "objective", "optimizer", "best", "sums", "rng", "state", "manifest"])
@@ -224,22 +159,3 @@ def test_another_teacher_is_refused(tmp_path):
     with pytest.raises(InputError, match=r"training in .*run began with another teacher \(SHA-256 .*\); give that one"):
         states[2].restore(tmp_path / "run" / "checkpoints")
     del net
-
-
-@pytest.mark.parametrize("seed", range(20))
-def test_a_damaged_model_file_is_refused(tmp_path, seed):
-    """Flipped in the numbers, in their names, or in what is said about them."""
-    net = drkd.create_model("mlp", num_classes=3, image_size=2, channels=1)
-    file = tmp_path / "model.safetensors"
-    write_model(file, net.state_dict(), ModelInfo("mlp", ("a", "b", "c"), 2, 1, mean=(0.5,), std=(0.25,)))
-    flip(file, seed)
-    with pytest.raises(InputError):
-        load_model(file)
-
-
-def test_a_model_file_without_a_checksum_is_old_not_damaged(tmp_path):
-    net = drkd.create_model("mlp", num_classes=2, image_size=4)
-    info = ModelInfo("mlp", ("a", "b"), 4, 3, mean=(0.5,) * 3, std=(0.25,) * 3)
-    save_file(net.state_dict(), tmp_path / "model.safetensors", {"drkd": json.dumps(info.to_json())})
-    with pytest.raises(InputError, match="no checksum: it was written by an older drkd"):
-        load_model(tmp_path)

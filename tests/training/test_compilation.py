@@ -104,7 +104,7 @@ def test_a_network_that_cannot_be_compiled(monkeypatch, required):
     else:
         with pytest.warns(UserWarning, match="cannot be compiled .* it is trained as it is"):
             assert network(torch.ones(4, 2)).shape == (4, 3)
-        assert network(torch.ones(4, 2)).shape == (4, 3)  # said once
+        assert network(torch.ones(4, 2)).shape == (4, 3)  # warned of once
 
 
 def test_only_long_trainings_are_compiled_by_themselves(monkeypatch):

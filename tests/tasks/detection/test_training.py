@@ -14,7 +14,15 @@ from drkd.tasks.detection.metrics import DetectionMetrics, evaluate_detector
 from drkd.tasks.detection.positions import AtPositions
 from shapes import write_voc
 
-QUICK = {"epochs": 3, "batch_size": 3, "lr": 0.01, "seed": 4, "optimizer": "sgd", "warmup_epochs": 0.0, "clip_norm": None}
+QUICK = {
+    "epochs": 3,
+    "batch_size": 3,
+    "lr": 0.01,
+    "seed": 4,
+    "optimizer": "sgd",
+    "warmup_epochs": 0.0,
+    "clip_norm": None,
+}
 
 
 @pytest.fixture(scope="module")
