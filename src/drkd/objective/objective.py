@@ -18,19 +18,16 @@ them is an `nn.Module` with these, with `name`, `progress` and `epoch`, and with
 import math
 import warnings
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Literal, TypedDict
+from typing import Literal, TypedDict
 
 import torch
 from torch import Tensor, nn
 
 from drkd.objective.losses import to_float32
 from drkd.objective.terms import LossTerm, RowReduction
-from drkd.targets import StudentBatch, Target
+from drkd.targets import Samples, StudentBatch, Target
 from drkd.utils.checks import IGNORED, check_labels
 from drkd.utils.errors import InputError, NonFiniteLossError
-
-if TYPE_CHECKING:
-    from drkd.data.loader import Loader
 
 Reduction = Literal["none", "sum", "batchmean"]
 
@@ -138,7 +135,7 @@ class Objective(nn.Module):
             self._raise_non_finite(logits, batch, parts)
         return {"loss": loss, **parts}
 
-    def prepare(self, samples: "Loader") -> None:
+    def prepare(self, samples: Samples) -> None:
         """Let the targets see the training samples, un-augmented and in order; `drkd.fit` does so before training."""
         for target in self.targets:
             target.prepare(samples)

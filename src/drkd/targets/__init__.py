@@ -1,6 +1,6 @@
 """Targets: who teaches, and when."""
 
-from drkd.targets.base import StudentBatch, Target, TargetOutput
+from drkd.targets.base import Samples, StudentBatch, Target, TargetOutput
 from drkd.targets.batches import LastBatch, Partner
 from drkd.targets.cached import Cached, CleanView
 from drkd.targets.class_mean import ClassMean
@@ -21,6 +21,7 @@ __all__ = [
     "Partner",
     "Rectified",
     "Rectifier",
+    "Samples",
     "StudentBatch",
     "Target",
     "TargetOutput",

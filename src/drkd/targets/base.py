@@ -4,8 +4,9 @@ An objective calls a target with a `StudentBatch` and gets a `TargetOutput`. Cal
 later call reads; `update` does, after the optimizer step.
 """
 
+from collections.abc import Iterable, Sized
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -13,8 +14,21 @@ from torch import Tensor, nn
 from drkd.utils.distributed import gather
 from drkd.utils.errors import InputError
 
-if TYPE_CHECKING:
-    from drkd.data.loader import Loader
+
+class Inputs(Protocol):
+    """A batch of samples, as far as a target looks at it."""
+
+    @property
+    def inputs(self) -> Tensor: ...
+
+
+class Samples(Protocol):
+    """The training samples, un-augmented and in order: a `drkd.data.loader.Loader` is one."""
+
+    @property
+    def split(self) -> Sized: ...
+
+    def batches(self) -> Iterable[Inputs]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +95,7 @@ class Target(nn.Module):
     def forward(self, batch: StudentBatch) -> TargetOutput:
         raise NotImplementedError
 
-    def prepare(self, samples: "Loader") -> None:
+    def prepare(self, samples: Samples) -> None:
         """Look at the training samples, un-augmented and in order; `drkd.fit` calls this before training."""
 
     def update(self, epoch: int = 0) -> None:

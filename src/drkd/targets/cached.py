@@ -6,12 +6,11 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from drkd.targets.base import Epochs, StudentBatch, Target, TargetOutput, to_half
+from drkd.targets.base import Epochs, Samples, StudentBatch, Target, TargetOutput, to_half
 from drkd.targets.networks import Frozen
 from drkd.utils.errors import InputError
 
 if TYPE_CHECKING:
-    from drkd.data.loader import Loader
     from drkd.targets.teacher_cache import TeacherCache
 
 
@@ -103,7 +102,7 @@ class CleanView(Target):
         self.answers: Tensor | None = None
 
     @torch.no_grad()
-    def prepare(self, samples: "Loader") -> None:
+    def prepare(self, samples: Samples) -> None:
         parts = [to_half(self.teacher.answer(batch.inputs)) for batch in samples.batches()]
         self.answers = torch.cat(parts)
 

@@ -1,16 +1,13 @@
 """The target that remembers what the student said of each sample before."""
 
 import math
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
 
-from drkd.targets.base import Queue, StudentBatch, Target, TargetOutput, resize_buffers, to_half
+from drkd.targets.base import Queue, Samples, StudentBatch, Target, TargetOutput, resize_buffers, to_half
 from drkd.utils.errors import InputError
-
-if TYPE_CHECKING:
-    from drkd.data.loader import Loader
 
 Keep = Literal["full", "half"] | int
 """What is kept of a sample's logits: all, all in float16, or so many of the largest."""
@@ -59,7 +56,7 @@ class Memory(Target):
         self.register_buffer("seen", torch.zeros(0, dtype=torch.bool))
         self.queue = Queue()
 
-    def prepare(self, samples: "Loader") -> None:
+    def prepare(self, samples: Samples) -> None:
         self.size = max(self.size, len(samples.split))
 
     def forward(self, batch: StudentBatch) -> TargetOutput:

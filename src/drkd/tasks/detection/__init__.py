@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from drkd.tasks.detection.data import load_detection as load_detection
+    from drkd.tasks.detection.dataset import DetectionData as DetectionData
     from drkd.tasks.detection.losses import detector_losses as detector_losses
     from drkd.tasks.detection.losses import distilled as distilled
     from drkd.tasks.detection.metrics import DetectionMetrics as DetectionMetrics
@@ -28,12 +29,11 @@ if TYPE_CHECKING:
     from drkd.tasks.detection.networks import create_detector as create_detector
     from drkd.tasks.detection.positions import AtPositions as AtPositions
     from drkd.tasks.detection.positions import Positions as Positions
-    from drkd.tasks.detection.splits import DetectionData as DetectionData
     from drkd.tasks.detection.splits import DetectionSplit as DetectionSplit
 
 _HOME_OF = {
     "AtPositions": "positions",
-    "DetectionData": "splits",
+    "DetectionData": "dataset",
     "DetectionMetrics": "metrics",
     "DetectionSplit": "splits",
     "Positions": "positions",

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from drkd.data.augment import random_numbers
-from drkd.tasks.detection.splits import DetectionData, DetectionSplit, Target
+from drkd.tasks.detection.splits import DetectionSplit, DetectionSplits, Target
 from drkd.utils.errors import InputError
 
 
@@ -44,7 +44,7 @@ class DetectionLoader:
 
     def __init__(
         self,
-        data: DetectionData,
+        data: DetectionSplits,
         split: DetectionSplit,
         *,
         batch_size: int,

@@ -7,7 +7,7 @@ from typing import Any
 
 from drkd.data.listing import SPLIT_FOLDERS
 from drkd.data.problems import OnProblem
-from drkd.tasks.detection.reading import Annotated, Box, Listed, problem
+from drkd.tasks.detection.annotations import Annotated, Box, Listed, problem
 
 KEYS = ("images", "annotations", "categories")
 

@@ -11,9 +11,11 @@ from torch import Tensor
 
 from drkd.data.images import MEMORY_LIMIT, in_threads
 from drkd.data.problems import BadImageError, OnProblem, Problem
+from drkd.tasks.detection.annotations import Annotated, Annotations
+from drkd.tasks.detection.dataset import DetectionData
 from drkd.tasks.detection.networks import SIZE
-from drkd.tasks.detection.reading import Annotated, Annotations, describe_errors, read_annotations, upright_size
-from drkd.tasks.detection.splits import DetectionData, DetectionSplit, Images, decode, scaled
+from drkd.tasks.detection.reading import describe_errors, read_annotations, upright_size
+from drkd.tasks.detection.splits import DetectionSplit, Images, decode, scaled
 from drkd.utils.errors import InputError
 
 TEST_PART = 0.2

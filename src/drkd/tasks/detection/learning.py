@@ -16,19 +16,19 @@ from drkd.objective.objective import Objective
 from drkd.tasks.detection.batches import DetectionBatch, DetectionLoader
 from drkd.tasks.detection.losses import detector_losses
 from drkd.tasks.detection.metrics import evaluate_detector
-from drkd.tasks.detection.splits import DetectionData
+from drkd.tasks.detection.splits import DetectionSplits
 from drkd.training.compilation import MemoryFormat
 from drkd.training.learner import Learner, StepLosses
 from drkd.utils.distributed import world_size
 from drkd.utils.errors import InputError
 
 
-class DetectorLearner(Learner[DetectionData, DetectionBatch]):
+class DetectorLearner(Learner[DetectionSplits, DetectionBatch]):
     """torchvision's Faster R-CNN, SSD or RetinaNet on images with boxes; see `Learner`.
 
     Example:
         >>> import drkd
-        >>> from drkd.tasks.detection import DetectionSplit, create_detector
+        >>> from drkd.tasks.detection import DetectionData, DetectionSplit, create_detector
         >>> box = {"boxes": torch.tensor([[8.0, 8.0, 40.0, 40.0]]), "labels": torch.tensor([1])}
         >>> split = DetectionSplit.of([torch.zeros(3, 48, 64, dtype=torch.uint8)] * 4, [box] * 4)
         >>> data = DetectionData("made up", ("cell",), 64, train=split, val=split, test=split)
@@ -44,7 +44,7 @@ class DetectorLearner(Learner[DetectionData, DetectionBatch]):
 
     def __init__(
         self,
-        data: DetectionData,
+        data: DetectionSplits,
         student: nn.Module,
         objective: Objective,
         settings: FitSettings,

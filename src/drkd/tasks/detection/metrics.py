@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from drkd.tasks.detection.batches import DetectionLoader
-from drkd.tasks.detection.splits import DetectionData, Target
+from drkd.tasks.detection.splits import DetectionSplits, Target
 from drkd.utils.errors import InputError
 
 BATCH = 8
@@ -35,7 +35,7 @@ class DetectionMetrics:
 
 
 def evaluate_detector(
-    detector: nn.Module, data: DetectionData, split: str = "test", *, found: Sequence[Found] | None = None
+    detector: nn.Module, data: DetectionSplits, split: str = "test", *, found: Sequence[Found] | None = None
 ) -> DetectionMetrics:
     """Measure a detector on a split.
 
@@ -49,7 +49,7 @@ def evaluate_detector(
         InputError: for a split without boxes, or where pycocotools is missing.
 
     Example:
-        >>> from drkd.tasks.detection import DetectionSplit, create_detector
+        >>> from drkd.tasks.detection import DetectionData, DetectionSplit, create_detector
         >>> box = {"boxes": torch.tensor([[8.0, 8.0, 40.0, 40.0]]), "labels": torch.tensor([1])}
         >>> split = DetectionSplit.of([torch.zeros(3, 48, 64, dtype=torch.uint8)], [box])
         >>> data = DetectionData("made up", ("cell",), 64, train=split, val=split, test=split)
@@ -61,7 +61,7 @@ def evaluate_detector(
     return measure(detect(detector, data, split) if found is None else found, part.targets, data.classes)
 
 
-def detect(detector: nn.Module, data: DetectionData, split: str) -> list[Found]:
+def detect(detector: nn.Module, data: DetectionSplits, split: str) -> list[Found]:
     """What a detector finds on the images of a split, in order, on the processor; it is left in eval mode."""
     device = next(detector.parameters()).device
     detector.eval()

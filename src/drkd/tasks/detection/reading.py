@@ -4,13 +4,15 @@ Two layouts are known, Pascal VOC (`voc.py`) and COCO (`coco.py`). What is wrong
 """
 
 import math
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable
 from pathlib import Path
 
 from drkd.data.checking import ORIENTATION
 from drkd.data.decoding import opened
-from drkd.data.problems import BadImageError, OnProblem, Problem, Severity, shown
+from drkd.data.problems import BadImageError, OnProblem, Problem, shown
+from drkd.tasks.detection.annotations import Annotated, Annotations, Box, problem
+from drkd.tasks.detection.coco import find_coco, read_coco
+from drkd.tasks.detection.voc import find_voc, read_voc
 from drkd.utils.errors import InputError
 
 SLACK = 1.0
@@ -18,47 +20,6 @@ SLACK = 1.0
 
 SIDEWAYS = (5, 6, 7, 8)
 """EXIF orientations that exchange width and height."""
-
-Box = tuple[float, float, float, float]
-"""x1, y1, x2, y2 in pixels of the upright image."""
-
-
-@dataclass(frozen=True)
-class Annotated:
-    """An image and its boxes, as the files say.
-
-    Attributes:
-        image: its file.
-        location: the file that describes it.
-        boxes: of every object.
-        names: the class of every box.
-        size: (width, height) that the description claims, None where it does not.
-    """
-
-    image: Path
-    location: Path
-    boxes: tuple[Box, ...]
-    names: tuple[str, ...]
-    size: tuple[int, int] | None = None
-
-
-@dataclass(frozen=True)
-class Annotations:
-    """What a folder holds.
-
-    Attributes:
-        classes: in the order of the labels 1, 2, ...
-        splits: the images of `train`, and of `val` and `test` where the folder has them.
-        skipped: how many of each cannot be used.
-    """
-
-    classes: tuple[str, ...]
-    splits: Mapping[str, list[Annotated]]
-    skipped: Mapping[str, int]
-
-
-Listed = tuple[tuple[str, ...], dict[str, list[Annotated | None]]]
-"""What a layout's reader gives: the classes, and the images of each split, None where one cannot be used."""
 
 
 def read_annotations(root: Path, on_problem: OnProblem) -> Annotations:
@@ -71,9 +32,6 @@ def read_annotations(root: Path, on_problem: OnProblem) -> Annotations:
     Raises:
         InputError: if there is no such folder, or none of the layouts fits.
     """
-    from drkd.tasks.detection.coco import find_coco, read_coco
-    from drkd.tasks.detection.voc import find_voc, read_voc
-
     if not root.is_dir():
         raise InputError(f"detection needs a folder of images with boxes, there is none at {shown(root)}")
     if (home := find_voc(root)) is not None:
@@ -92,11 +50,6 @@ def read_annotations(root: Path, on_problem: OnProblem) -> Annotations:
         if not part:
             on_problem(problem(root, f"has no images in the {split} split that can be used", "empty split"))
     return Annotations(classes, splits, {split: len(listed[split]) - len(part) for split, part in splits.items()})
-
-
-def problem(location: Path, reason: str, kind: str, severity: Severity = "error") -> Problem:
-    """A finding about a file."""
-    return Problem(severity, shown(location), reason, kind)
 
 
 def describe_errors(problems: Iterable[Problem], most: int = 20) -> str:

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -12,9 +11,6 @@ from torch import Tensor
 
 from drkd.data.decoding import converted, opened
 from drkd.utils.errors import InputError
-
-if TYPE_CHECKING:
-    from drkd.tasks.detection.learning import DetectorLearner
 
 Target = dict[str, Tensor]
 """`boxes` (n, 4) float and `labels` (n,) int64 from 1 on, of one image."""
@@ -77,8 +73,8 @@ class DetectionSplit:
 
 
 @dataclass(frozen=True)
-class DetectionData:
-    """What detectors are trained and measured on.
+class DetectionSplits:
+    """What detectors are trained and measured on; `DetectionData` is what `drkd.fit` takes.
 
     Attributes:
         name: what it was loaded from.
@@ -100,12 +96,6 @@ class DetectionData:
     channels: int = 3
     mean: tuple[float, ...] = (0.0, 0.0, 0.0)  # a detector's own transform normalises
     std: tuple[float, ...] = (1.0, 1.0, 1.0)
-
-    def learner_type(self) -> "type[DetectorLearner]":
-        """What `drkd.fit` trains with."""
-        from drkd.tasks.detection.learning import DetectorLearner
-
-        return DetectorLearner
 
 
 def decode(file: Path, size: int) -> Tensor:

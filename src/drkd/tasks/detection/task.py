@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from drkd.data.checking import Findings
     from drkd.models.files import ModelInfo
     from drkd.objective.objective import Objective
-    from drkd.tasks.detection.splits import DetectionData
+    from drkd.tasks.detection.dataset import DetectionData
 
 
 class Detection(Task):

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from drkd.data.listing import IMAGE_SUFFIXES
 from drkd.data.problems import OnProblem
-from drkd.tasks.detection.reading import Annotated, Box, Listed, problem
+from drkd.tasks.detection.annotations import Annotated, Box, Listed, problem
 
 LISTS = ("train", "val", "test")
 
