@@ -190,7 +190,7 @@ def teacher(arguments: Namespace) -> list[Row]:
         network = new_network(config).to(config.device)
         frozen = {"as it is": Frozen(network, fold=False), "folded": Frozen(network)}
         frozen["folded, channels last"] = Frozen(network).to(memory_format=torch.channels_last)
-        turns = {name: partial(target, batch.inputs, batch.labels, batch.inputs) for name, target in frozen.items()}
+        turns = {name: partial(target.answer, batch.inputs) for name, target in frozen.items()}
         seconds = take_turns(turns, rounds=arguments.rounds, device=config.device)
         for name in turns:
             rows.append(Row("teacher", f"{model}: teacher {name}", milliseconds(seconds[name]), "ms"))

@@ -114,7 +114,8 @@ def learned_smoothing(page: Page) -> None:
 
 def virtual_target(k: int, t: float, *, code: bool) -> tuple[float, float]:
     """What the softened virtual teacher gives the label and each other class: the paper's formula, or the code's."""
-    teacher, _ = drkd.Virtual(0.99, probs_as_logits=code)(torch.zeros(1, k, dtype=torch.float64), torch.tensor([0]))
+    batch = drkd.StudentBatch(torch.zeros(1, k, dtype=torch.float64), torch.tensor([0]))
+    teacher = drkd.Virtual(0.99, probs_as_logits=code)(batch).logits
     return tuple((teacher / t).softmax(1)[0, :2].tolist())
 
 

@@ -35,26 +35,34 @@ def test_unknown_names_are_attribute_errors():
 
 
 def test_the_catalog_lists_what_there_is():
-    assert list(catalog.methods()) == [method.__name__ for method in methods.METHODS]
+    assert list(catalog.methods()) == list(methods.all_methods())
     assert list(catalog.models()) == [*models.MODELS, "timm:NAME"]
     assert set(catalog.datasets()) == set(drkd.data.datasets.DATASETS)
     tables = (catalog.methods(), catalog.models(), catalog.datasets())
     assert all(line.strip() for table in tables for line in table.values())
 
 
-WITH_PAGES = [method for method in methods.METHODS if not method.__name__.endswith("_clean_view")]  # those share one
+METHODS = methods.all_methods().values()
+WITH_PAGES = [method for method in METHODS if not method.clean_view]  # those share one
 
 
-@pytest.mark.parametrize("method", WITH_PAGES, ids=lambda method: method.__name__)
+def test_every_method_has_a_page_a_label_and_a_colour_of_its_own():
+    root = Path(__file__).parent.parent
+    assert all((root / method.page).is_file() for method in METHODS)
+    for names in ([method.label for method in METHODS], [method.colour for method in METHODS]):
+        assert None not in names
+        assert len(set(names)) == len(names)
+
+
+@pytest.mark.parametrize("method", WITH_PAGES, ids=lambda method: method.name)
 def test_the_pages_of_the_methods_show_the_defaults_of_the_code(method):
-    page = Path(__file__).parent.parent / "docs" / "methods" / f"{method.__name__}.md"
-    text = page.read_text(encoding="utf-8")
+    text = (Path(__file__).parent.parent / method.page).read_text(encoding="utf-8")
     table = text.partition("| name | default | meaning |")[2].partition("\n\n")[0]
     shown = dict(re.findall(r"^\| `(\w+)` \| ([^|]+?) \|", table, re.MULTILINE))
     defaults = {
         name: "required" if parameter.default is inspect.Parameter.empty else parameter.default
-        for name, parameter in inspect.signature(method).parameters.items()
-        if name != "options"
+        for name, parameter in inspect.signature(method.make).parameters.items()
+        if name not in ("options", "student")
     }
     if "source" in defaults:
         defaults["decay"] = drkd.Ema.__init__.__defaults__[0]

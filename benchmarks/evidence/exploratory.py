@@ -20,7 +20,7 @@ from typing import Any
 from tables import minutes, table
 
 from drkd.config import TrainConfig, resolve
-from drkd.methods.registry import read_variant
+from drkd.methods.registry import parse_variant
 from drkd.runs.directory import kept_epoch, method_dirname
 from drkd.runs.training import train
 
@@ -69,7 +69,7 @@ def teacher_of(row: Taught, seed: int, arguments: argparse.Namespace) -> str | N
 def train_one(job: Job) -> dict[str, Any]:
     """What `summary.json` holds of one training; those found finished are not trained again."""
     row, variant, seed, arguments = job
-    method, settings = read_variant(variant)
+    method, settings = parse_variant(variant)
     own = ("out", "jobs", "seeds", "poor_epoch")
     options = {name: value for name, value in vars(arguments).items() if name not in own}
     options |= {"model": row.student, "method": method, "seed": seed, "teacher": teacher_of(row, seed, arguments)}

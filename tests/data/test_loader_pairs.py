@@ -197,7 +197,7 @@ def test_the_loader_gives_dlb_what_it_asks_for():
         for number, batch in enumerate(loader.batches(epoch)):
             replayed = 8 if number else 0
             logits = torch.randn(len(batch.index), 7)
-            _, valid = target.eval()(logits, batch.labels, index=batch.index)
+            valid = target.eval()(drkd.StudentBatch(logits, batch.labels, index=batch.index)).valid
             assert valid.tolist() == [i < replayed for i in range(len(valid))]
             objective.train()(logits, batch.labels, index=batch.index)
             objective.update(epoch=epoch + (number + 1 == len(loader)))

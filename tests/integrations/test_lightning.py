@@ -158,7 +158,7 @@ def test_validation_measures_cross_entropy_and_teaches_nothing(tmp_path):
     wanted = F.cross_entropy(module.eval()(images), labels).item()
     assert row["val_loss"] == pytest.approx(wanted, abs=1e-6)
     assert torch.equal(memory.table, before)
-    assert not memory._queue
+    assert len(memory.queue) == 0
     assert memory.seen[:12].all()
     assert not memory.seen[12:].any()
 

@@ -132,7 +132,7 @@ def test_validation_measures_cross_entropy_and_teaches_nothing():
         F.cross_entropy(step["y_pred"], torch.from_numpy(labels)).item(), abs=1e-6
     )
     assert torch.equal(memory.table, before)
-    assert not memory._queue
+    assert len(memory.queue) == 0
 
 
 def test_a_plain_classifier_takes_methods_that_need_nothing_and_scikit_learn_takes_both():

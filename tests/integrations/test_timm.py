@@ -154,7 +154,7 @@ def test_without_gradients_the_loss_is_cross_entropy_and_nothing_is_learned():
     with torch.no_grad():
         made = task(inputs, labels)
     assert made["loss"].item() == pytest.approx(F.cross_entropy(made["output"], labels).item(), abs=1e-6)
-    assert not task.objective.terms[1].target.target._queue
+    assert len(task.objective.terms[1].target.target.queue) == 0
 
 
 def test_lookahead_is_followed_too():

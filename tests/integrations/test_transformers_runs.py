@@ -194,7 +194,7 @@ def test_what_cannot_work_says_why_and_what_to_do(tmp_path):
         trained(method=drkd.cs_kd())
     with pytest.raises(drkd.InputError, match="`kd_clean_view` looks at the plain samples before training"):
         trained(method=drkd.kd_clean_view(images()))
-    with pytest.raises(drkd.InputError, match='reduction="sum"; leave reduction away'):
+    with pytest.raises(drkd.InputError, match='reduction="sum"; leave reduction out'):
         trained(method=drkd.cross_entropy(reduction="sum"))
     with pytest.raises(drkd.InputError, match="ignores -1; mark rows that do not count with -100"):
         trained(method=drkd.cross_entropy(ignore_index=-1))

@@ -223,7 +223,7 @@ def test_the_readme_loop():
         (lambda: drkd.dr_kd(lambda _: V, temperature=0), "temperature must be above 0, got 0"),
         (lambda: drkd.label_smoothing(-0.1), "epsilon"),
         (lambda: drkd.ps_kd(2.0), "alpha"),
-        (lambda: drkd.online_dr_kd(source="past"), 'source="memory" or a target'),
+        (lambda: drkd.online_dr_kd(source="past"), 'source="memory", "ema" or a target'),
         (lambda: drkd.online_dr_kd(rectify="flip"), "unknown rectifier 'flip'; choose from swap, smooth, drop"),
         (lambda: drkd.dr_kd(lambda _: V, rectify="flip"), "unknown rectifier 'flip'"),
         (lambda: create("drkd", {}), "did you mean dr_kd"),
@@ -246,5 +246,7 @@ def test_create_gives_methods_what_they_take():
     assert objective.needs == {"inputs"}
     assert objective.terms[1].target.target.decay == 0.99
     slower = create("online_dr_kd", {"source": "ema", "decay": 0.999}, student=student)
+    by_hand = drkd.online_dr_kd(source="ema", student=student, decay=0.999)
+    assert slower.state_dict().keys() == by_hand.state_dict().keys()
     assert slower.terms[1].target.target.decay == 0.999
     assert create("ps_kd", {}, epochs=4).terms[1].weight_at(0.0, 0) == pytest.approx(0.2)

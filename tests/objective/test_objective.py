@@ -1,3 +1,5 @@
+import copy
+import pickle
 import warnings
 from types import SimpleNamespace
 
@@ -7,9 +9,9 @@ import torch.nn.functional as F
 from torch import nn
 
 import drkd
-from drkd import Frozen, InputError, Memory, NonFiniteLossError, Objective, OneHot, Rectified, Term, Uniform
+from drkd import Frozen, InputError, Memory, NonFiniteLossError, Objective, OneHot, Rectified, Target, Term, Uniform
 from drkd.data.loader import Batch
-from drkd.methods import METHODS
+from drkd.methods import all_methods
 from drkd.methods.registry import create
 
 K = 7
@@ -126,9 +128,9 @@ def test_needs_are_those_of_the_targets():
     assert Objective("both", batches).needs == {"index", "pairs", "replay"}
 
 
-@pytest.mark.parametrize("method", [method.__name__ for method in METHODS])
+@pytest.mark.parametrize("method", all_methods())
 def test_every_method_names_its_parts_and_says_its_weights(method):
-    """Those that add up to the loss are the summands; whatever a batch can bring is asked for by name."""
+    """Those that add up to the loss are the terms; whatever a batch can bring is asked for by name."""
     objective = create(method, {}, teacher=lambda inputs: V[:4], epochs=3)
     served = Batch(Z[:4], Y[:4], torch.arange(4), 1.0)
     objective.prepare(SimpleNamespace(split=Y[:4], batches=lambda: [served]))
@@ -242,6 +244,42 @@ def test_all_weights_zero_is_an_error():
 def test_unknown_reduction_is_an_error():
     with pytest.raises(InputError, match="reduction must be"):
         drkd.cross_entropy(reduction="mean")
+    with pytest.raises(InputError, match="reduction must be"):
+        drkd.cross_entropy()(Z, Y, reduction="mean")
+
+
+@pytest.mark.parametrize("made_for", ["none", "sum", "batchmean"])
+@pytest.mark.parametrize("asked", ["none", "sum", "batchmean"])
+def test_a_call_may_ask_for_another_reduction(made_for, asked):
+    ours, theirs = (dr_kd(reduction=how)(Z, Y, inputs=Z, reduction=asked) for how in (made_for, asked))
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+
+def test_every_target_is_found_once_and_after_a_copy():
+    class Around(Target):
+        def __init__(self, inner):
+            super().__init__()
+            self.inner, self.seen = inner, []
+
+        def update(self, epoch=0):
+            self.seen.append(epoch)
+
+    shared = Around(Memory())
+    objective = Objective("twice", [Term(OneHot(), name="ce"), Term(shared, name="a"), Term(shared, name="b")])
+    assert [type(target) for target in objective.targets] == [OneHot, Around, Memory]
+    copies = [copy.deepcopy(objective), pickle.loads(pickle.dumps(drkd.online_dr_kd())), objective.to(torch.float64)]
+    for other in copies:
+        inside = {id(module) for module in other.modules()}
+        assert all(id(target) in inside for target in other.targets)
+    objective.update(epoch=2)
+    assert shared.seen == [2]
+
+
+@pytest.mark.parametrize("index", [0, 1])
+def test_an_ignored_label_that_is_a_class_does_not_count(index):
+    labels = torch.tensor([0, 1, 1, 0, 1])
+    ours = drkd.cross_entropy(ignore_index=index)(Z, labels)["loss"]
+    assert ours.item() == pytest.approx(F.cross_entropy(Z, labels, ignore_index=index).item())
 
 
 def test_moves_and_saves_as_a_module():

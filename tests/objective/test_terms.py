@@ -3,7 +3,19 @@ import torch
 import torch.nn.functional as F
 
 import drkd
-from drkd import Frozen, InputError, Objective, OneHot, Penalty, Rectified, Target, Term, Uniform
+from drkd import (
+    Frozen,
+    InputError,
+    Objective,
+    OneHot,
+    Penalty,
+    Rectified,
+    StudentBatch,
+    Target,
+    TargetOutput,
+    Term,
+    Uniform,
+)
 from drkd.objective.losses import max_over_mean
 from drkd.objective.terms import LAST_EPOCH, LossTerm
 
@@ -12,15 +24,15 @@ Y = torch.tensor([0, 2, 1, -100])
 
 
 class Some(Target):
-    """Teaches `V`, and only the rows that it is told."""
+    """Teaches `V`, and only the rows given."""
 
     def __init__(self, *taught):
         super().__init__()
         self.taught = torch.tensor(taught)
         self.calls = []
 
-    def forward(self, logits, labels, inputs=None, index=None):
-        return V, self.taught.view(-1, *[1] * (labels.dim() - 1)).expand_as(labels)
+    def forward(self, batch):
+        return TargetOutput(V, batch.per_row(self.taught))
 
     def update(self, epoch=0):
         self.calls.append(("update", epoch))
@@ -34,8 +46,8 @@ def soft(logits=Z):
     return -(V.softmax(1) * logits.log_softmax(1)).sum(1)
 
 
-def ask(term, by_row=True):
-    return term(Z, Y, None, None, by_row=by_row)
+def ask(term, reduction="none"):
+    return term(Z, StudentBatch(Z, Y), reduction)
 
 
 def test_a_row_without_a_target_becomes_its_label_or_nothing():
@@ -54,7 +66,7 @@ def test_a_row_without_a_target_becomes_its_label_or_nothing():
 @pytest.mark.parametrize("without_target", ["label", "nothing"])
 def test_sums_are_those_of_the_rows(without_target):
     term = Term(Rectified(Some(True, False, True, True)), name="soft", scale=2.5, without_target=without_target)
-    rows, sums = ask(term), ask(term, by_row=False)
+    rows, sums = ask(term), ask(term, "sum")
     assert {name: value.item() for name, value in sums.items()} == pytest.approx(
         {name: value.double().sum().item() for name, value in rows.items()}
     )
@@ -79,8 +91,8 @@ def test_the_mean_is_over_the_rows_that_are_taught_or_over_those_that_count():
 
 def test_no_gradient_reaches_the_target():
     class Learned(Target):
-        def forward(self, logits, labels, inputs=None, index=None):
-            return teacher, None
+        def forward(self, batch):
+            return TargetOutput(teacher)
 
     teacher, logits = V.clone().requires_grad_(), Z.clone().requires_grad_()
     Objective("learned", [Term(Rectified(Learned()), name="soft")])(logits, Y)["loss"].backward()
@@ -126,7 +138,7 @@ def test_a_penalty_is_a_function_of_the_logits_on_rows_that_count():
     penalty = Penalty(lambda logits: logits.mean(dim=1).exp(), 0.5, name="mean")
     values = Z.mean(1).exp()
     assert ask(penalty)["loss"].tolist() == pytest.approx([*values[:3].tolist(), 0])
-    assert ask(penalty, by_row=False)["loss"].item() == pytest.approx(values[:3].sum().item())
+    assert ask(penalty, "sum")["loss"].item() == pytest.approx(values[:3].sum().item())
     logits = Z.clone().requires_grad_()
     losses = Objective("penalised", [Term(OneHot(), name="ce"), penalty])(logits, Y)
     losses["loss"].backward()
@@ -139,7 +151,7 @@ def test_a_penalty_is_a_function_of_the_logits_on_rows_that_count():
 def test_a_penalty_covers_dense_logits():
     logits, labels = torch.randn(2, 3, 4, 4), torch.zeros(2, 4, 4, dtype=torch.long)
     labels[0, 1] = -100
-    rows = Penalty(max_over_mean, name="max")(logits, labels, None, None, by_row=True)["loss"]
+    rows = Penalty(max_over_mean, name="max")(logits, StudentBatch(logits, labels), "none")["loss"]
     assert torch.equal(rows, (logits.amax(1) - logits.mean(1)) * (labels == 0))
 
 
@@ -163,13 +175,10 @@ def test_final_weights_are_those_at_the_end_of_the_training():
     )
 
 
-def test_a_summand_asks_for_nothing_and_is_abstract():
-    summand = LossTerm(1.0, "any")
-    assert summand.needs == frozenset()
-    summand.update(3)
-    summand.discard()
+def test_a_loss_term_needs_nothing_and_is_abstract():
+    assert LossTerm(1.0, "any").needs == frozenset()
     with pytest.raises(NotImplementedError):
-        ask(summand)
+        ask(LossTerm(1.0, "any"))
 
 
 def test_a_target_of_another_shape_is_refused_before_it_is_rectified():

@@ -105,7 +105,8 @@ def test_at_high_temperature_only_an_unsoftened_student_gets_label_smoothing():
 
 
 def virtual(k, t, probs_as_logits):
-    teacher, _ = drkd.Virtual(0.99, probs_as_logits=probs_as_logits)(torch.zeros(1, k).double(), torch.tensor([0]))
+    batch = drkd.StudentBatch(torch.zeros(1, k).double(), torch.tensor([0]))
+    teacher = drkd.Virtual(0.99, probs_as_logits=probs_as_logits)(batch).logits
     return (teacher / t).softmax(1)[0].numpy()
 
 

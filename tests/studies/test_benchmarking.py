@@ -13,7 +13,7 @@ import drkd
 from drkd import InputError
 from drkd.cli.app import app
 from drkd.config import BenchConfig, resolve
-from drkd.methods import METHODS
+from drkd.methods import all_methods
 from drkd.report.speed import print_bench
 from drkd.studies import benchmarking
 from drkd.studies.benchmarking import CACHED, Contender, bench, made_up
@@ -104,8 +104,7 @@ def test_a_clock_of_ones_gives_known_figures():
 
 
 def test_every_known_method_can_be_measured():
-    methods = [method.__name__ for method in METHODS]
-    contenders = [Contender(name, tiny()) for name in methods]
+    contenders = [Contender(name, tiny()) for name in all_methods()]
     timing.take_turns({c.watch.name: c.step for c in contenders}, rounds=1)
     timing.take_turns({c.watch.name: c.objective_alone for c in contenders}, rounds=1)
     assert all(c.state.done.step == timing.WARM_UP + 1 for c in contenders)
@@ -128,12 +127,12 @@ def test_a_contender_steps_like_the_training_loop():
 def test_the_cached_teacher_is_looked_up_and_never_asked():
     contender = Contender(CACHED, tiny())
     (teacher,) = (part for part in contender.state.objective.modules() if isinstance(part, Cached))
-    teacher.teacher.forward = None
+    teacher.teacher.answer = None
     taught = []
     for _ in range(timing.WARM_UP + 1):
         contender.step()
         batch = contender.batch
-        taught.append(teacher(contender.logits, batch.labels, batch.inputs, batch.index)[0])
+        taught.append(teacher(drkd.StudentBatch(contender.logits, batch.labels, batch.inputs, batch.index)).logits)
     first, second, again = taught
     assert torch.equal(first, again)
     assert not torch.equal(first, second)

@@ -8,8 +8,7 @@ import pytest
 from drkd.config import TrainConfig
 from drkd.data.augment import AUGMENTATIONS
 from drkd.data.datasets import DATASETS
-from drkd.methods import SELF_TAUGHT
-from drkd.methods.registry import by_name
+from drkd.methods.registry import get_method
 from drkd.models import MODELS
 from drkd.training.learning_rate import learning_rate
 from drkd.studies.recipe import load_recipe, recipe_names
@@ -58,7 +57,7 @@ def test_a_recipe_can_be_run(name):
     assert config.augment in AUGMENTATIONS
     assert config.model in MODELS or config.model.startswith("timm:")
     assert config.validation == 0
-    needs_teacher = config.method == "kd" or by_name(config.method) in SELF_TAUGHT
+    needs_teacher = get_method(config.method).teacher != "none"
     assert needs_teacher == (recipe.teacher is not None)
     for other in {recipe.teacher, recipe.baseline} - {None}:
         assert load_recipe(other).teacher is None
@@ -66,7 +65,7 @@ def test_a_recipe_can_be_run(name):
         assert load_recipe(other).settings["data"] == config.data
     if recipe.baseline:
         assert load_recipe(recipe.baseline).settings["model"] == config.model
-    if by_name(config.method) in SELF_TAUGHT:
+    if get_method(config.method).teacher == "self":
         assert recipe.teacher == recipe.baseline
     if recipe.published is None:
         assert name.startswith("dr_kd/")

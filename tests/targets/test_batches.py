@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from asking import ask
 from drkd import InputError, LastBatch, Partner
 
 PAIRED = torch.tensor([0, 1, -100, -100])
@@ -8,24 +9,24 @@ PAIRED = torch.tensor([0, 1, -100, -100])
 
 def test_a_partner_is_half_a_batch_away():
     logits = torch.randn(4, 3)
-    said, valid = Partner()(logits, PAIRED)
+    said, valid = ask(Partner(), logits, PAIRED)
     assert valid is None
     assert torch.equal(said[:2], logits[2:])
 
 
 def test_partners_of_dense_logits_keep_their_places():
     logits, labels = torch.randn(2, 3, 4), torch.tensor([[0, 1, -100, 2], [-100] * 4])
-    assert torch.equal(Partner()(logits, labels)[0][0], logits[1])
+    assert torch.equal(ask(Partner(), logits, labels)[0][0], logits[1])
 
 
 def test_an_empty_batch_has_no_partners():
-    assert len(Partner()(torch.zeros(0, 3), torch.zeros(0, dtype=torch.long))[0]) == 0
+    assert len(ask(Partner(), torch.zeros(0, 3), torch.zeros(0, dtype=torch.long))[0]) == 0
 
 
 @pytest.mark.parametrize("labels", [[0, 1, -100], [0, -100, -100], [0, 1, 1, -100], [0, 1, 2, 0], [0]])
 def test_a_batch_that_is_not_made_of_pairs_is_refused(labels):
     with pytest.raises(InputError, match=f"needs a batch of pairs, got {len(labels)} rows"):
-        Partner()(torch.zeros(len(labels), 3), torch.tensor(labels))
+        ask(Partner(), torch.zeros(len(labels), 3), torch.tensor(labels))
 
 
 def test_what_they_want_of_the_batches():
@@ -33,7 +34,7 @@ def test_what_they_want_of_the_batches():
 
 
 def see(target, logits, index):
-    return target(logits, torch.zeros(len(index), dtype=torch.long), None, torch.tensor(index))
+    return ask(target, logits, torch.zeros(len(index), dtype=torch.long), None, torch.tensor(index))
 
 
 def test_the_last_batch_is_found_by_index_in_any_order():
@@ -73,7 +74,7 @@ def test_every_call_since_the_last_update_is_kept():
 
 def test_the_rows_of_all_ranks_are_kept(monkeypatch):
     """A checkpoint of one rank must serve them all."""
-    monkeypatch.setattr("drkd.targets.batches.gather", lambda rows: [rows, (rows[0] + 10, rows[1] + 1)])
+    monkeypatch.setattr("drkd.targets.base.gather", lambda rows: [rows, (rows[0] + 10, rows[1] + 1)])
     target, logits = LastBatch(), torch.randn(2, 4)
     see(target, logits, [0, 1])
     target.update()
@@ -119,9 +120,9 @@ def test_state_restores_into_an_empty_target(epochs):
 def test_dense_logits_are_kept_whole():
     target = LastBatch()
     logits, labels = torch.randn(2, 3, 4), torch.zeros(2, 4, dtype=torch.long)
-    target(logits, labels, None, torch.tensor([0, 1]))
+    ask(target, logits, labels, None, torch.tensor([0, 1]))
     target.update()
-    said, valid = target(torch.zeros(2, 3, 4), labels, None, torch.tensor([1, 9]))
+    said, valid = ask(target, torch.zeros(2, 3, 4), labels, None, torch.tensor([1, 9]))
     assert torch.equal(said[0], logits[1])
     assert valid.tolist() == [[True] * 4, [False] * 4]
 
@@ -135,4 +136,4 @@ def test_the_student_keeps_its_precision():
 
 def test_index_is_required():
     with pytest.raises(InputError, match="`LastBatch` needs the samples' index"):
-        LastBatch()(torch.zeros(2, 3), torch.zeros(2, dtype=torch.long))
+        ask(LastBatch(), torch.zeros(2, 3), torch.zeros(2, dtype=torch.long))

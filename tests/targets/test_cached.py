@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 import drkd
+from asking import ask
 from drkd import Cached, CleanView, Frozen, InputError, TeacherCache
 from drkd.data.loader import Loader
 
@@ -27,14 +28,14 @@ class Counting(nn.Module):
 def cached(root, network):
     frozen = Frozen(network)
     cache = TeacherCache(Path(root), {"teacher": frozen.identity}, limit=10**6)
-    return Cached(frozen, cache, samples=N), frozen._outside[0].calls
+    return Cached(frozen, cache, samples=N), frozen.network.calls
 
 
 def epoch(target, number, rows=(range(4), range(4, N))):
     answers = torch.zeros(N, K)
     for batch, part in enumerate(rows):
         index = torch.tensor(list(part))
-        answers[index], valid = target(torch.zeros(len(index), K), LABELS[index], INPUTS[index], index)
+        answers[index], valid = ask(target, torch.zeros(len(index), K), LABELS[index], INPUTS[index], index)
         assert valid is None
         target.update(number + (batch == len(rows) - 1))
     return answers
@@ -96,7 +97,7 @@ def test_classes_that_differ_are_named_by_the_term(tmp_path):
 
 def test_index_is_required(tmp_path, network):
     with pytest.raises(InputError, match="index"):
-        cached(tmp_path, network)[0](torch.zeros(N, K), LABELS, INPUTS)
+        ask(cached(tmp_path, network)[0], torch.zeros(N, K), LABELS, INPUTS)
 
 
 def networks():
@@ -130,7 +131,7 @@ def test_the_clean_view_is_what_the_teacher_says_of_plain_images():
     samples = Loader(data, data.train, batch_size=16, training=False)
     target.prepare(samples)
     index = torch.tensor([3, 39, 0])
-    heard, valid = target(torch.zeros(3, 10), LABELS[:3], None, index)
+    heard, valid = ask(target, torch.zeros(3, 10), LABELS[:3], None, index)
     plain = torch.cat([batch.inputs for batch in samples.batches()])
     expected = teacher.eval()(plain[index])
     assert valid is None
@@ -142,7 +143,7 @@ def test_the_clean_view_asks_once_and_teaches_through_fit():
     network = nn.Sequential(nn.Flatten(), Counting())
     network[1].net = nn.Linear(64, 10)
     target = CleanView(network)
-    (student, _), asked = networks(), target.teacher._outside[0][1].calls
+    (student, _), asked = networks(), target.teacher.network[1].calls
     objective = drkd.Objective("clean", [drkd.Term(drkd.OneHot(), 0.5, name="ce"), drkd.Term(target, 0.5, name="soft")])
     done = drkd.fit(student, objective, data, epochs=3, batch_size=20)
     assert asked == [40]
@@ -152,6 +153,6 @@ def test_the_clean_view_asks_once_and_teaches_through_fit():
 def test_the_clean_view_says_what_it_misses():
     target = CleanView(nn.Linear(3, K))
     with pytest.raises(InputError, match="call `prepare`"):
-        target(torch.zeros(N, K), LABELS, None, torch.arange(N))
+        ask(target, torch.zeros(N, K), LABELS, None, torch.arange(N))
     with pytest.raises(InputError, match="index"):
-        target(torch.zeros(N, K), LABELS)
+        ask(target, torch.zeros(N, K), LABELS)

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import torch
 
+from asking import ask
 from drkd import ClassMean, swap
 from oracles.neighbours import class_means
 
@@ -11,7 +12,7 @@ LABELS = torch.tensor([0, 1])
 
 def see(target, logits, labels=LABELS, epoch=0):
     """A call and its update; what the target said, as probabilities."""
-    said, valid = target(logits, labels)
+    said, valid = ask(target, logits, labels)
     assert valid is None
     target.update(epoch)
     return said.exp()
@@ -19,7 +20,7 @@ def see(target, logits, labels=LABELS, epoch=0):
 
 def means(target):
     """Row c: what the target says of class c."""
-    return target.eval()(torch.zeros(3, 3), torch.arange(3))[0].exp()
+    return ask(target.eval(), torch.zeros(3, 3), torch.arange(3))[0].exp()
 
 
 def test_the_first_epoch_is_uniform_the_next_has_its_means():
@@ -66,7 +67,7 @@ def test_an_epoch_ends_once():
 def test_a_probability_of_zero_stays_finite():
     target = ClassMean()
     see(target, torch.tensor([[1000.0, 0.0, -1000.0]]), torch.tensor([0]), epoch=1)
-    logits, _ = target(torch.zeros(1, 3), torch.tensor([0]))
+    logits, _ = ask(target, torch.zeros(1, 3), torch.tensor([0]))
     assert logits.isfinite().all()
     assert torch.allclose(logits.softmax(1), torch.tensor([[1.0, 0.0, 0.0]]))
 
@@ -76,14 +77,14 @@ def test_the_class_means_leave_nothing_to_rectify(seed):
     """Each of the averaged predictions has its maximum at the label."""
     target, random = ClassMean(), torch.Generator().manual_seed(seed)
     see(target, torch.randn(20, 3, generator=random), torch.randint(0, 3, (20,), generator=random), epoch=1)
-    said, _ = target(torch.zeros(3, 3), torch.arange(3))
+    said, _ = ask(target, torch.zeros(3, 3), torch.arange(3))
     assert not torch.allclose(said.exp(), torch.full((3, 3), 1 / 3))
     assert torch.equal(swap(said, torch.arange(3)), said)
 
 
 def test_every_call_since_the_last_update_counts_and_ignored_rows_do_not():
     parts, whole = ClassMean(), ClassMean()
-    parts(RIGHT[:1], LABELS[:1])
+    ask(parts, RIGHT[:1], LABELS[:1])
     see(parts, torch.cat([RIGHT[1:], RIGHT[:1]]), torch.tensor([1, -100]), epoch=1)
     see(whole, RIGHT, epoch=1)
     assert torch.equal(means(parts), means(whole))
@@ -103,7 +104,7 @@ def test_state_restores_into_an_empty_target(epoch):
 
 def test_half_precision_is_averaged_in_float32():
     target = ClassMean()
-    said, _ = target(RIGHT.to(torch.bfloat16), LABELS)
+    said, _ = ask(target, RIGHT.to(torch.bfloat16), LABELS)
     assert said.dtype is torch.bfloat16
     target.update(epoch=1)
     assert target.means.dtype is torch.float32

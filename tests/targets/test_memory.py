@@ -5,13 +5,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from asking import ask
 from drkd import InputError, Memory
 
 LABELS = torch.zeros(2, dtype=torch.long)
 
 
 def visit(memory, logits, index):
-    return memory(logits, torch.zeros(len(index), dtype=torch.long), None, torch.tensor(index))
+    return ask(memory, logits, torch.zeros(len(index), dtype=torch.long), None, torch.tensor(index))
 
 
 def test_first_visit_has_no_target_the_second_has_the_first():
@@ -91,9 +92,9 @@ def test_state_restores_into_an_empty_memory():
 def test_dense_logits_are_remembered_whole():
     memory = Memory()
     logits, labels = torch.randn(2, 3, 4), torch.zeros(2, 4, dtype=torch.long)
-    memory(logits, labels, None, torch.tensor([0, 1]))
+    ask(memory, logits, labels, None, torch.tensor([0, 1]))
     memory.update()
-    remembered, valid = memory(torch.zeros(2, 3, 4), labels, None, torch.tensor([1, 9]))
+    remembered, valid = ask(memory, torch.zeros(2, 3, 4), labels, None, torch.tensor([1, 9]))
     assert torch.equal(remembered[0], logits[1])
     assert valid.tolist() == [[True] * 4, [False] * 4]
 
@@ -108,7 +109,7 @@ def test_other_number_of_classes_is_an_error():
 
 def test_index_is_required():
     with pytest.raises(InputError, match="index"):
-        Memory()(torch.zeros(2, 3), LABELS)
+        ask(Memory(), torch.zeros(2, 3), LABELS)
 
 
 @given(st.integers(0, 10**6), st.integers(2, 40), st.floats(0.01, 1000))
@@ -135,9 +136,9 @@ def test_the_largest_are_exact_and_the_rest_keep_their_sum(seed, classes, k, den
     shape = (2, classes, 3) if dense else (2, classes)
     logits = 5 * torch.randn(shape, generator=torch.Generator().manual_seed(seed))
     memory, labels = Memory(keep=k), torch.zeros(2, *shape[2:], dtype=torch.long)
-    memory(logits, labels, None, torch.tensor([3, 0]))
+    ask(memory, logits, labels, None, torch.tensor([3, 0]))
     memory.update()
-    remembered, valid = memory(logits, labels, None, torch.tensor([3, 0]))
+    remembered, valid = ask(memory, logits, labels, None, torch.tensor([3, 0]))
     assert valid.all()
     assert remembered.isfinite().all()
     assert sum(table[0].numel() * table.element_size() for table in (memory.table, memory.topk_index, memory.rest)) <= (

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+import asking
 from drkd import Ema, Frozen
 from drkd.targets import state_hash
 
@@ -28,7 +29,7 @@ class Untraceable(nn.Module):
 
 
 def ask(target, inputs=INPUTS):
-    return target(torch.zeros(len(inputs), 5), torch.zeros(len(inputs), dtype=torch.long), inputs)
+    return asking.ask(target, torch.zeros(len(inputs), 5), torch.zeros(len(inputs), dtype=torch.long), inputs)
 
 
 @pytest.mark.parametrize("fold", [False, True])
@@ -62,6 +63,14 @@ def test_frozen_stays_in_eval_mode_and_out_of_the_state():
     assert not list(target.parameters())
 
 
+def test_what_is_watched_can_be_seen_and_is_no_submodule():
+    net = nn.Linear(2, 2)
+    frozen, average = Frozen(net), Ema(net)
+    assert not frozen.network.training
+    assert average.student is net
+    assert [name for target in (frozen, average) for name, _ in target.named_children()] == ["average"]
+
+
 def test_frozen_moves_with_to():
     assert ask(Frozen(convnet()).to(torch.float64), INPUTS.double())[0].dtype is torch.float64
 
@@ -71,7 +80,7 @@ def test_what_cannot_be_traced_stays_unfolded_and_says_so(caplog):
     with caplog.at_level("INFO"):
         target = Frozen(net)
     assert not target.folded
-    assert "stay unfolded" in caplog.text
+    assert "are not folded" in caplog.text
     assert torch.equal(ask(target)[0], net.eval()(INPUTS))
 
 

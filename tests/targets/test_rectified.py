@@ -1,7 +1,25 @@
+from functools import partial
+
 import pytest
 import torch
 
-from drkd import ClassMean, Ema, Frozen, InputError, LastBatch, Memory, OneHot, Partner, Rectified, Uniform, swap
+from asking import ask
+from drkd import (
+    ClassMean,
+    Ema,
+    Frozen,
+    InputError,
+    LastBatch,
+    Memory,
+    OneHot,
+    Partner,
+    Rectified,
+    StudentBatch,
+    Target,
+    TargetOutput,
+    Uniform,
+    swap,
+)
 from drkd.targets.rectify import smooth
 
 LOGITS, LABELS = torch.tensor([[3.0, 1, 2], [0, 5, 1], [4, 2, 1], [1, 2, 0]]), torch.tensor([0, 1, 2, 0])
@@ -9,7 +27,7 @@ WRONG = [False, False, True, True]
 
 
 def rectified(*rectifier):
-    return Rectified(Frozen(lambda inputs: inputs), *rectifier)(torch.zeros(4, 3), LABELS, LOGITS)
+    return ask(Rectified(Frozen(lambda inputs: inputs), *rectifier), torch.zeros(4, 3), LABELS, LOGITS)
 
 
 @pytest.mark.parametrize("rectifier", [(), ("swap",), (swap,)])
@@ -34,9 +52,9 @@ def test_drop_by_name_leaves_wrong_rows_to_the_label():
 
 def test_drop_leaves_what_had_no_target_without():
     memory = Memory()
-    memory(LOGITS, LABELS, None, torch.arange(4))
+    ask(memory, LOGITS, LABELS, None, torch.arange(4))
     memory.update()
-    _, valid = Rectified(memory, "drop")(LOGITS, LABELS, None, torch.tensor([0, 9, 2, 3]))
+    _, valid = ask(Rectified(memory, "drop"), LOGITS, LABELS, None, torch.tensor([0, 9, 2, 3]))
     assert valid.tolist() == [True, False, False, False]
 
 
@@ -48,16 +66,16 @@ def test_unknown_names_are_refused(name):
 
 def test_a_rectifier_may_take_rows_out():
     drop = lambda logits, labels: (logits, logits.argmax(1) == labels)
-    _, valid = Rectified(Frozen(lambda inputs: inputs), drop)(torch.zeros(4, 3), LABELS, LOGITS)
+    _, valid = ask(Rectified(Frozen(lambda inputs: inputs), drop), torch.zeros(4, 3), LABELS, LOGITS)
     assert torch.equal(valid, LOGITS.argmax(1) == LABELS)
 
 
 def test_rows_are_valid_only_where_both_say_so():
     memory = Memory()
-    memory(LOGITS, LABELS, None, torch.arange(4))
+    ask(memory, LOGITS, LABELS, None, torch.arange(4))
     memory.update()
     drop_first = lambda logits, labels: (logits, torch.tensor([False, True, True, True]))
-    _, valid = Rectified(memory, drop_first)(LOGITS, LABELS, None, torch.tensor([0, 1, 2, 9]))
+    _, valid = ask(Rectified(memory, drop_first), LOGITS, LABELS, None, torch.tensor([0, 1, 2, 9]))
     assert valid.tolist() == [False, True, True, False]
 
 
@@ -66,22 +84,29 @@ def test_needs_are_those_of_the_source(source):
     assert Rectified(source).needs == source.needs
 
 
-def test_updates_and_discards_are_those_of_the_source():
-    target = Rectified(Memory())
-    target(LOGITS, LABELS, None, torch.arange(4))
-    target.discard()
-    target.update()
-    assert not target.target.seen.any()
-    target(LOGITS, LABELS, None, torch.arange(4))
-    target.update()
-    assert target.target.seen.all()
+@pytest.mark.parametrize("all_counted", [False, True])
+@pytest.mark.parametrize("rectifier", ["swap", "smooth", "drop", partial(swap)])
+def test_it_says_which_rows_it_changed(rectifier, all_counted):
+    target = Rectified(Frozen(lambda inputs: inputs), rectifier)
+    output = target(StudentBatch(torch.zeros(4, 3), LABELS, LOGITS, all_counted=all_counted))
+    assert output.changed.tolist() == WRONG
 
 
-def test_the_source_is_told_the_epoch():
-    target = Rectified(ClassMean())
-    target(LOGITS, LABELS)
-    target.update(epoch=1)
-    assert target.target.epochs.completed == 1
+@pytest.mark.parametrize("rectifier", ["swap", "smooth", "drop"])
+def test_an_ignored_row_is_never_changed(rectifier):
+    target, labels = Rectified(Frozen(lambda inputs: inputs), rectifier), LABELS.where(torch.arange(4) != 3, -100)
+    output = target(StudentBatch(torch.zeros(4, 3), labels, LOGITS))
+    assert output.changed.tolist() == [*WRONG[:3], False]
+    assert torch.equal(output.logits[3], LOGITS[3])
+
+
+def test_a_source_without_logits_is_an_error():
+    class Mute(Target):
+        def forward(self, batch):
+            return TargetOutput(None)
+
+    with pytest.raises(InputError, match="Mute gave none"):
+        ask(Rectified(Mute()), LOGITS, LABELS)
 
 
 @pytest.mark.parametrize("target", [OneHot(), Rectified(Uniform())])

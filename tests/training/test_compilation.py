@@ -49,7 +49,7 @@ def test_student_and_teacher_lie_alike_while_training_and_as_usual_afterwards(da
     objective, seen = drkd.dr_kd(teacher), []
 
     def look(row):
-        for module in (student, objective.terms[1].target.target._outside[0]):
+        for module in (student, objective.terms[1].target.target.network):
             convolution = next(
                 layer for layer in module.modules() if isinstance(layer, nn.Conv2d) and layer.in_channels > 1
             )

@@ -17,13 +17,11 @@ def methods() -> dict[str, str]:
         >>> methods()["cross_entropy"]
         'Plain cross-entropy with the labels: CE(y, p).'
     """
-    names = [
-        node.id
-        for node in ast.walk(_assigned(_tree(HERE / "methods" / "__init__.py"), "METHODS"))
-        if isinstance(node, ast.Name)
-    ]
-    lines = _first_lines_in(HERE / "methods")
-    return {name: lines[name] for name in names}
+    folder = HERE / "methods"
+    first = ast.literal_eval(_assigned(_tree(folder / "registry.py"), "ORDER"))
+    others = sorted({file.stem for file in folder.glob("*.py")} - {*first})
+    functions = [node for module in (*first, *others) for node in _functions(folder / f"{module}.py")]
+    return {node.name: _first_line(node) for node in functions if any(map(_is_method, node.decorator_list))}
 
 
 def models() -> dict[str, str]:
@@ -68,10 +66,23 @@ def _tree(file: Path) -> ast.Module:
 
 
 def _first_lines_in(folder: Path) -> dict[str, str]:
-    """The first line of each docstring of a function in a package."""
-    nodes = [node for file in sorted(folder.glob("*.py")) for node in _tree(file).body]
-    functions = [node for node in nodes if isinstance(node, ast.FunctionDef)]
-    return {function.name: (ast.get_docstring(function) or "").split("\n")[0] for function in functions}
+    """The first line of the docstring of each function in a package."""
+    functions = [node for file in sorted(folder.glob("*.py")) for node in _functions(file)]
+    return {function.name: _first_line(function) for function in functions}
+
+
+def _functions(file: Path) -> list[ast.FunctionDef]:
+    return [node for node in _tree(file).body if isinstance(node, ast.FunctionDef)]
+
+
+def _first_line(function: ast.FunctionDef) -> str:
+    return (ast.get_docstring(function) or "").split("\n")[0]
+
+
+def _is_method(decorator: ast.expr) -> bool:
+    """Whether it is `@method(...)` of `drkd.methods.registry`, imported as such or by its module."""
+    name = decorator.func if isinstance(decorator, ast.Call) else decorator
+    return (name.attr if isinstance(name, ast.Attribute) else name.id if isinstance(name, ast.Name) else "") == "method"
 
 
 def _assigned(tree: ast.Module, name: str) -> ast.expr:

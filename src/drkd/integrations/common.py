@@ -12,7 +12,7 @@ from torch.utils.data import Dataset
 
 from drkd.methods import cross_entropy
 from drkd.objective.objective import Objective
-from drkd.targets import CleanView, Frozen, Rectified, Target
+from drkd.targets import CleanView, Frozen, Target
 from drkd.utils.checks import IGNORED
 from drkd.utils.errors import InputError
 from drkd.utils.files import write_tensors
@@ -100,7 +100,7 @@ def check_objective(objective: Objective, framework: str, *, provides: frozenset
             f"`{objective.name}` needs {' and '.join(missing)}, which {framework} does not give it; train with "
             "`drkd.fit`, or in a loop of your own (docs/python.md)"
         )
-    if any(isinstance(part, CleanView) for part in objective.modules()):
+    if any(isinstance(target, CleanView) for target in objective.modules()):
         raise InputError(
             f"`{objective.name}` looks at the plain samples before training, which {framework} does not show it; train "
             "with `drkd.fit`"
@@ -108,7 +108,7 @@ def check_objective(objective: Objective, framework: str, *, provides: frozenset
     if getattr(objective, "reduction", "batchmean") != "batchmean":
         raise InputError(
             f"{framework} needs the mean over the batch, `{objective.name}` was made with "
-            f'reduction="{objective.reduction}"; leave reduction away'
+            f'reduction="{objective.reduction}"; leave reduction out'
         )
 
 
@@ -137,8 +137,7 @@ def changes(objective: nn.Module) -> bool:
     if not isinstance(objective, Objective):
         return True
     moves = any(callable(term.weight) for term in objective.terms)
-    targets = [part for part in objective.modules() if isinstance(part, Target) and not isinstance(part, Rectified)]
-    return moves or any(type(target).update is not Target.update for target in targets)
+    return moves or any(type(target).update is not Target.update for target in objective.targets)
 
 
 def progress_state(objective: Objective) -> dict[str, Any]:
@@ -193,4 +192,4 @@ def read_learned(objective: Objective, path: Path, device: torch.device) -> None
 
 
 def _teachers(objective: Objective) -> list[str | None]:
-    return [part.identity for part in objective.modules() if isinstance(part, Frozen)]
+    return [target.identity for target in objective.modules() if isinstance(target, Frozen)]

@@ -6,7 +6,6 @@ from drkd.methods.papers import (
     ALPHA,
     TEMPERATURE,
     Convention,
-    Teacher,
     cross_entropy,
     dr_kd,
     kd,
@@ -14,25 +13,27 @@ from drkd.methods.papers import (
     tf_kd_reg,
     tf_kd_self,
 )
+from drkd.methods.registry import MethodInfo, all_methods, get_method, method
+from drkd.targets import Teacher
 
 __all__ = [
     "ALPHA",
-    "CLEAN_VIEW",
-    "METHODS",
-    "SELF_TAUGHT",
     "TEMPERATURE",
-    "TWICE",
     "Convention",
+    "MethodInfo",
     "Teacher",
+    "all_methods",
     "cross_entropy",
     "cs_kd",
     "dlb",
     "dr_kd",
     "dr_kd_clean_view",
+    "get_method",
     "kd",
     "kd_clean_view",
     "label_smoothing",
     "max_sup",
+    "method",
     "ols",
     "online_dr_kd",
     "ps_kd",
@@ -40,19 +41,3 @@ __all__ = [
     "tf_kd_self",
     "tf_kd_self_clean_view",
 ]
-
-METHODS = (
-    *(cross_entropy, label_smoothing, kd, tf_kd_self, tf_kd_reg, dr_kd),
-    *(ps_kd, online_dr_kd, ols, max_sup, cs_kd, dlb),
-    *(kd_clean_view, tf_kd_self_clean_view, dr_kd_clean_view),
-)
-"""Every method that can be asked for by name."""
-
-SELF_TAUGHT = (tf_kd_self, dr_kd, tf_kd_self_clean_view, dr_kd_clean_view)
-"""The methods whose teacher is the student's own trained copy."""
-
-CLEAN_VIEW = (kd_clean_view, tf_kd_self_clean_view, dr_kd_clean_view)
-"""The methods whose teacher sees un-augmented images."""
-
-TWICE = (cs_kd, dlb)
-"""The methods whose batches hold every sample twice."""

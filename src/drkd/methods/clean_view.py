@@ -11,10 +11,14 @@ from typing import Unpack
 from torch import Tensor
 
 from drkd.methods.papers import ALPHA, TEMPERATURE, distil
+from drkd.methods.registry import method
 from drkd.objective.objective import Objective, Options
 from drkd.targets import CleanView, Rectified, Rectifier
 
+PAGE = "docs/methods/clean_view.md"
 
+
+@method(label="KD, clean view", colour="#bc9fd1", clean_view=True, page=PAGE)
 def kd_clean_view(
     teacher: Callable[..., Tensor], alpha: float = ALPHA, temperature: float = TEMPERATURE, **options: Unpack[Options]
 ) -> Objective:
@@ -30,6 +34,7 @@ def kd_clean_view(
     return distil("kd_clean_view", CleanView(teacher), alpha, temperature, "batchmean", 1.0, options)
 
 
+@method(label="Tf-KD_self, clean view", colour="#7fcbb0", self_taught=True, clean_view=True, page=PAGE)
 def tf_kd_self_clean_view(
     teacher: Callable[..., Tensor], alpha: float = ALPHA, temperature: float = TEMPERATURE, **options: Unpack[Options]
 ) -> Objective:
@@ -45,6 +50,7 @@ def tf_kd_self_clean_view(
     return distil("tf_kd_self_clean_view", CleanView(teacher), alpha, temperature, "batchmean", 1.0, options)
 
 
+@method(label="DR-KD, clean view", colour="#f0a878", self_taught=True, clean_view=True, page=PAGE)
 def dr_kd_clean_view(
     teacher: Callable[..., Tensor],
     alpha: float = ALPHA,

@@ -5,17 +5,21 @@ Notation as in `papers.py`. Each function names its paper and has that paper's s
 
 from typing import Literal, Unpack
 
+from torch import nn
+
 from drkd.methods.papers import ALPHA, TEMPERATURE, distil
+from drkd.methods.registry import method
 from drkd.objective.losses import max_over_mean
 from drkd.objective.objective import Objective, Options
 from drkd.objective.schedules import complement, growing, linear
 from drkd.objective.terms import Penalty, Term
-from drkd.targets import ClassMean, LastBatch, Memory, OneHot, Partner, Rectified, Rectifier, Target
+from drkd.targets import ClassMean, Ema, LastBatch, Memory, OneHot, Partner, Rectified, Rectifier, Target
 from drkd.targets.memory import Keep
 from drkd.utils.checks import check_fraction, check_positive
 from drkd.utils.errors import InputError
 
 
+@method(label="PS-KD", colour="#cc79a7")
 def ps_kd(
     alpha: float = 0.8, *, epochs: int | None = None, keep: Keep = "full", **options: Unpack[Options]
 ) -> Objective:
@@ -38,11 +42,14 @@ def ps_kd(
     return Objective("ps_kd", terms, **options)
 
 
+@method(label="Online DR-KD", colour="#e69f00")
 def online_dr_kd(
     alpha: float = ALPHA,
     temperature: float = TEMPERATURE,
     *,
-    source: Literal["memory"] | Target = "memory",
+    source: Literal["memory", "ema"] | Target = "memory",
+    student: nn.Module | None = None,
+    decay: float | None = None,
     rectify: Rectifier = "swap",
     keep: Keep = "full",
     **options: Unpack[Options],
@@ -51,21 +58,29 @@ def online_dr_kd(
 
     (1 - a) CE(y, p) + a T^2 CE(softmax_T(swap(w, y)), softmax_T(z)), where w are the student's logits at its last
     visit of the sample (`source="memory"`, which keeps what `drkd.Memory` says of `keep`) or those of a running average
-    of it (`source=Ema(student)`).
+    of it (`source=Ema(student)`, or `source="ema"` with `student` and `decay`).
 
     Example:
         >>> import torch
-        >>> from drkd import Ema
         >>> student = torch.nn.Linear(2, 3)
         >>> sorted(online_dr_kd().needs), sorted(online_dr_kd(source=Ema(student)).needs)
         (['index'], ['inputs'])
     """
+    if decay is not None and source != "ema":
+        raise InputError("online_dr_kd has a decay with source=ema only; choose that source, or leave the decay out")
+    if source == "ema":
+        if student is None:
+            raise InputError('online_dr_kd with source="ema" needs the student that is trained')
+        source = Ema(student) if decay is None else Ema(student, decay)
     if not isinstance(source, Target) and source != "memory":
-        raise InputError(f'`online_dr_kd` needs source="memory" or a target such as Ema(student), got {source!r}')
+        raise InputError(
+            f'`online_dr_kd` needs source="memory", "ema" or a target such as Ema(student), got {source!r}'
+        )
     target = Memory(keep=keep) if source == "memory" else source
     return distil("online_dr_kd", Rectified(target, rectify), alpha, temperature, "batchmean", 1.0, options)
 
 
+@method(label="OLS", colour="#117733")
 def ols(alpha: float = 0.5, **options: Unpack[Options]) -> Objective:
     """Online label smoothing (arXiv 2011.12562): the mean prediction for the class over the last epoch teaches.
 
@@ -82,6 +97,7 @@ def ols(alpha: float = 0.5, **options: Unpack[Options]) -> Objective:
     return Objective("ols", terms, **options)
 
 
+@method(label="MaxSup", colour="#332288")
 def max_sup(weight: float = 0.2, *, initial_weight: float = 0.1, **options: Unpack[Options]) -> Objective:
     """MaxSup (arXiv 2502.15798): label smoothing's penalty on the largest logit in place of the label's.
 
@@ -99,6 +115,7 @@ def max_sup(weight: float = 0.2, *, initial_weight: float = 0.1, **options: Unpa
     return Objective("max_sup", [Term(OneHot(), name="ce"), penalty], **options)
 
 
+@method(label="CS-KD", colour="#882255", doubles_batch=True)
 def cs_kd(weight: float = 1.0, temperature: float = 4.0, **options: Unpack[Options]) -> Objective:
     """CS-KD (arXiv 2003.13964): a sample learns from the student's prediction for another one of its class.
 
@@ -113,6 +130,7 @@ def cs_kd(weight: float = 1.0, temperature: float = 4.0, **options: Unpack[Optio
     return _added("cs_kd", Partner(), weight, temperature, options)
 
 
+@method(label="DLB", colour="#999933", doubles_batch=True)
 def dlb(weight: float = 1.0, temperature: float = 3.0, **options: Unpack[Options]) -> Objective:
     """DLB (arXiv 2203.16172): the student's logits at the last step teach the same samples, seen anew, at this one.
 

@@ -5,22 +5,22 @@ CE(q, p) = -sum_k q_k log p_k, and softmax(./T) is written with an index T.
 
 `convention="reference"` gives the numbers of the papers' public code: the KL divergence divided by K, times
 `multiplier`; see docs/differences.md. Every function also takes `reduction` and `ignore_index` (`Objective`). The
-equation stands in `objective.py`, the neighbours of these methods in `neighbours.py`.
+equation is in `objective.py`, the neighbours of these methods in `neighbours.py`.
 """
 
 from collections.abc import Callable
 from typing import Literal, Unpack
 
-from torch import Tensor, nn
+from torch import Tensor
 
+from drkd.methods.registry import method
 from drkd.objective.objective import Objective, Options
 from drkd.objective.terms import Term
-from drkd.targets import Frozen, OneHot, Rectified, Rectifier, Target, Uniform, Virtual
+from drkd.targets import OneHot, Rectified, Rectifier, Target, Teacher, Uniform, Virtual, as_target
 from drkd.targets.rectify import swap
 from drkd.utils.checks import check_fraction, check_positive
 from drkd.utils.errors import InputError
 
-Teacher = Callable[..., Tensor] | nn.Module | Target
 Convention = Literal["batchmean", "reference"]
 
 ALPHA = 0.3
@@ -30,6 +30,7 @@ TEMPERATURE = 1.0
 """Default temperature, chosen on validation splits; see docs/defaults.md."""
 
 
+@method(label="Cross-entropy", colour="#444444")
 def cross_entropy(**options: Unpack[Options]) -> Objective:
     """Plain cross-entropy with the labels: CE(y, p).
 
@@ -41,6 +42,7 @@ def cross_entropy(**options: Unpack[Options]) -> Objective:
     return Objective("cross_entropy", [Term(OneHot(), name="ce")], **options)
 
 
+@method(label="Label smoothing", colour="#0072b2")
 def label_smoothing(
     epsilon: float = 0.1, *, convention: Convention = "batchmean", **options: Unpack[Options]
 ) -> Objective:
@@ -60,6 +62,7 @@ def label_smoothing(
     return Objective("label_smoothing", terms, **options)
 
 
+@method(label="KD", colour="#7a5195")
 def kd(
     teacher: Teacher,
     alpha: float = ALPHA,
@@ -82,7 +85,7 @@ def kd(
 
     Example:
         >>> import torch
-        >>> objective = kd(nn.Linear(2, 3), alpha=0.5, temperature=4.0)
+        >>> objective = kd(torch.nn.Linear(2, 3), alpha=0.5, temperature=4.0)
         >>> losses = objective(torch.zeros(1, 3), torch.tensor([0]), inputs=torch.ones(1, 2))
         >>> list(losses)
         ['loss', 'ce', 'soft', 'soft_kl']
@@ -90,6 +93,7 @@ def kd(
     return distil("kd", as_target(teacher), alpha, temperature, convention, multiplier, options)
 
 
+@method(label="Tf-KD_self", colour="#009e73", self_taught=True)
 def tf_kd_self(
     teacher: Teacher,
     alpha: float = ALPHA,
@@ -104,12 +108,14 @@ def tf_kd_self(
     (1 - a) CE(y, p) + a T^2 CE(softmax_T(v), softmax_T(z)); arguments as for `kd`.
 
     Example:
-        >>> sorted(tf_kd_self(nn.Linear(2, 3)).needs)
+        >>> import torch
+        >>> sorted(tf_kd_self(torch.nn.Linear(2, 3)).needs)
         ['inputs']
     """
     return distil("tf_kd_self", as_target(teacher), alpha, temperature, convention, multiplier, options)
 
 
+@method(label="Tf-KD_reg", colour="#56b4e9")
 def tf_kd_reg(
     correct_prob: float = 0.99,
     alpha: float = ALPHA,
@@ -138,6 +144,7 @@ def tf_kd_reg(
     return Objective("tf_kd_reg", [Term(OneHot(), 1 - alpha, name="ce"), soft], **options)
 
 
+@method(label="DR-KD", colour="#d55e00", self_taught=True)
 def dr_kd(
     teacher: Teacher,
     alpha: float = ALPHA,
@@ -156,7 +163,7 @@ def dr_kd(
 
     Args:
         teacher, alpha, temperature, convention, multiplier: as for `kd`.
-        rectify: what corrects the teacher's logits: `swap`, `smooth`, `drop` (see `drkd.targets.rectify`) or a function.
+        rectify: what corrects the teacher's logits: `swap`, `smooth`, `drop` or a function; see `drkd.targets.rectify`.
         student_swap: swap the student's logits too, in both terms; an ablation of the public code, which on a
             misclassified sample raises the wrong class. Accuracies are measured on the logits as they are.
 
@@ -196,11 +203,6 @@ def distil(
     )
     terms = [Term(OneHot(), 1 - alpha, name="ce"), soft]
     return Objective(name, terms, rectify_student=rectify_student, **options)
-
-
-def as_target(teacher: Teacher) -> Target:
-    """A teacher as what it teaches."""
-    return teacher if isinstance(teacher, Target) else Frozen(teacher)
 
 
 def is_reference(convention: Convention, multiplier: float) -> bool:

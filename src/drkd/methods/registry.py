@@ -1,34 +1,184 @@
-"""Methods by name, with the arguments that each of them takes."""
+"""Every method with what the rest of the package must know of it, and how to make one by its name.
+
+A method is a function in a module of `drkd.methods` that bears the decorator `method`. Nothing else lists it.
+"""
 
 import difflib
 import inspect
+import pkgutil
 import re
 from collections.abc import Callable, Mapping
-from typing import Any
+from dataclasses import dataclass
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Literal, TypeVar
 
 import yaml
 from torch import nn
 
 from drkd.config import METHOD_SETTINGS, TrainConfig
-from drkd.methods import CLEAN_VIEW, METHODS, Teacher
 from drkd.objective.objective import Objective
-from drkd.targets import Ema
+from drkd.targets import Teacher
 from drkd.utils.errors import InputError
 
+ORDER = ("papers", "neighbours", "clean_view")
+"""The modules whose methods come first in lists, in this order; then all others, by name."""
 
-def by_name(name: str) -> Callable[..., Objective]:
+FILLED_IN = ("teacher", "student", "epochs")
+"""Parameters of a method that `create` fills in: they are no settings."""
+
+
+@dataclass(frozen=True)
+class Range:
+    """Where a setting is searched: from `low` to `high`, in steps of `step` or, with `log`, on a logarithmic scale."""
+
+    low: float
+    high: float
+    step: float | None = None
+    log: bool = False
+
+
+SEARCH_SPACE = {
+    "alpha": Range(0.05, 0.95, step=0.05),
+    "temperature": Range(1.0, 10.0, log=True),
+    "epsilon": Range(0.01, 0.6, log=True),
+    "correct_prob": Range(0.5, 0.99),
+    "weight": Range(0.02, 2.0, log=True),
+}
+"""Where `drkd tune` searches a setting of this name, unless its method says otherwise."""
+
+
+@dataclass(frozen=True)
+class MethodInfo:
+    """What the package knows of a method.
+
+    Attributes:
+        name: as on the command line.
+        make: the function that returns the objective.
+        label: the name as papers write it, for reports.
+        colour: in plots; None leaves it to matplotlib.
+        teacher: `none`; `given`, as the caller chooses; or `self`, the student's own trained copy.
+        doubles_batch: whether its batches hold every sample twice.
+        clean_view: whether its teacher sees un-augmented images.
+        search_space: where `drkd tune` searches its settings.
+        page: its documentation, from the repository's root.
+        settings: the names of its own arguments.
+    """
+
+    name: str
+    make: Callable[..., Objective]
+    label: str
+    colour: str | None
+    teacher: Literal["none", "given", "self"]
+    doubles_batch: bool
+    clean_view: bool
+    search_space: Mapping[str, Range]
+    page: str
+    settings: tuple[str, ...]
+
+    @property
+    def costs_double(self) -> bool:
+        """Whether a training costs about twice that of cross-entropy, so that a fair control trains twice as long."""
+        return self.teacher == "self" or self.doubles_batch
+
+
+_FOUND: dict[str, MethodInfo] = {}
+
+Made = TypeVar("Made", bound=Callable[..., Objective])
+
+
+def method(
+    *,
+    label: str | None = None,
+    colour: str | None = None,
+    self_taught: bool = False,
+    doubles_batch: bool = False,
+    clean_view: bool = False,
+    search_space: Mapping[str, Range] | None = None,
+    page: str | None = None,
+) -> Callable[[Made], Made]:
+    """Make the decorated function a method of the package, under its own name.
+
+    Args:
+        label, colour, doubles_batch, clean_view: see `MethodInfo`; the label is the name where none is given.
+        self_taught: whether the `teacher` that the function takes is the student's own trained copy.
+        search_space: adds to `SEARCH_SPACE`, or replaces a setting's range there.
+        page: `docs/methods/NAME.md` where none is given.
+
+    Raises:
+        InputError: if another module has a method of that name.
+
+    Example:
+        >>> get_method("dr_kd").label, get_method("dr_kd").teacher, get_method("kd").teacher
+        ('DR-KD', 'self', 'given')
+    """
+
+    def register(function: Made) -> Made:
+        name = function.__name__
+        parameters = inspect.signature(function).parameters.values()
+        own = tuple(p.name for p in parameters if p.kind is not p.VAR_KEYWORD and p.name not in FILLED_IN)
+        ranges = {**SEARCH_SPACE, **(search_space or {})}
+        known = _FOUND.get(name)
+        if known is not None and known.make.__module__ != function.__module__:
+            raise InputError(
+                f"{function.__module__} and {known.make.__module__} both have a method {name}; rename one of them"
+            )
+        takes_teacher = any(p.name == "teacher" for p in parameters)
+        _FOUND[name] = MethodInfo(
+            name=name,
+            make=function,
+            label=label or name,
+            colour=colour,
+            teacher="self" if self_taught else "given" if takes_teacher else "none",
+            doubles_batch=doubles_batch,
+            clean_view=clean_view,
+            search_space={setting: ranges[setting] for setting in ranges if setting in own},
+            page=page or f"docs/methods/{name}.md",
+            settings=own,
+        )
+        return function
+
+    return register
+
+
+def all_methods() -> dict[str, MethodInfo]:
+    """Every method by name, in the order of `drkd list methods`.
+
+    Example:
+        >>> list(all_methods())[:3]
+        ['cross_entropy', 'label_smoothing', 'kd']
+    """
+    _import_all()
+
+    def rank(info: MethodInfo) -> tuple[int, str]:
+        module = info.make.__module__.rpartition(".")[2]
+        return (ORDER.index(module), "") if module in ORDER else (len(ORDER), module)
+
+    return {info.name: info for info in sorted(_FOUND.values(), key=rank)}
+
+
+@cache
+def _import_all() -> None:
+    """Import every module of the package, so that all decorated functions are known."""
+    package = __name__.rpartition(".")[0]
+    for module in pkgutil.iter_modules([str(Path(__file__).parent)]):
+        import_module(f"{package}.{module.name}")
+
+
+def get_method(name: str) -> MethodInfo:
     """The method called `name`.
 
     Raises:
         InputError: if there is none; it names the closest one.
 
     Example:
-        >>> by_name("dr_kd").__name__
-        'dr_kd'
+        >>> get_method("tf_kd_reg").settings[:3]
+        ('correct_prob', 'alpha', 'temperature')
     """
-    known = {method.__name__: method for method in METHODS}
     if ":" in name:
         raise InputError(f"{name!r}: settings in a method's name are for compare; give them as options, as --alpha 0.5")
+    known = _FOUND if name in _FOUND else all_methods()
     if name not in known:
         close = difflib.get_close_matches(name.lower().replace("-", "_"), known, n=1)
         raise InputError(
@@ -37,33 +187,22 @@ def by_name(name: str) -> Callable[..., Objective]:
     return known[name]
 
 
-def read_variant(name: str) -> tuple[str, dict[str, Any]]:
-    """The method and the settings that `METHOD:SETTING=VALUE:...` stands for.
+def parse_variant(name: str) -> tuple[str, dict[str, Any]]:
+    """The method and the settings in `METHOD:SETTING=VALUE:...`.
 
     Raises:
-        InputError: for a method that does not exist, and for what does not read `SETTING=VALUE`.
+        InputError: for an unknown method, or where SETTING=VALUE cannot be read.
 
     Example:
-        >>> read_variant("dr_kd:alpha=0.5:rectify=drop")
+        >>> parse_variant("dr_kd:alpha=0.5:rectify=drop")
         ('dr_kd', {'alpha': 0.5, 'rectify': 'drop'})
     """
-    method, *settings = name.split(":")
-    by_name(method)
+    base, *settings = name.split(":")
+    get_method(base)
     if strange := [setting for setting in settings if not re.fullmatch(r"\w+=[\w.+-]+", setting)]:
         raise InputError(f"{name!r}: expected SETTING=VALUE, got {strange[0]!r}; write it like dr_kd:alpha=0.5")
     pairs = [setting.split("=") for setting in settings]
-    return method, {key: yaml.safe_load(value) for key, value in pairs}
-
-
-def accepted_by(name: str) -> list[str]:
-    """The arguments of a method that go by name; those with a source also take the `decay` of a running average.
-
-    Example:
-        >>> accepted_by("tf_kd_reg")[:3], "decay" in accepted_by("online_dr_kd")
-        (['correct_prob', 'alpha', 'temperature'], True)
-    """
-    arguments = list(inspect.signature(by_name(name)).parameters)
-    return [*arguments, "decay"] if "source" in arguments else arguments
+    return base, {key: yaml.safe_load(value) for key, value in pairs}
 
 
 def create(
@@ -77,8 +216,8 @@ def create(
     """The method called `name` with `settings`, and with what else it asks for.
 
     Args:
-        name: one of `METHODS`.
-        settings: its own arguments; `source="ema"` stands for `Ema(student)`, whose `decay` may stand beside it.
+        name: of a method.
+        settings: its own arguments.
         teacher, student, epochs: given to the methods that take them.
 
     Raises:
@@ -88,35 +227,22 @@ def create(
         >>> create("label_smoothing", {"epsilon": 0.2}).name
         'label_smoothing'
     """
-    method = by_name(name)
-    accepted = accepted_by(name)
-    strangers = [key for key in settings if key not in accepted]
-    if strangers:
-        own = [key for key in accepted if key not in ("teacher", "epochs", "options")]
-        raise InputError(f"{name} takes no {strangers[0]}; it takes {', '.join(own) if own else 'no settings'}")
-    arguments = {key: value for key, value in settings.items() if key != "decay"}
-    if arguments.get("source") == "ema":
-        if student is None:
-            raise InputError(f'{name} with source="ema" needs the student that is trained')
-        arguments["source"] = Ema(student, **({"decay": settings["decay"]} if "decay" in settings else {}))
-    elif "decay" in settings:
-        raise InputError(f"{name} has a decay with source=ema only; choose that source, or leave the decay out")
-    if "teacher" in accepted:
-        if teacher is None:
-            raise InputError(f"{name} needs a teacher; give one with --teacher RUN_OR_FILE")
-        arguments["teacher"] = teacher
-    if "epochs" in accepted:
-        arguments["epochs"] = epochs
-    return method(**arguments)
+    info = get_method(name)
+    if unknown := [key for key in settings if key not in info.settings]:
+        raise InputError(f"{name} takes no {unknown[0]}; it takes {', '.join(info.settings) or 'no settings'}")
+    if info.teacher != "none" and teacher is None:
+        raise InputError(f"{name} needs a teacher; give one with --teacher RUN_OR_FILE")
+    available = {"teacher": teacher, "student": student, "epochs": epochs}
+    takes = inspect.signature(info.make).parameters
+    return info.make(**settings, **{key: value for key, value in available.items() if key in takes})
 
 
 def create_from(config: TrainConfig, *, teacher: Teacher | None, student: nn.Module) -> Objective:
-    """The method that `config` names, with its settings."""
+    """The method that a run's configuration names, with its settings there.
+
+    Raises:
+        InputError: as `create`.
+    """
     named = {name: getattr(config, name) for name in METHOD_SETTINGS if getattr(config, name) is not None}
     settings = {**named, **config.method_options}
     return create(config.method, settings, teacher=teacher, student=student, epochs=config.epochs)
-
-
-def is_clean_view(name: str) -> bool:
-    """Whether the method's teacher sees un-augmented images."""
-    return by_name(name) in CLEAN_VIEW

@@ -41,12 +41,12 @@ class ChunkedHardCrossEntropy(torch.autograd.Function):
 
     @staticmethod
     def forward(logits: Tensor, labels: Tensor, ignore_index: int) -> tuple[Tensor, Tensor]:
-        kind = torch.promote_types(logits.dtype, torch.float32)
+        dtype = torch.promote_types(logits.dtype, torch.float32)
         label_index = labels.where(labels != ignore_index, 0).unsqueeze(1)
-        kept = torch.empty(2, *label_index.shape, dtype=kind, device=logits.device)
+        kept = torch.empty(2, *label_index.shape, dtype=dtype, device=logits.device)
         label_logit = torch.empty_like(kept[0])
         for z, at, shift, total, picked in _chunks(logits, label_index, *kept, label_logit):
-            shifted = _shifted(z.to(kind), 1.0, shift)
+            shifted = _shifted(z.to(dtype), 1.0, shift)
             torch.gather(shifted, 1, at, out=picked)
             torch.sum(shifted.exp_(), dim=1, keepdim=True, out=total)
         return (kept[1].log() - label_logit).squeeze(1).where(labels != ignore_index, 0.0), kept
@@ -83,12 +83,12 @@ class ChunkedSoftCrossEntropy(torch.autograd.Function):
     def forward(
         student: Tensor, target: Tensor, student_temperature: float, target_temperature: float
     ) -> tuple[Tensor, Tensor, Tensor]:
-        kind = torch.promote_types(torch.promote_types(student.dtype, target.dtype), torch.float32)
-        kept = torch.empty(4, *student[:, :1].shape, dtype=kind, device=student.device)
+        dtype = torch.promote_types(torch.promote_types(student.dtype, target.dtype), torch.float32)
+        kept = torch.empty(4, *student[:, :1].shape, dtype=dtype, device=student.device)
         sums = torch.empty_like(kept[:2])
         for z, v, z_shift, z_total, v_shift, v_total, of_a, of_b in _chunks(student, target, *kept, *sums):
-            a = _shifted(z.to(kind), student_temperature, z_shift)
-            b = _shifted(v.to(kind), target_temperature, v_shift)
+            a = _shifted(z.to(dtype), student_temperature, z_shift)
+            b = _shifted(v.to(dtype), target_temperature, v_shift)
             powers = b.exp()
             torch.sum(powers, dim=1, keepdim=True, out=v_total)
             torch.sum(b.mul_(powers), dim=1, keepdim=True, out=of_b)

@@ -2,7 +2,7 @@
 
 Half-precision logits are widened to float32 first, so nothing here overflows under autocast; float64 stays float64.
 
-What an objective computes at every step goes through large logits in pieces (`large.py`): the same numbers to float
+What an objective computes at every step goes through large logits in pieces (`chunked.py`): the same numbers to float
 tolerance, in a fraction of the time and memory.
 """
 
@@ -65,8 +65,8 @@ def soft_cross_entropy(
         >>> soft_cross_entropy(torch.zeros(1, 4), torch.randn(1, 4))
         tensor([1.3863])
     """
-    target_probs = torch.softmax(to_float32(target_logits) / target_temperature, dim=1)
-    student_log_probs = torch.log_softmax(to_float32(student_logits) / student_temperature, dim=1)
+    target_probs = torch.softmax(_softened(target_logits, target_temperature), dim=1)
+    student_log_probs = torch.log_softmax(_softened(student_logits, student_temperature), dim=1)
     return -(target_probs * student_log_probs).sum(dim=1)
 
 
@@ -89,7 +89,7 @@ def soft_cross_entropy_and_entropy(
 ) -> tuple[Tensor, Tensor]:
     """`soft_cross_entropy` with a target and the target's `entropy`: their difference is the KL divergence.
 
-    No gradient flows to the target. Large logits go through in pieces (`large.py`), with the gradient
+    No gradient flows to the target. Large logits go through in pieces (`chunked.py`), with the gradient
     `(softmax(student / T_student) - softmax(target / T_target)) / T_student` of a row (arXiv 1503.02531, Eq. 2),
     computed anew in the backward pass; then there is no second derivative, and asking for it is an error.
 
@@ -104,15 +104,17 @@ def soft_cross_entropy_and_entropy(
         (tensor([1.3863]), tensor([0.6931]))
     """
     target_logits = target_logits.detach()
-    if not is_large(student_logits):
-        softened = {"student_temperature": student_temperature, "target_temperature": target_temperature}
-        loss = soft_cross_entropy(student_logits, target_logits, **softened)
-        return loss, entropy(target_logits, temperature=target_temperature)
-    temperatures = (student_temperature, target_temperature)
-    loss, fixed, _ = ChunkedSoftCrossEntropy.apply(
-        student_logits, target_logits.expand_as(student_logits), *temperatures
-    )
-    return loss, fixed
+    if is_large(student_logits):
+        expanded = target_logits.expand_as(student_logits)
+        loss, target_entropy, _ = ChunkedSoftCrossEntropy.apply(
+            student_logits, expanded, student_temperature, target_temperature
+        )
+        return loss, target_entropy
+    softened = _softened(target_logits, target_temperature)
+    target_probs = torch.softmax(softened, dim=1)
+    student_log_probs = torch.log_softmax(_softened(student_logits, student_temperature), dim=1)
+    target_log_probs = torch.log_softmax(softened, dim=1)
+    return -(target_probs * student_log_probs).sum(dim=1), -(target_probs * target_log_probs).sum(dim=1)
 
 
 def kl_divergence(
@@ -134,6 +136,11 @@ def kl_divergence(
     target_log_probs = torch.log_softmax(to_float32(target_logits) / target_temperature, dim=1)
     student_log_probs = torch.log_softmax(to_float32(student_logits) / student_temperature, dim=1)
     return (target_log_probs.exp() * (target_log_probs - student_log_probs)).sum(dim=1)
+
+
+def _softened(logits: Tensor, temperature: float) -> Tensor:
+    """`logits / temperature` in at least float32."""
+    return to_float32(logits) if temperature == 1 else to_float32(logits) / temperature
 
 
 def max_over_mean(logits: Tensor) -> Tensor:

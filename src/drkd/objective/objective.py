@@ -6,15 +6,16 @@ A loop does three things with an objective, whatever the method:
 
     losses = objective(logits, labels, inputs=inputs, index=index)   # {"loss": ..., named parts, detached}
     losses["loss"].backward(); optimizer.step()
-    objective.update(progress=p, epoch=e)                            # p: part of the training done, e: completed epochs
+    objective.update(progress=p, epoch=e)                # p: fraction of the training done, e: completed epochs
 
 Calling changes nothing, `update` does; `discard` replaces it where the optimizer step was skipped. `needs` says which
 of `inputs` and `index` a call must get, and what the batches must be made of: `pairs` or `replay`, see
-`drkd.data.loader`; `prepare` is called once before training. The summands stand in `terms.py`. A method that is no sum
-of them is an `nn.Module` with these, with `name`, `progress` and `epoch`, and with `effective_weights` and
+`drkd.data.loader`; `prepare` is called once before training. The terms are in `terms.py`. A method that is no sum of
+them is an `nn.Module` with these, with `name`, `progress` and `epoch`, and with `effective_weights` and
 `describe_weights` for the command line.
 """
 
+import math
 import warnings
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Literal, TypedDict
@@ -23,7 +24,8 @@ import torch
 from torch import Tensor, nn
 
 from drkd.objective.losses import to_float32
-from drkd.objective.terms import LossTerm
+from drkd.objective.terms import LossTerm, RowReduction
+from drkd.targets import StudentBatch, Target
 from drkd.utils.checks import IGNORED, check_labels
 from drkd.utils.errors import InputError, NonFiniteLossError
 
@@ -48,15 +50,20 @@ class Objective(nn.Module):
 
     Args:
         name: the method's name, for messages.
-        terms: the summands.
-        reduction: `batchmean` (sum over classes, mean over the rows that count), `sum`, or `none` for a value per row.
+        terms: what is added up.
+        reduction: `batchmean` (sum over classes, mean over the rows that count), `sum`, or `none` for a value per row;
+            a call may ask for another one.
         ignore_index: the label of rows that do not count. A batch without any other row has loss 0.
         rectify_student: what is done to the student's logits before every term sees them; gradients flow through it.
 
     Calling it with logits (B, K) or (B, K, ...), integer labels (B,) or (B, ...), and `inputs` and `index` where
     `needs` asks for them, returns a dictionary: `loss` to call backward on; then, detached, each term's weighted
     contribution under its name (they add up to `loss`), `<name>_kl`, the plain KL divergence in nats between a soft
-    target and the student, and `rectified`, the part of the rows whose target was changed, or 1 for each of them.
+    target and the student, and `rectified`, the fraction of the rows whose target was changed, or 1 for each of them.
+
+    Attributes:
+        needs: what a call or a batch must have, from all terms.
+        targets: every target in the terms, also those inside of others, each once.
 
     Raises:
         InputError: for labels or logits that do not fit, or missing `inputs` or `index`.
@@ -73,79 +80,85 @@ class Objective(nn.Module):
         rectify_student: Callable[[Tensor, Tensor], Tensor] | None = None,
     ) -> None:
         super().__init__()
-        if reduction not in ("none", "sum", "batchmean"):
-            raise InputError(f"reduction must be none, sum or batchmean, got {reduction!r}")
         self.name = name
         self.terms = nn.ModuleList(terms)
-        self.reduction = reduction
+        self.reduction: Reduction = _checked(reduction)
         self.ignore_index = ignore_index
         self.rectify_student = rectify_student
         self.progress = 0.0
         self.epoch = 0
+        self.needs: frozenset[str] = frozenset().union(*(term.needs for term in terms))
+        self.targets = tuple(part for part in self.modules() if isinstance(part, Target))  # a walk takes its time
         self._warn_of_extremes([term for term in self._terms() if not term.class_mean], num_classes=1)
 
-    @property
-    def needs(self) -> frozenset[str]:
-        return frozenset().union(*(term.needs for term in self._terms()))
-
     def forward(
-        self, logits: Tensor, labels: Tensor, *, inputs: Tensor | None = None, index: Tensor | None = None
+        self,
+        logits: Tensor,
+        labels: Tensor,
+        *,
+        inputs: Tensor | None = None,
+        index: Tensor | None = None,
+        reduction: Reduction | None = None,
     ) -> dict[str, Tensor]:
-        check_labels(logits, labels, self.ignore_index, caller=self.name)
+        how = self.reduction if reduction is None else _checked(reduction)
+        by_row: RowReduction = "none" if how == "none" else "sum"
+        all_counted = check_labels(logits, labels, self.ignore_index, caller=self.name)
         for need, given in (("inputs", inputs), ("index", index)):
-            if need in self.needs and given is None:
+            if given is None and need in self.needs:
                 raise InputError(f"`{self.name}` needs the batch's {need}, got none; pass {need}={need}")
         logits = to_float32(logits)
-        labels = labels.where(labels != self.ignore_index, torch.full_like(labels, IGNORED)).long()
+        if not all_counted:
+            labels = labels.where(labels != self.ignore_index, torch.full_like(labels, IGNORED))
+        labels = labels.long()
         if self.rectify_student is not None:
             logits = self.rectify_student(logits, labels)
-        rows_that_count = (labels != IGNORED).sum().clamp(min=1)
+        counted: int | Tensor = labels.numel() if all_counted else (labels != IGNORED).sum().clamp(min=1)
+        batch = StudentBatch(logits.detach(), labels, inputs, index, all_counted)
         loss: Tensor | None = None
         parts: dict[str, Tensor] = {}
         for term in self._terms():
             weight = term.weight_at(self.progress, self.epoch)
             if weight == 0:
-                parts[term.name] = logits.new_zeros(labels.shape if self.reduction == "none" else ())
+                parts[term.name] = logits.new_zeros(labels.shape if how == "none" else ())
                 continue
-            values = term(logits, labels, inputs, index, by_row=self.reduction == "none")
-            divisor = rows_that_count if self.reduction == "batchmean" else 1
-            if "rows" in values and self.reduction == "batchmean":
-                divisor = values["rows"].clamp(min=1)
-            contribution = weight * values["loss"] / divisor
+            values = term(logits, batch, by_row)
+            divisor = values["rows"].clamp(min=1) if "rows" in values else counted
+            contribution = values["loss"] if weight == 1 else weight * values["loss"]
+            if how == "batchmean":
+                contribution = contribution / divisor
             loss = contribution if loss is None else loss + contribution
             parts[term.name] = contribution.detach()
             if "kl" in values:
-                parts[f"{term.name}_kl"] = values["kl"] / divisor
+                parts[f"{term.name}_kl"] = values["kl"] / divisor if how == "batchmean" else values["kl"]
             if "rectified" in values:
-                rectified = values["rectified"]
-                parts["rectified"] = rectified if self.reduction == "none" else rectified.sum() / rows_that_count
+                parts["rectified"] = values["rectified"] if how == "none" else values["rectified"] / counted
         if loss is None:
             raise InputError(f"every term of `{self.name}` has weight 0; give one of them a weight")
-        if loss.device.type == "cpu" and not loss.isfinite().all():
-            self._raise_non_finite(logits, labels, inputs, index, parts)
+        if loss.device.type == "cpu" and not (loss.isfinite().all() if loss.dim() else math.isfinite(loss.item())):
+            self._raise_non_finite(logits, batch, parts)
         return {"loss": loss, **parts}
 
     def prepare(self, samples: "Loader") -> None:
         """Let the targets see the training samples, un-augmented and in order; `drkd.fit` does so before training."""
-        for term in self._terms():
-            term.prepare(samples)
+        for target in self.targets:
+            target.prepare(samples)
 
     def update(self, progress: float | None = None, epoch: int | None = None) -> None:
         """Take in the optimizer step just made: move the schedules, let the targets learn.
 
         Args:
-            progress: part of the training that is done, in [0, 1]; unchanged where not given, 0 at first.
+            progress: fraction of the training that is done, in [0, 1]; unchanged where not given, 0 at first.
             epoch: number of completed epochs; unchanged where not given, 0 at first.
         """
         self.progress = self.progress if progress is None else progress
         self.epoch = self.epoch if epoch is None else epoch
-        for term in self._terms():
-            term.update(self.epoch)
+        for target in self.targets:
+            target.update(self.epoch)
 
     def discard(self) -> None:
         """Forget the calls since the last update: their optimizer step was skipped."""
-        for term in self._terms():
-            term.discard()
+        for target in self.targets:
+            target.discard()
 
     def effective_weights(self, num_classes: int) -> dict[str, float]:
         """Each term's final weight on its cross-entropy (or penalty), summed over K and averaged over rows.
@@ -175,7 +188,7 @@ class Objective(nn.Module):
         return f"{self.name}: {', '.join(term.describe_weight() for term in self._terms())}"
 
     def _terms(self) -> Sequence[LossTerm]:
-        return self.terms  # type: ignore[return-value]  # a ModuleList of summands
+        return self.terms  # type: ignore[return-value]  # a ModuleList of them
 
     def _warn_of_extremes(self, terms: Sequence[LossTerm], num_classes: int) -> None:
         for term in terms:
@@ -187,9 +200,7 @@ class Objective(nn.Module):
                     stacklevel=3,
                 )
 
-    def _raise_non_finite(
-        self, logits: Tensor, labels: Tensor, inputs: Tensor | None, index: Tensor | None, parts: dict[str, Tensor]
-    ) -> None:
+    def _raise_non_finite(self, logits: Tensor, batch: StudentBatch, parts: dict[str, Tensor]) -> None:
         """Say what went wrong first, and for which rows."""
         rows = ~logits.detach().isfinite().all(dim=1)
         culprit = "the student's logits are not finite; lower the learning rate or clip gradients"
@@ -197,10 +208,16 @@ class Objective(nn.Module):
             bad = [term for term in self._terms() if not parts[term.name].isfinite().all()]
             culprit = f"the part {bad[0].name!r} is not finite; check its target" if bad else "the sum overflows"
             for term in bad[:1]:
-                rows = ~term(logits.detach(), labels, inputs, index, by_row=True)["loss"].isfinite()
+                rows = ~term(logits.detach(), batch, "none")["loss"].isfinite()
         where = rows.flatten(1).any(dim=1).nonzero().flatten() if rows.dim() > 1 else rows.nonzero().flatten()
-        known = where if index is None else index[where]
+        known = where if batch.index is None else batch.index[where]
         some = ", ".join(str(number) for number in known[:5].tolist())
         more = f" and {len(known) - 5} more" if len(known) > 5 else ""
-        samples = f" ({'row' if index is None else 'sample'} {some}{more})" if len(known) else ""
+        samples = f" ({'row' if batch.index is None else 'sample'} {some}{more})" if len(known) else ""
         raise NonFiniteLossError(f"the loss of `{self.name}` is NaN or infinite{samples}: {culprit}")
+
+
+def _checked(reduction: Reduction) -> Reduction:
+    if reduction not in ("none", "sum", "batchmean"):
+        raise InputError(f"reduction must be none, sum or batchmean, got {reduction!r}")
+    return reduction

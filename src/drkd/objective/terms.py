@@ -1,22 +1,22 @@
-"""The summands of the equation in `objective.py`: a target to match, or a penalty on the student's logits alone."""
+"""The terms of the equation in `objective.py`: a target to match, or a penalty on the student's logits alone."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
+import torch
 from torch import Tensor, nn
 
 from drkd.objective.losses import hard_cross_entropy, soft_cross_entropy_and_entropy
 from drkd.objective.schedules import Weight
-from drkd.targets import OneHot, Rectified, Target
-from drkd.targets.rectify import swap
+from drkd.targets import StudentBatch, Target
+from drkd.targets.base import ask
 from drkd.utils.checks import IGNORED
-from drkd.utils.errors import InputError
-
-if TYPE_CHECKING:
-    from drkd.data.loader import Loader
 
 LAST_EPOCH = 2**31
 """Later than any training: where schedules have reached their final value."""
+
+RowReduction = Literal["none", "sum"]
+"""What a term does with its rows: a value each, or their sum."""
 
 
 class LossTerm(nn.Module):
@@ -24,7 +24,7 @@ class LossTerm(nn.Module):
 
     Args:
         weight: a number, or a function of (progress, completed epochs).
-        name: what the summand is called among the losses.
+        name: of the term among the losses.
     """
 
     needs: frozenset[str] = frozenset()
@@ -49,30 +49,22 @@ class LossTerm(nn.Module):
     def describe_weight(self) -> str:
         return f"{self.name} {self.final_weight(num_classes=1):g}"
 
-    def forward(
-        self, logits: Tensor, labels: Tensor, inputs: Tensor | None, index: Tensor | None, *, by_row: bool
-    ) -> dict[str, Tensor]:
-        """The summand before its weight, a value per row or their sum.
+    def forward(self, logits: Tensor, batch: StudentBatch, reduction: RowReduction) -> dict[str, Tensor]:
+        """The term before its weight, a value per row or their sum.
 
-        `labels` bear `IGNORED` in the rows that do not count; these give 0.
+        Args:
+            logits: the student's, with gradient.
+            batch: the rest, and the same logits without. Rows whose label is `IGNORED` give 0.
+            reduction: `none` or `sum`.
 
         Returns:
             `loss`; where it has them `kl` and `rectified`, and `rows`, the number of rows to take the mean over.
         """
         raise NotImplementedError
 
-    def prepare(self, samples: "Loader") -> None:
-        """Take a look at the training samples before the first step, see `Target.prepare`."""
-
-    def update(self, epoch: int) -> None:
-        """Take in the step that was just made; `epoch` counts completed epochs."""
-
-    def discard(self) -> None:
-        """Forget the calls since the last update: their step was skipped."""
-
 
 class Term(LossTerm):
-    """One summand of the equation: a weight on the cross-entropy with a target.
+    """One term of the equation: a weight on the cross-entropy with a target.
 
     Args:
         target: who teaches.
@@ -81,7 +73,7 @@ class Term(LossTerm):
         target_temperature, student_temperature: divide the logits of each side.
         class_mean: report and sum the KL divergence divided by the number of classes, as the public code does,
             instead of the cross-entropy.
-        averaged_in_public: whether the papers' public code takes the mean over the classes; only said in words.
+        averaged_in_public: whether the papers' public code takes the mean over the classes; for `describe_weight` only.
         without_target: what a row without a target becomes: plain cross-entropy with its `label`, or `nothing`, and
             then the mean is over the rows that have one.
     """
@@ -119,66 +111,35 @@ class Term(LossTerm):
         ours, theirs = (f"{weight}/K", weight) if self.class_mean else (weight, f"{weight} K")
         return f"{self.name} {ours} (public code: {theirs})"
 
-    def forward(
-        self, logits: Tensor, labels: Tensor, inputs: Tensor | None, index: Tensor | None, *, by_row: bool
-    ) -> dict[str, Tensor]:
-        if isinstance(self.target, OneHot):
-            return {
-                "loss": hard_cross_entropy(logits, labels, ignore_index=IGNORED, reduction="none" if by_row else "sum")
-            }
-        rows: dict[str, Tensor] = {}
-        counted = labels != IGNORED
-        soft, valid = self.target_for(logits.detach(), labels, inputs, index, rows)
-        taught = counted if valid is None else counted & valid
-        loss, fixed = soft_cross_entropy_and_entropy(
-            logits, soft, student_temperature=self.student_temperature, target_temperature=self.target_temperature
+    def forward(self, logits: Tensor, batch: StudentBatch, reduction: RowReduction) -> dict[str, Tensor]:
+        output, labels = ask(self.target, batch), batch.labels
+        if output.logits is None:
+            return {"loss": hard_cross_entropy(logits, labels, ignore_index=IGNORED, reduction=reduction)}
+        valid = output.valid
+        if valid is not None and valid.device.type == "cpu" and valid.all():
+            valid = None  # spares a cross-entropy that no row takes
+        counted = None if batch.all_counted else labels != IGNORED
+        taught = counted if valid is None else valid if counted is None else counted & valid
+        loss, target_entropy = soft_cross_entropy_and_entropy(
+            logits,
+            output.logits,
+            student_temperature=self.student_temperature,
+            target_temperature=self.target_temperature,
         )
-        rows["kl"] = (loss.detach() - fixed).where(taught, 0.0)
+        rows = {"kl": _only(loss.detach() - target_entropy, taught)}
         if self.class_mean:
-            loss = (loss - fixed) / logits.shape[1]
-        loss = self.scale * loss
+            loss = (loss - target_entropy) / logits.shape[1]
+        if self.scale != 1:
+            loss = self.scale * loss
         if self.without_target == "nothing":
-            rows["rows"] = taught
-            loss = loss.where(taught, 0.0)
+            rows["rows"] = torch.ones_like(labels, dtype=torch.bool) if taught is None else taught
+            loss = _only(loss, taught)
         elif valid is not None:
             loss = loss.where(valid, hard_cross_entropy(logits, labels, ignore_index=IGNORED))
-        rows["loss"] = loss.where(counted, 0.0)
-        return rows if by_row else {name: values.sum() for name, values in rows.items()}
-
-    def target_for(
-        self, logits: Tensor, labels: Tensor, inputs: Tensor | None, index: Tensor | None, rows: dict[str, Tensor]
-    ) -> tuple[Tensor, Tensor | None]:
-        """What the target says; for a rectified one, `rows` receives which rows were changed."""
-        rectified = self.target if isinstance(self.target, Rectified) else None
-        source = self.target if rectified is None else rectified.target
-        soft, valid = source(logits, labels, inputs, index)
-        if soft.shape != logits.shape:
-            raise InputError(
-                f"the target {type(source).__name__} gives logits {tuple(soft.shape)} for a student's "
-                f"{tuple(logits.shape)}; teacher and student need the same classes"
-            )
-        if rectified is not None:
-            before, known = soft, valid
-            soft, valid = rectified.rectify(before, known, labels)
-            counted = labels != IGNORED
-            if rectified.rectifier is swap:  # it changes a row where it changes the label's logit: no need to read all
-                label_index = labels.where(counted, 0).unsqueeze(1)
-                changed = (soft.gather(1, label_index) != before.gather(1, label_index)).squeeze(1)
-            else:
-                changed = (soft != before).any(dim=1)
-            if valid is not None and valid is not known:  # the rectifier took rows out
-                changed |= ~valid if known is None else known & ~valid
-            rows["rectified"] = (changed & counted).float()
-        return soft.detach(), valid
-
-    def prepare(self, samples: "Loader") -> None:
-        self.target.prepare(samples)
-
-    def update(self, epoch: int) -> None:
-        self.target.update(epoch)
-
-    def discard(self) -> None:
-        self.target.discard()
+        rows["loss"] = _only(loss, counted)
+        if output.changed is not None:
+            rows["rectified"] = (output.changed if counted is None else output.changed & counted).float()
+        return rows if reduction == "none" else {name: values.sum() for name, values in rows.items()}
 
 
 class Penalty(LossTerm):
@@ -189,9 +150,9 @@ class Penalty(LossTerm):
         weight, name: see `LossTerm`.
 
     Example:
-        >>> import torch
         >>> penalty = Penalty(lambda logits: logits.square().mean(dim=1), 0.5, name="square")
-        >>> penalty(torch.full((2, 3), 2.0), torch.tensor([0, IGNORED]), None, None, by_row=True)["loss"]
+        >>> logits = torch.full((2, 3), 2.0)
+        >>> penalty(logits, StudentBatch(logits, torch.tensor([0, IGNORED])), "none")["loss"]
         tensor([4., 0.])
     """
 
@@ -199,8 +160,11 @@ class Penalty(LossTerm):
         super().__init__(weight, name)
         self.function = function
 
-    def forward(
-        self, logits: Tensor, labels: Tensor, inputs: Tensor | None, index: Tensor | None, *, by_row: bool
-    ) -> dict[str, Tensor]:
-        values = self.function(logits).where(labels != IGNORED, 0.0)
-        return {"loss": values if by_row else values.sum()}
+    def forward(self, logits: Tensor, batch: StudentBatch, reduction: RowReduction) -> dict[str, Tensor]:
+        values = _only(self.function(logits), None if batch.all_counted else batch.labels != IGNORED)
+        return {"loss": values if reduction == "none" else values.sum()}
+
+
+def _only(values: Tensor, rows: Tensor | None) -> Tensor:
+    """`values` in these rows, 0 in the others; None stands for all."""
+    return values if rows is None else values.where(rows, 0.0)

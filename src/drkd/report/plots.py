@@ -10,28 +10,11 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from drkd.report.table import label_of
+from drkd.report.table import colour_of, label_of
 from drkd.runs.directory import method_dirname
 from drkd.runs.results import ComparisonResults, Panel
 from drkd.studies.statistics import paired
 from drkd.tasks import get_task
-
-COLOURS = {
-    "cross_entropy": "#444444",
-    "cross_entropy_2x": "#9a9a9a",
-    "label_smoothing": "#0072b2",
-    "tf_kd_reg": "#56b4e9",
-    "tf_kd_self": "#009e73",
-    "dr_kd": "#d55e00",
-    "ps_kd": "#cc79a7",
-    "online_dr_kd": "#e69f00",
-    "kd": "#7a5195",
-    "ols": "#117733",
-    "max_sup": "#332288",
-    "cs_kd": "#882255",
-    "dlb": "#999933",
-}
-"""A colour per method, chosen for colour-blind readers too; the same in every plot."""
 
 Curves = dict[tuple[str, str], np.ndarray[Any, np.dtype[np.float64]]]
 
@@ -101,15 +84,15 @@ def _accuracy(axes: Axes, panel: Panel) -> None:
         if not values:
             continue
         spread = np.linspace(-0.18, 0.18, len(values)) if len(values) > 1 else [0.0]
-        axes.scatter(values, row + np.asarray(spread), s=12, color=COLOURS.get(name), alpha=0.6, linewidths=0)
+        axes.scatter(values, row + np.asarray(spread), s=12, color=colour_of(name), alpha=0.6, linewidths=0)
         mean = float(np.mean(values))
         test = paired(scores[name], scores["cross_entropy"])
         if name != "cross_entropy" and test is not None and test.ci95 is not None:
             half = 50 * (test.ci95[1] - test.ci95[0])
-            axes.plot([mean - half, mean + half], [row, row], color=COLOURS.get(name), linewidth=2)
-        axes.scatter([mean], [row], s=42, color=COLOURS.get(name), marker="D", zorder=3)
+            axes.plot([mean - half, mean + half], [row, row], color=colour_of(name), linewidth=2)
+        axes.scatter([mean], [row], s=42, color=colour_of(name), marker="D", zorder=3)
         if name == "cross_entropy":
-            axes.axvline(mean, color=COLOURS[name], linewidth=0.8, linestyle="--")
+            axes.axvline(mean, color=colour_of(name), linewidth=0.8, linestyle="--")
     axes.set_yticks(range(len(scores)), [label_of(name) for name in scores], fontsize=8)
     if not axes.yaxis_inverted():
         axes.invert_yaxis()
@@ -123,7 +106,7 @@ def _learning(axes: Axes, panel: Panel, curves: Curves) -> None:
         curve = curves.get((panel.name, name))
         if curve is not None:
             done = np.arange(1, len(curve) + 1) / len(curve)
-            axes.plot(100 * done, 100 * curve, color=COLOURS.get(name), linewidth=1.4, label=label_of(name))
+            axes.plot(100 * done, 100 * curve, color=colour_of(name), linewidth=1.4, label=label_of(name))
             floor = min(floor, 100 * float(curve[len(curve) // 10 :].min()))
     axes.set_ylim(bottom=max(0.0, floor - 2))
     axes.set_xlabel("training done %", fontsize=8)
@@ -143,7 +126,7 @@ def _reliability(axes: Axes, panel: Panel) -> None:
         sums = (table[:, :, :1] * table[:, :, 1:]).sum(axis=0)
         confidence, accuracy = (100 * sums[kept] / counts[kept, None]).T
         axes.plot(
-            confidence, accuracy, color=COLOURS.get(name), linewidth=1.2, marker="o", markersize=3, label=label_of(name)
+            confidence, accuracy, color=colour_of(name), linewidth=1.2, marker="o", markersize=3, label=label_of(name)
         )
     axes.set_xlabel("confidence %", fontsize=8)
     axes.set_ylabel("accuracy %", fontsize=8)
@@ -154,7 +137,7 @@ def _rectified(axes: Axes, panel: Panel) -> None:
         seeds = [fractions for fractions in results.rectified_fraction_per_epoch if fractions is not None]
         if seeds:
             mean = 100 * np.array(seeds).mean(axis=0)
-            axes.plot(np.arange(1, len(mean) + 1), mean, color=COLOURS.get(name), linewidth=1.4, label=label_of(name))
+            axes.plot(np.arange(1, len(mean) + 1), mean, color=colour_of(name), linewidth=1.4, label=label_of(name))
     axes.set_ylim(bottom=0)
     axes.set_xlabel("epoch", fontsize=8)
     axes.set_ylabel("rectified targets %", fontsize=8)

@@ -8,6 +8,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from drkd.methods.registry import all_methods
 from drkd.report.sentences import conclusions
 from drkd.runs.results import ComparisonResults, Difference, MethodResults, Panel, PerSeed
 from drkd.studies.statistics import mean_and_deviation
@@ -15,22 +16,8 @@ from drkd.tasks import Metric, Task, get_task
 
 Value = TypeVar("Value")
 
-LABELS = {
-    "cross_entropy": "Cross-entropy",
-    "cross_entropy_2x": "Cross-entropy 2x",
-    "label_smoothing": "Label smoothing",
-    "kd": "KD",
-    "tf_kd_reg": "Tf-KD_reg",
-    "tf_kd_self": "Tf-KD_self",
-    "dr_kd": "DR-KD",
-    "ps_kd": "PS-KD",
-    "online_dr_kd": "Online DR-KD",
-    "ols": "OLS",
-    "max_sup": "MaxSup",
-    "cs_kd": "CS-KD",
-    "dlb": "DLB",
-}
-"""How the papers write the methods' names."""
+CONTROL, CONTROL_LABEL, CONTROL_COLOUR = "cross_entropy_2x", "Cross-entropy 2x", "#9a9a9a"
+"""The baseline that trains twice as long: no method of its own, but it has its own row."""
 
 WIDE = 124
 """A terminal of so many characters holds all columns side by side; a narrower one gets two tables."""
@@ -82,8 +69,20 @@ def label_of(name: str) -> str:
         ('DR-KD', 'DR-KD (alpha=0.5, rectify=drop)')
     """
     method, _, settings = name.partition(":")
-    label = LABELS.get(method, method)
+    known = all_methods().get(method)
+    label = CONTROL_LABEL if method == CONTROL else known.label if known else method
     return f"{label} ({settings.replace(':', ', ')})" if settings else label
+
+
+def colour_of(name: str) -> str | None:
+    """The colour of a method in every plot, chosen for colour-blind readers too; None for one with settings.
+
+    Example:
+        >>> colour_of("dr_kd"), colour_of("dr_kd:alpha=0.5")
+        ('#d55e00', None)
+    """
+    known = all_methods().get(name)
+    return CONTROL_COLOUR if name == CONTROL else known.colour if known else None
 
 
 def classes_of(panel: Panel) -> list[list[str]]:

@@ -4,8 +4,7 @@ import torch
 from torch import nn
 
 from drkd.config import BenchConfig, TrainConfig
-from drkd.methods import SELF_TAUGHT
-from drkd.methods.registry import by_name, create_from
+from drkd.methods.registry import create_from, get_method
 from drkd.models import CONTIGUOUS
 from drkd.models.files import ModelInfo
 from drkd.tasks import TaskData, get_task
@@ -40,7 +39,7 @@ def describe_weights(config: TrainConfig) -> str:
     Raises:
         InputError: for settings that do not fit the method or the task.
     """
-    has_teacher = config.teacher is not None or by_name(config.method) in SELF_TAUGHT
+    has_teacher = config.teacher is not None or get_method(config.method).teacher == "self"
     stand_in = nn.Identity()
     objective = create_from(config, teacher=stand_in if has_teacher else None, student=stand_in)
     get_task(config.task).check_settings(config, objective)

@@ -21,8 +21,7 @@ import torch
 from torch import nn
 
 from drkd.config import METHOD_SETTINGS, TrainConfig
-from drkd.methods import SELF_TAUGHT
-from drkd.methods.registry import accepted_by, by_name
+from drkd.methods.registry import get_method
 from drkd.models.files import write_model
 from drkd.runs.building import build_student, describe_weights, memory_format, model_info
 from drkd.runs.directory import inspect_run_dir, kept_epoch, open_run_dir
@@ -138,9 +137,9 @@ def prepare(config: TrainConfig, source: Source, out: Path, on_event: OnEvent = 
             stacklevel=2,
         )
     student = build_student(config, data)
-    if config.teacher is not None and "teacher" not in accepted_by(config.method):
+    if config.teacher is not None and get_method(config.method).teacher == "none":
         raise InputError(f"{config.method} takes no teacher; leave --teacher out, or choose kd or dr_kd")
-    trains_teacher = config.teacher is None and by_name(config.method) in SELF_TAUGHT
+    trains_teacher = config.teacher is None and get_method(config.method).teacher == "self"
     teacher = None if config.teacher is None else load_teacher(config.teacher, config, data)
     describe_weights(config)  # refuses bad settings before anything is written, and so does the next line
     CheckpointPolicy(config.checkpoint_every)

@@ -20,8 +20,8 @@ from drkd.config import BenchConfig, FitSettings
 from drkd.data import Data, Split
 from drkd.data.augment import AUGMENTATIONS
 from drkd.data.loader import Loader
-from drkd.methods.papers import Teacher
-from drkd.methods.registry import by_name, create
+from drkd.methods import Teacher
+from drkd.methods.registry import create, get_method
 from drkd.models import create_model
 from drkd.runs.building import memory_format
 from drkd.studies.results import BASELINE
@@ -125,7 +125,7 @@ def bench(config: BenchConfig, *, clock: Clock = time.perf_counter) -> BenchResu
         (['cross_entropy', 'label_smoothing'], 1.0)
     """
     for name in config.methods:
-        by_name(name)
+        get_method(name)
     if config.out is not None and (Path(config.out).is_dir() or not Path(config.out).absolute().parent.is_dir()):
         raise InputError(f"--out should be a file in a folder that exists, got {config.out!r}")
     set_up_process(config.threads)

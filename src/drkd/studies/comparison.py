@@ -14,8 +14,7 @@ from typing import Any, Unpack
 
 from drkd.config import METHOD_SETTINGS, CompareConfig, TrainConfig, resolve
 from drkd.config.keywords import CompareKeywords
-from drkd.methods import SELF_TAUGHT, TWICE
-from drkd.methods.registry import accepted_by, by_name, read_variant
+from drkd.methods.registry import get_method, parse_variant
 from drkd.runs.building import describe_weights
 from drkd.runs.directory import inspect_run_dir, method_dirname, new_run_dir, opened_run_dir
 from drkd.runs.events import OnEvent, RunFailed, ignore_event
@@ -23,14 +22,12 @@ from drkd.runs.results import FILE, ComparisonResults
 from drkd.runs.summary import RunSummary
 from drkd.runs.training import train
 from drkd.studies.jobs import Job, Outcome, run_jobs
-from drkd.studies.results import BASELINE, as_csv, collect
+from drkd.studies.results import BASELINE, CONTROL, as_csv, collect
 from drkd.tasks.classification import default_cache
 from drkd.utils.device import choose_device
 from drkd.utils.errors import InputError
 from drkd.utils.files import write_text
 from drkd.utils.machine import processor_count
-
-CONTROL = "cross_entropy_2x"
 
 FROM_COMPARISON = dict.fromkeys(TrainConfig.model_fields, "comparison")
 
@@ -136,8 +133,8 @@ def train_planned(training: Training, on_event: OnEvent) -> RunSummary:
 def with_controls(methods: Sequence[str]) -> list[str]:
     """`methods` led by the baseline, and with the doubled control where one has a self-teacher or sees all twice."""
     rest = [name for name in dict.fromkeys(methods) if name not in (BASELINE, CONTROL)]
-    used = [by_name(read_variant(name)[0]) for name in rest]
-    needs_control = CONTROL in methods or any(method in (*SELF_TAUGHT, *TWICE) for method in used)
+    used = [get_method(parse_variant(name)[0]) for name in rest]
+    needs_control = CONTROL in methods or any(method.costs_double for method in used)
     return [BASELINE, *([CONTROL] if needs_control else []), *rest]
 
 
@@ -148,15 +145,15 @@ def plan(config: CompareConfig, names: Sequence[str], out: Path) -> list[Trainin
     for noise in config.label_noise:
         baselines: dict[int, Training] = {}  # by seed: who teaches the self-taught methods
         for name in names:
-            method, own = read_variant(BASELINE if name == CONTROL else name)
+            method, own = parse_variant(BASELINE if name == CONTROL else name)
             for seed in range(config.seeds):
                 folder = out / "trainings" / panel_name(noise).replace(" ", "-") / f"seed-{seed}"
-                taught_by = baselines[seed] if by_name(method) in SELF_TAUGHT else None
+                taught_by = baselines[seed] if get_method(method).teacher == "self" else None
                 own_teacher = None if taught_by is None else str(taught_by.out)
                 special = {
                     **shared,
                     **_own_settings(config, method, own),
-                    "teacher": config.teacher if method == "kd" else own_teacher,
+                    "teacher": config.teacher if get_method(method).teacher == "given" else own_teacher,
                     "epochs": config.epochs * (2 if name == CONTROL else 1),
                     "method": method,
                     "seed": seed,
@@ -190,7 +187,7 @@ def panel_name(noise: float) -> str:
 
 def _own_settings(config: CompareConfig, method: str, own: Mapping[str, Any]) -> dict[str, Any]:
     """The settings that `method` takes: the general ones it knows, those of the file, and `own` before all."""
-    accepted = accepted_by(method)
+    accepted = get_method(method).settings
     general = {name: getattr(config, name) if name in accepted else None for name in METHOD_SETTINGS}
     if {**general, **config.method_options.get(method, {}), **own}["source"] != "ema":
         general["decay"] = None  # there is no average

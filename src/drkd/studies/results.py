@@ -8,7 +8,7 @@ from operator import attrgetter
 from typing import TypeVar
 
 from drkd.config import CompareConfig
-from drkd.methods import SELF_TAUGHT, TWICE
+from drkd.methods.registry import MethodInfo, get_method, parse_variant
 from drkd.runs.results import ComparisonResults, Difference, MethodResults, Panel, PerSeed
 from drkd.runs.summary import RunSummary
 from drkd.studies.statistics import holm, paired
@@ -16,6 +16,9 @@ from drkd.tasks import Task, get_task
 from drkd.utils.machine import environment
 
 BASELINE = "cross_entropy"
+
+CONTROL = "cross_entropy_2x"
+"""Cross-entropy for twice the epochs: the fair control for methods that cost twice as much."""
 
 Item = TypeVar("Item")
 Value = TypeVar("Value")
@@ -34,12 +37,10 @@ def collect(config: CompareConfig, summaries: Mapping[str, Mapping[str, Summarie
     panels: list[Panel] = []
     comparisons: list[Difference] = []
     task = get_task(config.task)
-    self_taught = {method.__name__ for method in SELF_TAUGHT}
-    costs_double = {*self_taught, *(method.__name__ for method in TWICE)}
     for noise, (name, of_methods) in zip(config.label_noise, summaries.items(), strict=True):
         base_seconds = _each(of_methods[BASELINE], lambda summary: summary.train_seconds)
         methods = {
-            method: _of_method(of_seeds, task, base_seconds if _bare(method) in self_taught else None)
+            method: _of_method(of_seeds, task, base_seconds if _info(method).teacher == "self" else None)
             for method, of_seeds in of_methods.items()
         }
         panels.append(
@@ -52,7 +53,7 @@ def collect(config: CompareConfig, summaries: Mapping[str, Mapping[str, Summarie
                 label_noise=noise,
                 limit_train=config.limit_train,
                 chosen_on_validation=config.validation > 0 and config.select == "best",
-                costs_double=[method for method in methods if _bare(method) in costs_double],
+                costs_double=[method for method in methods if _info(method).costs_double],
                 seeds=list(range(config.seeds)),
                 methods=methods,
             )
@@ -91,9 +92,9 @@ def compare_with_baseline(panel: Panel) -> list[Difference]:
     return sorted(rows, key=lambda row: list(panel.methods).index(row.method))
 
 
-def _bare(name: str) -> str:
-    """A method's name without the settings that it may have."""
-    return name.partition(":")[0]
+def _info(name: str) -> MethodInfo:
+    """The method of a column, whose name may have settings; the control is cross-entropy."""
+    return get_method(parse_variant(BASELINE if name == CONTROL else name)[0])
 
 
 def _each(items: Sequence[Item | None], get: Callable[[Item], Value | None]) -> list[Value | None]:

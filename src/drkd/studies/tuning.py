@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Unpack
 
 from drkd.config import CompareConfig, TuneConfig, resolve
 from drkd.config.keywords import TuneKeywords
-from drkd.methods.registry import accepted_by
+from drkd.methods.registry import SEARCH_SPACE, get_method
 from drkd.runs.building import describe_weights
 from drkd.runs.directory import inspect_run_dir, new_run_dir, opened_run_dir
 from drkd.runs.events import EpochDone, Event, OnEvent
@@ -34,15 +34,6 @@ if TYPE_CHECKING:
 
 FIRST_EPOCHS, FIRST_TRIALS = 3, 4
 """No trial is ended before this epoch, nor before so many are through."""
-
-SPACE: dict[str, Callable[["optuna.Trial", str], float]] = {
-    "alpha": lambda trial, name: trial.suggest_float(name, 0.05, 0.95, step=0.05),
-    "temperature": lambda trial, name: trial.suggest_float(name, 1.0, 10.0, log=True),
-    "epsilon": lambda trial, name: trial.suggest_float(name, 0.01, 0.6, log=True),
-    "correct_prob": lambda trial, name: trial.suggest_float(name, 0.5, 0.99),
-    "weight": lambda trial, name: trial.suggest_float(name, 0.02, 2.0, log=True),
-}
-"""The settings that are searched, of whichever method takes them, and where."""
 
 
 @dataclass(frozen=True)
@@ -143,7 +134,7 @@ def run(config: TuneConfig, source: Mapping[str, str], out: Path, *, on_trial: O
         raise InputError("tuning judges by the validation split; leave --validation 0 out")
     for method in config.methods:
         if not _searched(config, method):
-            raise InputError(f"{method} has no setting left to search; those of {', '.join(SPACE)} are searched")
+            raise InputError(f"{method} has no setting left to search; those of {', '.join(SEARCH_SPACE)} are searched")
         describe_weights(_training(config, method, out).config)
     inspect_run_dir(out, config, finished="tune.json")  # more trials may be asked for than a finished one has
     with opened_run_dir(out, config, source):
@@ -235,13 +226,16 @@ def _train(training: Training, on_trial: OnTrial, judge: Callable[[EpochDone], N
 def _variant(config: TuneConfig, trial: "optuna.Trial") -> str:
     """What `trial` is about, as `compare` takes it."""
     method = trial.suggest_categorical("method", config.methods)
-    settings = [f"{name}={SPACE[name](trial, f'{method}.{name}'):.3g}" for name in _searched(config, method)]
+    space = get_method(method).search_space
+    settings = [
+        f"{name}={trial.suggest_float(f'{method}.{name}', **asdict(space[name])):.3g}"
+        for name in _searched(config, method)
+    ]
     return ":".join([method, *settings])
 
 
 def _searched(config: TuneConfig, method: str) -> list[str]:
-    accepted = accepted_by(method)
-    return [name for name in SPACE if name in accepted and getattr(config, name, None) is None]
+    return [name for name in get_method(method).search_space if getattr(config, name, None) is None]
 
 
 def _training(config: TuneConfig, variant: str, out: Path) -> Training:

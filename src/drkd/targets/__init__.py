@@ -1,11 +1,11 @@
 """Targets: who teaches, and when."""
 
-from drkd.targets.base import Target
+from drkd.targets.base import StudentBatch, Target, TargetOutput
 from drkd.targets.batches import LastBatch, Partner
 from drkd.targets.cached import Cached, CleanView
 from drkd.targets.class_mean import ClassMean
 from drkd.targets.memory import Memory
-from drkd.targets.networks import Ema, Frozen, state_hash
+from drkd.targets.networks import Ema, Frozen, Teacher, as_target, state_hash
 from drkd.targets.rectified import Rectified, Rectifier
 from drkd.targets.rules import OneHot, Uniform, Virtual
 
@@ -21,8 +21,12 @@ __all__ = [
     "Partner",
     "Rectified",
     "Rectifier",
+    "StudentBatch",
     "Target",
+    "TargetOutput",
+    "Teacher",
     "Uniform",
     "Virtual",
+    "as_target",
     "state_hash",
 ]

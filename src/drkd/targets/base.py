@@ -1,29 +1,85 @@
 """Targets: who teaches, and when.
 
-A target turns a batch into what the student should match. It is called as `target(logits, labels, inputs, index)`
-with the student's detached logits and returns `(target_logits, valid)`: finite logits shaped like the student's, and
-a boolean per row, False where there is nothing to match yet, or None when every row has a target. Rows that are not
-valid become plain cross-entropy. Calling a target changes nothing that a later call reads; `update` does, after the
-optimizer step.
+An objective calls a target with a `StudentBatch` and gets a `TargetOutput`. Calling a target changes nothing that a
+later call reads; `update` does, after the optimizer step.
 """
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
+from drkd.utils.distributed import gather
+from drkd.utils.errors import InputError
+
 if TYPE_CHECKING:
     from drkd.data.loader import Loader
 
-Taught = tuple[Tensor, Tensor | None]
-"""Target logits, and which rows have any (None: all)."""
+
+@dataclass(frozen=True, slots=True)
+class StudentBatch:
+    """A batch as a target sees it.
+
+    Attributes:
+        logits: the student's, detached, (B, K) or dense (B, K, ...).
+        labels: integers (B,) or (B, ...); -100 in the rows that do not count.
+        inputs: what the student was given; None unless the objective's `needs` has `inputs`.
+        index: (B,), which sample each row is; None unless `needs` has `index`.
+        all_counted: whether the labels are known to be int64, in range, and none of them ignored.
+    """
+
+    logits: Tensor
+    labels: Tensor
+    inputs: Tensor | None = None
+    index: Tensor | None = None
+    all_counted: bool = False
+
+    def index_for(self, target: "Target") -> Tensor:
+        """The samples' index.
+
+        Raises:
+            InputError: if there is none.
+        """
+        if self.index is None:
+            raise InputError(f"`{type(target).__name__}` needs the samples' index (B,), got none; pass `index=`")
+        return self.index
+
+    def per_row(self, flags: Tensor) -> Tensor:
+        """A boolean per sample (B,) as one per row, shaped like the labels."""
+        if self.labels.dim() == 1:
+            return flags
+        return flags.view(-1, *[1] * (self.labels.dim() - 1)).expand_as(self.labels)
+
+
+@dataclass(frozen=True, slots=True)
+class TargetOutput:
+    """What a target has to say of a batch.
+
+    Attributes:
+        logits: finite, shaped like the student's; None where the target is the label itself.
+        valid: a boolean per row, False where there is nothing to match; None if every row has a target. Rows that are
+            not valid become plain cross-entropy.
+        changed: a boolean per row, True where a teacher's logits were rectified; None if this target does not rectify.
+    """
+
+    logits: Tensor | None
+    valid: Tensor | None = None
+    changed: Tensor | None = None
 
 
 class Target(nn.Module):
-    """What every target is. Abstract: `forward` is the subclass's; the rest has a default."""
+    """What every target is. Abstract: `forward` is the subclass's; the rest has a default.
+
+    An objective finds all targets in it, also those inside of others, and calls `prepare`, `update` and `discard` of
+    each. A target that wraps another one forwards none of them.
+    """
 
     needs: frozenset[str] = frozenset()
     """What `forward` reads beyond logits and labels (`inputs`, `index`), and batches it wants (`pairs`, `replay`)."""
+
+    def forward(self, batch: StudentBatch) -> TargetOutput:
+        raise NotImplementedError
 
     def prepare(self, samples: "Loader") -> None:
         """Look at the training samples, un-augmented and in order; `drkd.fit` calls this before training."""
@@ -35,8 +91,58 @@ class Target(nn.Module):
         """Forget the calls since the last update: their step was skipped."""
 
 
+def ask(target: Target, batch: StudentBatch) -> TargetOutput:
+    """What `target` has to say of `batch`.
+
+    Raises:
+        InputError: if its logits are not shaped like the student's.
+    """
+    output: TargetOutput = target(batch)
+    if output.logits is not None and output.logits.shape != batch.logits.shape:
+        raise InputError(
+            f"the target {type(target).__name__} gives logits {tuple(output.logits.shape)} for a student's "
+            f"{tuple(batch.logits.shape)}; teacher and student need the same classes"
+        )
+    return output
+
+
+class Queue(nn.Module):
+    """The rows of a target's calls in training mode, until it is known whether their optimizer step was made.
+
+    A step may consist of several calls (gradient accumulation), and of calls on several ranks.
+
+    Example:
+        >>> queue = Queue()
+        >>> queue.add(torch.tensor([7]), torch.tensor([[1.0, 2.0]]))
+        >>> queue.take(), queue.take()
+        ([(tensor([7]), tensor([[1., 2.]]))], [])
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._calls: list[tuple[Tensor, Tensor]] = []
+
+    def add(self, keys: Tensor, logits: Tensor) -> None:
+        """Keep rows, such as an index (B,) and logits (B, K); in eval mode do nothing."""
+        if self.training:
+            self._calls.append((keys, logits))
+
+    def take(self) -> list[tuple[Tensor, Tensor]]:
+        """Every call's rows in order, those of all ranks; the queue is empty then."""
+        calls = [rows for call in self._calls for rows in gather(call)]
+        self.clear()
+        return calls
+
+    def clear(self) -> None:
+        """Forget all rows."""
+        self._calls.clear()
+
+    def __len__(self) -> int:
+        return len(self._calls)
+
+
 class Epochs(nn.Module):
-    """Tells a target when an epoch has ended; part of the target's state, so that a resumed training goes on alike.
+    """Tells when an epoch has ended; part of the target's state, so that a resumed training continues alike.
 
     `number` counts the completed epochs.
     """

@@ -3,9 +3,8 @@
 import torch
 from torch import Tensor
 
-from drkd.targets.base import Epochs, Target, Taught, resize_buffers
+from drkd.targets.base import Epochs, Queue, StudentBatch, Target, TargetOutput, resize_buffers
 from drkd.utils.checks import IGNORED
-from drkd.utils.distributed import gather
 from drkd.utils.errors import InputError
 
 
@@ -17,22 +16,21 @@ class Partner(Target):
 
     Example:
         >>> logits = torch.tensor([[1.0, 2.0], [5.0, 6.0]])
-        >>> Partner()(logits, torch.tensor([0, -100]))[0][0]
+        >>> Partner()(StudentBatch(logits, torch.tensor([0, -100]))).logits[0]
         tensor([5., 6.])
     """
 
     needs = frozenset({"pairs"})
 
-    def forward(
-        self, logits: Tensor, labels: Tensor, inputs: Tensor | None = None, index: Tensor | None = None
-    ) -> Taught:
-        half, odd = divmod(len(logits), 2)
-        if odd or (labels.device.type == "cpu" and bool((labels[half:] != IGNORED).any())):
+    def forward(self, batch: StudentBatch) -> TargetOutput:
+        rows = len(batch.logits)
+        half, odd = divmod(rows, 2)
+        if odd or (batch.labels.device.type == "cpu" and bool((batch.labels[half:] != IGNORED).any())):
             raise InputError(
-                f"`Partner` needs a batch of pairs, got {len(logits)} rows whose second half has labels of its own; "
+                f"`Partner` needs a batch of pairs, got {rows} rows whose second half has labels of its own; "
                 "append a partner of the same class for each row, with the ignored label"
             )
-        return logits.roll(half, dims=0), None
+        return TargetOutput(batch.logits.roll(half, dims=0))
 
 
 class LastBatch(Target):
@@ -44,11 +42,10 @@ class LastBatch(Target):
 
     Example:
         >>> target = LastBatch()
-        >>> _ = target(torch.tensor([[1.0, 2.0]]), torch.tensor([0]), index=torch.tensor([7]))
+        >>> _ = target(StudentBatch(torch.tensor([[1.0, 2.0]]), torch.tensor([0]), index=torch.tensor([7])))
         >>> target.update()
-        >>> target(torch.zeros(2, 2), torch.tensor([0, 1]), index=torch.tensor([7, 8]))
-        (tensor([[1., 2.],
-                [0., 0.]]), tensor([ True, False]))
+        >>> target(StudentBatch(torch.zeros(2, 2), torch.tensor([0, 1]), index=torch.tensor([7, 8]))).valid
+        tensor([ True, False])
     """
 
     needs = frozenset({"index", "replay"})
@@ -60,34 +57,28 @@ class LastBatch(Target):
         self.register_buffer("logits", torch.zeros(0, 0))
         self.register_buffer("index", torch.zeros(0, dtype=torch.int64))
         self.epochs = Epochs()
-        self._queue: list[tuple[Tensor, Tensor]] = []
+        self.queue = Queue()
 
-    def forward(
-        self, logits: Tensor, labels: Tensor, inputs: Tensor | None = None, index: Tensor | None = None
-    ) -> Taught:
-        if index is None:
-            raise InputError("`LastBatch` needs the samples' index (B,), got none; pass `index=`")
-        if self.training:
-            self._queue.append((index, logits.detach()))
+    def forward(self, batch: StudentBatch) -> TargetOutput:
+        index, logits = batch.index_for(self), batch.logits
+        self.queue.add(index, logits)
         if not len(self.index):
-            return torch.zeros_like(logits), torch.zeros_like(labels, dtype=torch.bool)
+            return TargetOutput(torch.zeros_like(logits), torch.zeros_like(batch.labels, dtype=torch.bool))
         same = index[:, None] == self.index[None, :]
         was_there = same.any(dim=1)
         found = self.logits[same.to(torch.uint8).argmax(dim=1)].to(logits.dtype)
         per_row = was_there.view(-1, *[1] * (logits.dim() - 1))
-        return found.where(per_row, 0.0), was_there.view(-1, *[1] * (labels.dim() - 1)).expand_as(labels)
+        return TargetOutput(found.where(per_row, 0.0), batch.per_row(was_there))
 
     def update(self, epoch: int = 0) -> None:
-        rows = [pair for queued in self._queue for pair in gather(queued)]
-        if rows:
+        if rows := self.queue.take():
             self.index = torch.cat([index for index, _ in rows])
             self.logits = torch.cat([logits for _, logits in rows])
-        self.discard()
         if self.epochs.ended(epoch):  # the next batch replays nothing; what it has in common with the last is chance
             self.index, self.logits = self.index[:0], self.logits[:0]
 
     def discard(self) -> None:
-        self._queue.clear()
+        self.queue.clear()
 
     def _load_from_state_dict(self, state: dict[str, Tensor], prefix: str, *args: object) -> None:
         resize_buffers(self, state, prefix, ("logits", "index"))

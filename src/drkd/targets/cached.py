@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from drkd.targets.base import Epochs, Target, Taught, to_half
+from drkd.targets.base import Epochs, StudentBatch, Target, TargetOutput, to_half
 from drkd.targets.networks import Frozen
 from drkd.utils.errors import InputError
 
@@ -34,7 +34,8 @@ class Cached(Target):
         >>> with tempfile.TemporaryDirectory() as root:
         ...     cache = TeacherCache(Path(root), {"teacher": "its hash"}, limit=10**6)
         ...     target = Cached(Frozen(torch.nn.Linear(2, 3)), cache, samples=1)
-        ...     logits, valid = target(torch.zeros(1, 3), torch.tensor([0]), torch.ones(1, 2), torch.tensor([0]))
+        ...     index = label = torch.tensor([0])
+        ...     _ = target(StudentBatch(torch.zeros(1, 3), label, torch.ones(1, 2), index))
         ...     target.update(epoch=1)
         ...     cache.read(0, rows=1).shape
         (1, 3)
@@ -53,22 +54,16 @@ class Cached(Target):
         self._asked = torch.zeros(0)
         self._complete = torch.zeros(0, dtype=torch.bool)
 
-    def forward(
-        self, logits: Tensor, labels: Tensor, inputs: Tensor | None = None, index: Tensor | None = None
-    ) -> Taught:
-        if index is None:
-            raise InputError("`Cached` needs the samples' index (B,), got none; pass `index=`")
+    def forward(self, batch: StudentBatch) -> TargetOutput:
+        index = batch.index_for(self)
         if self._open != self.epochs.number:
-            self._start(self.epochs.number, logits)
+            self._start(self.epochs.number, batch.logits)
         if self._known is not None:
-            return self._known(index).float(), None
-        answers, _ = self.teacher(logits, labels, inputs)
-        rounded = to_half(answers)
-        if rounded.shape != logits.shape:
-            return rounded.float(), None  # the term refuses it
-        if self.training:
+            return TargetOutput(self._known(index).float())
+        rounded = to_half(self.teacher.answer(batch.inputs))
+        if self.training and rounded.shape == batch.logits.shape:  # the term refuses others
             self._asked[index], self._complete[index] = rounded, True
-        return rounded.float(), None
+        return TargetOutput(rounded.float())
 
     def update(self, epoch: int = 0) -> None:
         if self.epochs.ended(epoch) and self._open == epoch - 1 and self._known is None and self._complete.all():
@@ -109,13 +104,11 @@ class CleanView(Target):
 
     @torch.no_grad()
     def prepare(self, samples: "Loader") -> None:
-        parts = [to_half(self.teacher(batch.inputs, batch.labels, batch.inputs)[0]) for batch in samples.batches()]
+        parts = [to_half(self.teacher.answer(batch.inputs)) for batch in samples.batches()]
         self.answers = torch.cat(parts)
 
-    def forward(
-        self, logits: Tensor, labels: Tensor, inputs: Tensor | None = None, index: Tensor | None = None
-    ) -> Taught:
-        if self.answers is None or index is None:
-            missing = "its first look at the samples; call `prepare`" if index is not None else "index; pass `index=`"
-            raise InputError(f"`CleanView` needs {missing}")
-        return self.answers[index].float(), None
+    def forward(self, batch: StudentBatch) -> TargetOutput:
+        index = batch.index_for(self)
+        if self.answers is None:
+            raise InputError("`CleanView` needs its first look at the samples; call `prepare`")
+        return TargetOutput(self.answers[index].float())

@@ -3,8 +3,7 @@
 import torch
 from torch import Tensor
 
-from drkd.targets.base import Epochs, Target, Taught, resize_buffers
-from drkd.utils.distributed import gather
+from drkd.targets.base import Epochs, Queue, StudentBatch, Target, TargetOutput, resize_buffers
 
 
 class ClassMean(Target):
@@ -16,9 +15,9 @@ class ClassMean(Target):
 
     Example:
         >>> target = ClassMean()
-        >>> _ = target(torch.tensor([[2.0, 0.0]]), torch.tensor([0]))
+        >>> _ = target(StudentBatch(torch.tensor([[2.0, 0.0]]), torch.tensor([0])))
         >>> target.update(epoch=1)
-        >>> target(torch.zeros(2, 2), torch.tensor([0, 1]))[0].exp()
+        >>> target(StudentBatch(torch.zeros(2, 2), torch.tensor([0, 1]))).logits.exp()
         tensor([[0.8808, 0.1192],
                 [0.5000, 0.5000]])
     """
@@ -32,30 +31,26 @@ class ClassMean(Target):
         self.register_buffer("sums", torch.zeros(0, 0))
         self.register_buffer("counts", torch.zeros(0))
         self.epochs = Epochs()
-        self._queue: list[tuple[Tensor, Tensor]] = []
+        self.queue = Queue()
 
-    def forward(
-        self, logits: Tensor, labels: Tensor, inputs: Tensor | None = None, index: Tensor | None = None
-    ) -> Taught:
-        classes = logits.shape[1]
+    def forward(self, batch: StudentBatch) -> TargetOutput:
+        logits, labels, classes = batch.logits, batch.labels, batch.logits.shape[1]
         if len(self.counts) != classes:
-            kind = torch.promote_types(logits.dtype, torch.float32)
-            self.means = torch.full((classes, classes), 1 / classes, device=logits.device, dtype=kind)
+            dtype = torch.promote_types(logits.dtype, torch.float32)
+            self.means = torch.full((classes, classes), 1 / classes, device=logits.device, dtype=dtype)
             self.sums, self.counts = torch.zeros_like(self.means), torch.zeros_like(self.means[0])
-        if self.training:
-            self._queue.append((labels, logits.detach()))
+        self.queue.add(labels, logits)
         label_index = labels.clamp(0, classes - 1)  # ignored rows get some target; they do not count
         tiny = torch.finfo(self.means.dtype).tiny
-        return self.means[label_index].clamp(min=tiny).log().movedim(-1, 1).to(logits.dtype), None
+        return TargetOutput(self.means[label_index].clamp(min=tiny).log().movedim(-1, 1).to(logits.dtype))
 
     def update(self, epoch: int = 0) -> None:
-        for labels, logits in (rows for queued in self._queue for rows in gather(queued)):
+        for labels, logits in self.queue.take():
             probs = torch.softmax(logits.to(self.sums.dtype), dim=1).movedim(1, -1).flatten(0, -2)
             right = (logits.argmax(dim=1) == labels).flatten().to(self.sums.dtype)  # never for ignored rows
             label_index = labels.flatten().clamp(min=0)
             self.sums.index_add_(0, label_index, probs * right[:, None])
             self.counts.index_add_(0, label_index, right)
-        self.discard()
         if self.epochs.ended(epoch):
             uniform = torch.full_like(self.sums, 1 / max(1, len(self.counts)))
             mean = self.sums / self.counts.clamp(min=1)[:, None]
@@ -63,7 +58,7 @@ class ClassMean(Target):
             self.sums, self.counts = torch.zeros_like(self.sums), torch.zeros_like(self.counts)
 
     def discard(self) -> None:
-        self._queue.clear()
+        self.queue.clear()
 
     def _load_from_state_dict(self, state: dict[str, Tensor], prefix: str, *args: object) -> None:
         resize_buffers(self, state, prefix, ("means", "sums", "counts"))

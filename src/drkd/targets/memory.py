@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from torch import Tensor
 
-from drkd.targets.base import Target, Taught, resize_buffers, to_half
-from drkd.utils.distributed import gather
+from drkd.targets.base import Queue, StudentBatch, Target, TargetOutput, resize_buffers, to_half
 from drkd.utils.errors import InputError
 
 if TYPE_CHECKING:
@@ -26,7 +25,7 @@ class Memory(Target):
     Rows with non-finite logits are never written.
 
     Args:
-        size: number of samples, where known; `drkd.fit` tells it, else the table grows as needed; loading a state
+        size: number of samples, where known. `drkd.fit` fills it in; else the table grows as needed. Loading a state
             sizes it.
         keep: `full` remembers logits as they are, 4 K bytes a sample. `half` rounds each of them to float16: 2 K bytes,
             a relative error of at most 2^-11. A number k keeps the k largest, and what the probabilities of all others
@@ -35,10 +34,10 @@ class Memory(Target):
 
     Example:
         >>> memory = Memory(keep=1)
-        >>> visit = (torch.tensor([[0.0, 1.0, 2.0]]), torch.tensor([2]), None, torch.tensor([0]))
-        >>> _ = memory(*visit)
+        >>> visit = StudentBatch(torch.tensor([[0.0, 1.0, 2.0]]), torch.tensor([2]), index=torch.tensor([0]))
+        >>> _ = memory(visit)
         >>> memory.update()
-        >>> memory(*visit)[0].softmax(1)
+        >>> memory(visit).logits.softmax(1)
         tensor([[0.1674, 0.1674, 0.6652]])
     """
 
@@ -58,35 +57,36 @@ class Memory(Target):
         self.register_buffer("topk_index", torch.zeros(0, 0, dtype=torch.int32))
         self.register_buffer("rest", torch.zeros(0, 0))
         self.register_buffer("seen", torch.zeros(0, dtype=torch.bool))
-        self._queue: list[tuple[Tensor, Tensor]] = []
+        self.queue = Queue()
 
     def prepare(self, samples: "Loader") -> None:
         self.size = max(self.size, len(samples.split))
 
-    def forward(
-        self, logits: Tensor, labels: Tensor, inputs: Tensor | None = None, index: Tensor | None = None
-    ) -> Taught:
-        if index is None:
-            raise InputError("`Memory` needs the samples' index (B,), got none; pass `index=`")
-        self._fit(logits, index)
-        remembered, seen = self._unpack(index, logits.shape[1]), self.seen[index]
-        if self.training:
-            self._queue.append((index, logits.detach()))
-        return remembered, seen.view(-1, *[1] * (labels.dim() - 1)).expand_as(labels)
+    def forward(self, batch: StudentBatch) -> TargetOutput:
+        index = batch.index_for(self)
+        self._fit(batch.logits, index)
+        self.queue.add(index, batch.logits)
+        return TargetOutput(self._unpack(index, batch.logits.shape[1]), batch.per_row(self.seen[index]))
 
     def update(self, epoch: int = 0) -> None:
-        for index, logits in (rows for queued in self._queue for rows in gather(queued)):
+        for index, logits in self.queue.take():
             self._fit(logits, index)  # other ranks' samples may lie beyond our own
-            finite = logits.flatten(1).isfinite().all(dim=1)
-            keep = finite.view(-1, *[1] * (logits.dim() - 1))
-            for name, values in self._pack(logits.where(keep, 0.0)).items():
+            finite = logits.isfinite()
+            if logits.device.type == "cpu" and finite.all():  # as almost always
+                for name, values in self._pack(logits).items():
+                    table = getattr(self, name)
+                    table[index] = values.to(table.dtype)
+                self.seen[index] = True
+                continue
+            keep = finite.flatten(1).all(dim=1)
+            per_value = keep.view(-1, *[1] * (logits.dim() - 1))
+            for name, values in self._pack(logits.where(per_value, 0.0)).items():
                 table = getattr(self, name)
-                table[index] = values.to(table.dtype).where(keep, table[index])
-            self.seen[index] |= finite
-        self.discard()
+                table[index] = values.to(table.dtype).where(per_value, table[index])
+            self.seen[index] |= keep
 
     def discard(self) -> None:
-        self._queue.clear()
+        self.queue.clear()
 
     def _pack(self, logits: Tensor) -> dict[str, Tensor]:
         """What is kept of logits (B, K, ...): tables' names and their new rows."""
@@ -109,11 +109,13 @@ class Memory(Target):
 
     def _fit(self, logits: Tensor, index: Tensor) -> None:
         """Make room for a batch; the tables' shapes are known from the first logits on."""
-        kept = {name: values.shape[1:] for name, values in self._pack(logits[:1]).items()}
-        if self.table.shape[1:] != kept["table"]:
+        kept = logits.shape[1:]
+        if isinstance(self.keep, int):
+            kept = torch.Size([min(self.keep, kept[0]), *kept[1:]])
+        if self.table.shape[1:] != kept:
             if len(self.seen):
                 raise InputError(
-                    f"`Memory` holds logits {tuple(self.table.shape[1:])} per sample, got {tuple(kept['table'])}; "
+                    f"`Memory` holds logits {tuple(self.table.shape[1:])} per sample, got {tuple(kept)}; "
                     "keep the number of classes and the image size fixed during a training"
                 )
             self._resize(max(self.size, 1), logits)
@@ -126,9 +128,9 @@ class Memory(Target):
         for name, values in {**self._pack(like[:1]), "seen": self.seen.new_zeros(1)}.items():
             old = getattr(self, name)
             floats = values.is_floating_point() and values.dtype != torch.float16
-            kind = torch.promote_types(values.dtype, torch.float32) if floats else values.dtype
-            kind = torch.int32 if name == "topk_index" else kind
-            new = torch.zeros(rows, *values.shape[1:], device=like.device, dtype=kind)
+            dtype = torch.promote_types(values.dtype, torch.float32) if floats else values.dtype
+            dtype = torch.int32 if name == "topk_index" else dtype
+            new = torch.zeros(rows, *values.shape[1:], device=like.device, dtype=dtype)
             new[: len(self.seen)] = old.view(len(self.seen), *values.shape[1:])
             setattr(self, name, new)
 

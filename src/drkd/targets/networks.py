@@ -3,15 +3,19 @@
 import copy
 import logging
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from drkd.targets.base import Target, Taught
+from drkd.targets.base import StudentBatch, Target, TargetOutput
 from drkd.utils.checks import check_fraction
 from drkd.utils.hashing import content_hash
 
 log = logging.getLogger(__name__)
+
+Teacher = Callable[..., Tensor] | nn.Module | Target
+"""What can teach: a network, any callable from inputs to logits, or a target."""
 
 
 class Frozen(Target):
@@ -31,7 +35,7 @@ class Frozen(Target):
 
     Example:
         >>> target = Frozen(nn.Linear(2, 3))
-        >>> logits, valid = target(torch.zeros(1, 3), torch.tensor([0]), inputs=torch.zeros(1, 2))
+        >>> logits = target(StudentBatch(torch.zeros(1, 3), torch.tensor([0]), inputs=torch.zeros(1, 2))).logits
         >>> logits.shape, logits.requires_grad, list(target.state_dict())
         (torch.Size([1, 3]), False, [])
     """
@@ -49,16 +53,22 @@ class Frozen(Target):
             self.folded = teacher is not frozen
         self._outside = (teacher,)  # in a tuple, nn.Module does not see it: no state, no train(), no parameters
 
-    def forward(
-        self, logits: Tensor, labels: Tensor, inputs: Tensor | None = None, index: Tensor | None = None
-    ) -> Taught:
+    @property
+    def network(self) -> Callable[..., Tensor]:
+        """What is asked: the frozen copy of a module, or the callable. It is no submodule of this target."""
+        return self._outside[0]
+
+    def forward(self, batch: StudentBatch) -> TargetOutput:
+        return TargetOutput(self.answer(batch.inputs))
+
+    def answer(self, inputs: Any) -> Tensor:
+        """The network's logits, without gradient."""
         with torch.no_grad():
-            return self._outside[0](inputs).detach(), None
+            return self.network(inputs).detach()
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "Frozen":
-        (teacher,) = self._outside
-        if isinstance(teacher, nn.Module):
-            teacher._apply(fn)  # type: ignore[no-untyped-call]
+        if isinstance(self.network, nn.Module):
+            self.network._apply(fn)  # type: ignore[no-untyped-call]
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         return self
 
@@ -71,7 +81,7 @@ class Ema(Target):
 
     Args:
         student: the network in training. It is watched, not owned: its weights are no part of this target's state.
-        decay: part of the average that each update keeps, in [0, 1].
+        decay: fraction of the average that each update keeps, in [0, 1].
     """
 
     needs = frozenset({"inputs"})
@@ -80,16 +90,19 @@ class Ema(Target):
         super().__init__()
         check_fraction("decay", decay)
         self.decay = decay
-        self._outside = (student,)
+        self._outside = (student,)  # in a tuple, nn.Module does not see it
         self.average = copy.deepcopy(student).eval().requires_grad_(False)
         self.updates: Tensor
         self.register_buffer("updates", torch.zeros((), dtype=torch.float64))
 
-    def forward(
-        self, logits: Tensor, labels: Tensor, inputs: Tensor | None = None, index: Tensor | None = None
-    ) -> Taught:
+    @property
+    def student(self) -> nn.Module:
+        """The network that is averaged. It is no submodule of this target."""
+        return self._outside[0]
+
+    def forward(self, batch: StudentBatch) -> TargetOutput:
         with torch.no_grad():
-            return self.average(inputs), None
+            return TargetOutput(self.average(batch.inputs))
 
     def train(self, mode: bool = True) -> "Ema":
         super().train(mode)
@@ -100,11 +113,16 @@ class Ema(Target):
     def update(self, epoch: int = 0) -> None:
         self.updates += 1
         step = (1 / (self.updates + 1)).clamp(min=1 - self.decay)
-        for ours, theirs in zip(_tensors(self.average), _tensors(self._outside[0]), strict=True):
+        for ours, theirs in zip(_tensors(self.average), _tensors(self.student), strict=True):
             if ours.is_floating_point():
                 ours.lerp_(theirs, step.to(ours.dtype))
             else:
                 ours.copy_(theirs)
+
+
+def as_target(teacher: Teacher) -> Target:
+    """A teacher as what it teaches."""
+    return teacher if isinstance(teacher, Target) else Frozen(teacher)
 
 
 def state_hash(module: nn.Module) -> str:
@@ -130,5 +148,5 @@ def _fold_batch_norms(module: nn.Module) -> nn.Module:
     try:
         return fuse(module)
     except Exception as reason:  # tracing runs the module's own code, which may raise anything
-        log.info("batch norms of the teacher %s stay unfolded: %s", type(module).__name__, reason)
+        log.info("batch norms of the teacher %s are not folded: %s", type(module).__name__, reason)
         return module

@@ -1,19 +1,17 @@
 """The target that corrects another one."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from torch import Tensor
 
-from drkd.targets.base import Target, Taught
-from drkd.targets.rectify import RECTIFIERS
+from drkd.targets.base import StudentBatch, Target, TargetOutput, ask
+from drkd.targets.rectify import RECTIFIERS, labels_at, swap, swap_at
 from drkd.targets.rules import OneHot
+from drkd.utils.checks import IGNORED
 from drkd.utils.errors import InputError
 
-if TYPE_CHECKING:
-    from drkd.data.loader import Loader
-
-Rectifier = Literal["swap", "smooth", "drop"] | Callable[[Tensor, Tensor], Tensor | Taught]
+Rectifier = Literal["swap", "smooth", "drop"] | Callable[[Tensor, Tensor], Tensor | tuple[Tensor, Tensor | None]]
 """A name in `drkd.targets.rectify`, or a function of (logits, labels) to corrected logits, or to `(logits, valid)`."""
 
 
@@ -22,15 +20,16 @@ class Rectified(Target):
 
     Args:
         target: the source of finite logits; `OneHot` is refused, since labels need no correction.
-        rectifier: `swap`, `smooth` or `drop` (see `drkd.targets.rectify`), or a function of (logits, labels) that returns
-            corrected logits, or `(logits, valid)` to take rows out.
+        rectifier: `swap`, `smooth` or `drop` (see `drkd.targets.rectify`), or a function of (logits, labels) that
+            returns corrected logits, or `(logits, valid)` to take rows out.
 
     Example:
         >>> import torch
         >>> from drkd.targets import Frozen
         >>> target = Rectified(Frozen(lambda inputs: inputs))
-        >>> target(torch.zeros(1, 3), torch.tensor([2]), inputs=torch.tensor([[5.0, 1.0, 2.0]]))[0]
-        tensor([[2., 1., 5.]])
+        >>> output = target(StudentBatch(torch.zeros(1, 3), torch.tensor([2]), inputs=torch.tensor([[5.0, 1.0, 2.0]])))
+        >>> output.logits, output.changed
+        (tensor([[2., 1., 5.]]), tensor([True]))
     """
 
     def __init__(self, target: Target, rectifier: Rectifier = "swap") -> None:
@@ -46,27 +45,22 @@ class Rectified(Target):
         self.rectifier = RECTIFIERS[rectifier] if isinstance(rectifier, str) else rectifier
         self.needs = target.needs
 
-    def forward(
-        self, logits: Tensor, labels: Tensor, inputs: Tensor | None = None, index: Tensor | None = None
-    ) -> Taught:
-        before, valid = self.target(logits, labels, inputs, index)
-        return self.rectify(before, valid, labels)
-
-    def rectify(self, logits: Tensor, valid: Tensor | None, labels: Tensor) -> Taught:
-        """Correct what the wrapped target gave; a row stays valid only where both say so."""
-        rectified = self.rectifier(logits, labels)
-        if isinstance(rectified, Tensor):
-            return rectified, valid
-        after, still_valid = rectified
-        if valid is None or still_valid is None:
-            return after, valid if still_valid is None else still_valid
-        return after, valid & still_valid
-
-    def prepare(self, samples: "Loader") -> None:
-        self.target.prepare(samples)
-
-    def update(self, epoch: int = 0) -> None:
-        self.target.update(epoch)
-
-    def discard(self) -> None:
-        self.target.discard()
+    def forward(self, batch: StudentBatch) -> TargetOutput:
+        output = ask(self.target, batch)
+        before, valid, labels = output.logits, output.valid, batch.labels
+        if before is None:
+            raise InputError(f"`Rectified` needs logits, and {type(self.target).__name__} gave none; use it alone")
+        if self.rectifier is swap:  # it knows what it changes, from the label's logit alone
+            checked = batch.all_counted
+            label_index, counted = (
+                (labels.unsqueeze(1), None) if checked else labels_at(before, labels, IGNORED, "swap")
+            )
+            after, changed = swap_at(before, label_index, counted)
+            return TargetOutput(after, valid, changed)
+        rectified = self.rectifier(before, labels)
+        after, kept = (rectified, None) if isinstance(rectified, Tensor) else rectified
+        changed = (after != before).any(dim=1)
+        if kept is not None:
+            changed = changed | (~kept if valid is None else valid & ~kept)
+            valid = kept if valid is None else valid & kept
+        return TargetOutput(after, valid, changed)

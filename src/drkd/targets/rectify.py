@@ -37,12 +37,20 @@ def swap(logits: Tensor, labels: Tensor, *, ignore_index: int = IGNORED) -> Tens
         tensor([[2., 1., 5.],
                 [0., 3., 1.]])
     """
-    label_index, counted = _labels_at(logits, labels, ignore_index, "swap")
+    label_index, counted = labels_at(logits, labels, ignore_index, "swap")
+    return swap_at(logits, label_index, counted)[0]
+
+
+def swap_at(logits: Tensor, label_index: Tensor, counted: Tensor | None) -> tuple[Tensor, Tensor]:
+    """`swap` without its checks, for labels (B, 1) or (B, 1, ...): the logits, and which rows (B,) were changed."""
     label_logit = logits.gather(1, label_index)
-    top_logit, top_at = logits.max(dim=1, keepdim=True)
-    wrong = (label_logit < top_logit) & counted
-    demoted = logits.scatter(1, top_at, label_logit.where(wrong, top_logit))
-    return demoted.scatter_(1, label_index, top_logit.where(wrong, label_logit))  # in place: of a copy, which is ours
+    top_logit, top_index = logits.max(dim=1, keepdim=True)
+    wrong = label_logit < top_logit
+    if counted is not None:
+        wrong = wrong & counted
+    demoted = logits.scatter(1, top_index, label_logit.where(wrong, top_logit))
+    swapped = demoted.scatter_(1, label_index, top_logit.where(wrong, label_logit))  # in place: the copy is ours
+    return swapped, wrong.squeeze(1)
 
 
 def smooth(logits: Tensor, labels: Tensor, *, correct_prob: float = 0.9, ignore_index: int = IGNORED) -> Tensor:
@@ -96,11 +104,11 @@ RECTIFIERS: dict[str, Callable[[Tensor, Tensor], Tensor | tuple[Tensor, Tensor]]
 
 def _mistakes(logits: Tensor, labels: Tensor, ignore_index: int, caller: str) -> tuple[Tensor, Tensor]:
     """Where the label's logit is, and whether another is larger, both (B, 1) or (B, 1, ...)."""
-    label_index, counted = _labels_at(logits, labels, ignore_index, caller)
+    label_index, counted = labels_at(logits, labels, ignore_index, caller)
     return label_index, (logits.gather(1, label_index) < logits.amax(dim=1, keepdim=True)) & counted
 
 
-def _labels_at(logits: Tensor, labels: Tensor, ignore_index: int, caller: str) -> tuple[Tensor, Tensor]:
+def labels_at(logits: Tensor, labels: Tensor, ignore_index: int, caller: str) -> tuple[Tensor, Tensor]:
     """Where the label's logit is (0 in ignored rows), and which rows count, both (B, 1) or (B, 1, ...)."""
     check_labels(logits, labels, ignore_index, caller=caller)
     counted = labels != ignore_index

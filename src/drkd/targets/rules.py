@@ -3,34 +3,34 @@
 import math
 
 import torch
-from torch import Tensor
 
-from drkd.targets.base import Target, Taught
+from drkd.targets.base import StudentBatch, Target, TargetOutput
 from drkd.utils.checks import check_fraction
 from drkd.utils.errors import InputError
 
 
 class OneHot(Target):
-    """The labels themselves: never a soft target, so every row is plain cross-entropy (arithmetic on integers)."""
+    """The labels themselves: never a soft target, so every row is plain cross-entropy (arithmetic on integers).
 
-    def forward(
-        self, logits: Tensor, labels: Tensor, inputs: Tensor | None = None, index: Tensor | None = None
-    ) -> Taught:
-        return torch.zeros_like(logits), torch.zeros_like(labels, dtype=torch.bool)
+    Example:
+        >>> OneHot()(StudentBatch(torch.zeros(1, 4), torch.tensor([0])))
+        TargetOutput(logits=None, valid=None, changed=None)
+    """
+
+    def forward(self, batch: StudentBatch) -> TargetOutput:
+        return TargetOutput(None)
 
 
 class Uniform(Target):
     """The same probability 1/K for every class.
 
     Example:
-        >>> Uniform()(torch.randn(1, 4), torch.tensor([0]))
-        (tensor([[0., 0., 0., 0.]]), None)
+        >>> Uniform()(StudentBatch(torch.randn(1, 4), torch.tensor([0]))).logits
+        tensor([[0., 0., 0., 0.]])
     """
 
-    def forward(
-        self, logits: Tensor, labels: Tensor, inputs: Tensor | None = None, index: Tensor | None = None
-    ) -> Taught:
-        return torch.zeros_like(logits), None
+    def forward(self, batch: StudentBatch) -> TargetOutput:
+        return TargetOutput(torch.zeros_like(batch.logits))
 
 
 class Virtual(Target):
@@ -42,8 +42,7 @@ class Virtual(Target):
             so that `softmax(probs / temperature)` is almost uniform. Otherwise the logits are log-probabilities.
 
     Example:
-        >>> logits, _ = Virtual(0.9)(torch.randn(1, 3), torch.tensor([1]))
-        >>> logits.exp()
+        >>> Virtual(0.9)(StudentBatch(torch.randn(1, 3), torch.tensor([1]))).logits.exp()
         tensor([[0.0500, 0.9000, 0.0500]])
     """
 
@@ -53,16 +52,13 @@ class Virtual(Target):
         self.correct_prob = correct_prob
         self.probs_as_logits = probs_as_logits
 
-    def forward(
-        self, logits: Tensor, labels: Tensor, inputs: Tensor | None = None, index: Tensor | None = None
-    ) -> Taught:
-        classes = logits.shape[1]
+    def forward(self, batch: StudentBatch) -> TargetOutput:
+        logits, classes = batch.logits, batch.logits.shape[1]
         if classes < 2:
             raise InputError(f"`Virtual` needs at least 2 classes, got logits {tuple(logits.shape)}")
         right, wrong = self.correct_prob, (1 - self.correct_prob) / (classes - 1)
         if not self.probs_as_logits:
             right, wrong = math.log(right), math.log(wrong)
-        label_index = (
-            labels.clamp(0, classes - 1).long().unsqueeze(1)
-        )  # ignored rows get some target; they do not count
-        return torch.full_like(logits, wrong).scatter(1, label_index, right), None
+        # ignored rows get some target; they do not count
+        label_index = batch.labels if batch.all_counted else batch.labels.clamp(0, classes - 1).long()
+        return TargetOutput(torch.full_like(logits, wrong).scatter_(1, label_index.unsqueeze(1), right))

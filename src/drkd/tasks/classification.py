@@ -118,14 +118,14 @@ def with_cache(teacher: "nn.Module", config: "TrainConfig", data: "Data", out: P
     from drkd._version import __version__
     from drkd.config import as_bytes
     from drkd.data.datasets import fingerprint
-    from drkd.methods.registry import is_clean_view
+    from drkd.methods.registry import get_method
     from drkd.models.counting import count_macs
     from drkd.targets import Cached, Frozen
     from drkd.targets.teacher_cache import TeacherCache
     from drkd.utils.distributed import world_size
 
     limit = as_bytes(config.cache_size)
-    if not limit or world_size() > 1 or is_clean_view(config.method):
+    if not limit or world_size() > 1 or get_method(config.method).clean_view:
         return teacher
     with contextlib.suppress(RuntimeError, NotImplementedError):  # a network that cannot run on shapes alone
         if count_macs(teacher, data.train.inputs.shape[1:]) < CHEAP:

@@ -8,7 +8,7 @@ IGNORED = -100
 """The label of rows that do not count, as targets, rectifiers and the loader know it."""
 
 
-def check_labels(logits: Tensor, labels: Tensor, ignore_index: int, *, caller: str) -> None:
+def check_labels(logits: Tensor, labels: Tensor, ignore_index: int, *, caller: str) -> bool:
     """Refuse labels that cannot belong to `logits`.
 
     Shapes and types are always checked; the range of the values only on the CPU, because reading them
@@ -20,36 +20,46 @@ def check_labels(logits: Tensor, labels: Tensor, ignore_index: int, *, caller: s
         ignore_index: the label of rows that do not count.
         caller: the name that the message starts with.
 
+    Returns:
+        True where no row is ignored; False where some are, or where the values were not read.
+
     Raises:
         InputError: for float labels (mixup), mismatched shapes, labels out of range.
 
     Example:
         >>> import torch
-        >>> check_labels(torch.zeros(2, 3), torch.tensor([0.5, 0.5]), -100, caller="swap")
+        >>> [check_labels(torch.zeros(2, 3), torch.tensor([0, i]), -100, caller="swap") for i in (2, -100)]
+        [True, False]
+        >>> check_labels(torch.zeros(2, 3), torch.zeros(3, dtype=torch.long), -100, caller="swap")
         Traceback (most recent call last):
         ...
-        drkd.utils.errors.InputError: `swap` needs integer labels (2,), got float32 (2,); turn mixup or other soft labels off
+        drkd.utils.errors.InputError: `swap` needs labels (2,) beside logits (2, 3), got (3,)
     """
     if logits.dim() < 2:
         raise InputError(f"`{caller}` needs logits (B, K) or (B, K, ...), got {tuple(logits.shape)}")
-    expected = (logits.shape[0], *logits.shape[2:])
+    shape = logits.shape
+    expected = shape[:1] + shape[2:]
     if labels.is_floating_point() or labels.is_complex():
         raise InputError(
-            f"`{caller}` needs integer labels {expected}, got {str(labels.dtype).removeprefix('torch.')} "
+            f"`{caller}` needs integer labels {tuple(expected)}, got {str(labels.dtype).removeprefix('torch.')} "
             f"{tuple(labels.shape)}; turn mixup or other soft labels off"
         )
-    if tuple(labels.shape) != expected:
+    if labels.shape != expected:
         raise InputError(
-            f"`{caller}` needs labels {expected} beside logits {tuple(logits.shape)}, got {tuple(labels.shape)}"
+            f"`{caller}` needs labels {tuple(expected)} beside logits {tuple(shape)}, got {tuple(labels.shape)}"
         )
     if labels.device.type != "cpu" or labels.numel() == 0:
-        return
+        return False
+    low, high = labels.aminmax()  # a step of a small network feels every operation: the usual case needs this one only
+    if low.item() >= 0 and high.item() < shape[1]:
+        return not 0 <= ignore_index < shape[1]
     counted = labels[labels != ignore_index]
     if counted.numel() and (counted.min() < 0 or counted.max() >= logits.shape[1]):
         raise InputError(
             f"`{caller}` needs labels from 0 to {logits.shape[1] - 1} (or {ignore_index} to ignore a row), "
             f"got {int(counted.min())} to {int(counted.max())}; check the number of classes"
         )
+    return False
 
 
 def check_fraction(name: str, value: float, *, open_ends: bool = False) -> None:

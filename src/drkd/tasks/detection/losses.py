@@ -25,6 +25,7 @@ from torch import Tensor, nn
 
 from drkd.objective.losses import hard_cross_entropy
 from drkd.objective.objective import Objective, Reduction
+from drkd.targets import Ema, Frozen
 from drkd.tasks.detection.positions import AtPositions, Positions, as_pairs, family_of
 from drkd.utils.errors import InputError
 
@@ -179,11 +180,7 @@ class _Step:
 
     def ask(self, how: Reduction, logits: Tensor, labels: Tensor, positions: Positions, index: Tensor | None) -> Losses:
         """The objective's losses, reduced as this detector needs them."""
-        usual, self.objective.reduction = self.objective.reduction, how
-        try:
-            found: Losses = self.objective(logits, labels, inputs=positions, index=index)
-        finally:
-            self.objective.reduction = usual
+        found: Losses = self.objective(logits, labels, inputs=positions, index=index, reduction=how)
         return found
 
     def take_parts(self, rows: Losses, weight: Tensor) -> None:
@@ -243,7 +240,7 @@ def _refuse(objective: Objective, family: str) -> None:
             f"`{objective.name}` remembers positions, which change from step to step in this detector; use an SSD, or "
             'online_dr_kd with source="ema"'
         )
-    for module in objective.modules():
-        (network, *_) = getattr(module, "_outside", (None,))
+    for target in objective.targets:
+        network = target.network if isinstance(target, Frozen) else target.student if isinstance(target, Ema) else None
         if isinstance(network, nn.Module) and not isinstance(network, AtPositions) and hasattr(network, "backbone"):
             raise InputError(f"`{objective.name}` got a whole detector as its teacher; give AtPositions(detector)")

@@ -75,7 +75,7 @@ class Detection(Task):
             )
 
     def check_settings(self, config: "TrainConfig", objective: "Objective") -> None:
-        from drkd.methods.registry import is_clean_view
+        from drkd.methods.registry import get_method
         from drkd.tasks.detection.learning import check_settings
 
         check_settings(config)
@@ -91,7 +91,7 @@ class Detection(Task):
         ):
             if wrong:
                 raise InputError(f"detection takes no {option}: {why}; leave it out")
-        if is_clean_view(config.method) or objective.needs - {"inputs", "index"}:
+        if get_method(config.method).clean_view or objective.needs - {"inputs", "index"}:
             raise InputError(
                 f"detection cannot train with {config.method}: a step sees each image once; choose another"
             )
