@@ -45,15 +45,15 @@ def main() -> None:
     parser.add_argument("--jobs", type=int)
     parser.add_argument("--out", default="runs/defaults")
     arguments = parser.parse_args()
-    methods = run(arguments).results["panels"][0]["methods"]
-    base = methods[BASELINE]["val_accuracy"]
+    methods = run(arguments).results.panels[0].methods
+    base = methods[BASELINE].val["accuracy"]
     print(json.dumps(vars(arguments)))
     print(f"cross_entropy: validation accuracy {100 * mean_and_deviation(base)[0]:.2f}%")
     for method in arguments.methods:
         print(f"{method:<12}" + "".join(f"       T={t:g}     " for t in arguments.temperatures))
         for alpha in arguments.alphas:
             names = [f"{method}:alpha={alpha:g}:temperature={t:g}" for t in arguments.temperatures]
-            print(f"  alpha {alpha:g}  " + "  ".join(_cell(methods[name]["val_accuracy"], base) for name in names))
+            print(f"  alpha {alpha:g}  " + "  ".join(_cell(methods[name].val["accuracy"], base) for name in names))
 
 
 def _cell(ours: list[float | None], base: list[float | None]) -> str:

@@ -15,8 +15,8 @@ import torch
 from torch import nn
 
 import drkd
-from drkd.utils.machine import environment
 from drkd.tasks.detection import AtPositions, create_detector, detector_losses
+from drkd.utils.machine import environment
 from drkd.utils.timing import ratios, spread, take_turns
 
 MODELS = "small_ssd,ssdlite320_mobilenet_v3,fasterrcnn_mobilenet_v3_320,retinanet_mobilenet_v3"

@@ -13,10 +13,10 @@ import torch
 
 from drkd.config import BenchConfig
 from drkd.models import MODELS
-from drkd.report.speed import describe_spread, machine
+from drkd.report.speed import describe_machine, describe_spread
 from drkd.studies.benchmarking import Contender
-from drkd.utils.machine import environment
 from drkd.utils.device import set_up_process
+from drkd.utils.machine import environment
 from drkd.utils.timing import ratios, spread, take_turns
 
 contender: Contender
@@ -48,7 +48,7 @@ def main() -> None:
     }
     turns = {name: (lambda pool=pool: pool.submit(step).result()) for name, pool in pools.items()}
     seconds = take_turns(turns, rounds=arguments.rounds, device="cpu")
-    print(machine({**environment(), "threads": arguments.threads}, "cpu"))
+    print(describe_machine({**environment(), "threads": arguments.threads}, "cpu"))
     for name, taken in seconds.items():
         print(f"{config.model}, memory {name}: {describe_spread(spread([1e3 * one for one in taken]))} ms")
     print(f"kept / as it comes: {describe_spread(ratios(seconds['kept'], seconds['as it comes']))}")

@@ -33,8 +33,7 @@ from drkd.config import BenchConfig
 from drkd.data.loader import Loader
 from drkd.models import CONTIGUOUS, MODELS
 from drkd.models.counting import count_macs
-from drkd.report.speed import describe_spread, machine
-from drkd.utils.device import choose_device
+from drkd.report.speed import describe_machine, describe_spread
 from drkd.studies.benchmarking import (
     CACHED,
     Contender,
@@ -44,9 +43,10 @@ from drkd.studies.benchmarking import (
     measure_methods,
     new_network,
 )
-from drkd.utils.machine import environment
 from drkd.targets import Frozen
-from drkd.training.compilation import has_compiler, set_up_process
+from drkd.training.compilation import has_compiler
+from drkd.utils.device import choose_device, set_up_process
+from drkd.utils.machine import environment
 from drkd.utils.timing import Spread, ratios, spread, take_turns
 
 LIVE = {"mobilenetv2": 1.20, "shufflenetv2": 1.20, "resnet18": 1.25}
@@ -108,10 +108,10 @@ def steps(arguments: Namespace) -> list[Row]:
         found = measure_methods(setting(arguments, model, methods=["dr_kd", "ps_kd", "online_dr_kd"]))
         for method, cost in found.items():
             target = LIVE.get(model) if method == "dr_kd" else WITHOUT_PASS.get(method)
-            rows.append(Row("steps", f"{model}: {method} / cross_entropy", cost["ratio"], most=target))
-            rows.append(Row("steps", f"{model}: {method}", cost["milliseconds"], "ms"))
-            rows.append(Row("steps", f"{model}: objective of {method} / its step", cost["objective_share"]))
-            rows.append(Row("steps", f"{model}: peak memory of {method}", spread([cost["peak_mib"]]), "MiB"))
+            rows.append(Row("steps", f"{model}: {method} / cross_entropy", cost.ratio, most=target))
+            rows.append(Row("steps", f"{model}: {method}", cost.milliseconds, "ms"))
+            rows.append(Row("steps", f"{model}: objective of {method} / its step", cost.objective_share))
+            rows.append(Row("steps", f"{model}: peak memory of {method}", spread([cost.peak_mib]), "MiB"))
     return rows
 
 
@@ -156,7 +156,7 @@ def epoch(arguments: Namespace) -> list[Row]:
     """A whole epoch of `drkd.fit` over its bare steps, cross-entropy."""
     found = {model: measure_epoch(setting(arguments, model)) for model in arguments.models}
     return [
-        Row("epoch", f"{model}: epoch of {cost['steps']} steps / bare steps", cost["ratio"], most=EPOCH)
+        Row("epoch", f"{model}: epoch of {cost.steps} steps / bare steps", cost.ratio, most=EPOCH)
         for model, cost in found.items()
     ]
 
@@ -177,7 +177,7 @@ def scaling(arguments: Namespace) -> list[Row]:
         rows.append(Row("scaling", f"{model}, {name}: dr_kd / cross_entropy", ratio))
     for samples in (10**3, 10**4, 10**5):
         found = measure_loader(setting(arguments, "mlp", rounds=rounds), samples=samples)
-        rows.append(Row("scaling", f"loader, N {samples}", found["images_per_second"], "images/s"))
+        rows.append(Row("scaling", f"loader, N {samples}", found, "images/s"))
     return rows
 
 
@@ -279,13 +279,13 @@ def main() -> None:
     parser.add_argument("--models", type=names(MODELS), default=list(LIVE))
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--device", type=choose_device, default="cpu")
+    parser.add_argument("--device", type=lambda name: str(choose_device(name)), default="cpu")
     parser.add_argument("--profile", choices=MODELS, metavar="MODEL", help="nothing else is measured then")
     parser.add_argument("--json", metavar="FILE")
     arguments = parser.parse_args()
     set_up_process(arguments.threads)
     about = {**environment(), "threads": arguments.threads}
-    print(machine(about, arguments.device))
+    print(describe_machine(about, arguments.device))
     if arguments.profile:
         print_profile(setting(arguments, arguments.profile))
         return

@@ -29,7 +29,8 @@ def print_profile(config: BenchConfig) -> None:
     frozen.forward = named("teacher forward", frozen.forward)
     state.objective.forward = named("objective", state.objective.forward)
     state.objective.update = named("update", state.objective.update)
-    contender.model = named("student forward", contender.model)
+    learner = contender.stepper.learner
+    learner.model = named("student forward", learner.model)
     state.optimizer.step = named("optimizer", state.optimizer.step)
     for _ in range(2):
         contender.step()

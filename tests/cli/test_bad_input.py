@@ -209,7 +209,11 @@ CASES = {
         ("report", "run"),
         "run/summary.json is not what drkd writes, it has no m",
     ),
-    "strange results": (content("other/results.json", b"{}"), ("report", "other"), "other/results.json .*has no panels"),
+    "strange results": (
+        content("other/results.json", b"{}"),
+        ("report", "other"),
+        "other/results.json .*has no panels",
+    ),
     "results without settings": (
         content("other/results.json", b'{"panels": [], "comparisons": [], "environment": {}}'),
         ("report", "other"),

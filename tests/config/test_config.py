@@ -99,7 +99,7 @@ def test_sizes_are_numbers_with_a_unit(size, number):
         assert as_bytes(resolve(TrainConfig, {"cache_size": size})[0].cache_size) == number
 
 
-def test_whether_there_is_a_cache_changes_the_result_but_not_its_size_or_place():
+def test_whether_there_is_a_cache_changes_the_result_but_not_its_size_or_folder():
     def changed(**options):
         return differences(
             resolve(TrainConfig, {"cache_size": "1GB"})[0].model_dump(), resolve(TrainConfig, options)[0]

@@ -11,7 +11,6 @@ from torch import nn
 
 import drkd
 from drkd import InputError
-from drkd.cli.app import app
 from drkd.config import BenchConfig, resolve
 from drkd.methods import all_methods
 from drkd.report.speed import print_bench
@@ -19,6 +18,7 @@ from drkd.studies import benchmarking
 from drkd.studies.benchmarking import CACHED, Contender, bench, made_up
 from drkd.targets import Cached
 from drkd.utils import timing
+from image_files import run_cli
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
 
@@ -66,24 +66,27 @@ def test_contenders_take_turns_and_the_warm_up_does_not_count():
 
 
 def test_every_method_is_measured_beside_cross_entropy(found):
-    methods = found[0]["methods"]
+    methods = found[0].methods
     assert list(methods) == [*BenchConfig().methods[:5], CACHED, *BenchConfig().methods[5:]]
-    assert methods["cross_entropy"]["ratio"] == {"median": 1.0, "min": 1.0, "max": 1.0}
+    assert methods["cross_entropy"].ratio == {"median": 1.0, "min": 1.0, "max": 1.0}
     for cost in methods.values():
-        assert cost["peak_mib"] > 0
-        for name in ("milliseconds", "ratio", "objective_share"):
-            assert 0 < cost[name]["min"] <= cost[name]["median"] <= cost[name]["max"]
+        assert cost.peak_mib > 0
+        for measured in (cost.milliseconds, cost.ratio, cost.objective_share):
+            assert 0 < measured["min"] <= measured["median"] <= measured["max"]
 
 
 def test_loader_and_epoch_are_measured(found):
-    for measured in (found[0]["loader"]["images_per_second"], found[0]["epoch"]["ratio"]):
+    for measured in (found[0].loader, found[0].epoch.ratio):
         assert 0 < measured["min"] <= measured["median"] <= measured["max"]
 
 
 def test_the_file_holds_what_was_returned(found):
-    assert json.loads(found[1].read_text()) == found[0]
-    assert found[0]["environment"]["threads"] == 1
-    assert found[0]["settings"]["device"] == "cpu"
+    written = json.loads(found[1].read_text())
+    assert written == found[0].to_json()
+    assert written["methods"]["dr_kd"]["ratio"] == found[0].methods["dr_kd"].ratio
+    assert written["loader"] == {"images_per_second": found[0].loader}
+    assert found[0].environment["threads"] == 1
+    assert found[0].settings.device == "cpu"
 
 
 def test_the_table_names_every_method(found, capsys):
@@ -96,18 +99,18 @@ def test_the_table_names_every_method(found, capsys):
 def test_a_clock_of_ones_gives_known_figures():
     ticks = iter(range(10**6))
     found = bench(tiny(methods=["tf_kd_self"]), clock=lambda: next(ticks))
-    assert found["methods"]["tf_kd_self"]["milliseconds"] == {"median": 1000.0, "min": 1000.0, "max": 1000.0}
-    assert found["methods"]["tf_kd_self"]["objective_share"]["median"] == 1.0
+    assert found.methods["tf_kd_self"].milliseconds == {"median": 1000.0, "min": 1000.0, "max": 1000.0}
+    assert found.methods["tf_kd_self"].objective_share["median"] == 1.0
     samples = benchmarking.EPOCH_STEPS * TINY["batch_size"]
-    assert found["loader"]["images_per_second"]["median"] == samples
-    assert found["epoch"]["ratio"]["median"] == 1.0
+    assert found.loader["median"] == samples
+    assert found.epoch.ratio["median"] == 1.0
 
 
 def test_every_known_method_can_be_measured():
-    contenders = [Contender(name, tiny()) for name in all_methods()]
-    timing.take_turns({c.watch.name: c.step for c in contenders}, rounds=1)
-    timing.take_turns({c.watch.name: c.objective_alone for c in contenders}, rounds=1)
-    assert all(c.state.done.step == timing.WARM_UP + 1 for c in contenders)
+    contenders = {name: Contender(name, tiny()) for name in all_methods()}
+    timing.take_turns({name: contender.step for name, contender in contenders.items()}, rounds=1)
+    timing.take_turns({name: contender.objective_alone for name, contender in contenders.items()}, rounds=1)
+    assert all(contender.state.result.step == timing.WARM_UP + 1 for contender in contenders.values())
 
 
 def test_a_contender_steps_like_the_training_loop():
@@ -173,7 +176,7 @@ def test_bad_options_are_one_input_error(given_, message):
 def test_the_command_measures_and_writes(tmp_path, capsys):
     options = [f"--{name.replace('_', '-')}={value}" for name, value in TINY.items()]
     out = tmp_path / "found.json"
-    assert app(["bench", *options, "--methods", "dr_kd", "--out", str(out)], standalone_mode=False) == 0
+    assert run_cli("bench", *options, "--methods", "dr_kd", "--out", out) == 0
     assert list(json.loads(out.read_text())["methods"]) == ["cross_entropy", "dr_kd", CACHED]
     assert "DR-KD, cached" in capsys.readouterr().out
 

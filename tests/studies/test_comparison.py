@@ -8,8 +8,10 @@ import drkd
 from drkd import InputError
 from drkd.config import CompareConfig, read_options, resolve
 from drkd.report.plots import read_curves
+from drkd.runs.events import EpochDone, RunDone, RunFailed
+from drkd.runs.results import ComparisonResults
+from drkd.runs.summary import RunSummary
 from drkd.studies.comparison import plan, with_controls
-from drkd.studies.jobs import Failed
 from drkd.studies.statistics import paired
 from drkd.targets import state_hash
 from drkd.utils.files import read_tensors
@@ -31,37 +33,39 @@ def test_baseline_and_control_are_added_where_they_belong():
 
 
 def test_results_have_a_number_per_seed(done):
-    panels = done.results["panels"]
-    assert [panel["name"] for panel in panels] == ["clean labels", "20% label noise"]
-    assert list(panels[0]["methods"]) == ["cross_entropy", "cross_entropy_2x", *METHODS]
-    for lists in panels[0]["methods"].values():
-        assert all(len(values) == 2 for values in lists.values())
-        assert all(0 <= value <= 1 for name in ("accuracy", "ece", "aurc") for value in lists[name])
-    dr_kd = panels[0]["methods"]["dr_kd"]
-    for mean, fractions in zip(dr_kd["rectified_fraction"], dr_kd["rectified_fraction_per_epoch"], strict=True):
+    panels = done.results.panels
+    assert [panel.name for panel in panels] == ["clean labels", "20% label noise"]
+    methods = panels[0].methods
+    assert list(methods) == ["cross_entropy", "cross_entropy_2x", *METHODS]
+    for found in methods.values():
+        assert all(len(values) == 2 for values in found.to_json().values())
+        assert all(0 <= value <= 1 for name in ("accuracy", "ece", "aurc") for value in found.test[name])
+    dr_kd = methods["dr_kd"]
+    for mean, fractions in zip(dr_kd.rectified_fraction, dr_kd.rectified_fraction_per_epoch, strict=True):
         assert mean == pytest.approx(sum(fractions) / 3)
-    assert dr_kd["teacher_seconds"] == panels[0]["methods"]["cross_entropy"]["train_seconds"]
-    assert panels[0]["methods"]["label_smoothing"]["rectified_fraction"] == [None, None]
+    assert dr_kd.teacher_seconds == methods["cross_entropy"].train_seconds
+    assert methods["label_smoothing"].rectified_fraction == [None, None]
 
 
 def test_files_say_the_same(done):
-    assert json.loads((done.out / "results.json").read_text()) == json.loads(json.dumps(done.results))
+    assert json.loads((done.out / "results.json").read_text()) == json.loads(json.dumps(done.results.to_json()))
+    assert ComparisonResults.read(done.out) == done.results
     with (done.out / "results.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 2 * 5 * 2
-    first = done.results["panels"][0]["methods"]["cross_entropy"]["accuracy"][0]
+    first = done.results.panels[0].methods["cross_entropy"].test["accuracy"][0]
     assert float(rows[0]["accuracy"]) == first
 
 
 def test_comparisons_are_paired_and_corrected_within_a_metric(done):
-    panel = done.results["panels"][0]["methods"]
-    tests = [c for c in done.results["comparisons"] if c["panel"] == "clean labels" and c["metric"] == "accuracy"]
-    assert [test["method"] for test in tests] == ["cross_entropy_2x", *METHODS]
+    methods = done.results.panels[0].methods
+    tests = [test for test in done.results.comparisons if (test.panel, test.metric) == ("clean labels", "accuracy")]
+    assert [test.method for test in tests] == ["cross_entropy_2x", *METHODS]
     for test in tests:
-        expected = paired(panel[test["method"]]["accuracy"], panel["cross_entropy"]["accuracy"])
-        assert test["mean_difference"] == expected.mean_difference
-        assert test["p_value"] == expected.p_value
-        assert test["p_holm"] is None or test["p_holm"] >= test["p_value"]
+        expected = paired(methods[test.method].test["accuracy"], methods["cross_entropy"].test["accuracy"])
+        assert test.mean_difference == expected.mean_difference
+        assert test.p_value == expected.p_value
+        assert test.p_holm is None or test.p_holm >= test.p_value
 
 
 def test_all_methods_of_a_seed_share_data_and_start(done):
@@ -72,41 +76,42 @@ def test_all_methods_of_a_seed_share_data_and_start(done):
     folder = again.out / "trainings" / "clean-labels" / "seed-1"
     ours, base = (read_tensors(folder / name / "model.safetensors") for name in ("dr_kd", "cross_entropy"))
     assert all(torch.equal(value, base[name]) for name, value in ours.items())
-    assert again.results["comparisons"][-1]["mean_difference"] == 0
+    assert again.results.comparisons[-1].mean_difference == 0
 
 
 def test_the_teacher_is_the_baseline_of_the_seed(done):
     folder = done.out / "trainings" / "20%-label-noise" / "seed-1"
-    summary = json.loads((folder / "dr_kd" / "summary.json").read_text())
+    summary = RunSummary.read(folder / "dr_kd")
     teacher, _ = drkd.load_model(folder / "cross_entropy")
-    assert summary["teacher"]["sha256"] == state_hash(teacher)
+    assert summary.teacher.sha256 == state_hash(teacher)
     assert not (folder / "dr_kd" / "teacher").exists()
 
 
 def test_processes_change_no_result(done, tmp_path):
     again = drkd.compare(methods=METHODS, out=str(tmp_path / "run"), **{**QUICK, "jobs": 2})
-    for ours, theirs in zip(again.results["panels"], done.results["panels"], strict=True):
-        for method, lists in ours["methods"].items():
-            for name in ("accuracy", "nll", "ece", "aurc", "rectified_fraction_per_epoch"):
-                assert lists[name] == theirs["methods"][method][name]
+    for ours, theirs in zip(again.results.panels, done.results.panels, strict=True):
+        for method, found in ours.methods.items():
+            assert found.test == theirs.methods[method].test
+            assert found.rectified_fraction_per_epoch == theirs.methods[method].rectified_fraction_per_epoch
 
 
-def test_an_interrupted_comparison_goes_on_where_it_stopped(done, tmp_path):
+def test_an_interrupted_comparison_resumes_where_it_stopped(done, tmp_path):
     trained = []
 
-    def stop(name, said):
-        if isinstance(said, dict) and "test" in said:
-            trained.append(name)
+    def stop(event):
+        if isinstance(event, RunDone):
+            trained.append(event.run)
         if len(trained) == 4:
             raise KeyboardInterrupt
 
     options = {"methods": METHODS, "out": str(tmp_path / "run"), **QUICK}
     with pytest.raises(KeyboardInterrupt):
-        drkd.compare(**options, progress=stop)
-    rows = []
-    again = drkd.compare(**options, progress=lambda name, said: rows.append(name) if "epoch" in said else None)
-    assert not set(trained) & set(rows)
-    first, second = (run.results["panels"][1]["methods"]["dr_kd"]["nll"] for run in (again, done))
+        drkd.compare(**options, on_event=stop)
+    events = []
+    again = drkd.compare(**options, on_event=events.append)
+    assert set(trained) < {event.run for event in events if isinstance(event, RunDone)}
+    assert not set(trained) & {event.run for event in events if isinstance(event, EpochDone)}
+    first, second = (comparison.results.panels[1].methods["dr_kd"].test["nll"] for comparison in (again, done))
     assert first == second
 
 
@@ -114,29 +119,29 @@ def test_a_finished_comparison_is_refused_or_read_back(done):
     options = {"methods": METHODS, "out": str(done.out), **QUICK}
     with pytest.raises(InputError, match="holds a finished run"):
         drkd.compare(**options)
-    assert drkd.compare(**options, resume=True).results == json.loads(json.dumps(done.results))
+    assert drkd.compare(**options, resume=True).results == done.results
 
 
-def test_a_method_that_diverges_is_null_and_told(tmp_path, monkeypatch):
+def test_a_method_that_diverges_is_null_and_named(tmp_path, monkeypatch):
     from drkd.studies import comparison
 
     real = comparison.run_jobs
 
     def with_failure(jobs, work, **options):
         outcomes = real(jobs, work, **options)
-        outcomes["clean labels, seed 1, ps_kd"] = Failed("step 3: boom")
+        outcomes["clean labels, seed 1, ps_kd"] = RunFailed("clean labels, seed 1, ps_kd", "step 3: boom")
         return outcomes
 
     monkeypatch.setattr(comparison, "run_jobs", with_failure)
     options = {"methods": ["ps_kd"], "out": str(tmp_path / "run"), **QUICK, "label_noise": [0.0]}
-    result = drkd.compare(**options)
-    assert result.failures == {"clean labels, seed 1, ps_kd": "step 3: boom"}
-    assert result.results["panels"][0]["methods"]["ps_kd"]["accuracy"][1] is None
-    assert result.results["comparisons"][0]["seeds"] == 1
+    results = drkd.compare(**options).results
+    assert results.failures == {"clean labels, seed 1, ps_kd": "step 3: boom"}
+    assert results.panels[0].methods["ps_kd"].test["accuracy"][1] is None
+    assert results.comparisons[0].seeds == 1
     monkeypatch.undo()
-    again = drkd.compare(**options, resume=True)
+    again = drkd.compare(**options, resume=True).results
     assert not again.failures
-    assert again.results["comparisons"][0]["seeds"] == 2
+    assert again.comparisons[0].seeds == 2
 
 
 def test_settings_reach_only_the_methods_that_take_them(tmp_path):
@@ -157,19 +162,19 @@ def test_a_general_decay_goes_to_running_averages_alone(tmp_path):
     assert [decays[name] for name in names] == [None, 0.9, 0.5, None]
 
 
-def test_a_method_can_stand_there_with_settings_of_its_own(tmp_path):
+def test_a_method_can_be_listed_with_settings_of_its_own(tmp_path):
     names = ["dr_kd", "dr_kd:alpha=0.5:rectify=drop", "label_smoothing:epsilon=0.3", "max_sup:weight=0.4"]
     done = drkd.compare(methods=names, out=str(tmp_path / "run"), **{**QUICK, "seeds": 1, "label_noise": [0]})
-    panel = done.results["panels"][0]
-    assert list(panel["methods"]) == ["cross_entropy", "cross_entropy_2x", *names]
-    assert panel["costs_double"] == names[:2]
-    assert panel["methods"][names[1]]["teacher_seconds"] == panel["methods"]["cross_entropy"]["train_seconds"]
-    assert all(panel["methods"][name]["val_accuracy"][0] > 0 for name in names)
+    panel = done.results.panels[0]
+    assert list(panel.methods) == ["cross_entropy", "cross_entropy_2x", *names]
+    assert panel.costs_double == names[:2]
+    assert panel.methods[names[1]].teacher_seconds == panel.methods["cross_entropy"].train_seconds
+    assert all(panel.methods[name].val["accuracy"][0] > 0 for name in names)
     folder = tmp_path / "run/trainings/clean-labels/seed-0"
     config = read_options(folder / "dr_kd,alpha=0.5,rectify=drop" / "config.yaml")
     assert (config["method"], config["alpha"], config["rectify"]) == ("dr_kd", 0.5, "drop")
     assert read_options(folder / "max_sup,weight=0.4" / "config.yaml")["method_options"] == {"weight": 0.4}
-    assert set(read_curves(done.results, done.out)) == {("clean labels", name) for name in panel["methods"]}
+    assert set(read_curves(done.results, done.out)) == {("clean labels", name) for name in panel.methods}
 
 
 @pytest.mark.parametrize(
@@ -206,4 +211,4 @@ def test_methods_that_share_a_teacher_share_its_passes(tmp_path):
     done = drkd.compare(methods=["tf_kd_self", "dr_kd"], limit_test=40, out=str(tmp_path / "run"), **cnn)
     kept = sorted(path.name.split("-")[1] for path in tmp_path.glob("teacher-cache/*/epoch-*.npy"))
     assert kept == ["0", "0", "1", "1"]  # for each seed
-    assert not done.failures
+    assert not done.results.failures

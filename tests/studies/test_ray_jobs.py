@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import drkd
+from drkd.runs.events import EpochDone
 
 QUICK = {"epochs": 3, "limit_train": 100, "seeds": 1, "label_noise": [0], "cache_size": "0"}
 TIMES = ("train_seconds", "teacher_seconds", "environment")
@@ -20,7 +21,7 @@ def cluster(monkeypatch):
     """Two workers that find the package where this process does; Ray's own warnings are not ours."""
     import ray
 
-    monkeypatch.setattr(builtins, "print", builtins.print)  # Ray puts its own there
+    monkeypatch.setattr(builtins, "print", builtins.print)  # Ray replaces it
     monkeypatch.setenv("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
     with warnings.catch_warnings():
@@ -35,17 +36,17 @@ def test_a_lost_worker_changes_no_result(tmp_path):
     """The first row that a training reports gets its worker killed."""
     killed = []
 
-    def kill_the_worker(name, said):
-        if not killed and "epoch" in said:
-            killed.append(name)
+    def kill_the_worker(event):
+        if not killed and isinstance(event, EpochDone):
+            killed.append(event.run)
             os.kill(max(workers()), signal.SIGKILL)
 
     options = {"methods": ["dr_kd"], **QUICK, "checkpoint_every": "epoch"}
-    there = drkd.compare(**options, launcher="ray", progress=kill_the_worker, out=str(tmp_path / "ray"))
+    there = drkd.compare(**options, launcher="ray", on_event=kill_the_worker, out=str(tmp_path / "ray"))
     here = drkd.compare(**options, jobs=1, threads=1, out=str(tmp_path / "here"))
     assert killed
-    assert not there.failures
-    assert without_times(there.results) == without_times(here.results)
+    assert not there.results.failures
+    assert without_times(there.results.to_json()) == without_times(here.results.to_json())
 
 
 def workers():

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from drkd.config import TrainConfig
+from drkd.config import ScheduleOptions, TrainConfig
 from drkd.data.augment import AUGMENTATIONS
 from drkd.data.datasets import DATASETS
 from drkd.methods.registry import get_method
 from drkd.models import MODELS
-from drkd.training.learning_rate import learning_rate
 from drkd.studies.recipe import load_recipe, recipe_names
+from drkd.training.learning_rate import learning_rate
 from drkd.utils.errors import InputError
 from oracles.published import DEFECTIVE, PUBLISHED, SELF, SPREAD
 
@@ -79,12 +79,12 @@ def test_the_schedule_is_the_public_code_s(name):
         settings["model"], 0.1 * settings["batch_size"] / 128
     )
     keys = ("lr", "epochs", "schedule", "milestones", "gamma", "warmup_epochs")
-    options = {key: settings[key] for key in keys}
+    schedule = ScheduleOptions(**{key: settings[key] for key in keys})
     steps = 391
-    at = {epoch: learning_rate(epoch * steps, steps_per_epoch=steps, **options) for epoch in (1, 59, 60, 120, 160, 199)}
+    at = {epoch: learning_rate(epoch * steps, schedule, steps) for epoch in (1, 59, 60, 120, 160, 199)}
     expected = {1: 1, 59: 1, 60: 0.2, 120: 0.04, 160: 0.008, 199: 0.008}
     assert at == pytest.approx({epoch: rate * factor for epoch, factor in expected.items()}, rel=1e-2)
-    assert learning_rate(0, steps_per_epoch=steps, **options) == pytest.approx(rate / steps, rel=1e-2)
+    assert learning_rate(0, schedule, steps) == pytest.approx(rate / steps, rel=1e-2)
     if settings["optimizer"] == "sgd":
         assert (settings["momentum"], settings["weight_decay"]) == (0.9, 5e-4)
 
@@ -93,10 +93,8 @@ def test_imagenet_s_schedule_is_the_public_code_s():
     """90 epochs, times 0.1 at 30, 60 and 80."""
     settings = load_recipe("tf_kd/imagenet/resnet18").settings
     keys = ("lr", "epochs", "schedule", "milestones", "gamma")
-    at = [
-        learning_rate(epoch, steps_per_epoch=1, **{key: settings[key] for key in keys})
-        for epoch in (0, 29, 30, 59, 60, 79, 80, 89)
-    ]
+    schedule = ScheduleOptions(**{key: settings[key] for key in keys})
+    at = [learning_rate(epoch, schedule, steps_per_epoch=1) for epoch in (0, 29, 30, 59, 60, 79, 80, 89)]
     assert at == pytest.approx([0.2, 0.2, 0.02, 0.02, 0.002, 0.002, 0.0002, 0.0002])
 
 

@@ -1,4 +1,4 @@
-"""`reproduce`: every recipe in miniature, and what it says of itself."""
+"""`reproduce`: every recipe in miniature, and how its result is described."""
 
 import csv
 import json
@@ -6,20 +6,20 @@ import shutil
 
 import pytest
 import yaml
-from typer.testing import CliRunner
 
 import drkd
-from drkd.cli.app import app
 from drkd.config import ReproduceConfig, TrainConfig, resolve
 from drkd.runs.directory import kept_epoch
+from drkd.runs.summary import RunSummary
 from drkd.studies.recipe import load_recipe, recipe_names
 from drkd.studies.reproduction import deviations, plan, reproduce
 from drkd.targets import state_hash
+from image_files import run_cli
 
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
-    """One place for all miniatures, so that they share teachers; emptied at the end, since networks are large."""
+    """One folder for all miniatures, so that they share teachers; emptied at the end, since networks are large."""
     folder = tmp_path_factory.mktemp("reproduce")
     yield folder
     shutil.rmtree(folder)
@@ -38,12 +38,12 @@ def test_every_miniature_runs(name, runs):
     with (step.out / "metrics.csv").open() as file:
         (row,) = csv.DictReader(file)
     assert float(row["loss"]) > 0
-    summary = json.loads((step.out / "summary.json").read_text())
-    assert (summary["teacher"] is not None) == (recipe.teacher is not None)
-    if summary["teacher"]:
-        teacher, about = drkd.load_model(summary["teacher"]["path"])
-        assert state_hash(teacher) == summary["teacher"]["sha256"]
-        assert about["model"] in (load_recipe(recipe.teacher).settings["model"], recipe.miniature_model)
+    taught_by = RunSummary.read(step.out).teacher
+    assert (taught_by is not None) == (recipe.teacher is not None)
+    if taught_by is not None:
+        teacher, info = drkd.load_model(taught_by.path)
+        assert state_hash(teacher) == taught_by.sha256
+        assert info.model in (load_recipe(recipe.teacher).settings["model"], recipe.miniature_model)
     if recipe.teacher:  # nobody needs this row again
         shutil.rmtree(step.out)
 
@@ -69,11 +69,11 @@ def test_teacher_and_baseline_are_trained_first_and_all_is_measured(chain):
     ]
     assert all(len(line.accuracies) == 2 for line in done.lines)
     differences = [a - b for a, b in zip(done.lines[2].accuracies, done.lines[1].accuracies, strict=True)]
-    assert done.gain["mean"] == pytest.approx(sum(differences) / 2)
-    assert done.gain["published"] == pytest.approx(87.67 - 87.14)
+    assert done.gain.mean == pytest.approx(sum(differences) / 2)
+    assert done.gain.published == pytest.approx(87.67 - 87.14)
     for line in done.lines:
         (location,) = {p.parent.parent for p in folder.glob("*/seed-0/summary.json") if matches(p, line)}
-        tests = [json.loads((location / f"seed-{s}" / "summary.json").read_text())["test"]["accuracy"] for s in (0, 1)]
+        tests = [RunSummary.read(location / f"seed-{seed}").test.accuracy for seed in (0, 1)]
         assert line.accuracies == pytest.approx([100 * accuracy for accuracy in tests])
 
 
@@ -127,12 +127,12 @@ def test_a_defective_teacher_is_the_kept_epoch(tmp_path):
     config, _ = resolve(ReproduceConfig, location)
     teacher, _, row = plan(load_recipe("tf_kd/cifar100/shufflenetv2-dekd-resnet18"), config)
     assert row.config.teacher == str(kept_epoch(teacher.out, 0))
-    early, about = drkd.load_model(row.config.teacher)
+    early, info = drkd.load_model(row.config.teacher)
     final, _ = drkd.load_model(teacher.out)
-    used = json.loads((row.out / "summary.json").read_text())["teacher"]["sha256"]
+    used = RunSummary.read(row.out).teacher.sha256
     assert used == state_hash(early) != state_hash(final)
     data = drkd.load_data("digits", validation=0, limit_train=20, limit_test=20)
-    assert about["model"] == "resnet18"
+    assert info.model == "resnet18"
     assert done.lines[0].accuracies == pytest.approx([100 * drkd.evaluate(early, data).accuracy])
     assert done.lines[0].published == 15.48
 
@@ -149,20 +149,20 @@ def test_the_epoch_of_a_defective_teacher_goes_with_the_length():
     assert published[2].config.teacher.endswith("epoch-50.safetensors")
 
 
-def test_every_deviation_is_said(chain):
+def test_every_deviation_is_listed(chain):
     recipe = load_recipe("tf_kd/cifar10/cnn-kd-resnet18")
     _, _, done = chain
-    said = "\n".join(done.deviations)
+    listed = "\n".join(done.deviations)
     for words in ("data: digits instead of cifar10", "epochs: 2 instead of 200", "image-size: 8 instead of"):
-        assert words in said
+        assert words in listed
     for words in ("limit-train: 20", "batch-size: 10 instead of 128", "seeds: 2 here", *recipe.deviations):
-        assert words in said
-    assert "selection: the last epoch" in said
-    assert "jobs" not in said
+        assert words in listed
+    assert "selection: the last epoch" in listed
+    assert "jobs" not in listed
 
 
 def test_nothing_but_what_was_asked_for_is_changed(tmp_path):
-    """Digits have defaults of their own in other commands; a recipe's settings stand."""
+    """Digits have defaults of their own in other commands; a recipe's settings come first."""
     config = ReproduceConfig(seeds=1, data="digits", out=str(tmp_path))
     recipe = load_recipe("tf_kd/cifar100/mobilenetv2-self")
     for step in plan(recipe, config):
@@ -172,7 +172,7 @@ def test_nothing_but_what_was_asked_for_is_changed(tmp_path):
 
 def test_the_published_gain_is_that_of_the_row_s_own_table(tmp_path):
     location = options(tmp_path, seeds=1, epochs=1, image_size=8, batch_size=10)
-    assert reproduce("tf_kd/cifar100/googlenet-lsr", **location).gain["published"] == pytest.approx(79.07 - 78.15)
+    assert reproduce("tf_kd/cifar100/googlenet-lsr", **location).gain.published == pytest.approx(79.07 - 78.15)
 
 
 def test_as_published_only_the_standing_deviations_remain():
@@ -184,18 +184,13 @@ def test_as_published_only_the_standing_deviations_remain():
     assert kinds == ["seeds", "selection", "initial weights"]
 
 
-def output(*arguments):
-    result = CliRunner().invoke(app, arguments, standalone_mode=False)
-    assert result.exception is None
-    return result.stdout
-
-
-def test_the_command_prints_measured_beside_published(chain):
+def test_the_command_prints_measured_beside_published(chain, capsys):
     folder, location, done = chain
     flags = [
         text for key, value in location.items() if key != "out" for text in (f"--{key.replace('_', '-')}", str(value))
     ]
-    printed = output("reproduce", "tf_kd/cifar10/cnn-kd-resnet18", *flags, "--out", str(folder))
+    assert run_cli("reproduce", "tf_kd/cifar10/cnn-kd-resnet18", *flags, "--out", folder) == 0
+    printed = capsys.readouterr().out
     mean = sum(done.lines[2].accuracies) / 2
     assert f"{mean:.2f} ±" in printed
     assert f"{mean - 87.67:+.2f}" not in printed  # digits are not CIFAR-10
@@ -209,11 +204,13 @@ def test_the_command_prints_measured_beside_published(chain):
         assert words in printed
 
 
-def test_recipes_can_be_listed():
-    printed = output("list", "recipes")
+def test_recipes_can_be_listed(capsys):
+    assert run_cli("list", "recipes") == 0
+    printed = capsys.readouterr().out
     assert f"{len(recipe_names())} recipes" in printed
     assert "70.96  tf_kd/cifar100/mobilenetv2-self" in printed
-    listed = json.loads(output("list", "recipes", "--json"))["recipes"]
+    assert run_cli("list", "recipes", "--json") == 0
+    listed = json.loads(capsys.readouterr().out)["recipes"]
     assert listed["tf_kd/cifar100/mobilenetv2-self"]["published"] == 70.96
     assert listed["dr_kd/cifar10/resnet18"]["published"] is None
     assert set(listed) == set(recipe_names())

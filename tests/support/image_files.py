@@ -1,4 +1,4 @@
-"""Small data sets, sound and otherwise, and what drkd says of them."""
+"""Small data sets, sound and damaged, and what drkd reports of them."""
 
 import io
 import json
@@ -72,7 +72,7 @@ ROWS = [(encoded(noise(i)), i % 2) for i in range(40)]
 
 
 def findings(location):
-    """(severity, place below `location`, reason) of each problem; errors are what a training says too."""
+    """(severity, path below `location`, reason) of each problem; a training reports the same errors."""
     before = state(location)
     found = check_data(location)
     assert state(location) == before

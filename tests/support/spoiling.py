@@ -1,7 +1,8 @@
-"""What tests do to a folder with a run in `run` and a data set in `pets` before drkd is asked about it."""
+"""What tests do to a folder with a run in `run` and a data set in `pets` before they call drkd."""
 
 import json
 import os
+import random
 import shutil
 
 import torch
@@ -39,15 +40,15 @@ def folder(location):
 
 
 def about(**changes):
-    """The model file says something else of itself."""
+    """Give the model file another description of itself."""
 
     def write(here):
         path = here / "run" / "model.safetensors"
         with safe_open(path, "pt") as file:
-            said = json.loads(file.metadata()["drkd"])
-        del said["sha256"]
-        said = {key: value for key, value in {**said, **changes}.items() if value is not None}
-        write_tensors(path, load_file(path), said)
+            written = json.loads(file.metadata()["drkd"])
+        del written["sha256"]
+        written = {key: value for key, value in {**written, **changes}.items() if value is not None}
+        write_tensors(path, load_file(path), written)
 
     return write
 
@@ -87,3 +88,11 @@ def saved(value, location="teacher.pt"):
 
 def nothing(here):
     pass
+
+
+def flip(path, seed=0):
+    """Change one bit of a file."""
+    content = bytearray(path.read_bytes())
+    bit = random.Random(seed).randrange(8 * len(content))
+    content[bit // 8] ^= 1 << bit % 8
+    path.write_bytes(content)

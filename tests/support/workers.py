@@ -9,6 +9,9 @@ import torch.distributed as dist
 import drkd
 from drkd import NonFiniteLossError
 from drkd.methods.registry import create
+from drkd.runs.events import EpochDone
+from drkd.runs.summary import RunSummary
+from drkd.training.metrics import Metrics
 
 
 def train(rank, world_size, port, out):
@@ -31,10 +34,28 @@ def train(rank, world_size, port, out):
         dist.destroy_process_group()
 
 
-def work(argument, report):
-    report(f"starting {argument}")
+def work(argument, on_event):
+    """A summary that says by which process the work was done, with how many threads, and when it began."""
+    on_event(EpochDone(argument, {"epoch": 0}))
     if argument == "diverges":
         raise NonFiniteLossError("boom")
     if argument == "breaks":
         raise ZeroDivisionError
-    return argument, time.monotonic(), os.getpid(), torch.get_num_threads()
+    return RunSummary(
+        method=argument,
+        seed=os.getpid(),
+        epochs=torch.get_num_threads(),
+        best_epoch=0,
+        select="last",
+        train_accuracy=None,
+        val=None,
+        test=Metrics(accuracy=1.0, nll=0.0, ece=0.0, aurc=0.0, reliability=[]),
+        kept_epochs={},
+        rectified_fraction_per_epoch=None,
+        teacher=None,
+        teacher_train_accuracy=None,
+        teacher_seconds=0.0,
+        train_seconds=0.0,
+        skipped_images={},
+        wall_seconds=time.monotonic(),
+    )

@@ -102,14 +102,14 @@ def test_a_few_steps_learn_the_colour_of_a_pixel():
 def test_miou_by_hand_over_all_batches_together():
     """Of six pixels that count: class 0 has hits 1 of a union of 3, class 1 has 3 of 5, class 2 does not occur."""
 
-    class Says(nn.Module):
+    class Repeats(nn.Module):
         def forward(self, images):
             return F.one_hot(images[:, 0].long(), 3).movedim(-1, 1).float()
 
-    said = [torch.tensor([[0.0, 1, 1]]), torch.tensor([[1.0, 1, 0], [2, 2, 2]])]
+    answers = [torch.tensor([[0.0, 1, 1]]), torch.tensor([[1.0, 1, 0], [2, 2, 2]])]
     labels = [torch.tensor([[0, 1, 1]]), torch.tensor([[1, 0, 1], [255, 255, 255]])]
-    batches = [(image[None, None], label[None]) for image, label in zip(said, labels, strict=True)]
-    measured = mean_iou(Says(), batches, num_classes=3)
+    batches = [(image[None, None], label[None]) for image, label in zip(answers, labels, strict=True)]
+    measured = mean_iou(Repeats(), batches, num_classes=3)
     assert measured.per_class == (1 / 3, 3 / 5, None)
     assert measured.miou == pytest.approx((1 / 3 + 3 / 5) / 2)
 
@@ -123,7 +123,7 @@ def test_miou_agrees_with_torchmetrics_jaccard_index():
     assert mean_iou(network, batches, num_classes=CLASSES).miou == pytest.approx(float(index.compute()))
 
 
-def test_what_does_not_fit_is_said():
+def test_what_does_not_fit_is_refused():
     images, labels = batch()
     with pytest.raises(InputError, match="logits or a dictionary with `out`, got tuple"):
         segmentation_losses(nn.Sequential(Pair()), images, labels, drkd.cross_entropy(ignore_index=255))

@@ -18,7 +18,7 @@ def _as_before():
 
 def trained(out, **options):
     summary = train(*resolve(TrainConfig, {**OPTIONS, **options}), out)
-    return summary["test"], drkd.load_model(out)[0].state_dict()
+    return summary.test, drkd.load_model(out)[0].state_dict()
 
 
 def test_a_deterministic_training_is_the_usual_one_on_a_processor(tmp_path):

@@ -8,13 +8,14 @@ from torch import nn
 
 import drkd
 from drkd import InputError, NonFiniteLossError, Objective, OneHot, Target, Term
+from drkd.config import ScheduleOptions
 from drkd.data.augment import AUGMENTATIONS
 from drkd.data.datasets import Split
 from drkd.data.images import LazyImages
 from drkd.data.loader import Loader
 from drkd.methods.registry import create
-from drkd.training.learning_rate import learning_rate
 from drkd.training.checkpoint import TrainState
+from drkd.training.learning_rate import learning_rate
 from drkd.training.step import NonFiniteGuard
 
 SMALL = {"epochs": 3, "batch_size": 50}
@@ -38,6 +39,7 @@ def test_sgd_training_equals_a_loop_written_out(data):
     """Momentum, weight decay, warm-up, schedule, clipping and the choice of the epoch, from their definitions."""
     student, ours = network(), network()
     plan = {"lr": 0.05, "epochs": 3, "warmup_epochs": 1.0, "schedule": "cosine"}
+    schedule = ScheduleOptions(**plan)
     done = drkd.fit(ours, drkd.cross_entropy(), data, batch_size=50, clip_norm=0.5, weight_decay=1e-3, **plan)
     loader = Loader(data, data.train, batch_size=50, training=True)
     parameters = list(student.parameters())
@@ -45,7 +47,7 @@ def test_sgd_training_equals_a_loop_written_out(data):
     best, best_accuracy, step = None, -1.0, 0
     for epoch in range(3):
         for batch in loader.batches(epoch):
-            rate = learning_rate(step, steps_per_epoch=len(loader), **plan)
+            rate = learning_rate(step, schedule, steps_per_epoch=len(loader))
             loss = nn.functional.cross_entropy(student(batch.inputs), batch.labels)
             gradients = torch.autograd.grad(loss, parameters)
             norm = torch.sqrt(sum((g**2).sum() for g in gradients))
@@ -103,7 +105,7 @@ def test_a_resumed_run_equals_the_uninterrupted_one_to_the_bit(data, tmp_path, m
     assert resumed[1:] == whole[1:]
 
 
-def test_a_run_goes_on_with_another_number_of_workers_to_the_bit(data, tmp_path):
+def test_a_run_resumes_with_another_number_of_workers_to_the_bit(data, tmp_path):
     """Images are decoded from files here."""
     files = [tmp_path / f"{number}.png" for number in range(60)]
     for file, pixels in zip(files, data.train.inputs, strict=False):
@@ -202,8 +204,13 @@ def test_an_explosion_stops_at_once_and_names_step_and_method(data):
         drkd.fit(network(), drkd.cross_entropy(), data, lr=1e6, **SMALL)
 
 
-def guarded(net, optimizer):
-    return TrainState(net, drkd.cross_entropy(), optimizer, torch.amp.GradScaler("cpu", enabled=False))
+def guarded(net):
+    """A fused optimizer, and the guard as it is on an accelerator: it does not read the device."""
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1, fused=True)
+    state = TrainState(net, drkd.cross_entropy(), optimizer, torch.amp.GradScaler("cpu", enabled=False))
+    guard = NonFiniteGuard(state, torch.device("cpu"))
+    guard.deferred = True
+    return state, guard
 
 
 class Steep(nn.Module):
@@ -232,32 +239,29 @@ def test_a_gradient_that_is_not_finite_stops_before_the_update(data, tmp_path):
 def test_a_bad_step_can_be_cancelled_without_asking_the_device(bad):
     """What happens on an accelerator: the fused optimizer skips the step, the report comes later."""
     net = nn.Linear(2, 2)
-    optimizer = torch.optim.SGD(net.parameters(), lr=0.1, fused=True)
-    watch = NonFiniteGuard("dr_kd", torch.device("cpu"))
-    watch.deferred = True
+    state, guard = guarded(net)
     before = weights(net)
     loss = net(torch.full((1, 2), math.inf)).sum() * 0 if bad == "loss" else (net(torch.ones(1, 2)) * 0).sqrt().sum()
     assert loss.isfinite() == (bad == "gradient")
-    with watch.at_step(7):
+    state.result.step = 7
+    with guard:
         loss.backward()
-    watch.guard(guarded(net, optimizer), loss)
-    optimizer.step()
+    guard.check(loss.detach(), list(net.parameters()))
+    state.optimizer.step()
     assert torch.equal(weights(net), before)
-    with pytest.raises(NonFiniteLossError, match="step 7: the loss of `dr_kd`"):
-        watch.report()
+    with pytest.raises(NonFiniteLossError, match="step 7: the loss of `cross_entropy`"):
+        guard.report()
 
 
 def test_a_good_step_is_made_under_the_same_guard():
     net = nn.Linear(2, 2)
-    optimizer = torch.optim.SGD(net.parameters(), lr=0.1, fused=True)
-    watch = NonFiniteGuard("dr_kd", torch.device("cpu"))
-    watch.deferred = True
+    state, guard = guarded(net)
     before = weights(net)
     loss = net(torch.ones(1, 2)).sum()
     loss.backward()
-    watch.guard(guarded(net, optimizer), loss)
-    optimizer.step()
-    watch.report()
+    guard.check(loss.detach(), list(net.parameters()))
+    state.optimizer.step()
+    guard.report()
     assert not torch.equal(weights(net), before)
 
 
@@ -277,9 +281,19 @@ def test_a_need_that_the_loader_cannot_meet_fails_before_the_first_step(data):
         drkd.fit(network(), objective, data, **SMALL)
 
 
-@pytest.mark.parametrize("setting", [{"epochs": 0}, {"lr": 0.0}, {"clip_norm": -1.0}, {"checkpoint_every": "often"}])
-def test_bad_settings_are_refused(data, setting):
-    with pytest.raises(InputError):
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ({"epochs": 0}, "epochs should be greater than or equal to 1, got 0"),
+        ({"lr": 0.0}, "lr should be greater than 0, got 0.0"),
+        ({"clip_norm": -1.0}, "clip_norm should be greater than 0, got -1.0"),
+        ({"optimizer": "adam"}, "optimizer should be 'sgd' or 'adamw', got 'adam'"),
+        ({"epoch": 3}, r"unknown option 'epoch'; did you mean epochs\?"),
+        ({"checkpoint_every": "often"}, "checkpoint_every must be epoch, a number of steps or seconds"),
+    ],
+)
+def test_bad_settings_are_refused(data, setting, message):
+    with pytest.raises(InputError, match=message):
         drkd.fit(network(), drkd.cross_entropy(), data, **{**SMALL, **setting})
 
 

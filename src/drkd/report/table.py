@@ -11,12 +11,13 @@ from rich.table import Table
 from drkd.methods.registry import all_methods
 from drkd.report.sentences import conclusions
 from drkd.runs.results import ComparisonResults, Difference, MethodResults, Panel, PerSeed
+from drkd.studies.results import CONTROL
 from drkd.studies.statistics import mean_and_deviation
 from drkd.tasks import Metric, Task, get_task
 
 Value = TypeVar("Value")
 
-CONTROL, CONTROL_LABEL, CONTROL_COLOUR = "cross_entropy_2x", "Cross-entropy 2x", "#9a9a9a"
+CONTROL_LABEL, CONTROL_COLOUR = "Cross-entropy 2x", "#9a9a9a"
 """The baseline that trains twice as long: no method of its own, but it has its own row."""
 
 WIDE = 124

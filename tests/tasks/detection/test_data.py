@@ -97,8 +97,8 @@ def test_every_problem_is_listed_with_its_file(tmp_path):
     write_xml(xml / "011.xml", [("disc", "nan", 1, 9, 9)], (64, 48))
     found = []
     annotations = read_annotations(root, found.append)
-    told = sorted((re.sub(r".*/", "", each.location), each.kind) for each in found)
-    assert told == [
+    reported = sorted((re.sub(r".*/", "", each.location), each.kind) for each in found)
+    assert reported == [
         ("000.xml", "box outside"),
         ("001.xml", "empty box"),
         ("001.xml", "empty box"),
@@ -114,7 +114,7 @@ def test_every_problem_is_listed_with_its_file(tmp_path):
     with pytest.raises(InputError) as caught:
         load_detection(root)
     assert str(caught.value).startswith("10 problems: ")
-    assert all(location in str(caught.value) for location, _ in told)
+    assert all(location in str(caught.value) for location, _ in reported)
     assert "box 1 (disc at 5, 5, 70, 20) reaches outside the image of 64x48 pixels" in str(caught.value)
 
 
@@ -146,7 +146,7 @@ def test_bad_images_can_be_left_out(tmp_path):
     assert data.skipped_images == {"train": 1, "val": 0, "test": 0}
 
 
-def test_images_without_boxes_stay_and_are_told(tmp_path):
+def test_images_without_boxes_are_kept_and_reported(tmp_path):
     root = write_voc(tmp_path / "set")
     write_xml(root / "Annotations" / "000.xml", [], (64, 48))
     with pytest.warns(UserWarning, match="1 images of .* have no boxes"):

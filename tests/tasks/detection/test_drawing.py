@@ -14,16 +14,16 @@ def boxes(*rows):
 def test_image_ap_by_hand():
     """Hits at ranks 1 and 3 of two hits among three true boxes: (1/1 + 2/3) / 3; a box is hit once."""
     target = {"boxes": boxes([0, 0, 10, 10], [20, 0, 30, 10], [40, 0, 50, 10]), "labels": torch.tensor([1, 2, 1])}
-    said = {
+    detected = {
         "boxes": boxes([20, 0, 30, 10], [0, 0, 10, 10], [1, 0, 10, 10], [40, 0, 50, 10]),
         "labels": torch.tensor([2, 1, 1, 2]),
         "scores": torch.tensor([0.5, 0.9, 0.8, 0.4]),
     }
-    assert image_ap(said, target) == pytest.approx((1 + 2 / 3) / 3)
-    assert image_ap({name: value[:0] for name, value in said.items()}, target) == 0
+    assert image_ap(detected, target) == pytest.approx((1 + 2 / 3) / 3)
+    assert image_ap({name: value[:0] for name, value in detected.items()}, target) == 0
 
 
-def test_the_best_stand_above_the_worst(tmp_path, monkeypatch):
+def test_the_best_are_drawn_above_the_worst(tmp_path, monkeypatch):
     split = load_detection(write_voc(tmp_path / "set", train=6)).train
     found = []
     for row, target in enumerate(split.targets):

@@ -13,9 +13,9 @@ EXAMPLE = Path(__file__).parents[3] / "examples" / "detection.py"
 def test_the_example_runs_and_is_short(monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", [str(EXAMPLE), "--quick"])
     runpy.run_path(str(EXAMPLE), run_name="__main__")
-    said = capsys.readouterr().out
-    assert re.search(r"dr_kd .*'rectified': 0\.\d+", said)
-    assert re.search(r"student: mAP50 \d+\.\d%", said)
+    printed = capsys.readouterr().out
+    assert re.search(r"dr_kd .*'rectified': 0\.\d+", printed)
+    assert re.search(r"student: mAP50 \d+\.\d%", printed)
     assert len(EXAMPLE.read_text().splitlines()) < 60
 
 

@@ -7,14 +7,22 @@ import torch
 import drkd
 from detectors import DETECTORS, retina, ssd, two_stage
 from drkd import InputError, NonFiniteLossError
-from drkd.tasks.detection import networks
+from drkd.config import DETECTION, FitSettings
+from drkd.tasks.detection import learning, networks
 from drkd.tasks.detection.data import load_detection
 from drkd.tasks.detection.metrics import DetectionMetrics, evaluate_detector
 from drkd.tasks.detection.positions import AtPositions
-from drkd import fit
 from shapes import write_voc
 
-QUICK = {"epochs": 3, "batch_size": 3, "lr": 0.01, "seed": 4}
+QUICK = {
+    "epochs": 3,
+    "batch_size": 3,
+    "lr": 0.01,
+    "seed": 4,
+    "optimizer": "sgd",
+    "warmup_epochs": 0.0,
+    "clip_norm": None,
+}
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +45,7 @@ def method(family, student):
 
 def train(family, data, **options):
     student = make(family)
-    done = fit_detector(student, method(family, student), data, **QUICK, **options)
+    done = drkd.fit(student, method(family, student), data, **QUICK, **options)
     return student, done
 
 
@@ -50,7 +58,7 @@ class CrashError(Exception):
 
 
 @pytest.mark.parametrize("family", DETECTORS)
-def test_a_crashed_training_goes_on_to_the_bit(family, data, tmp_path):
+def test_a_crashed_training_resumes_to_the_bit(family, data, tmp_path):
     whole, done = train(family, data, out=tmp_path / "whole", checkpoint_every=2)
     interrupted = make(family)
     objective = method(family, interrupted)
@@ -63,7 +71,7 @@ def test_a_crashed_training_goes_on_to_the_bit(family, data, tmp_path):
 
     interrupted.transform.register_forward_hook(lambda *a: crash(*a) if interrupted.training else None)
     with pytest.raises(CrashError):
-        fit_detector(interrupted, objective, data, out=tmp_path / "part", checkpoint_every=2, **QUICK)
+        drkd.fit(interrupted, objective, data, out=tmp_path / "part", checkpoint_every=2, **QUICK)
     resumed, again = train(family, data, out=tmp_path / "part", checkpoint_every=2, resume=True)
     assert same(whole, resumed)
     assert again.history == done.history
@@ -71,7 +79,7 @@ def test_a_crashed_training_goes_on_to_the_bit(family, data, tmp_path):
 
 
 def test_the_last_step_is_saved_whenever_checkpoints_are_due(data, tmp_path):
-    done = fit_detector(make("ssd"), drkd.cross_entropy(), data, out=tmp_path, checkpoint_every=1000, **QUICK)
+    done = drkd.fit(make("ssd"), drkd.cross_entropy(), data, out=tmp_path, checkpoint_every=1000, **QUICK)
     assert [path.name for path in (tmp_path / "checkpoints").glob("step-*")] == [f"step-{done.step}"]
 
 
@@ -90,12 +98,12 @@ def test_an_interruption_saves_the_step_at_hand(data, tmp_path):
         lambda *_: os.kill(os.getpid(), signal.SIGINT) if student.training else None
     )
     with pytest.raises(KeyboardInterrupt):
-        fit_detector(student, drkd.cross_entropy(), data, out=tmp_path, **QUICK)
+        drkd.fit(student, drkd.cross_entropy(), data, out=tmp_path, **QUICK)
     interrupt.remove()
     assert (tmp_path / "checkpoints" / "last").resolve().name == "step-1"
     resumed, whole = make("ssd"), make("ssd")
-    fit_detector(resumed, drkd.cross_entropy(), data, out=tmp_path, resume=True, **QUICK)
-    fit_detector(whole, drkd.cross_entropy(), data, **QUICK)
+    drkd.fit(resumed, drkd.cross_entropy(), data, out=tmp_path, resume=True, **QUICK)
+    drkd.fit(whole, drkd.cross_entropy(), data, **QUICK)
     assert same(resumed, whole)
 
 
@@ -104,7 +112,8 @@ def test_cross_entropy_is_a_plain_training_of_torchvisions_detector(data):
     from drkd.tasks.detection.batches import DetectionLoader
 
     ours, plain = make("two_stage"), make("two_stage")
-    done = fit_detector(ours, drkd.cross_entropy(), data, **{**QUICK, "epochs": 1}, schedule="constant", clip_norm=5.0)
+    settings = {**QUICK, "epochs": 1, "schedule": "constant", "clip_norm": 5.0}
+    done = drkd.fit(ours, drkd.cross_entropy(), data, **settings)
     torch.manual_seed(QUICK["seed"])
     loader = DetectionLoader(data, data.train, batch_size=3, training=True, seed=QUICK["seed"])
     optimizer = torch.optim.SGD(plain.parameters(), lr=0.01, momentum=0.9, weight_decay=5e-4, fused=True)
@@ -125,21 +134,17 @@ def test_cross_entropy_is_a_plain_training_of_torchvisions_detector(data):
 
 
 def test_the_epoch_is_chosen_by_validation_map_and_never_by_the_test_split(data, monkeypatch):
-    from drkd.tasks.detection import training
-
     maps = iter([0.1, 0.4, 0.2])
     asked = []
 
     def measured(student, data, split):
         asked.append(split)
         weights.append({name: tensor.clone() for name, tensor in student.state_dict().items()})
-        return training_metrics(next(maps))
-
-    def training_metrics(value):
+        value = next(maps)
         return DetectionMetrics(map=value, map50=value, ar=value, per_class={})
 
     weights = []
-    monkeypatch.setattr(training, "evaluate_detector", measured)
+    monkeypatch.setattr(learning, "evaluate_detector", measured)
     student, done = train("ssd", data)
     assert done.best_epoch == 1
     assert asked == ["val"] * 3
@@ -152,14 +157,36 @@ def test_a_loss_that_is_not_finite_stops_the_training_and_names_the_step(data):
     with torch.no_grad():
         next(iter(student.head.regression_head.parameters())).fill_(torch.inf)
     with pytest.raises(NonFiniteLossError, match="step 0"):
-        fit_detector(student, drkd.cross_entropy(), data, **QUICK)
+        drkd.fit(student, drkd.cross_entropy(), data, **QUICK)
 
 
 def test_training_finds_more_than_before(data):
     """Coloured shapes on grey: a few epochs must raise the loss's own measure, the training loss."""
     student = make("ssd")
-    done = fit_detector(student, drkd.cross_entropy(), data, epochs=8, batch_size=4, lr=0.02, optimizer="sgd")
+    done = drkd.fit(student, drkd.cross_entropy(), data, **{**QUICK, "epochs": 8, "batch_size": 4, "lr": 0.02})
     assert done.history[-1]["loss"] < 0.8 * done.history[0]["loss"]
+
+
+def test_defaults_are_those_of_detection(data):
+    """A run without settings is bitwise one with `DETECTION`'s."""
+    assert {"optimizer": "adamw", "lr": 0.001, "warmup_epochs": 1.0}.items() <= DETECTION.items()
+    settings = {name: value for name, value in DETECTION.items() if name in FitSettings.model_fields}
+    ours, named = make("ssd"), make("ssd")
+    done = drkd.fit(ours, drkd.cross_entropy(), data, epochs=1)
+    assert drkd.fit(named, drkd.cross_entropy(), data, **settings, epochs=1).history == done.history
+    assert same(ours, named)
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ({"precision": "bfloat16"}, "detection takes no --precision bfloat16: it computes in float32"),
+        ({"optimizer": "adam"}, "optimizer should be 'sgd' or 'adamw', got 'adam'"),
+    ],
+)
+def test_settings_that_do_not_fit_are_refused(data, setting, message):
+    with pytest.raises(InputError, match=message):
+        drkd.fit(make("ssd"), drkd.cross_entropy(), data, **setting)
 
 
 @pytest.mark.parametrize("name", [*networks.DETECTORS])
