@@ -66,7 +66,7 @@ def _tree(file: Path) -> ast.Module:
 
 
 def _first_lines_in(folder: Path) -> dict[str, str]:
-    """The first line of what describes each function of a package."""
+    """The first line of the docstring of each function in a package."""
     functions = [node for file in sorted(folder.glob("*.py")) for node in _functions(file)]
     return {function.name: _first_line(function) for function in functions}
 

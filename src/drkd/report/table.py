@@ -76,7 +76,7 @@ def label_of(name: str) -> str:
 
 
 def colour_of(name: str) -> str | None:
-    """The colour of a method in every plot, told apart by colour-blind readers too; None for one with settings.
+    """The colour of a method in every plot, chosen for colour-blind readers too; None for one with settings.
 
     Example:
         >>> colour_of("dr_kd"), colour_of("dr_kd:alpha=0.5")
