@@ -14,7 +14,7 @@ import torch
 from drkd.config import BenchConfig
 from drkd.models import MODELS
 from drkd.report.speed import describe_machine, describe_spread
-from drkd.studies.benchmarking import Contender
+from drkd.studies.contenders import Contender
 from drkd.utils.device import set_up_process
 from drkd.utils.machine import environment
 from drkd.utils.timing import ratios, spread, take_turns

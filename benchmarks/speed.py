@@ -34,15 +34,8 @@ from drkd.data.loader import Loader
 from drkd.models import CONTIGUOUS, MODELS
 from drkd.models.counting import count_macs
 from drkd.report.speed import describe_machine, describe_spread
-from drkd.studies.benchmarking import (
-    CACHED,
-    Contender,
-    made_up,
-    measure_epoch,
-    measure_loader,
-    measure_methods,
-    new_network,
-)
+from drkd.studies.benchmarking import measure_epoch, measure_loader, measure_methods
+from drkd.studies.contenders import CACHED, Contender, made_up, new_network
 from drkd.targets import Frozen
 from drkd.training.compilation import has_compiler
 from drkd.utils.device import choose_device, set_up_process

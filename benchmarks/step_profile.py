@@ -7,7 +7,7 @@ from typing import Any
 from torch.profiler import ProfilerActivity, profile, record_function
 
 from drkd.config import BenchConfig
-from drkd.studies.benchmarking import Contender
+from drkd.studies.contenders import Contender
 from drkd.targets import Frozen
 
 

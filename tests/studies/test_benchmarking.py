@@ -15,7 +15,8 @@ from drkd.config import BenchConfig, resolve
 from drkd.methods import all_methods
 from drkd.report.speed import print_bench
 from drkd.studies import benchmarking
-from drkd.studies.benchmarking import CACHED, Contender, bench, made_up
+from drkd.studies.benchmarking import bench
+from drkd.studies.contenders import CACHED, Contender, made_up
 from drkd.targets import Cached
 from drkd.utils import timing
 from image_files import run_cli

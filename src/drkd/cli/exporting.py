@@ -3,59 +3,47 @@
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from drkd.cli.app import app
+from drkd.cli.options import with_options
 from drkd.cli.printing import console
+from drkd.config import ExportConfig, resolve
 from drkd.utils.errors import InputError
 
 
 @app.command()
+@with_options(ExportConfig)
 def export(
     run: Annotated[Path, typer.Argument(help="run directory or its model.safetensors")],
-    format_: Annotated[str, typer.Option("--format", help="onnx, openvino, torch or executorch")] = "onnx",
-    quantize: Annotated[str | None, typer.Option("--quantize", help="int8 (default: float, as trained)")] = None,
-    out: Annotated[Path | None, typer.Option("--out", help="file (default: in RUN/exports)")] = None,
-    data: Annotated[str | None, typer.Option("--data", help="to check and calibrate on (default: the run's)")] = None,
-    split: Annotated[str | None, typer.Option("--split", help="to check on: val or test (default: val)")] = None,
-    samples: Annotated[int, typer.Option("--samples", min=1, help="images of it")] = 1000,
-    calibration: Annotated[str, typer.Option("--calibration", help="int8's ranges: minmax or percentile")] = "minmax",
-    calibration_samples: Annotated[
-        int, typer.Option("--calibration-samples", min=1, help="training images that int8 looks at")
-    ] = 256,
-    max_difference: Annotated[
-        float | None,
-        typer.Option("--max-difference", min=0, help="of a logit, over the largest (default: float 1e-3, int8 any)"),
-    ] = None,
-    min_agreement: Annotated[
-        float | None,
-        typer.Option("--min-agreement", min=0, max=1, help="fraction of the same class (default: float .999, int8 .9)"),
-    ] = None,
-    max_drop: Annotated[
-        float | None,
-        typer.Option("--max-drop", min=0, max=1, help="of accuracy, a fraction (default: float .001, int8 .02)"),
-    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
+    **options: Any,
 ) -> int:
     """Write a run's network as a file for a device, and check that it answers as the network does."""
+    settings, _ = resolve(ExportConfig, options)
+
     from drkd.export.exporting import export_run
     from drkd.export.parity import FLOAT, INT8
 
-    given = {"difference": max_difference, "agreement": min_agreement, "accuracy_drop": max_drop}
+    given = {
+        "difference": settings.max_difference,
+        "agreement": settings.min_agreement,
+        "accuracy_drop": settings.max_drop,
+    }
     known = {name: value for name, value in given.items() if value is not None}
     record = export_run(
         run,
-        format_,
-        quantize=quantize,  # type: ignore[arg-type]  # export_run refuses what it does not know
-        out=out,
-        data=data,
-        split=split,
-        samples=samples,
-        calibration=calibration,  # type: ignore[arg-type]
-        calibration_samples=calibration_samples,
-        tolerance=replace(INT8 if quantize else FLOAT, **known),
+        settings.format,
+        quantize=settings.quantize,  # type: ignore[arg-type]  # export_run refuses what it does not know
+        out=settings.out,
+        data=settings.data,
+        split=settings.split,
+        samples=settings.samples,
+        calibration=settings.calibration,  # type: ignore[arg-type]
+        calibration_samples=settings.calibration_samples,
+        tolerance=replace(INT8 if settings.quantize else FLOAT, **known),
     )
     if as_json:
         print(json.dumps({**record.to_json(), "path": str(record.path)}))

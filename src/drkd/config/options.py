@@ -112,6 +112,28 @@ class BenchConfig(Options):
     out: Text | None = Field(None, description="JSON file for the figures")
 
 
+class ExportConfig(Options):
+    """How a run's network becomes a file for a device, and what it may differ by."""
+
+    format: str = Field("onnx", description="onnx, openvino, torch or executorch")
+    quantize: str | None = Field(None, description="int8 (default: float, as trained)")
+    out: Text | None = Field(None, description="file (default: in RUN/exports)")
+    data: Text | None = Field(None, description="data to check and calibrate on (default: the run's)")
+    split: str | None = Field(None, description="split to check on: val or test (default: val)")
+    samples: int = Field(1000, ge=1, description="images of it")
+    calibration: str = Field("minmax", description="how int8 chooses its ranges: minmax or percentile")
+    calibration_samples: int = Field(256, ge=1, description="training images on which int8 measures them")
+    max_difference: float | None = Field(
+        None, ge=0, description="largest difference of a logit, over the largest logit (default: float 1e-3, int8 any)"
+    )
+    min_agreement: float | None = Field(
+        None, ge=0, le=1, description="least fraction of images with the same class (default: float 0.999, int8 0.9)"
+    )
+    max_drop: float | None = Field(
+        None, ge=0, le=1, description="largest loss of accuracy, a fraction (default: float 0.001, int8 0.02)"
+    )
+
+
 EMBEDDED: dict[str, Any] = {
     "model": "mlp",
     "limit_train": 300,

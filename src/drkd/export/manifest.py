@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from drkd.utils.errors import InputError
 
 if TYPE_CHECKING:
-    from drkd.models.files import Json, ModelInfo
+    from drkd.models.files import ModelInfo
+    from drkd.utils.files import JsonObject
 
 INPUT = "uint8 (B, C, H, W), 0 to 255"
 """What every exported file takes; it contains the rest, scaling and normalisation."""
@@ -49,12 +50,12 @@ class Manifest:
         own = (info.model, info.classes, info.image_size, info.channels, info.mean, info.std)
         return cls(*own, sha256=sha256, quantize=quantize)
 
-    def to_json(self) -> "Json":
+    def to_json(self) -> "JsonObject":
         """As it is kept in a file."""
         return {name: list(value) if isinstance(value, tuple) else value for name, value in vars(self).items()}
 
     @classmethod
-    def from_json(cls, content: "Json", path: Path) -> "Manifest":
+    def from_json(cls, content: "JsonObject", path: Path) -> "Manifest":
         """What `to_json` gave.
 
         Raises:
@@ -108,9 +109,9 @@ def from_properties(properties: Mapping[str, str], path: Path) -> Manifest:
     return Manifest.from_json({name: _loaded(properties[name], path) for name in KEYS if name in properties}, path)
 
 
-def _loaded(text: str, path: Path) -> "Json":
+def _loaded(text: str, path: Path) -> "JsonObject":
     try:
-        content: Json = json.loads(text)
+        content: JsonObject = json.loads(text)
     except json.JSONDecodeError as reason:
         raise InputError(f"{path} is damaged where it says what it is: {reason}; export it anew") from reason
     return content

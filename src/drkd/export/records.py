@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -11,11 +11,8 @@ from drkd.export.manifest import Manifest
 from drkd.export.memory import Memory
 from drkd.export.parity import Parity, Tolerance
 from drkd.utils.errors import InputError
-from drkd.utils.files import read_json, write_json
+from drkd.utils.files import JsonObject, read_json, write_json
 from drkd.utils.machine import Environment
-
-if TYPE_CHECKING:
-    from drkd.models.files import Json
 
 Record = TypeVar("Record", "ExportRecord", "LatencyResults")
 
@@ -59,7 +56,7 @@ class ExportRecord:
     calibration: Calibrated | None
     environment: Environment
 
-    def to_json(self) -> "Json":
+    def to_json(self) -> JsonObject:
         """All but the path: what is kept beside the file."""
         content = asdict(self)
         del content["path"]
@@ -149,7 +146,7 @@ class LatencyResults:
     settings: LatencySettings
     files: list[BenchedFile]
 
-    def to_json(self) -> "Json":
+    def to_json(self) -> JsonObject:
         """The content of `latency.json`."""
         return asdict(self)
 

@@ -14,7 +14,7 @@ checkpoints what it has learned and the state of the random numbers, which Light
 import copy
 import random
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any, TypedDict, cast
 
 import numpy as np
 import torch
@@ -56,7 +56,7 @@ class Distillation(Callback):
         self._steps = 0.0  # of the whole training
         self._step = 0  # optimizer steps made so far
         self._scale: float | None = None  # of the gradients, before the step at hand
-        self._random: dict[str, Any] | None = None  # from a checkpoint
+        self._random: RandomState | None = None  # from a checkpoint
         self._rectified: list[dict[str, float]] = []  # the part of each epoch
 
     def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
@@ -195,24 +195,31 @@ def _gradient_scale(trainer: Any) -> float | None:
     return None if scaler is None else float(scaler.get_scale())
 
 
-def _random_state() -> dict[str, Any]:
+class RandomState(TypedDict):
+    """The state of every generator of random numbers, as a checkpoint can hold it."""
+
+    python: tuple[Any, ...]
+    numpy: tuple[Any, ...]
+    torch: Tensor
+    cuda: list[Tensor]
+
+
+def _random_state() -> RandomState:
     numpy: Any = np.random.get_state()
-    kind, keys, *rest = numpy
-    state: dict[str, Any] = {
+    name, keys, *rest = numpy
+    return {
         "python": random.getstate(),
-        "numpy": (kind, keys.tolist(), *rest),
+        "numpy": (name, keys.tolist(), *rest),
         "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
     }
-    if torch.cuda.is_available():
-        state["cuda"] = torch.cuda.get_rng_state_all()
-    return state
 
 
-def _set_random_state(state: dict[str, Any]) -> None:
+def _set_random_state(state: RandomState) -> None:
     version, numbers, gauss = state["python"]
     random.setstate((version, tuple(numbers), gauss))
-    kind, keys, *rest = state["numpy"]
-    np.random.set_state((kind, np.array(keys, dtype=np.uint32), *rest))
+    name, keys, *rest = state["numpy"]
+    np.random.set_state((name, np.array(keys, dtype=np.uint32), *rest))
     torch.set_rng_state(state["torch"].cpu())
-    if "cuda" in state and len(state["cuda"]) == torch.cuda.device_count():
-        torch.cuda.set_rng_state_all([part.cpu() for part in state["cuda"]])
+    if len(state["cuda"]) == torch.cuda.device_count():
+        torch.cuda.set_rng_state_all([one.cpu() for one in state["cuda"]])

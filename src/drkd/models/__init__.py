@@ -1,8 +1,8 @@
 """Networks by name: a family of the papers per file, everything else from timm."""
 
 import difflib
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor, nn
 
@@ -89,11 +89,11 @@ def _from_timm(name: str, num_classes: int, image_size: int, channels: int) -> n
         close = difflib.get_close_matches(name, timm.list_models(), n=1)
         hint = f"; did you mean timm:{close[0]}?" if close else ""
         raise InputError(f"timm has no network {name!r}{hint}")
-    sizes: dict[str, Any] = {"num_classes": num_classes, "in_chans": channels}
+    make = partial(timm.create_model, name, pretrained=False, num_classes=num_classes, in_chans=channels)
     try:
-        model: nn.Module = timm.create_model(name, pretrained=False, img_size=image_size, **sizes)
+        model: nn.Module = make(img_size=image_size)
     except TypeError:  # networks of convolutions take any size and no such argument
-        model = timm.create_model(name, pretrained=False, **sizes)
+        model = make()
     return model
 
 

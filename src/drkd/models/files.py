@@ -4,17 +4,13 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from safetensors import safe_open
 from torch import Tensor
 
 from drkd.utils.errors import InputError
-from drkd.utils.files import read_tensors, write_tensors
+from drkd.utils.files import JsonObject, read_tensors, write_tensors
 from drkd.utils.hashing import content_hash
-
-Json = Mapping[str, Any]
-"""An object of a JSON file, before it is checked."""
 
 KINDS = {"model": str, "classes": list, "image_size": int, "channels": int}
 """What a network is built from, and what it is in the file."""
@@ -41,7 +37,7 @@ class ModelInfo:
     std: tuple[float, ...]
     task: str = "classification"
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> JsonObject:
         """As it is kept in a file; classification goes without saying.
 
         Example:
@@ -54,7 +50,7 @@ class ModelInfo:
         return values
 
     @classmethod
-    def from_json(cls, content: Json, path: Path) -> "ModelInfo":
+    def from_json(cls, content: JsonObject, path: Path) -> "ModelInfo":
         """What the file `path` says.
 
         Raises:
@@ -75,7 +71,7 @@ class ModelInfo:
                     f"{path} needs to say the {name} of its {content['channels']} channels as fractions, got "
                     f"{value!r}; give a file that drkd wrote"
                 )
-        known: dict[str, Any] = {name: content[name] for name in cls.__dataclass_fields__ if name in content}
+        known: JsonObject = {name: content[name] for name in cls.__dataclass_fields__ if name in content}
         known |= {name: tuple(value) for name, value in known.items() if isinstance(value, list)}
         return cls(**known)
 
@@ -111,7 +107,7 @@ def read_model(source: str | Path) -> tuple[dict[str, Tensor], ModelInfo]:
     return tensors, info
 
 
-def _metadata(path: Path) -> dict[str, Any]:
+def _metadata(path: Path) -> JsonObject:
     """What a file says of itself; nothing for one that is not drkd's."""
     if path.suffix != ".safetensors":
         return {}

@@ -5,7 +5,8 @@ from rich.console import Console
 from rich.table import Table
 
 from drkd.report.table import label_of
-from drkd.studies.benchmarking import CACHED, BenchResults
+from drkd.studies.benchmarking import BenchResults
+from drkd.studies.contenders import CACHED
 from drkd.utils.machine import Environment
 from drkd.utils.timing import Spread
 

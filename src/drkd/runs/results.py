@@ -7,7 +7,7 @@ from typing import Any
 
 from drkd.tasks import Task, get_task
 from drkd.utils.errors import InputError
-from drkd.utils.files import read_json, write_json
+from drkd.utils.files import JsonObject, read_json, write_json
 from drkd.utils.machine import Environment
 
 FILE = "results.json"
@@ -65,7 +65,7 @@ class MethodResults:
     skipped_images: list[dict[str, int] | None]
     notes: list[list[str] | None]
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> JsonObject:
         """One flat object: metrics by name, those of validation as `val_NAME`."""
         nested = ("test", "val", "details", "teacher_train")
         plain = {name: value for name, value in vars(self).items() if name not in nested}
@@ -112,7 +112,7 @@ class Panel:
     seeds: list[int]
     methods: dict[str, MethodResults]
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> JsonObject:
         """As `results.json` has it."""
         return {**vars(self), "methods": {name: results.to_json() for name, results in self.methods.items()}}
 
@@ -141,7 +141,7 @@ class ComparisonResults:
     environment: Environment
     failures: dict[str, str] = field(default_factory=dict)
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> JsonObject:
         """The content of `results.json`."""
         panels = [panel.to_json() for panel in self.panels]
         return {**vars(self), "panels": panels, "comparisons": [asdict(each) for each in self.comparisons]}

@@ -15,7 +15,6 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
@@ -110,8 +109,8 @@ def _train(
 
     started = time.perf_counter()
     weights = objective.effective_weights(len(data.classes))
-    here: dict[str, Any] = {"out": str(out), "resume": resume, "device": str(prepared.device)}
-    settings = config.model_copy(update={**here, "memory_format": memory_format(config)})
+    here = {"out": str(out), "resume": resume, "device": str(prepared.device), "memory_format": memory_format(config)}
+    settings = config.model_copy(update=here)
     result = fit(student, objective, data, settings=settings, on_epoch=after_epoch)
     summary = summarise(config, prepared, result, out)
     return replace(summary, wall_seconds=time.perf_counter() - started, effective_weights=weights)
@@ -188,7 +187,7 @@ def _measure_kept(out: Path, epoch: int, prepared: Prepared) -> SplitMetrics:
 
 def _train_teacher(config: TrainConfig, source: Source, out: Path, on_event: OnEvent) -> RunSummary:
     """The student's own network, trained with cross-entropy and otherwise the same settings."""
-    plain: dict[str, Any] = {
+    plain: dict[str, object] = {
         "method": "cross_entropy",
         "teacher": None,
         "method_options": {},

@@ -189,8 +189,8 @@ def _own_settings(config: CompareConfig, method: str, own: Mapping[str, Any]) ->
     """The settings that `method` takes: the general ones it knows, those of the file, and `own` before all."""
     accepted = get_method(method).settings
     general = {name: getattr(config, name) if name in accepted else None for name in METHOD_SETTINGS}
-    if {**general, **config.method_options.get(method, {}), **own}["source"] != "ema":
-        general["decay"] = None  # there is no average
+    if "source" in accepted and {**general, **config.method_options.get(method, {}), **own}["source"] != "ema":
+        general["decay"] = None  # there is no average to decay
     of_file = {**config.method_options.get(method, {}), **{k: v for k, v in own.items() if k not in METHOD_SETTINGS}}
     return {**general, **{k: v for k, v in own.items() if k in METHOD_SETTINGS}, "method_options": of_file}
 

@@ -18,6 +18,9 @@ from torch import Tensor
 from drkd.utils.errors import InputError, StorageError
 from drkd.utils.hashing import content_hash
 
+JsonObject = dict[str, Any]
+"""An object of a JSON file: what is written there, or what was read and is not yet checked."""
+
 
 @contextmanager
 def replacing(path: Path, *, flush: bool = True) -> Iterator[Path]:
@@ -68,12 +71,12 @@ def write_text(path: Path, text: str, *, flush: bool = True) -> None:
         beside.write_text(text, encoding="utf-8")
 
 
-def write_json(path: Path, value: Any) -> None:
+def write_json(path: Path, value: object) -> None:
     """Replace `path` by `value` as JSON."""
     write_text(path, as_json(value))
 
 
-def as_json(value: Any) -> str:
+def as_json(value: object) -> str:
     """`value` as the text of a JSON file."""
     return json.dumps(value, indent=2) + "\n"
 
