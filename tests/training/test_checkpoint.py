@@ -24,7 +24,7 @@ def state(step=0):
 
 def test_restore_puts_everything_back(tmp_path):
     saved = state(step=3)
-    saved.sums.names, saved.sums.totals = ["rows", "ce"], torch.tensor([5.0, 0.5], dtype=torch.float64)
+    saved.sums.totals = {"rows": 5.0, "ce": 0.1 + 0.2}
     saved.save(tmp_path, best=True)
     numbers = torch.rand(3)
     other = state()
@@ -32,8 +32,7 @@ def test_restore_puts_everything_back(tmp_path):
     assert torch.equal(other.student.weight, saved.student.weight)
     momenta = [o.optimizer.state_dict()["state"][0]["momentum_buffer"] for o in (saved, other)]
     assert torch.equal(*momenta)
-    assert other.sums.names == ["rows", "ce"]
-    assert torch.equal(other.sums.totals, saved.sums.totals)
+    assert list(other.sums.totals.items()) == [("rows", 5.0), ("ce", 0.1 + 0.2)]
     assert other.result == saved.result
     assert torch.equal(torch.rand(3), numbers)
 
@@ -90,7 +89,7 @@ def three(tmp_path):
     return tmp_path
 
 
-@pytest.mark.parametrize("name", ["student", "objective", "optimizer", "best", "sums", "rng", "state", "manifest"])
+@pytest.mark.parametrize("name", ["student", "objective", "optimizer", "best", "rng", "state", "manifest"])
 @pytest.mark.parametrize("harm", ["flip", "cut", "missing", "empty"])
 def test_a_damaged_checkpoint_is_reported_and_skipped(three, name, harm):
     (file,) = (three / "step-3").glob(f"{name}.*")

@@ -12,6 +12,8 @@ from drkd.cli.app import app
 from drkd.cli.options import with_options
 from drkd.cli.printing import console, print_epoch, print_summary
 from drkd.config import BenchConfig, CompareConfig, ReproduceConfig, TrainConfig, TuneConfig, resolve
+from drkd.utils.machine import processor_count
+from drkd.utils.workers import start_server
 
 WEIGHTS = "Final weights of the targets (the public code averages its KL over the K classes):"
 
@@ -23,6 +25,8 @@ ConfigFile = Annotated[Path | None, typer.Option("--config", help="YAML file of 
 def compare(config: ConfigFile = None, **options: object) -> int:
     """Train methods side by side over several seeds, compare them in pairs, write a report: the main job."""
     settings, source = resolve(CompareConfig, options, config)
+    if settings.launcher == "local" and (settings.jobs or processor_count()) > 1:
+        start_server("drkd.studies.comparison")  # while this process imports the same
 
     from drkd.cli.display import Display
     from drkd.report import print_results, write_report

@@ -147,8 +147,10 @@ class Objective(nn.Module):
             progress: fraction of the training that is done, in [0, 1]; unchanged where not given, 0 at first.
             epoch: number of completed epochs; unchanged where not given, 0 at first.
         """
-        self.progress = self.progress if progress is None else progress
-        self.epoch = self.epoch if epoch is None else epoch
+        if progress is not None:
+            vars(self)["progress"] = progress  # a module's own way to set an attribute takes longer than a small loss
+        if epoch is not None:
+            vars(self)["epoch"] = epoch
         for target in self.targets:
             target.update(self.epoch)
 

@@ -14,6 +14,7 @@ from typing import Any, Generic, Protocol, TypeVar
 from drkd.runs.events import Event, OnEvent, RunDone, RunFailed
 from drkd.runs.summary import RunSummary
 from drkd.utils.errors import NonFiniteLossError
+from drkd.utils.workers import worker_context
 
 ArgumentT = TypeVar("ArgumentT")
 
@@ -59,10 +60,7 @@ def run_jobs(
             outcomes[job.name] = _failed_before(job, outcomes) or attempt(work, job, on_event)
             on_event(_last_event(job.name, outcomes[job.name]))
         return outcomes
-    method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
-    context = multiprocessing.get_context(method)
-    if method == "forkserver":
-        context.set_forkserver_preload([work.__module__])
+    context = worker_context(work.__module__)
     events: Any = context.Queue()  # multiprocessing's queues have no type that both sides share
     pool = ProcessPoolExecutor(processes, context, initializer=_start_worker, initargs=(events,))
     try:

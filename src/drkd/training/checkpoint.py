@@ -81,12 +81,11 @@ class TrainState:
             "objective": self.objective.state_dict(),
             "optimizer": _optimizer_tensors(self.optimizer),
             "best": self.best,
-            "sums": {"totals": self.sums.totals},
             "rng": rng,
         }
         state = {
             "scaler": self.scaler.state_dict(),
-            "sums": self.sums.names,
+            "sums": self.sums.totals,
             "result": vars(self.result),
             "teachers": self._teachers,
         }
@@ -127,7 +126,7 @@ class TrainState:
         if "cuda" in tensors["rng"]:
             torch.cuda.set_rng_state(tensors["rng"]["cuda"])
         self.best = {name: tensor.to(self._device) for name, tensor in tensors["best"].items()}
-        self.sums.names, self.sums.totals = state["sums"], tensors["sums"]["totals"].to(self._device)
+        self.sums.totals = state["sums"]
         self.result = TrainResult(**state["result"])
 
     def keep(self, *, copy: bool) -> None:

@@ -42,6 +42,7 @@ class ClassifierLearner(Learner[Data, Batch]):
         )
         if missing := ", ".join(sorted(objective.needs - self.loader.provides)):
             raise InputError(f"`{objective.name}` needs {missing}, which the loader does not give")
+        self.some_ignored = "pairs" in objective.needs or bool((data.train.labels == IGNORED).any())
         self.validation = self._in_order(data, data.val, settings)
         self.metric = "val_accuracy" if settings.select == "best" and len(data.val) else None
         objective.prepare(self._in_order(data, data.train, settings))
@@ -51,14 +52,20 @@ class ClassifierLearner(Learner[Data, Batch]):
             self.model = Compiled(self.model, self.loader.rows, required=settings.compile == "on")
 
     def losses(self, batch: Batch) -> StepLosses:
-        with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
-            logits = self.model(batch.inputs)
-            losses = self.objective(logits, batch.labels, inputs=batch.inputs, index=batch.index)
+        if self.dtype == torch.float32:  # a context that does nothing takes time too
+            logits, losses = self._forward(batch)
+        else:
+            with torch.autocast(self.device.type, self.dtype):
+                logits, losses = self._forward(batch)
         loss = losses["loss"]
         total = loss if batch.loss_scale == 1 else loss * batch.loss_scale
-        parts = {**losses, "loss": loss.detach()}
-        correct = logits.detach().argmax(dim=1) == batch.labels
-        return StepLosses(total, parts, (batch.labels != IGNORED).sum(), correct.sum())
+        correct = (logits.detach().argmax(dim=1) == batch.labels).sum()
+        rows = (batch.labels != IGNORED).sum() if self.some_ignored else len(batch.labels)
+        return StepLosses(total, {**losses, "loss": loss.detach()}, rows, correct)
+
+    def _forward(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        logits = self.model(batch.inputs)
+        return logits, self.objective(logits, batch.labels, inputs=batch.inputs, index=batch.index)
 
     def validate(self) -> dict[str, float]:
         if not len(self.validation.split):

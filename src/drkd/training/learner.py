@@ -40,7 +40,7 @@ class StepLosses(NamedTuple):
 
     total: Tensor
     parts: dict[str, Tensor]
-    rows: Tensor
+    rows: Tensor | int
     correct: Tensor | None = None
 
 

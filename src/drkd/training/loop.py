@@ -7,6 +7,7 @@ checkpoint when one is due. SIGINT and SIGTERM wait for the current step and a c
 
 import csv
 import io
+import math
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -19,6 +20,9 @@ from drkd.training.signals import deferred
 from drkd.training.step import Stepper
 from drkd.utils.distributed import wait_for_all
 from drkd.utils.files import write_text
+
+SECONDS_BETWEEN_ROWS = 1.0
+"""How often `metrics.csv` is written at most between checkpoints: an epoch of a small network takes milliseconds."""
 
 Row = dict[str, float]
 """What is known of an epoch, by column of `metrics.csv`."""
@@ -49,6 +53,7 @@ def run_epochs(
     steps = settings.epochs * steps_per_epoch
     objective.progress, objective.epoch = result.step / steps, result.step // steps_per_epoch
 
+    written = -math.inf
     with deferred() as signals:
         while result.step < steps:
             epoch, first = divmod(result.step, steps_per_epoch)
@@ -81,10 +86,11 @@ def run_epochs(
             result.seconds_per_epoch.append(result.seconds - sum(result.seconds_per_epoch))
             if on_epoch is not None:
                 on_epoch(row)
-            if out is not None:
+            save = stop or policy.after_epoch(result.step) or result.step == steps  # after the last step, too
+            if out is not None and (save or time.monotonic() - written >= SECONDS_BETWEEN_ROWS):
                 write_rows(out, result)
-            due = policy.after_epoch(result.step) or result.step == steps  # what follows the last may be cut short
-            if checkpoints is not None and (stop or due):
+                written = time.monotonic()
+            if checkpoints is not None and save:
                 state.save(checkpoints, best=best)
             if stop:
                 wait_for_all()

@@ -41,7 +41,8 @@ class Stepper(Generic[BatchT]):
             group["lr"] = self.rate(state.result.step)
         with self.guard:
             losses = self.learner.losses(batch)
-        state.optimizer.zero_grad(set_to_none=True)
+        for parameter in self.parameters:  # what `zero_grad` does, without its bookkeeping
+            parameter.grad = None
         scaler.scale(losses.total).backward()  # type: ignore[no-untyped-call]
         if self.settings.clip_norm is not None:
             scaler.unscale_(state.optimizer)

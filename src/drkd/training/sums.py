@@ -1,63 +1,61 @@
-"""The means over an epoch, as sums over its batches: added up on the device, read once at the end."""
+"""The means over an epoch, as sums over its batches."""
 
 import torch
-from torch import Tensor
 
 from drkd.training.learner import StepLosses
 from drkd.utils.distributed import add_up
 
 WAITING = 64
-"""Batches whose numbers wait to be added up: one sum of many costs a step less than many sums."""
+"""Batches whose numbers wait on the device to be read together: reading each at once would stall an accelerator."""
 
 
 class EpochSums:
-    """Sums over the running epoch, in float64.
+    """Sums over the running epoch, in float64, batch by batch.
 
     Attributes:
-        names: what is added up, `rows` among them: their number.
-        totals: a sum for each name.
+        totals: by name, `rows` among them: their number. Whole only after `flush`.
     """
 
     def __init__(self) -> None:
-        self.names: list[str] = []
-        self.totals = torch.zeros(0, dtype=torch.float64)
+        self.totals: dict[str, float] = {}
         self._waiting: list[StepLosses] = []
 
     def add(self, losses: StepLosses) -> None:
         """Add a batch."""
         if len(self._waiting) == WAITING or (self._waiting and losses.parts.keys() != self._waiting[0].parts.keys()):
             self.flush()
-        self._waiting.append(losses)
+        self._waiting.append(losses._replace(total=losses.parts["loss"]))  # not the graph of the backward pass
 
     def flush(self) -> None:
-        """Add up what waits, batch by batch: `names` and `totals` are whole only then."""
+        """Read and add up what waits."""
         if not self._waiting:
             return
-        first, waiting = self._waiting[0], self._waiting
-        rows = torch.stack([losses.rows for losses in waiting]).double()
-        columns = [torch.stack([losses.parts[name] for losses in waiting]).double() * rows for name in first.parts]
-        names = list(first.parts)
-        if first.correct is not None:
-            names.append("train_accuracy")
-            columns.append(torch.stack([losses.correct for losses in waiting if losses.correct is not None]).double())
-        columns.append(rows)
-        for name, column in zip([*names, "rows"], columns, strict=True):
-            self._add_column(name, column)
-        self._waiting = []
+        waiting, self._waiting = self._waiting, []
+        names = list(waiting[0].parts)
+        parts = torch.stack([part for losses in waiting for part in losses.parts.values()]).view(-1, len(names))
+        rows = _read([losses.rows for losses in waiting])
+        correct = _read([losses.correct for losses in waiting if losses.correct is not None])
+        for number, means in enumerate(parts.tolist()):
+            for name, mean in zip(names, means, strict=True):
+                self._add(name, mean * rows[number])
+            if correct:
+                self._add("train_accuracy", correct[number])
+            self._add("rows", rows[number])
 
-    def _add_column(self, name: str, column: Tensor) -> None:
-        """Add a number for each batch to the sum called `name`, in their order: a sum of sums would round otherwise."""
-        if name in self.names:
-            at = self.names.index(name)
-            self.totals[at] = torch.cat([self.totals[at].view(1), column]).cumsum(0)[-1]
-        else:
-            self.names.append(name)
-            self.totals = torch.cat([self.totals.to(column.device), column.cumsum(0)[-1:]])
+    def _add(self, name: str, value: float) -> None:
+        self.totals[name] = self.totals.get(name, 0.0) + value
 
     def means(self) -> dict[str, float]:
         """The sums of all ranks over their rows; the next epoch begins at 0."""
         self.flush()
-        totals = dict(zip(self.names, add_up(self.totals).tolist(), strict=True))
-        rows = totals.pop("rows")
-        self.names, self.totals = [], self.totals[:0]
-        return {name: total / rows for name, total in totals.items()}
+        totals, self.totals = self.totals, {}
+        reduced = add_up(torch.tensor(list(totals.values()), dtype=torch.float64)).tolist()
+        means = dict(zip(totals, reduced, strict=True))
+        rows = means.pop("rows")
+        return {name: total / rows for name, total in means.items()}
+
+
+def _read(numbers: list[torch.Tensor | int]) -> list[float]:
+    """Numbers that may be on a device, as floats."""
+    known = [number for number in numbers if isinstance(number, torch.Tensor)]
+    return torch.stack(known).double().tolist() if known else [float(number) for number in numbers]

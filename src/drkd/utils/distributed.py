@@ -24,9 +24,11 @@ def world_size() -> int:
 
 def add_up(values: Tensor) -> Tensor:
     """The sum of `values` over all ranks, on every rank."""
-    if _running():
-        dist.all_reduce(values)
-    return values
+    if not _running():
+        return values
+    there = values.to("cuda") if dist.get_backend() == "nccl" else values  # which sums up on GPUs only
+    dist.all_reduce(there)
+    return there.to(values.device)
 
 
 def gather(rows: tuple[Tensor, Tensor]) -> list[tuple[Tensor, Tensor]]:

@@ -66,8 +66,7 @@ class DetectorLearner(Learner[DetectionSplits, DetectionBatch]):
         losses, parts = detector_losses(self.student, batch.images, batch.targets, self.objective, index=batch.index)
         total = torch.stack(list(losses.values())).sum()
         named = {"loss": total, **losses, **parts}
-        rows = torch.tensor(len(batch.images), device=total.device)
-        return StepLosses(total, {name: value.detach() for name, value in named.items()}, rows)
+        return StepLosses(total, {name: value.detach() for name, value in named.items()}, len(batch.images))
 
     def validate(self) -> dict[str, float]:
         if not len(self.data.val):
