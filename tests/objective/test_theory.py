@@ -16,8 +16,7 @@ from oracles.public_code import onehot, softmax
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*weighs its soft target")  # extreme weights are the subject here
 
-ROOT = Path(__file__).resolve().parents[2]
-DOCS = ROOT / "docs"
+DOCS = Path(__file__).resolve().parents[2] / "docs"
 ECHO = torch.nn.Identity()  # a teacher whose logits are its inputs
 TEMPERATURES = st.floats(0.5, 50)
 CLASSES = st.integers(2, 30)
@@ -281,7 +280,7 @@ def test_public_weights_by_classes(public, weights):
 
 @pytest.fixture(scope="module")
 def script():
-    return runpy.run_path(str(ROOT / "benchmarks" / "theory.py"))
+    return runpy.run_path(str(DOCS.parent / "benchmarks" / "theory.py"))
 
 
 def test_script_reproduces_the_committed_tables(script, tmp_path, capsys):
