@@ -51,5 +51,5 @@ def test_a_student_without_parameters_is_refused(data):
 
 
 def test_data_of_no_task_is_refused():
-    with pytest.raises(InputError, match="fit needs data of drkd, got list; use drkd.load_data"):
+    with pytest.raises(InputError, match=r"fit needs data of drkd, got list; use drkd.load_data"):
         drkd.fit(network(), drkd.cross_entropy(), [1, 2], **SMALL)
