@@ -9,6 +9,7 @@ import yaml
 
 import drkd
 from drkd.config import ReproduceConfig, TrainConfig, resolve
+from drkd.data.readers import find_layout
 from drkd.runs.directory import kept_epoch
 from drkd.runs.summary import RunSummary
 from drkd.studies.recipe import load_recipe, recipe_names
@@ -214,3 +215,15 @@ def test_recipes_can_be_listed(capsys):
     assert listed["tf_kd/cifar100/mobilenetv2-self"]["published"] == 70.96
     assert listed["dr_kd/cifar10/resnet18"]["published"] is None
     assert set(listed) == set(recipe_names())
+
+
+def test_imagenet_elsewhere_is_trained_at_its_own_size(tmp_path):
+    """And any other folder at least at that size, not at the 64 pixels that images of mixed sizes get."""
+    recipe = load_recipe("tf_kd/imagenet/resnet18-self")
+    (step, *_) = plan(recipe, ReproduceConfig(seeds=1, data=str(tmp_path), out=str(tmp_path)))
+    assert (step.config.data, step.config.image_size, step.config.augment) == (str(tmp_path), 224, "imagenet")
+    for split in ("train", "val"):
+        (tmp_path / split).mkdir()
+    (step, *_) = plan(recipe, ReproduceConfig(seeds=1, data=str(tmp_path), out=str(tmp_path)))
+    assert (step.config.data, step.config.image_size) == (f"imagenet:{tmp_path}", 224)
+    assert find_layout(step.config.data) == ("imagenet", tmp_path)

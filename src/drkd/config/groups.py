@@ -19,7 +19,7 @@ class Options(BaseModel):
 class DataOptions(Options):
     """Which images, and how they are split."""
 
-    data: Text = Field("digits", description="data set by name, or a folder")
+    data: Text = Field("digits", description="data set by name, a folder, or NAME:FOLDER for a data set elsewhere")
     image_size: int | None = Field(None, ge=4, description="scale and crop images to this side length")
     augment: str | None = Field(
         None, description="none, shift, crop_flip, cifar, tiny_imagenet or imagenet (default: the data's)"

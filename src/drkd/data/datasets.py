@@ -64,6 +64,7 @@ class Data:
         train, val, test: the splits.
         augmentation: applied to training images.
         mean, std: per channel, as fractions of full brightness.
+        margin: how much larger than `image_size` images are scaled before their centre is cropped.
         skipped_images: how many images of each split could not be read and were left out; see `load_data`.
     """
 
@@ -75,6 +76,7 @@ class Data:
     augmentation: Augmentation
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    margin: float = 1.0
     skipped_images: Mapping[str, int] = field(default_factory=lambda: dict.fromkeys(("train", "val", "test"), 0))
 
     @property
@@ -146,7 +148,16 @@ def load_data(
         noisy = _with_noise(splits[split].labels, label_noise, len(raw.classes), seed=[seed, stream])
         splits[split] = Split(splits[split].inputs, noisy)
     augmentation = AUGMENTATIONS[augment or raw.augmentation]
-    return Data(str(name), raw.classes, **splits, augmentation=augmentation, mean=mean, std=std, skipped_images=skipped)
+    return Data(
+        str(name),
+        raw.classes,
+        **splits,
+        augmentation=augmentation,
+        mean=mean,
+        std=std,
+        margin=raw.margin,
+        skipped_images=skipped,
+    )
 
 
 def divide(raw: readers.Raw, *, validation: float, seed: int) -> tuple[dict[str, Split], dict[str, int]]:

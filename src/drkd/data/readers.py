@@ -35,6 +35,7 @@ class Raw:
         splits: (images uint8 (N, C, H, W), labels int64 (N,)) by name.
         augmentation: the name of its usual augmentation.
         statistics: mean and deviation per channel, as fractions of full brightness; None to measure them.
+        margin: see `drkd.data.images.LazyImages`.
         fixed_test: number of samples that make up the test split where the files bring none.
         left_out: images that could not be read and were left out, by split.
     """
@@ -43,6 +44,7 @@ class Raw:
     splits: dict[str, tuple[Images, Tensor]]
     augmentation: str = "crop_flip"
     statistics: Statistics | None = None
+    margin: float = 1.0
     fixed_test: float | int = 0.2
     left_out: Mapping[str, list[Problem]] = field(default_factory=dict)
 
@@ -110,17 +112,18 @@ BY_NAME = {
 
 
 def find_layout(name: str) -> tuple[str, Path]:
-    """What a name or a path stands for: the name of a layout, and its folder.
+    """The layout and the folder of a name, of a path, or of `NAME:PATH`: a folder that holds the data set of that name.
 
     Raises:
-        InputError: if it is neither the name of a data set nor a folder.
+        InputError: if it is none of them.
 
     Example:
-        >>> find_layout("cifar10")[0]
-        'cifar10'
+        >>> find_layout("cifar10")[0], find_layout("imagenet:ilsvrc")[0]
+        ('cifar10', 'imagenet')
     """
-    if name in BY_NAME:
-        return name, BY_NAME[name]
+    known, _, path = name.partition(":")
+    if known in BY_NAME:
+        return known, Path(path) if path else BY_NAME[known]
     root = Path(name)
     if not root.is_dir():
         close = difflib.get_close_matches(name, BY_NAME, n=1)
@@ -217,4 +220,4 @@ def _decoded(
             "choose with --image-size",
             stacklevel=2,
         )
-    return Raw(listing.classes, splits, augmentation, statistics, left_out=left_out)
+    return Raw(listing.classes, splits, augmentation, statistics, margin, left_out=left_out)

@@ -21,7 +21,7 @@ class Manifest:
     """What is written into an exported file.
 
     Attributes:
-        model, classes, image_size, channels, mean, std: see `drkd.models.files.ModelInfo`.
+        model, classes, image_size, channels, mean, std, margin: see `drkd.models.files.ModelInfo`.
         sha256: of the network that was exported.
         quantize: None or `int8`.
         input: what the file takes.
@@ -36,6 +36,7 @@ class Manifest:
     sha256: str
     quantize: str | None
     input: str = INPUT
+    margin: float = 1.0
 
     @classmethod
     def of(cls, info: "ModelInfo", *, sha256: str, quantize: str | None) -> "Manifest":
@@ -48,7 +49,7 @@ class Manifest:
             'uint8 (B, C, H, W), 0 to 255'
         """
         own = (info.model, info.classes, info.image_size, info.channels, info.mean, info.std)
-        return cls(*own, sha256=sha256, quantize=quantize)
+        return cls(*own, sha256=sha256, quantize=quantize, margin=info.margin)
 
     def to_json(self) -> "JsonObject":
         """As it is kept in a file."""

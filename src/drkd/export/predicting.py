@@ -44,7 +44,8 @@ def predict_files(source: Path, images: list[Path], *, device: str = "auto") -> 
     found: list[Prediction] = []
     for start in range(0, len(files), BATCH):
         batch = files[start : start + BATCH]
-        pixels = decode_all(batch, session.info.image_size, session.info.channels)
+        info = session.info
+        pixels = decode_all(batch, info.image_size, info.channels, margin=info.margin)
         probs = torch.softmax(torch.from_numpy(session(pixels.numpy())), dim=1)
         for file, probability, label in zip(batch, *(t.tolist() for t in probs.max(dim=1)), strict=True):
             found.append(Prediction(str(file), session.info.classes[label], probability))

@@ -16,6 +16,10 @@ KINDS = {"model": str, "classes": list, "image_size": int, "channels": int}
 """What a network is built from, and what it is in the file."""
 
 
+UNSAID = {"task": "classification", "margin": 1.0}
+"""What goes without saying in a file."""
+
+
 @dataclass(frozen=True)
 class ModelInfo:
     """What a model file says of its network.
@@ -27,6 +31,7 @@ class ModelInfo:
         channels: 1 for grey, 3 for colour.
         mean, std: per channel, as fractions of full brightness.
         task: what the network was trained for.
+        margin: images are scaled until their shorter side is `margin * image_size` long, and cropped about the centre.
     """
 
     model: str
@@ -36,18 +41,17 @@ class ModelInfo:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     task: str = "classification"
+    margin: float = 1.0
 
     def to_json(self) -> JsonObject:
-        """As it is kept in a file; classification goes without saying.
+        """As it is kept in a file.
 
         Example:
             >>> ModelInfo("mlp", ("a", "b"), 8, 1, (0.5,), (0.25,)).to_json()["classes"]
             ['a', 'b']
         """
         values = {name: list(value) if isinstance(value, tuple) else value for name, value in vars(self).items()}
-        if self.task == "classification":
-            del values["task"]
-        return values
+        return {name: value for name, value in values.items() if value != UNSAID.get(name)}
 
     @classmethod
     def from_json(cls, content: JsonObject, path: Path) -> "ModelInfo":

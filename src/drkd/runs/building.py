@@ -21,6 +21,7 @@ def model_info(config: TrainConfig, data: TaskData) -> ModelInfo:
         mean=tuple(data.mean),
         std=tuple(data.std),
         task=config.task,
+        margin=data.margin,
     )
 
 

@@ -1,8 +1,10 @@
 """A trained network measured on a data set."""
 
+import warnings
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import cast
+
+from torch import Tensor
 
 from drkd.config import TrainConfig, resolve
 from drkd.data import Data
@@ -72,6 +74,19 @@ def data_of(source: Path, info: ModelInfo, data: str | None = None) -> TaskData:
     ):
         if has != needs:
             raise InputError(f"{data} has other {what} than the network in {source}: {has} instead of {needs}")
-    if isinstance(loaded, Data):
-        return cast(TaskData, replace(loaded, mean=info.mean, std=info.std))
-    return loaded
+    return _as_seen_by(info, loaded) if isinstance(loaded, Data) else loaded
+
+
+def _as_seen_by(info: ModelInfo, data: Data) -> TaskData:
+    """Data with the preprocessing of a network in place of their own."""
+    splits = {name: getattr(data, name) for name in ("train", "val", "test")}
+    if info.margin != data.margin:
+        if any(isinstance(split.inputs, Tensor) for split in splits.values()):
+            warnings.warn(
+                f"the network wants images scaled to {info.margin:g} times {info.image_size} pixels before they are "
+                f"cropped, and those of {data.name} are in memory without that margin: its figures may be too low",
+                stacklevel=3,
+            )
+        lazy = {name: split for name, split in splits.items() if not isinstance(split.inputs, Tensor)}
+        splits |= {name: replace(one, inputs=replace(one.inputs, margin=info.margin)) for name, one in lazy.items()}
+    return replace(data, **splits, mean=info.mean, std=info.std, margin=info.margin)

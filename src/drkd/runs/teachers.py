@@ -15,6 +15,8 @@ from drkd.utils.errors import InputError
 def load_teacher(source: str, config: TrainConfig, data: TaskData) -> nn.Module:
     """A teacher from a run directory, from drkd's own file, or from a file of weights of the student's network.
 
+    It takes the student's images: a teacher that wants them of another size or normalisation sees to that itself.
+
     Raises:
         InputError: for a teacher of another task, other classes or other channels.
     """
@@ -30,5 +32,4 @@ def load_teacher(source: str, config: TrainConfig, data: TaskData) -> nn.Module:
         if theirs != ours:
             theirs, ours = (list(each) if isinstance(each, tuple) else each for each in (theirs, ours))
             raise InputError(f"the teacher in {source} has other {name} than {config.data}: {theirs} instead of {ours}")
-    get_task(config.task).check_teacher(info, config.model, source)
-    return teacher
+    return get_task(config.task).adapt_teacher(teacher, info, expected, source)

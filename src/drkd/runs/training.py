@@ -21,6 +21,7 @@ from torch import nn
 
 from drkd.config import METHOD_SETTINGS, TrainConfig
 from drkd.methods.registry import get_method
+from drkd.models.adapted import Adapted
 from drkd.models.files import write_model
 from drkd.runs.building import build_student, describe_weights, memory_format, model_info
 from drkd.runs.directory import inspect_run_dir, kept_epoch, open_run_dir
@@ -169,13 +170,18 @@ def summarise(config: TrainConfig, prepared: Prepared, result: TrainResult, out:
         test=task.evaluate(prepared.student, data, "test", draw_to=out / "cases.png"),
         kept_epochs={str(epoch): _measure_kept(out, epoch, prepared) for epoch in config.keep_epochs},
         rectified_fraction_per_epoch=rectified or None,
-        teacher=None if teacher is None else TeacherRecord(str(prepared.teacher_path), state_hash(teacher)),
+        teacher=None if teacher is None else TeacherRecord(str(prepared.teacher_path), _weights_hash(teacher)),
         teacher_train_accuracy=taught.get("accuracy"),
         teacher_train_map50=taught.get("map50"),
         teacher_seconds=prepared.teacher_seconds,
         train_seconds=result.seconds,
         skipped_images=dict(data.skipped_images),
     )
+
+
+def _weights_hash(teacher: nn.Module) -> str:
+    """The hash of a teacher's own weights, whatever stands between it and the student's images."""
+    return state_hash(teacher.network if isinstance(teacher, Adapted) else teacher)
 
 
 def _measure_kept(out: Path, epoch: int, prepared: Prepared) -> SplitMetrics:

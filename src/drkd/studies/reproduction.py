@@ -37,6 +37,9 @@ MINIATURE: dict[str, Any] = {
 }
 """What `--miniature` sets: two steps on digits, at a rate at which no setting diverges."""
 
+NATIVE_SIZE = {"cifar10": 32, "cifar100": 32, "tiny_imagenet": 64, "imagenet": 224}
+"""Side length of the images of the recipes' data sets, for other data in their place."""
+
 ALWAYS = (
     "selection: the last epoch, where the public code reports the best epoch on the test split",
     "initial weights: PyTorch's defaults by the run's seed; those of the published run are not known",
@@ -228,6 +231,11 @@ def _overrides(recipe: Recipe, config: ReproduceConfig) -> dict[str, Any]:
         own = {"image_size": recipe.miniature_size, "model": recipe.miniature_model or recipe.settings["model"]}
         miniature = {**MINIATURE, **own, "checkpoint_every": "1000000000"}
     given = {name: value for name, value in config.model_dump().items() if value is not None}
+    home = str(recipe.settings["data"])
+    if home in NATIVE_SIZE and Path(str(given.get("data", "digits"))).is_dir() and "data" in given:
+        given.setdefault("image_size", NATIVE_SIZE[home])  # what the recipe's own data would be scaled to
+        if home == "imagenet" and all((Path(given["data"]) / split).is_dir() for split in ("train", "val")):
+            given["data"] = f"imagenet:{given['data']}"  # the data set itself, somewhere else
     return {**miniature, **{name: value for name, value in given.items() if name in config.OF_TRAINING}}
 
 

@@ -1,6 +1,7 @@
 """Networks that name whole images."""
 
 import contextlib
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -78,8 +79,17 @@ class Classification(Task):
             teacher = with_cache(teacher, config, cast("Data", data), out)
         return create_from(config, teacher=teacher, student=student)
 
-    def check_teacher(self, teacher: "ModelInfo", student: str, source: str) -> None:
-        """Any classifier of the same classes may teach."""
+    def adapt_teacher(self, teacher: "nn.Module", own: "ModelInfo", student: "ModelInfo", source: str) -> "nn.Module":
+        from drkd.models.adapted import Adapted, differences
+
+        if not (found := differences(own, student)):
+            return teacher
+        warnings.warn(
+            f"the teacher in {source} wants other images than the student ({', '.join(found)}): it resizes and "
+            "normalises them for itself",
+            stacklevel=2,
+        )
+        return Adapted(teacher, own, student).eval()
 
     def check_settings(self, config: "TrainConfig", objective: "Objective") -> None:
         """Classifiers take every setting."""

@@ -47,6 +47,8 @@ class TaskData(Protocol):
     @property
     def std(self) -> tuple[float, ...]: ...
     @property
+    def margin(self) -> float: ...
+    @property
     def skipped_images(self) -> Mapping[str, int]: ...
 
 
@@ -129,8 +131,18 @@ class Task(ABC):
         """
 
     @abstractmethod
-    def check_teacher(self, teacher: "ModelInfo", student: str, source: str) -> None:
-        """Refuse a teacher from which the network called `student` cannot learn."""
+    def adapt_teacher(self, teacher: "nn.Module", own: "ModelInfo", student: "ModelInfo", source: str) -> "nn.Module":
+        """A teacher as one that takes the student's images.
+
+        Args:
+            teacher: of this task, with the student's classes.
+            own: how it wants its images.
+            student: how the student wants its images.
+            source: where the teacher comes from, for messages.
+
+        Raises:
+            InputError: for a teacher from which the student cannot learn.
+        """
 
     @abstractmethod
     def check_settings(self, config: "TrainConfig", objective: "Objective") -> None:

@@ -96,6 +96,7 @@ class DetectionSplits:
     channels: int = 3
     mean: tuple[float, ...] = (0.0, 0.0, 0.0)  # a detector's own transform normalises
     std: tuple[float, ...] = (1.0, 1.0, 1.0)
+    margin: float = 1.0
 
 
 def decode(file: Path, size: int) -> Tensor:

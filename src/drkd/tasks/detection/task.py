@@ -67,12 +67,13 @@ class Detection(Task):
             config, teacher=None if teacher is None else AtPositions(teacher), student=AtPositions(student)
         )
 
-    def check_teacher(self, teacher: "ModelInfo", student: str, source: str) -> None:
-        if teacher.model != student:
+    def adapt_teacher(self, teacher: "nn.Module", own: "ModelInfo", student: "ModelInfo", source: str) -> "nn.Module":
+        if own.model != student.model:
             raise InputError(
-                f"the teacher in {source} is a {teacher.model}, the student a {student}: they score other positions; "
+                f"the teacher in {source} is a {own.model}, the student a {student.model}: they score other positions; "
                 "give a detector of the same name"
             )
+        return teacher
 
     def check_settings(self, config: "TrainConfig", objective: "Objective") -> None:
         from drkd.methods.registry import get_method
