@@ -23,8 +23,9 @@ def own(monkeypatch):
 
 
 def test_methods_come_in_the_order_of_the_papers_then_the_others(own):
-    assert list(all_methods())[:3] == ["cross_entropy", "label_smoothing", "kd"]
-    assert list(all_methods())[-2:] == ["dr_kd_clean_view", "mine"]
+    names = list(all_methods())
+    assert names[:3] == ["cross_entropy", "label_smoothing", "kd"]
+    assert names.index("dr_kd_clean_view") < names.index("mine")
 
 
 def test_what_is_known_of_a_method_comes_from_its_function(own):

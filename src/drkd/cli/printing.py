@@ -42,7 +42,7 @@ def print_summary(summary: "RunSummary") -> None:
     task = task_of(summary.test)
     print(f"{summary.method}, seed {summary.seed}: test {task.describe_metrics(summary.test)}")
     chosen = "chosen on validation" if summary.select == "best" else "the last one"
-    print(f"epoch {summary.best_epoch} of {summary.epochs} (from 0), {chosen}")
+    print(f"epoch {summary.best_epoch} (counted from 0) of {summary.epochs}, {chosen}")
     if summary.teacher is not None:
         metric = task.metric(task.teacher_metric)
         value = getattr(summary, f"teacher_train_{metric.name}")

@@ -15,7 +15,7 @@ from drkd.config import BenchConfig, CompareConfig, ReproduceConfig, TrainConfig
 from drkd.utils.machine import processor_count
 from drkd.utils.workers import start_server
 
-WEIGHTS = "Final weights of the targets (the public code averages its KL over the K classes):"
+WEIGHTS = "Final weights of the loss terms (public code: on a KL that is averaged over the K classes):"
 
 ConfigFile = Annotated[Path | None, typer.Option("--config", help="YAML file of options")]
 

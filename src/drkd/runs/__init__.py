@@ -1,1 +1,1 @@
-"""One run: its directory, what its configuration describes, its teacher, its evaluation."""
+"""One run: its directory, what its configuration describes, its teacher, its evaluation; the records of results."""

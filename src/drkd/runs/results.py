@@ -1,4 +1,7 @@
-"""What a comparison found: the content of its `results.json`, a number per seed (or null) for everything measured."""
+"""What a comparison found: the content of its `results.json`, a number per seed (or null) for everything measured.
+
+The record is defined here, above both rooms that need it: `drkd.studies.results` fills it, model cards read it.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field

@@ -1,4 +1,4 @@
-"""Where a run's teacher comes from: another run, a file of weights, or a training of its own."""
+"""A teacher that is given: another run, or a file of weights. One that is trained first is made in `training.py`."""
 
 from pathlib import Path
 

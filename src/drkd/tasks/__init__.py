@@ -1,4 +1,4 @@
-"""What is trained: classifiers, detectors, segmentation networks. One object each, in `TASKS`."""
+"""What is trained: classifiers and detectors, one object each in `TASKS`; losses and metrics of segmentation."""
 
 from collections.abc import Mapping
 from typing import Any

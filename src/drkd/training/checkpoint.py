@@ -34,7 +34,7 @@ COMPLETE_CHECKPOINTS = 2
 
 @dataclass
 class TrainResult:
-    """How far a training is.
+    """How far a training is, and at its end how it went.
 
     Attributes:
         history: a row per epoch.

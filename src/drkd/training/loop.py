@@ -81,7 +81,7 @@ def run_epochs(
             result.history.append(row)
             best = select_epoch(result.history, metric) == epoch
             if best:
-                state.keep(copy=metric is not None)  # the last epoch's weights change no more
+                state.keep(copy=metric is not None)  # without a metric the live weights will do
             result.seconds = earlier + time.perf_counter() - started
             result.seconds_per_epoch.append(result.seconds - sum(result.seconds_per_epoch))
             if on_epoch is not None:
