@@ -7,7 +7,7 @@ import typer
 from drkd._version import __version__
 
 app = typer.Typer(
-    help="A better classifier without a bigger teacher: self-distillation with rectified targets, compared with confidence intervals.",
+    help="A better classifier without a bigger teacher: self-distillation with rectified targets, compared in pairs.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,

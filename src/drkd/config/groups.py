@@ -126,7 +126,7 @@ class MethodSettings(Options):
     epsilon: float | None = Field(None, ge=0, le=1, description="of label_smoothing")
     correct_prob: float | None = Field(None, gt=0, lt=1, description="of tf_kd_reg's virtual teacher")
     source: Literal["memory", "ema"] | None = Field(None, description="of online_dr_kd: memory or ema")
-    decay: float | None = Field(None, ge=0, le=1, description="fraction that a running average keeps (online_dr_kd with --source ema)")
+    decay: float | None = Field(None, ge=0, le=1, description="fraction that a running average keeps, --source ema")
     rectify: Literal["swap", "smooth", "drop"] | None = Field(
         None, description="of dr_kd and online_dr_kd: swap, smooth or drop the teacher's mistakes"
     )

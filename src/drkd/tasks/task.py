@@ -1,7 +1,8 @@
 """What each kind of training defines: an object for classifiers, one for detectors.
 
-No other room decides anything by a task's name: runs, studies, exports, reports and the command line call these methods. The learner,
-which `drkd.fit` finds by the type of the data, is the task's other half (`drkd.training.learner`).
+No other room decides anything by a task's name: runs, studies, exports, reports and the command line call these
+methods. The learner, which `drkd.fit` finds by the type of the data, is the task's other half
+(`drkd.training.learner`).
 """
 
 from abc import ABC, abstractmethod
