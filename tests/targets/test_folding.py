@@ -43,22 +43,39 @@ class Shared(nn.Module):
 
     def forward(self, inputs):
         x = F.relu(self.stem_norm(self.stem(inputs)))
-        return self.ways[self.way](self, x).mean(dim=(2, 3))
-
-    ways = {
-        "convolution called twice": lambda self, x: self.other(self.conv(F.relu(self.norm(self.conv(x))))),
-        "convolution under two names": lambda self, x: self.other(self.again(F.relu(self.norm(self.conv(x))))),
-        "block called twice": lambda self, x: self.norm(self.conv(F.relu(self.norm(self.conv(x))))),
-        "with and without its norm": lambda self, x: self.conv(F.relu(self.norm(self.conv(x)))),
-        "norm called twice": lambda self, x: self.norm(self.norm(self.conv(x))),
-        "two norms after it": lambda self, x: (lambda y: self.norm(y) + self.other(y))(self.conv(x)),
-        "its output used beside the norm": lambda self, x: (lambda y: self.norm(y) + y)(self.conv(x)),
-        "its weight used elsewhere": lambda self, x: F.conv2d(self.norm(self.conv(x)), self.conv.weight, padding=1),
-        "its weight tied": lambda self, x: F.conv2d(self.norm(self.conv(x)), self.tied, padding=1),
-    }
+        return WAYS[self.way](self, x).mean(dim=(2, 3))
 
 
-@pytest.mark.parametrize("way", Shared.ways)
+def twice(first, second):
+    return lambda net, x: second(net, F.relu(first(net, x)))
+
+
+def pair(net, x):
+    return net.norm(net.conv(x))
+
+
+def beside(second):
+    def both(net, x):
+        y = net.conv(x)
+        return net.norm(y) + second(net, y)
+
+    return both
+
+
+WAYS = {
+    "convolution called twice": twice(pair, lambda net, x: net.other(net.conv(x))),
+    "convolution under two names": twice(pair, lambda net, x: net.other(net.again(x))),
+    "block called twice": twice(pair, pair),
+    "with and without its norm": twice(pair, lambda net, x: net.conv(x)),
+    "norm called twice": lambda net, x: net.norm(pair(net, x)),
+    "two norms after it": beside(lambda net, y: net.other(y)),
+    "its output used beside the norm": beside(lambda net, y: y),
+    "its weight used elsewhere": lambda net, x: F.conv2d(pair(net, x), net.conv.weight, padding=1),
+    "its weight tied": lambda net, x: F.conv2d(pair(net, x), net.tied, padding=1),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
 def test_what_is_called_more_than_once_stays_as_it_is(way):
     network = Shared(way)
     network.tied = network.conv.weight
@@ -157,13 +174,41 @@ def test_a_teacher_that_returns_no_tensor_is_refused():
             Frozen(teacher).answer(torch.zeros(1, 2))
 
 
-TIMM = """
-    resnet18 resnet26 resnet14t resnet26d resnest14d resnext26ts seresnet18 skresnet18 legacy_seresnet18 resnet10t
-    res2net50_14w_8s ghostnet_050 repghostnet_050 dla34 dla46_c hrnet_w18_small selecsls42 rexnet_100
-    levit_128s repvit_m0_9 fasternet_t0 starnet_s1 shvit_s1 mobilenetv2_050 mobilenetv3_small_050 lcnet_050 tinynet_e
-    hardcorenas_a regnetx_002 regnety_002 cspresnet50 darknet17
-    efficientvit_b0
-""".split()
+TIMM = [
+    "resnet18",
+    "resnet26",
+    "resnet14t",
+    "resnet26d",
+    "resnest14d",
+    "resnext26ts",
+    "seresnet18",
+    "skresnet18",
+    "legacy_seresnet18",
+    "resnet10t",
+    "res2net50_14w_8s",
+    "ghostnet_050",
+    "repghostnet_050",
+    "dla34",
+    "dla46_c",
+    "hrnet_w18_small",
+    "selecsls42",
+    "rexnet_100",
+    "levit_128s",
+    "repvit_m0_9",
+    "fasternet_t0",
+    "starnet_s1",
+    "shvit_s1",
+    "mobilenetv2_050",
+    "mobilenetv3_small_050",
+    "lcnet_050",
+    "tinynet_e",
+    "hardcorenas_a",
+    "regnetx_002",
+    "regnety_002",
+    "cspresnet50",
+    "darknet17",
+    "efficientvit_b0",
+]
 """Small convolutional networks of timm's families that have batch norms."""
 
 FOLDED = 20

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor, fx, nn
+from torch import fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
 FOLDS: dict[tuple[type[nn.Module], type[nn.Module]], Callable[..., nn.Module]] = {
@@ -78,9 +78,9 @@ def largest_difference(network: nn.Module, other: nn.Module, inputs: Any) -> flo
 
 
 def tolerance(network: nn.Module) -> float:
-    """The largest difference that rounding explains: the square root of the weights' machine epsilon, 3.5e-4 in float32.
+    """The largest difference that rounding explains: the square root of the weights' machine epsilon.
 
-    That of float32 for float64 too, where the weights may have been folded before they were widened.
+    For float64 it is that of float32: the weights may have been folded before they were widened.
 
     Example:
         >>> round(tolerance(nn.Linear(2, 2)), 6), round(tolerance(nn.Linear(2, 2).bfloat16()), 6)
@@ -90,7 +90,7 @@ def tolerance(network: nn.Module) -> float:
     return float(max(torch.finfo(dtype).eps for dtype in dtypes) ** 0.5)
 
 
-def _attribute(network: nn.Module, path: str) -> Tensor | nn.Module:
+def _attribute(network: nn.Module, path: str) -> Any:
     found: Any = network
     for name in path.split("."):
         found = getattr(found, name)

@@ -3,7 +3,7 @@
 import copy
 import logging
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -38,7 +38,9 @@ class Frozen(Target):
 
     The first call compares the folded copy with the original, on the inputs of that call: what a network takes is not
     known before. Whichever is not needed is dropped then: the copy where an answer differs by more than 3.5e-4 of the
-    largest logit (in half precision by more than rounding explains), else the original. The teacher moves with `.to()` but is no part of `state_dict()`.
+    largest logit (in half precision by more than rounding explains), else the original.
+
+    The teacher moves with `.to()` but is no part of `state_dict()`.
 
     Example:
         >>> target = Frozen(nn.Linear(2, 3))
@@ -75,7 +77,7 @@ class Frozen(Target):
     def answer(self, inputs: Any) -> Tensor:
         """The network's logits, without gradient."""
         if len(self._outside) > 1:
-            self._choose(*self._outside, inputs)
+            self._choose(inputs)
         with torch.no_grad():
             logits = self.network(inputs)
         if not isinstance(logits, Tensor):
@@ -85,8 +87,9 @@ class Frozen(Target):
             )
         return logits.detach()
 
-    def _choose(self, original: Any, folded: Any, inputs: Any) -> None:
+    def _choose(self, inputs: Any) -> None:
         """Keep the folded network if it answers like the original one, else the original."""
+        original, folded = cast("tuple[nn.Module, nn.Module]", self._outside)
         try:
             difference = largest_difference(original, folded, inputs)
         except Exception as reason:  # of code that folding broke; if it is the original's own, its next call raises it
