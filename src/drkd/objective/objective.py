@@ -27,6 +27,7 @@ from drkd.objective.losses import to_float32
 from drkd.objective.terms import LossTerm, RowReduction
 from drkd.targets import Samples, StudentBatch, Target
 from drkd.utils.checks import IGNORED, check_labels
+from drkd.utils.distributed import add_up, world_size
 from drkd.utils.errors import InputError, NonFiniteLossError
 
 Reduction = Literal["none", "sum", "batchmean"]
@@ -104,12 +105,13 @@ class Objective(nn.Module):
             if given is None and need in self.needs:
                 raise InputError(f"`{self.name}` needs the batch's {need}, got none; pass {need}={need}")
         logits = to_float32(logits)
+        labels = labels.long()  # first: in uint8, -100 would become class 156
         if not all_counted:
             labels = labels.where(labels != self.ignore_index, torch.full_like(labels, IGNORED))
-        labels = labels.long()
         if self.rectify_student is not None:
             logits = self.rectify_student(logits, labels)
-        counted: int | Tensor = labels.numel() if all_counted else (labels != IGNORED).sum().clamp(min=1)
+        rows: int | Tensor = labels.numel() if all_counted else (labels != IGNORED).sum()
+        counted = rows if isinstance(rows, int) else rows.clamp(min=1)
         batch = StudentBatch(logits.detach(), labels, inputs, index, all_counted)
         loss: Tensor | None = None
         parts: dict[str, Tensor] = {}
@@ -119,7 +121,7 @@ class Objective(nn.Module):
                 parts[term.name] = logits.new_zeros(labels.shape if how == "none" else ())
                 continue
             values = term(logits, batch, by_row)
-            divisor = values["rows"].clamp(min=1) if "rows" in values else counted
+            divisor = self._rows_of_term(values["rows"], rows) if "rows" in values else counted
             contribution = values["loss"] if weight == 1 else weight * values["loss"]
             if how == "batchmean":
                 contribution = contribution / divisor
@@ -185,6 +187,17 @@ class Objective(nn.Module):
             'tf_kd_reg: ce 0.5, soft 8 (public code: 8 K)'
         """
         return f"{self.name}: {', '.join(term.describe_weight() for term in self._terms())}"
+
+    def _rows_of_term(self, taught: Tensor, rows: int | Tensor) -> Tensor:
+        """What the sum of a term is divided by that has a target in `taught` of this rank's `rows` only.
+
+        A loop with several ranks weighs each rank's loss by its part of all rows. A term whose rows are cut otherwise
+        takes the same part of its own rows over all ranks, so that its gradient is that of one process, too.
+        """
+        if world_size() == 1 or not self.training or taught.dim():
+            return taught.clamp(min=1)
+        both = add_up(torch.stack([taught.double(), torch.as_tensor(rows, device=taught.device).double()]))
+        return (both[0] * rows / both[1].clamp(min=1)).clamp(min=torch.finfo(torch.float32).tiny).to(torch.float32)
 
     def _terms(self) -> Sequence[LossTerm]:
         return self.terms  # type: ignore[return-value]  # a ModuleList of them

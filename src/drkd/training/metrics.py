@@ -76,12 +76,19 @@ def calibration_error(confidence: Tensor, correct: Tensor) -> float:
 def risk_coverage_area(confidence: Tensor, correct: Tensor) -> float:
     """Area under the curve of risk over coverage (arXiv 1805.08206): mean error rate among the k surest, over k.
 
+    Samples of the same confidence count as the mean over all their orders: each has the error rate of its group. So the
+    order in which samples come changes nothing.
+
     Example:
         >>> risk_coverage_area(torch.tensor([0.9, 0.8]), torch.tensor([True, False]))
         0.25
+        >>> risk_coverage_area(torch.tensor([0.8, 0.8]), torch.tensor([True, False]))
+        0.5
     """
-    order = torch.argsort(confidence, descending=True, stable=True)
-    errors = (~correct[order]).double().cumsum(0)
+    order = torch.argsort(confidence, descending=True)
+    ordered, wrong = confidence[order], (~correct[order]).double()
+    group = (ordered != ordered.roll(1)).cumsum(0)  # the number of each sample's tie
+    errors = (torch.bincount(group, weights=wrong) / torch.bincount(group))[group].cumsum(0)
     return (errors / torch.arange(1, len(errors) + 1, device=errors.device)).mean().item()
 
 

@@ -9,14 +9,14 @@ IGNORED = -100
 
 
 def check_labels(logits: Tensor, labels: Tensor, ignore_index: int, *, caller: str) -> bool:
-    """Refuse labels that cannot belong to `logits`.
+    """Refuse labels that cannot belong to `logits`, and logits that are none.
 
     Shapes and types are always checked; the range of the values only on the CPU, because reading them
     back from an accelerator would stall every step.
 
     Args:
         logits: (B, K) or dense (B, K, ...).
-        labels: integers (B,) or dense (B, ...), each in 0..K-1 or `ignore_index`.
+        labels: integers of any type (B,) or dense (B, ...), each in 0..K-1 or `ignore_index`.
         ignore_index: the label of rows that do not count.
         caller: the name that the message starts with.
 
@@ -24,7 +24,7 @@ def check_labels(logits: Tensor, labels: Tensor, ignore_index: int, *, caller: s
         True where no row is ignored; False where some are, or where the values were not read.
 
     Raises:
-        InputError: for float labels (mixup), mismatched shapes, labels out of range.
+        InputError: for what is no tensor, integer logits, float labels (mixup), mismatched shapes, labels out of range.
 
     Example:
         >>> import torch
@@ -35,6 +35,20 @@ def check_labels(logits: Tensor, labels: Tensor, ignore_index: int, *, caller: s
         ...
         drkd.utils.errors.InputError: `swap` needs labels (2,) beside logits (2, 3), got (3,)
     """
+    if not isinstance(logits, Tensor):
+        raise InputError(
+            f"`{caller}` needs a tensor of logits (B, K), got {type(logits).__name__}; pass the logits in the "
+            "network's output, such as outputs.logits"
+        )
+    if not isinstance(labels, Tensor):
+        raise InputError(
+            f"`{caller}` needs a tensor of integer labels, got {type(labels).__name__}; pass torch.as_tensor(labels)"
+        )
+    if not logits.is_floating_point():
+        raise InputError(
+            f"`{caller}` needs float logits, got {str(logits.dtype).removeprefix('torch.')} {tuple(logits.shape)}; "
+            "pass the network's output before argmax"
+        )
     if logits.dim() < 2:
         raise InputError(f"`{caller}` needs logits (B, K) or (B, K, ...), got {tuple(logits.shape)}")
     shape = logits.shape
@@ -50,6 +64,7 @@ def check_labels(logits: Tensor, labels: Tensor, ignore_index: int, *, caller: s
         )
     if labels.device.type != "cpu" or labels.numel() == 0:
         return False
+    labels = labels.long()  # in uint8, 156 would equal -100
     low, high = labels.aminmax()  # a step of a small network feels every operation: the usual case needs this one only
     if low.item() >= 0 and high.item() < shape[1]:
         return not 0 <= ignore_index < shape[1]
