@@ -170,7 +170,7 @@ def test_a_teacher_that_returns_no_tensor_is_refused():
             return {"logits": inputs}
 
     for teacher in (Wrapped(), lambda inputs: {"logits": inputs}):
-        with pytest.raises(InputError, match="returns dict, expected a tensor of logits; wrap it in a function"):
+        with pytest.raises(InputError, match="must return a tensor of logits, got dict; use the logits in its output"):
             Frozen(teacher).answer(torch.zeros(1, 2))
 
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from drkd.targets.base import StudentBatch, Target, TargetOutput
 from drkd.targets.folding import fold_batch_norms, largest_difference, tolerance
-from drkd.utils.checks import check_fraction
+from drkd.utils.checks import check_fraction, check_logits
 from drkd.utils.errors import InputError
 from drkd.utils.hashing import content_hash
 
@@ -34,7 +34,7 @@ class Frozen(Target):
         folded: whether the network that is asked has its batch norms folded.
 
     Raises:
-        InputError: at a call, if the network returns something else than a tensor of logits.
+        InputError: for a teacher that cannot be called; at a call, if it returns no tensor of logits.
 
     The first call compares the folded copy with the original, on the inputs of that call: what a network takes is not
     known before. Whichever is not needed is dropped then: the copy where an answer differs by more than 3.5e-4 of the
@@ -55,6 +55,11 @@ class Frozen(Target):
         super().__init__()
         self.identity: str | None = None
         self.folded = False
+        if not callable(teacher):
+            raise InputError(
+                f"a teacher is a network, a function from inputs to logits, or a target, got {teacher!r}; load a run's "
+                "network with drkd.load_model"
+            )
         if isinstance(teacher, nn.Module):
             self.identity = state_hash(teacher)
             teacher = copy.deepcopy(teacher).eval().requires_grad_(False)
@@ -79,13 +84,7 @@ class Frozen(Target):
         if len(self._outside) > 1:
             self._choose(inputs)
         with torch.no_grad():
-            logits = self.network(inputs)
-        if not isinstance(logits, Tensor):
-            raise InputError(
-                f"the teacher {_name(self.network)} returns {type(logits).__name__}, expected a tensor of logits; wrap "
-                "it in a function that returns its logits"
-            )
-        return logits.detach()
+            return check_logits(self.network(inputs), f"the teacher {_name(self.network)} must return").detach()
 
     def _choose(self, inputs: Any) -> None:
         """Keep the folded network if it answers like the original one, else the original."""
@@ -126,6 +125,8 @@ class Ema(Target):
         super().__init__()
         check_fraction("decay", decay)
         self.decay = decay
+        if not isinstance(student, nn.Module):
+            raise InputError(f"`Ema` averages a network, got {type(student).__name__}; pass the student")
         self._outside = (student,)  # in a tuple, nn.Module does not see it
         self.average = copy.deepcopy(student).eval().requires_grad_(False)
         self.updates: Tensor
@@ -138,12 +139,16 @@ class Ema(Target):
 
     def forward(self, batch: StudentBatch) -> TargetOutput:
         with torch.no_grad():
-            return TargetOutput(self.average(batch.inputs))
+            return TargetOutput(check_logits(self.average(batch.inputs), "the averaged student must return"))
 
     def train(self, mode: bool = True) -> "Ema":
         super().train(mode)
         self.average.eval()
         return self
+
+    def reset(self) -> None:
+        self.average.load_state_dict(self.student.state_dict())
+        self.updates.zero_()
 
     @torch.no_grad()
     def update(self, epoch: int = 0) -> None:
