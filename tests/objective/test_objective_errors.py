@@ -44,6 +44,10 @@ REFUSED = [
     (lambda: drkd.max_sup(initial_weight=-1), "initial_weight must be at least 0, got -1"),
     (lambda: drkd.ps_kd(epochs=0), "epochs must be a whole number from 1 on, got 0"),
     (lambda: drkd.ps_kd(keep=True), "`Memory` keeps full, half or a number of logits above 0, got True"),
+    (
+        lambda: Term(torch.nn.Linear(2, 2), name="soft"),
+        "a term needs a target, got Linear; a network is one as",
+    ),
     (lambda: drkd.Memory(size=-1), "size must be a whole number from 0 on, got -1"),
     (lambda: drkd.Ema(lambda x: x), "`Ema` averages a network, got function"),
 ]

@@ -156,6 +156,14 @@ def test_one_network_is_left_after_the_first_call():
     assert pickle.loads(pickle.dumps(target)).folded
 
 
+def test_comparing_leaves_the_precision_as_it_was():
+    operations = (torch.backends.cudnn.conv, torch.backends.cuda.matmul)
+    before = [operation.fp32_precision for operation in operations]
+    Frozen(trained(nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4)))).answer(torch.randn(4, 3, 2, 2))
+    assert [operation.fp32_precision for operation in operations] == before
+    assert torch.backends.cudnn.allow_tf32 is not None  # the older interface still reads
+
+
 def test_autocast_does_not_make_the_copy_differ():
     network = trained(nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4), nn.Flatten()))
     target = Frozen(network)

@@ -8,6 +8,7 @@ from torch import nn
 
 import drkd
 from drkd import InputError, Objective, OneHot, Target, Term
+from drkd.config import FitSettings
 
 SMALL = {"epochs": 3, "batch_size": 50}
 
@@ -107,6 +108,11 @@ def test_a_network_that_returns_no_logits_is_refused(data, output, message):
         drkd.fit(network(), drkd.dr_kd(Wrapped()), data, **SMALL)
     with pytest.raises(InputError, match="the network Wrapped must return"):
         drkd.evaluate(Wrapped(), data)
+
+
+def test_settings_and_options_at_once_are_refused(data):
+    with pytest.raises(InputError, match="fit takes settings or options, got both; put epochs, lr into the settings"):
+        drkd.fit(network(), drkd.cross_entropy(), data, settings=FitSettings(), epochs=1, lr=0.1)
 
 
 def test_an_unknown_split_is_refused(data):

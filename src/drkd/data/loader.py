@@ -162,9 +162,9 @@ class Loader:
         if self.replay and number:
             end_of_last, begin = begin, self.bounds[number - 1]
             parts.insert(0, (order[begin:end_of_last][self.rank :: self.world_size], REPLAY))
-        counted = sum(int(self._counts[rows].sum()) for rows, _ in parts)
-        of_all_ranks = int(self._counts[order[begin:end]].sum())
-        loss_scale = counted * self.world_size / of_all_ranks if of_all_ranks else 1.0
+        loss_scale = 1.0
+        if self.world_size > 1 and (of_all_ranks := int(self._counts[order[begin:end]].sum())):
+            loss_scale = sum(int(self._counts[rows].sum()) for rows, _ in parts) * self.world_size / of_all_ranks
         if partners is not None:
             parts += [(partners[rows], PARTNER) for rows, _ in parts]
         return parts, loss_scale

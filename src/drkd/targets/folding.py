@@ -3,7 +3,7 @@
 import contextlib
 import copy
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -66,10 +66,7 @@ def largest_difference(network: nn.Module, other: nn.Module, inputs: Any) -> flo
     Both answer in full precision, so that the rounding of autocast and TF32 does not count.
     """
     device = next(network.parameters()).device
-    with contextlib.ExitStack() as stack:
-        stack.enter_context(torch.autocast(device.type, enabled=False))
-        if device.type == "cuda":
-            stack.enter_context(torch.backends.cudnn.flags(enabled=True, allow_tf32=False))
+    with torch.autocast(device.type, enabled=False), _without_tf32():
         ours, theirs = network(inputs).double(), other(inputs).double()
     if ours.shape != theirs.shape:
         return float("inf")
@@ -88,6 +85,21 @@ def tolerance(network: nn.Module) -> float:
     """
     dtypes = (torch.float32, next(network.parameters()).dtype)
     return float(max(torch.finfo(dtype).eps for dtype in dtypes) ** 0.5)
+
+
+@contextlib.contextmanager
+def _without_tf32() -> Iterator[None]:
+    """Convolutions and matrix products of a GPU in full float32."""
+    backends: Any = torch.backends
+    operations = (backends.cudnn.conv, backends.cuda.matmul)
+    before = [operation.fp32_precision for operation in operations]
+    try:
+        for operation in operations:
+            operation.fp32_precision = "ieee"
+        yield
+    finally:
+        for operation, precision in zip(operations, before, strict=True):
+            operation.fp32_precision = precision
 
 
 def _attribute(network: nn.Module, path: str) -> Any:

@@ -72,6 +72,8 @@ def fit(
         raise InputError(f"fit trains a network, got {type(student).__name__}; make one with drkd.create_model")
     check_protocol(objective)
     learner_class = learner_type(data)
+    if settings is not None and options:
+        raise InputError(f"fit takes settings or options, got both; put {', '.join(options)} into the settings")
     if settings is None:
         settings = validated(FitSettings, {**learner_class.defaults, **options})
     device = choose_device(settings.device)
