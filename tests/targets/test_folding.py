@@ -156,6 +156,15 @@ def test_one_network_is_left_after_the_first_call():
     assert pickle.loads(pickle.dumps(target)).folded
 
 
+def test_a_batch_without_rows_decides_nothing():
+    target = Frozen(trained(nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4), nn.Flatten())))
+    assert target.answer(torch.randn(0, 3, 2, 2)).shape == (0, 16)
+    assert len(target._outside) == 2
+    target.answer(torch.randn(1, 3, 2, 2))
+    assert len(target._outside) == 1
+    assert target.folded
+
+
 def test_comparing_leaves_the_precision_as_it_was():
     operations = (torch.backends.cudnn.conv, torch.backends.cuda.matmul)
     before = [operation.fp32_precision for operation in operations]

@@ -60,8 +60,8 @@ def fold_batch_norms(network: nn.Module) -> nn.Module | None:
 
 
 @torch.no_grad()
-def largest_difference(network: nn.Module, other: nn.Module, inputs: Any) -> float:
-    """By how much two networks' logits differ at most, as a fraction of the first one's largest.
+def largest_difference(network: nn.Module, other: nn.Module, inputs: Any) -> float | None:
+    """By how much two networks' logits differ at most, as a fraction of the first one's largest; None without rows.
 
     Both answer in full precision, so that the rounding of autocast and TF32 does not count.
     """
@@ -70,6 +70,8 @@ def largest_difference(network: nn.Module, other: nn.Module, inputs: Any) -> flo
         ours, theirs = network(inputs).double(), other(inputs).double()
     if ours.shape != theirs.shape:
         return float("inf")
+    if not ours.numel():
+        return None
     scale = ours.abs().max().clamp(min=torch.finfo(torch.float32).tiny)
     return float((ours - theirs).abs().max() / scale)
 

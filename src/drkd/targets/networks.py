@@ -36,9 +36,9 @@ class Frozen(Target):
     Raises:
         InputError: for a teacher that cannot be called; at a call, if it returns no tensor of logits.
 
-    The first call compares the folded copy with the original, on the inputs of that call: what a network takes is not
-    known before. Whichever is not needed is dropped then: the copy where an answer differs by more than 3.5e-4 of the
-    largest logit (in half precision by more than rounding explains), else the original.
+    The first call with samples compares the folded copy with the original, on the inputs of that call: what a network
+    takes is not known before. Whichever is not needed is dropped then: the copy where an answer differs by more than
+    3.5e-4 of the largest logit (in half precision by more than rounding explains), else the original.
 
     The teacher moves with `.to()` but is no part of `state_dict()`.
 
@@ -94,6 +94,8 @@ class Frozen(Target):
         except Exception as reason:  # of code that folding broke; if it is the original's own, its next call raises it
             self.folded, why = False, f"asking both fails ({reason})"
         else:
+            if difference is None:  # a rank without samples
+                return
             self.folded = difference <= tolerance(original)
             why = f"its answers would change by {difference:.2g} of the largest logit"
         self._outside = (folded if self.folded else original,)
