@@ -233,6 +233,14 @@ def test_without_validation_everything_is_trained_on():
         drkd.evaluate(torch.nn.Flatten(), data, "val")
 
 
+def test_without_validation_the_files_own_is_unused_and_the_last_epoch_is_kept(tmp_path):
+    data = load_data(write_fixed_splits(tmp_path), validation=0)
+    assert (len(data.train), len(data.val), len(data.test)) == (60, 0, 60)
+    torch.manual_seed(0)
+    student = drkd.create_model("mlp", num_classes=2, image_size=data.image_size, channels=data.channels)
+    assert drkd.fit(student, drkd.cross_entropy(), data, epochs=3, lr=1e-6).best_epoch == 2
+
+
 def test_the_validation_fraction_can_be_chosen():
     assert len(load_data("digits", validation=0.2).val) == 288
     with pytest.raises(InputError, match=r"must lie in \[0, 1\), got 1.5"):

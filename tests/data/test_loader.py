@@ -104,6 +104,21 @@ def test_loss_scale_makes_the_mean_over_ranks_the_mean_over_the_batch(count, bat
         assert float(weighted) == pytest.approx(float(value))
 
 
+@settings(max_examples=40, deadline=None, derandomize=True)
+@given(st.integers(2, 40), st.integers(4, 12), st.integers(1, 4), st.integers(0, 10**6))
+def test_loss_scale_is_by_the_rows_that_count(count, batch_size, world_size, seed):
+    labels = torch.where(torch.rand(count, generator=torch.Generator().manual_seed(seed)) < 0.4, -100, 1)
+    ranks = []
+    for rank in range(world_size):
+        loader = make(count, batch_size, rank=rank, world_size=world_size)
+        loader.split.labels.copy_(labels)
+        ranks.append(list(loader.batches()))
+    for parts in zip(*ranks, strict=True):
+        counts = [int((part.labels != -100).sum()) for part in parts]
+        expected = [n * world_size / sum(counts) if sum(counts) else 1.0 for n in counts]
+        assert [part.loss_scale for part in parts] == pytest.approx(expected)
+
+
 def test_loss_scale_is_one_without_ranks():
     assert {batch.loss_scale for batch in make(22, 5).batches()} == {1.0}
 

@@ -3,6 +3,7 @@
 import io
 import json
 import pickle
+from pathlib import PurePosixPath, PureWindowsPath
 
 import numpy as np
 import pyarrow as pa
@@ -12,6 +13,7 @@ import torch
 from PIL import Image
 
 from drkd.data import datasets, images, load_data, readers
+from drkd.data.listing import in_order
 from drkd.utils.errors import InputError
 
 PETS = ("bird", "cat", "dog")
@@ -112,6 +114,13 @@ def test_one_folder_gives_a_fixed_stratified_fifth_for_the_test(tmp_path, splits
     assert torch.equal(first.test.inputs, second.test.inputs)
     assert not torch.equal(first.val.inputs, second.val.inputs)
     assert fits(first.test)
+
+
+def test_classes_are_in_the_order_of_code_points_on_every_system():
+    """Where paths compare without case, `b` comes before `C`."""
+    for kind in (PureWindowsPath, PurePosixPath):
+        paths = [kind(f"train/{name}") for name in ("b", "C", "a", "10", "9", "É", "Z")]
+        assert [path.name for path in in_order(paths)] == ["10", "9", "C", "Z", "a", "b", "É"]
 
 
 def test_a_class_that_train_lacks_is_an_error(tmp_path):

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 import drkd
+from drkd import InputError
 from drkd.data.loader import Loader
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -21,6 +22,15 @@ def example(name):
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+def test_arrays_are_refused_with_what_to_do():
+    rows, labels = torch.randn(20, 3), torch.arange(20) % 2
+    for train in ((rows.numpy(), labels), (rows, labels.numpy()), (rows, labels.tolist()), (rows,)):
+        with pytest.raises(InputError, match=r"the train rows must be two tensors, .*; pass torch.as_tensor of arrays"):
+            drkd.from_tensors(train, (rows, labels))
+    with pytest.raises(InputError, match=r"validation must lie in \[0, 1\], got 1.5"):
+        drkd.from_tensors((rows, labels), (rows, labels), validation=1.5)
 
 
 @pytest.mark.parametrize("kind", [torch.float32, torch.float64, torch.int64, torch.bool])

@@ -1,11 +1,29 @@
 import inspect
+import pickle
+from types import SimpleNamespace
 
 import pytest
+import torch
 
 import drkd
 from drkd import InputError
 from drkd.methods import registry
 from drkd.methods.registry import Range, all_methods, create, get_method, method, parse_variant
+
+
+@pytest.mark.parametrize("name", all_methods())
+def test_an_objective_can_be_pickled_in_the_middle_of_a_training(name):
+    """As a new process needs it; a teacher that is a module goes with it."""
+    objective = create(name, {}, teacher=torch.nn.Linear(4, 4), epochs=5)
+    logits, labels, inputs = torch.randn(4, 4), torch.tensor([0, 1, -100, -100]), torch.randn(4, 4)
+    batch = {"inputs": inputs, "index": torch.arange(4)}
+    objective.prepare(SimpleNamespace(split=range(4), batches=lambda: [SimpleNamespace(inputs=inputs)]))
+    for epoch in range(2):
+        objective(logits, labels, **batch)
+        objective.update(progress=0.2 * (epoch + 1), epoch=epoch + 1)
+    other = pickle.loads(pickle.dumps(objective))
+    expected, found = objective(logits, labels, **batch), other(logits, labels, **batch)
+    assert all(torch.equal(found[part], value) for part, value in expected.items())
 
 
 @pytest.fixture

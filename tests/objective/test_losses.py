@@ -5,6 +5,8 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import drkd
+from drkd.objective import losses
 from drkd.objective.losses import entropy, hard_cross_entropy, kl_divergence, soft_cross_entropy
 from oracles.public_code import softmax
 
@@ -28,6 +30,28 @@ def test_kl_is_cross_entropy_minus_entropy_and_never_negative(seed, temperature)
     kl = kl_divergence(z, v, **both)
     assert torch.allclose(kl, soft_cross_entropy(z, v, **both) - entropy(v, temperature=temperature), atol=1e-12)
     assert (kl >= -1e-12).all()
+
+
+@pytest.mark.parametrize("large", [False, True])
+def test_a_class_that_the_target_rules_out_counts_for_nothing(large, monkeypatch):
+    """-inf among the target's logits: 0 log 0 is 0, and the rest is as if the class were not there."""
+    monkeypatch.setattr(losses, "is_large", lambda logits: large)
+    z, v = torch.randn(2, 5, 9, dtype=torch.float64)
+    v[:, 3] = -torch.inf
+    kept = [0, 1, 2, 4, 5, 6, 7, 8]
+    target = v[:, kept].log_softmax(1)
+    expected = (target.exp() * (target - z.log_softmax(1)[:, kept])).sum(1)
+    assert torch.allclose(kl_divergence(z, v), expected)
+    assert torch.allclose(entropy(v), entropy(v[:, kept]))
+    soft, target_entropy = losses.soft_cross_entropy_and_entropy(z, v)
+    assert torch.allclose(soft - target_entropy, expected)
+    assert torch.allclose(soft, soft_cross_entropy(z, v))
+    ruled_out = z.clone()
+    ruled_out[:, 3] = -torch.inf  # for the student, too
+    assert kl_divergence(ruled_out, v).isfinite().all()
+    assert soft_cross_entropy(ruled_out, v).isfinite().all()
+    given = drkd.kd(lambda inputs: v)(z, torch.arange(5) + 4, inputs=z)
+    assert float(given["soft_kl"]) == pytest.approx(float(expected.mean()))
 
 
 def test_kl_equals_torch():

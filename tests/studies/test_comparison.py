@@ -14,6 +14,7 @@ from drkd.runs.summary import RunSummary
 from drkd.studies.comparison import plan, with_controls
 from drkd.studies.statistics import paired
 from drkd.targets import state_hash
+from drkd.training.learning_rate import learning_rate
 from drkd.utils.files import read_tensors
 
 QUICK = {"epochs": 3, "limit_train": 100, "seeds": 2, "label_noise": [0.0, 0.2], "jobs": 1}
@@ -147,12 +148,21 @@ def test_a_method_that_diverges_is_null_and_named(tmp_path, monkeypatch):
 def test_settings_reach_only_the_methods_that_take_them(tmp_path):
     config, _ = resolve(
         CompareConfig,
-        {"methods": "ps_kd,dr_kd,tf_kd_reg", "temperature": 2.0, "method_options": {"ps_kd": {"alpha": 0.4}}},
+        {
+            "methods": "ps_kd,dr_kd,tf_kd_reg",
+            "temperature": 2.0,
+            "warmup_epochs": 1.5,
+            "method_options": {"ps_kd": {"alpha": 0.4}},
+        },
     )
     configs = {t.method: t.config for t in plan(config, with_controls(config.methods), tmp_path)}
     assert configs["dr_kd"].temperature == 2.0
     assert (configs["ps_kd"].method_options, configs["ps_kd"].temperature) == ({"alpha": 0.4}, None)
-    assert configs["cross_entropy_2x"].epochs == 2 * configs["cross_entropy"].epochs
+    control, plain = configs["cross_entropy_2x"], configs["cross_entropy"]
+    assert (control.epochs, control.warmup_epochs) == (2 * plain.epochs, 2 * plain.warmup_epochs) != (0, 0)
+    for step in (0, 3, 8, 14, 40, 100):  # the same schedule, twice as long
+        rates = learning_rate(2 * step + 1, control, 10), learning_rate(step, plain, 10)
+        assert rates[0] == pytest.approx(rates[1], rel=0.01)
 
 
 def test_a_general_decay_goes_to_running_averages_alone(tmp_path):

@@ -3,6 +3,7 @@ from functools import partial
 import pytest
 import torch
 
+import drkd
 from asking import ask
 from drkd import (
     ClassMean,
@@ -90,6 +91,21 @@ def test_it_says_which_rows_it_changed(rectifier, all_counted):
     target = Rectified(Frozen(lambda inputs: inputs), rectifier)
     output = target(StudentBatch(torch.zeros(4, 3), LABELS, LOGITS, all_counted=all_counted))
     assert output.changed.tolist() == WRONG
+
+
+@pytest.mark.parametrize("rectifier", ["swap", "smooth", "drop", partial(swap)])
+@pytest.mark.parametrize("keep", ["full", "half", 1, 2])
+def test_a_row_without_a_target_is_never_changed(rectifier, keep):
+    """What stands in for a sample that was never visited has an argmax, too."""
+    memory = Memory(keep=keep)
+    ask(memory, LOGITS, LABELS, None, torch.arange(4))
+    memory.update()
+    target, index = Rectified(memory, rectifier), torch.tensor([0, 1, 12, 13])
+    output = target(StudentBatch(LOGITS, LABELS, index=index))
+    assert output.changed.tolist() == [*WRONG[:2], False, False]
+    labels = torch.tensor([1, 2, 1, 2, 1, 2, 1, 2])
+    first = drkd.online_dr_kd(rectify=rectifier, keep=keep)(torch.randn(8, 3), labels, index=torch.arange(8))
+    assert first["rectified"] == 0
 
 
 @pytest.mark.parametrize("rectifier", ["swap", "smooth", "drop"])

@@ -133,6 +133,16 @@ def test_ignored_rows_pass_through(rectify):
     assert stays(after) is not None or not torch.equal(logits_of(after)[1], logits[1])
 
 
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int8, torch.int32])
+def test_labels_of_any_integer_type_are_the_same_labels(dtype):
+    """As a byte, 156 is equal to -100."""
+    logits, labels = torch.randn(4, 200), torch.tensor([0, 1, 100, 156 if dtype != torch.int8 else 99])
+    for rectify in RECTIFIERS.values():
+        expected, found = rectify(logits, labels), rectify(logits, labels.to(dtype))
+        for one, other in zip(*((x,) if isinstance(x, torch.Tensor) else x for x in (expected, found)), strict=True):
+            assert torch.equal(one, other)
+
+
 def test_gradients_flow_through_the_swap():
     """Wrong, right, tied and ignored: each logit gets the gradient of the place it went to."""
     logits = torch.tensor([[3.0, 1.0, 0.0], [3.0, 1.0, 0.0], [3.0, 3.0, 0.0], [3.0, 1.0, 0.0]], requires_grad=True)

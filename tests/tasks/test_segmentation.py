@@ -52,6 +52,30 @@ def test_alpha_0_is_torchvisions_own_step_to_the_bit(make):
     assert all(torch.equal(a.grad, b.grad) for a, b in zip(ours.parameters(), plain.parameters(), strict=True))
 
 
+@pytest.mark.parametrize("make", [lraspp, deeplab])
+def test_a_batch_of_ignored_pixels_has_loss_0(make):
+    images, labels = batch()
+    losses = segmentation_losses(
+        make(), images, torch.full_like(labels, 255), drkd.label_smoothing(0.1, ignore_index=255)
+    )
+    losses["loss"].backward()
+    assert all(value == 0 for value in losses.values())
+
+
+def test_labels_of_any_integer_type_give_the_same_losses():
+    """As bytes, -100 would be class 156."""
+    student, teacher = nn.Conv2d(3, 160, 1), nn.Conv2d(3, 160, 1)
+    images, labels = batch()
+    for method in (drkd.cross_entropy, drkd.tf_kd_reg, drkd.ols, lambda **o: drkd.dr_kd(teacher, 0.5, **o)):
+        expected = segmentation_losses(student, images, labels, method(ignore_index=255))
+        for dtype in (torch.uint8, torch.int16, torch.int32):
+            found = segmentation_losses(student, images, labels.to(dtype), method(ignore_index=255))
+            assert all(torch.equal(found[name], value) for name, value in expected.items())
+    pairs = [(images, labels)]
+    as_bytes = mean_iou(student, [(images, labels.to(torch.uint8))], num_classes=160)
+    assert as_bytes == mean_iou(student, pairs, num_classes=160)
+
+
 def test_dr_kd_on_pixels_is_its_formula_on_those_that_count():
     student, teacher = nn.Conv2d(3, CLASSES, 1), nn.Conv2d(3, CLASSES, 1)
     images, labels = batch()

@@ -1,3 +1,5 @@
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -31,6 +33,22 @@ def test_aurc_equals_its_definition():
     errors = (~correct.numpy())[order]
     expected = np.mean([errors[: k + 1].mean() for k in range(60)])
     assert risk_coverage_area(confidence, correct) == pytest.approx(expected)
+
+
+def test_aurc_of_ties_is_the_mean_over_their_orders_and_does_not_depend_on_the_order():
+    """The oracle goes through every order of seven samples, four of them tied and two."""
+    confidence = torch.tensor([0.5, 0.9, 0.5, 0.7, 0.5, 0.9, 0.5])
+    correct = torch.tensor([True, False, False, True, True, True, False])
+    orders = [list(order) for order in itertools.permutations(range(7))]
+    sorted_orders = [order for order in orders if (confidence[order].diff() <= 0).all()]
+    coverage = np.arange(1, 8)
+    curves = [np.cumsum(~correct[order].numpy()) / coverage for order in sorted_orders]
+    assert len(sorted_orders) == 4 * 3 * 2 * 2
+    assert risk_coverage_area(confidence, correct) == pytest.approx(np.mean(curves))
+    many = (10 * torch.rand(300)).round() / 10
+    right = torch.rand(300) < many
+    values = {risk_coverage_area(many[order], right[order]) for order in (torch.randperm(300) for _ in range(20))}
+    assert len(values) == 1
 
 
 def test_aurc_is_lowest_when_errors_come_last():

@@ -9,10 +9,9 @@ from workers import train
 
 
 def test_two_ranks_train_like_one(tmp_path):
-    """Uneven batches included: 101 samples in batches of 25, 25, 25, 26 over two ranks.
+    """Uneven batches included: 101 samples in batches of 25, 25, 25, 26 over two ranks, with and without ignored ones.
 
-    For DLB all batches are of 25: its two parts are shared in the same proportions only where the last batch is as
-    large as the others.
+    In DLB's last batch the 25 rows seen again and the 26 new ones are shared in other proportions.
     """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

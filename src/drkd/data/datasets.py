@@ -109,7 +109,7 @@ def load_data(
         name: one of `DATASETS`, or the path of a folder.
         seed: fixes the validation split, what a limit keeps of the training split, the noise.
         validation: fraction of the training split that is held out, stratified, if the files have no validation split;
-            0 for none.
+            0 for none, whatever the files have.
         limit_train: keep this many training samples, stratified; validation and test stay whole.
         limit_test: keep this many test samples, stratified; the same for every seed.
         label_noise: fraction of the training and validation labels that is replaced by another class.
@@ -173,7 +173,7 @@ def divide(raw: readers.Raw, *, validation: float, seed: int) -> tuple[dict[str,
     if "test" not in splits:
         rest, taken = _stratified(splits["train"].labels, raw.fixed_test, seed=0, what="the test split")
         splits["train"], splits["test"] = splits["train"].select(rest), splits["train"].select(taken)
-    if "val" not in splits and validation == 0:
+    if validation == 0:
         splits["val"] = splits["train"].select(torch.arange(0))
     elif "val" not in splits:
         splits["train"], splits["val"] = hold_out(splits["train"], validation, seed=seed)

@@ -5,7 +5,7 @@ still listed.
 """
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -90,12 +90,23 @@ def list_tiny_imagenet(root: Path, on_problem: OnProblem = refuse) -> Listing:
 
 def split_locations(root: Path, wanted: Callable[[Path], bool]) -> dict[str, list[Path]]:
     """The folders or files of each split, by how their names begin; empty where there is no training split."""
-    locations = sorted(path for path in root.iterdir() if wanted(path))
+    locations = in_order(path for path in root.iterdir() if wanted(path))
     found = {
         split: [path for path in locations if path.stem.lower().split("-")[0] in names]
         for split, names in SPLIT_FOLDERS.items()
     }
     return {split: paths for split, paths in found.items() if paths} if found["train"] else {}
+
+
+def in_order(paths: Iterable[Path]) -> list[Path]:
+    """Paths by the code points of their parts: the same on every system (paths themselves ignore case on Windows).
+
+    Example:
+        >>> from pathlib import PureWindowsPath
+        >>> [path.name for path in in_order([PureWindowsPath("a/b"), PureWindowsPath("a/C")])]
+        ['C', 'b']
+    """
+    return sorted(paths, key=lambda path: path.parts)
 
 
 def _by_class(locations: Mapping[str, Path], on_problem: OnProblem) -> Listing:
@@ -120,7 +131,7 @@ def _by_class(locations: Mapping[str, Path], on_problem: OnProblem) -> Listing:
 
 def _class_folders(location: Path, on_problem: OnProblem) -> list[str]:
     try:
-        found = sorted(path for path in location.iterdir() if path.is_dir() and not path.name.startswith("."))
+        found = in_order(path for path in location.iterdir() if path.is_dir() and not path.name.startswith("."))
     except OSError as reason:
         on_problem(_closed(location, reason))
         return []
@@ -131,7 +142,7 @@ def _images(folder: Path, on_problem: OnProblem) -> list[Path]:
     """The images below `folder`, in order; links to folders are not followed."""
     if not folder.exists():
         return []
-    files = sorted(
+    files = in_order(
         Path(location) / name
         for location, _, names in os.walk(folder, onerror=lambda reason: on_problem(_closed(folder, reason)))
         for name in names

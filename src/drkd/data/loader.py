@@ -47,8 +47,8 @@ class Batch(NamedTuple):
         inputs: (B, C, H, W) float32, augmented and normalised; inputs that are no images (B, ...) as they are.
         labels: (B,) int64; -100 for rows that do not count.
         index: (B,) int64, the samples' positions in their split.
-        loss_scale: this rank's fraction of the global batch, times the number of ranks: 1 unless the batch is cut
-            unevenly.
+        loss_scale: this rank's fraction of the global batch's rows that count, times the number of ranks: 1 unless they
+            are cut unevenly.
     """
 
     inputs: Tensor
@@ -162,7 +162,9 @@ class Loader:
         if self.replay and number:
             end_of_last, begin = begin, self.bounds[number - 1]
             parts.insert(0, (order[begin:end_of_last][self.rank :: self.world_size], REPLAY))
-        loss_scale = sum(len(rows) for rows, _ in parts) * self.world_size / (end - begin)
+        loss_scale = 1.0
+        if self.world_size > 1 and (of_all_ranks := int(self._counts[order[begin:end]].sum())):
+            loss_scale = sum(int(self._counts[rows].sum()) for rows, _ in parts) * self.world_size / of_all_ranks
         if partners is not None:
             parts += [(partners[rows], PARTNER) for rows, _ in parts]
         return parts, loss_scale
@@ -201,6 +203,12 @@ class Loader:
             return images
         free, _ = torch.cuda.mem_get_info(self.device)
         return images.to(self.device) if images.nbytes <= free / 2 else images
+
+    @cached_property
+    def _counts(self) -> NDArray[np.bool_]:
+        """Of each sample, whether it counts."""
+        counts: NDArray[np.bool_] = self.split.labels.numpy() != IGNORED
+        return counts
 
     @cached_property
     def _labels(self) -> Tensor:

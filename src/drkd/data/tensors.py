@@ -5,6 +5,7 @@ from torch import Tensor
 
 from drkd.data.augment import Augmentation
 from drkd.data.datasets import VALIDATION, Data, Split, hold_out
+from drkd.utils.checks import check_fraction
 from drkd.utils.errors import InputError
 
 Rows = tuple[Tensor, Tensor]
@@ -43,6 +44,13 @@ def from_tensors(
         (15, 5, 10, ('0', '1', '2'))
     """
     splits = {"train": train, "test": test} | ({} if val is None else {"val": val})
+    for split, rows in splits.items():
+        if len(rows) != 2 or not all(isinstance(part, Tensor) for part in rows):
+            kinds = ", ".join(type(part).__name__ for part in rows)
+            raise InputError(
+                f"the {split} rows must be two tensors, inputs and labels, got {kinds}; pass torch.as_tensor of arrays"
+            )
+    check_fraction("validation", validation)
     known = len(classes) if classes is not None else int(train[1].max()) + 1 if len(train[1]) else 0
     for split, (inputs, labels) in splits.items():
         _check(split, inputs, labels, like=train[0], classes=known)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from drkd.methods import cross_entropy
-from drkd.objective.objective import Objective
+from drkd.objective.objective import Objective, check_protocol
 from drkd.targets import CleanView, Frozen, Target
 from drkd.utils.checks import IGNORED
 from drkd.utils.errors import InputError
@@ -92,8 +92,10 @@ def check_objective(objective: Objective, framework: str, *, provides: frozenset
     """Refuse an objective that a framework's own loop cannot serve.
 
     Raises:
-        InputError: where it needs more than `provides` or a look at the samples, or its loss is no mean over rows.
+        InputError: for what is no objective; where it needs more than `provides` or a look at the samples, or its loss
+            is no mean over rows.
     """
+    check_protocol(objective)
     missing = sorted(objective.needs - provides)
     if missing:
         raise InputError(

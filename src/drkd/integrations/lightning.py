@@ -61,6 +61,8 @@ class Distillation(Callback):
 
     def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
         self.objective.to(pl_module.device).train()
+        if stage == "fit" and not trainer.global_step:  # a checkpoint is loaded later
+            self.objective.reset()
 
     def on_fit_start(self, trainer: Any, pl_module: Any) -> None:
         if self._random is not None:  # just before the loader shuffles

@@ -113,6 +113,7 @@ class SelfDistillationClassifier(NeuralNetClassifier):
                 f"{type(self.criterion_).__name__}; wrap the objective"
             )
         self.criterion_.told_of_steps = True
+        self.criterion_.objective.reset()
         return self
 
     def infer(self, x: Any, **fit_params: Any) -> Any:

@@ -59,6 +59,7 @@ class SelfDistillationTask(ClassificationTask):
         check_objective(objective, "timm", provides=frozenset({"inputs", "index"}))
         super().__init__(model, criterion=objective, device=device, dtype=dtype, verbose=verbose)
         self.objective = objective
+        objective.reset()  # a checkpoint's state is loaded later
         self.validation = validation_loss(objective)
         self._updates = self._calls = 0
         self._length: tuple[int, int, int] | None = None

@@ -137,6 +137,7 @@ class Loss(TrainerCallback):
         self.attached = True
         self.sums = {}
         self.objective.to(args.device).train()
+        self.objective.reset()
         if state.global_step:
             folder = self.resume_from or Path(args.output_dir) / f"checkpoint-{state.global_step}"
             read_learned(self.objective, folder / LEARNED, args.device)

@@ -11,11 +11,11 @@ from drkd.methods.papers import ALPHA, TEMPERATURE, distil
 from drkd.methods.registry import method
 from drkd.objective.losses import max_over_mean
 from drkd.objective.objective import Objective, Options
-from drkd.objective.schedules import complement, growing, linear
+from drkd.objective.schedules import Complement, Growing, Linear
 from drkd.objective.terms import Penalty, Term
 from drkd.targets import ClassMean, Ema, LastBatch, Memory, OneHot, Partner, Rectified, Rectifier, Target
 from drkd.targets.memory import Keep
-from drkd.utils.checks import check_fraction, check_positive
+from drkd.utils.checks import check_count, check_fraction, check_not_negative, check_positive
 from drkd.utils.errors import InputError
 
 
@@ -37,8 +37,10 @@ def ps_kd(
         ['index']
     """
     check_fraction("alpha", alpha)
-    weight = growing(alpha, epochs)
-    terms = [Term(OneHot(), complement(weight), name="ce"), Term(Memory(keep=keep), weight, name="soft")]
+    if epochs is not None:
+        check_count("epochs", epochs)
+    weight = Growing(alpha, epochs)
+    terms = [Term(OneHot(), Complement(weight), name="ce"), Term(Memory(keep=keep), weight, name="soft")]
     return Objective("ps_kd", terms, **options)
 
 
@@ -109,9 +111,8 @@ def max_sup(weight: float = 0.2, *, initial_weight: float = 0.1, **options: Unpa
         tensor(0.2000)
     """
     for name, value in (("weight", weight), ("initial_weight", initial_weight)):
-        if value < 0:
-            raise InputError(f"{name} must be at least 0, got {value}")
-    penalty = Penalty(max_over_mean, linear(initial_weight, weight), name="max")
+        check_not_negative(name, value)
+    penalty = Penalty(max_over_mean, Linear(initial_weight, weight), name="max")
     return Objective("max_sup", [Term(OneHot(), name="ce"), penalty], **options)
 
 
@@ -147,8 +148,7 @@ def dlb(weight: float = 1.0, temperature: float = 3.0, **options: Unpack[Options
 def _added(name: str, target: Target, weight: float, temperature: float, options: Options) -> Objective:
     """CE(y, p) + w T^2 CE(softmax_T(target), softmax_T(z)), the latter over the rows that have a target."""
     check_positive("temperature", temperature)
-    if weight < 0:
-        raise InputError(f"weight must be at least 0, got {weight}")
+    check_not_negative("weight", weight)
     soft = Term(
         target,
         weight,

@@ -209,6 +209,7 @@ def is_reference(convention: Convention, multiplier: float) -> bool:
     """Whether the public code's numbers are asked for."""
     if convention not in ("batchmean", "reference"):
         raise InputError(f"convention must be batchmean or reference, got {convention!r}")
+    check_positive("multiplier", multiplier)
     if convention == "batchmean" and multiplier != 1.0:
         raise InputError(f'multiplier needs convention="reference", got {multiplier} without it; raise alpha instead')
     return convention == "reference"

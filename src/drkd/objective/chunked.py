@@ -90,6 +90,7 @@ class ChunkedSoftCrossEntropy(torch.autograd.Function):
             a = _shifted(z.to(dtype), student_temperature, z_shift)
             b = _shifted(v.to(dtype), target_temperature, v_shift)
             powers = b.exp()
+            b.clamp_(min=torch.finfo(dtype).min)  # a class that is ruled out: 0 log 0 is 0
             torch.sum(powers, dim=1, keepdim=True, out=v_total)
             torch.sum(b.mul_(powers), dim=1, keepdim=True, out=of_b)
             torch.sum(powers.mul_(a), dim=1, keepdim=True, out=of_a)

@@ -34,6 +34,7 @@ def hard_cross_entropy(logits: Tensor, labels: Tensor, *, ignore_index: int = -1
         >>> hard_cross_entropy(torch.zeros(1, 4), torch.tensor([2]))
         tensor([1.3863])
     """
+    labels = labels.long()  # in uint8, 156 would equal -100
     if reduction not in ("none", "sum") or not is_large(logits):
         return F.cross_entropy(to_float32(logits), labels, ignore_index=ignore_index, reduction=reduction)
     rows: Tensor = ChunkedHardCrossEntropy.apply(logits, labels, ignore_index)[0]
@@ -54,7 +55,7 @@ def soft_cross_entropy(
 
     Args:
         student_logits: (B, K) or (B, K, ...).
-        target_logits: the same shape, finite.
+        target_logits: the same shape; finite, or -inf for a class that is ruled out (0 log 0 is 0).
         student_temperature: divides the student's logits.
         target_temperature: divides the target's logits.
 
@@ -67,7 +68,7 @@ def soft_cross_entropy(
     """
     target_probs = torch.softmax(_softened(target_logits, target_temperature), dim=1)
     student_log_probs = torch.log_softmax(_softened(student_logits, student_temperature), dim=1)
-    return -(target_probs * student_log_probs).sum(dim=1)
+    return -(target_probs * student_log_probs.masked_fill(target_probs == 0, 0.0)).sum(dim=1)
 
 
 def entropy(logits: Tensor, *, temperature: float = 1.0) -> Tensor:
@@ -114,6 +115,7 @@ def soft_cross_entropy_and_entropy(
     target_probs = torch.softmax(softened, dim=1)
     student_log_probs = torch.log_softmax(_softened(student_logits, student_temperature), dim=1)
     target_log_probs = torch.log_softmax(softened, dim=1)
+    target_log_probs.clamp_(min=torch.finfo(target_log_probs.dtype).min)  # 0 log 0 is 0
     return -(target_probs * student_log_probs).sum(dim=1), -(target_probs * target_log_probs).sum(dim=1)
 
 
@@ -135,7 +137,9 @@ def kl_divergence(
     """
     target_log_probs = torch.log_softmax(to_float32(target_logits) / target_temperature, dim=1)
     student_log_probs = torch.log_softmax(to_float32(student_logits) / student_temperature, dim=1)
-    return (target_log_probs.exp() * (target_log_probs - student_log_probs)).sum(dim=1)
+    target_probs = target_log_probs.exp()
+    difference = target_log_probs - student_log_probs
+    return (target_probs * difference.masked_fill(target_probs == 0, 0.0)).sum(dim=1)
 
 
 def _softened(logits: Tensor, temperature: float) -> Tensor:

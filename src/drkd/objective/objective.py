@@ -10,7 +10,8 @@ A loop does three things with an objective, whatever the method:
 
 Calling changes nothing, `update` does; `discard` replaces it where the optimizer step was skipped. `needs` says which
 of `inputs` and `index` a call must get, and what the batches must be made of: `pairs` or `replay`, see
-`drkd.data.loader`; `prepare` is called once before training. The terms are in `terms.py`. A method that is no sum of
+`drkd.data.loader`; `prepare` is called once before training, and `reset` where there is nothing to look at: both forget
+what an earlier training taught. The terms are in `terms.py`. A method that is no sum of
 them is an `nn.Module` with these, with `name`, `progress` and `epoch`, and with `effective_weights` and
 `describe_weights` for the command line.
 """
@@ -26,10 +27,14 @@ from torch import Tensor, nn
 from drkd.objective.losses import to_float32
 from drkd.objective.terms import LossTerm, RowReduction
 from drkd.targets import Samples, StudentBatch, Target
-from drkd.utils.checks import IGNORED, check_labels
+from drkd.utils.checks import IGNORED, check_count, check_fraction, check_labels
+from drkd.utils.distributed import add_up, world_size
 from drkd.utils.errors import InputError, NonFiniteLossError
 
 Reduction = Literal["none", "sum", "batchmean"]
+
+PROTOCOL = ("name", "needs", "reset", "prepare", "update", "discard")
+"""What a training loop uses of an objective, besides calling it."""
 
 EXTREME_WEIGHT = 100.0
 """Above this a soft target drowns the labels: a warning says so."""
@@ -104,12 +109,13 @@ class Objective(nn.Module):
             if given is None and need in self.needs:
                 raise InputError(f"`{self.name}` needs the batch's {need}, got none; pass {need}={need}")
         logits = to_float32(logits)
+        labels = labels.long()  # first: in uint8, -100 would become class 156
         if not all_counted:
             labels = labels.where(labels != self.ignore_index, torch.full_like(labels, IGNORED))
-        labels = labels.long()
         if self.rectify_student is not None:
             logits = self.rectify_student(logits, labels)
-        counted: int | Tensor = labels.numel() if all_counted else (labels != IGNORED).sum().clamp(min=1)
+        rows: int | Tensor = labels.numel() if all_counted else (labels != IGNORED).sum()
+        counted = rows if isinstance(rows, int) else rows.clamp(min=1)
         batch = StudentBatch(logits.detach(), labels, inputs, index, all_counted)
         loss: Tensor | None = None
         parts: dict[str, Tensor] = {}
@@ -119,7 +125,7 @@ class Objective(nn.Module):
                 parts[term.name] = logits.new_zeros(labels.shape if how == "none" else ())
                 continue
             values = term(logits, batch, by_row)
-            divisor = values["rows"].clamp(min=1) if "rows" in values else counted
+            divisor = self._rows_of_term(values["rows"], rows) if "rows" in values else counted
             contribution = values["loss"] if weight == 1 else weight * values["loss"]
             if how == "batchmean":
                 contribution = contribution / divisor
@@ -135,8 +141,15 @@ class Objective(nn.Module):
             self._raise_non_finite(logits, batch, parts)
         return {"loss": loss, **parts}
 
+    def reset(self) -> None:
+        """Forget what an earlier training taught: it may have been of other samples. Schedules begin anew."""
+        self.progress, self.epoch = 0.0, 0
+        for target in self.targets:
+            target.reset()
+
     def prepare(self, samples: Samples) -> None:
-        """Let the targets see the training samples, un-augmented and in order; `drkd.fit` does so before training."""
+        """Start a training: forget the last one, and let the targets see the samples, un-augmented and in order."""
+        self.reset()
         for target in self.targets:
             target.prepare(samples)
 
@@ -146,10 +159,15 @@ class Objective(nn.Module):
         Args:
             progress: fraction of the training that is done, in [0, 1]; unchanged where not given, 0 at first.
             epoch: number of completed epochs; unchanged where not given, 0 at first.
+
+        Raises:
+            InputError: for a progress outside [0, 1], or an epoch that is no whole number from 0 on.
         """
         if progress is not None:
+            check_fraction("progress", progress)
             vars(self)["progress"] = progress  # a module's own way to set an attribute takes longer than a small loss
         if epoch is not None:
+            check_count("epoch", epoch, at_least=0)
             vars(self)["epoch"] = epoch
         for target in self.targets:
             target.update(self.epoch)
@@ -186,6 +204,17 @@ class Objective(nn.Module):
         """
         return f"{self.name}: {', '.join(term.describe_weight() for term in self._terms())}"
 
+    def _rows_of_term(self, taught: Tensor, rows: int | Tensor) -> Tensor:
+        """What the sum of a term is divided by that has a target in `taught` of this rank's `rows` only.
+
+        A loop with several ranks weighs each rank's loss by its part of all rows. A term whose rows are cut otherwise
+        takes the same part of its own rows over all ranks, so that its gradient is that of one process, too.
+        """
+        if world_size() == 1 or not self.training or taught.dim():
+            return taught.clamp(min=1)
+        both = add_up(torch.stack([taught.double(), torch.as_tensor(rows, device=taught.device).double()]))
+        return (both[0] * rows / both[1].clamp(min=1)).clamp(min=torch.finfo(torch.float32).tiny).to(torch.float32)
+
     def _terms(self) -> Sequence[LossTerm]:
         return self.terms  # type: ignore[return-value]  # a ModuleList of them
 
@@ -214,6 +243,29 @@ class Objective(nn.Module):
         more = f" and {len(known) - 5} more" if len(known) > 5 else ""
         samples = f" ({'row' if batch.index is None else 'sample'} {some}{more})" if len(known) else ""
         raise NonFiniteLossError(f"the loss of `{self.name}` is NaN or infinite{samples}: {culprit}")
+
+
+def check_protocol(objective: object) -> None:
+    """Refuse what has not the protocol of an objective.
+
+    Raises:
+        InputError: for a plain loss, a method that was not called, a name.
+
+    Example:
+        >>> check_protocol(print)
+        Traceback (most recent call last):
+        ...
+        drkd.utils.errors.InputError: expected an objective such as drkd.cross_entropy(), got the function print
+    """
+    missing = ", ".join(name for name in PROTOCOL if not hasattr(objective, name))
+    if isinstance(objective, nn.Module) and not missing:
+        return
+    got = repr(objective) if isinstance(objective, str) else type(objective).__name__
+    if hasattr(objective, "__name__"):
+        got = f"the function {objective.__name__}"
+    elif isinstance(objective, nn.Module):
+        got = f"{got}, which has no {missing} (docs/python.md says what a training calls)"
+    raise InputError(f"expected an objective such as drkd.cross_entropy(), got {got}")
 
 
 def _checked(reduction: Reduction) -> Reduction:

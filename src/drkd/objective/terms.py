@@ -11,6 +11,7 @@ from drkd.objective.schedules import Weight
 from drkd.targets import StudentBatch, Target
 from drkd.targets.base import ask
 from drkd.utils.checks import IGNORED
+from drkd.utils.errors import InputError
 
 LAST_EPOCH = 2**31
 """Later than any training: where schedules have reached their final value."""
@@ -92,6 +93,8 @@ class Term(LossTerm):
         without_target: Literal["label", "nothing"] = "label",
     ) -> None:
         super().__init__(weight, name)
+        if not isinstance(target, Target):
+            raise InputError(f"a term needs a target, got {type(target).__name__}; a network is one as Frozen(network)")
         self.target = target
         self.scale = scale
         self.target_temperature = target_temperature

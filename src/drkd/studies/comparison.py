@@ -1,7 +1,8 @@
 """`compare`: methods x seeds x label noise, paired, with the same self-teacher for all that need one.
 
 Cross-entropy is trained first; its network teaches every self-taught method of the same seed. The control
-`cross_entropy_2x` has the epochs of baseline and student together. All trainings are ordinary run directories under
+`cross_entropy_2x` has the epochs of baseline and student together, on the same schedule stretched to them, warm-up
+included. All trainings are ordinary run directories under
 `OUT/trainings/PANEL/seed-S/METHOD`, so that an interrupted comparison resumes with the first unfinished one.
 
 A method may be listed more than once, with settings of its own: `dr_kd,dr_kd:alpha=0.5:rectify=drop`.
@@ -146,6 +147,7 @@ def plan(config: CompareConfig, names: Sequence[str], out: Path) -> list[Trainin
         baselines: dict[int, Training] = {}  # by seed: who teaches the self-taught methods
         for name in names:
             method, own = parse_variant(BASELINE if name == CONTROL else name)
+            times = 2 if name == CONTROL else 1
             for seed in range(config.seeds):
                 folder = out / "trainings" / panel_name(noise).replace(" ", "-") / f"seed-{seed}"
                 taught_by = baselines[seed] if get_method(method).teacher == "self" else None
@@ -154,7 +156,8 @@ def plan(config: CompareConfig, names: Sequence[str], out: Path) -> list[Trainin
                     **shared,
                     **_own_settings(config, method, own),
                     "teacher": config.teacher if get_method(method).teacher == "given" else own_teacher,
-                    "epochs": config.epochs * (2 if name == CONTROL else 1),
+                    "epochs": config.epochs * times,
+                    "warmup_epochs": config.warmup_epochs * times,  # the same fraction, as milestones are
                     "method": method,
                     "seed": seed,
                     "label_noise": noise,

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from drkd.utils.checks import check_index, check_logits
 from drkd.utils.distributed import gather
 from drkd.utils.errors import InputError
 
@@ -53,11 +54,12 @@ class StudentBatch:
         """The samples' index.
 
         Raises:
-            InputError: if there is none.
+            InputError: if there is none, or it cannot be one.
         """
+        name = type(target).__name__
         if self.index is None:
-            raise InputError(f"`{type(target).__name__}` needs the samples' index (B,), got none; pass `index=`")
-        return self.index
+            raise InputError(f"`{name}` needs the samples' index (B,), got none; pass `index=`")
+        return check_index(self.index, len(self.logits), caller=name)
 
     def per_row(self, flags: Tensor) -> Tensor:
         """A boolean per sample (B,) as one per row, shaped like the labels."""
@@ -85,8 +87,8 @@ class TargetOutput:
 class Target(nn.Module):
     """What every target is. Abstract: `forward` is the subclass's; the rest has a default.
 
-    An objective finds all targets in it, also those inside of others, and calls `prepare`, `update` and `discard` of
-    each. A target that wraps another one forwards none of them.
+    An objective finds all targets in it, also those inside of others, and calls `reset`, `prepare`, `update` and
+    `discard` of each. A target that wraps another one forwards none of them.
     """
 
     needs: frozenset[str] = frozenset()
@@ -94,6 +96,9 @@ class Target(nn.Module):
 
     def forward(self, batch: StudentBatch) -> TargetOutput:
         raise NotImplementedError
+
+    def reset(self) -> None:
+        """Forget what an earlier training taught: a new one begins, perhaps on other samples."""
 
     def prepare(self, samples: Samples) -> None:
         """Look at the training samples, un-augmented and in order; `drkd.fit` calls this before training."""
@@ -112,7 +117,10 @@ def ask(target: Target, batch: StudentBatch) -> TargetOutput:
         InputError: if its logits are not shaped like the student's.
     """
     output: TargetOutput = target(batch)
-    if output.logits is not None and output.logits.shape != batch.logits.shape:
+    if output.logits is None:
+        return output
+    check_logits(output.logits, f"the target {type(target).__name__} must give")
+    if output.logits.shape != batch.logits.shape:
         raise InputError(
             f"the target {type(target).__name__} gives logits {tuple(output.logits.shape)} for a student's "
             f"{tuple(batch.logits.shape)}; teacher and student need the same classes"
@@ -174,6 +182,11 @@ class Epochs(nn.Module):
         self.number = epoch
         self.completed.fill_(epoch)
         return True
+
+    def reset(self) -> None:
+        """None is completed."""
+        self.number = 0
+        self.completed.zero_()
 
     def _load_from_state_dict(self, *args: Any) -> None:
         super()._load_from_state_dict(*args)

@@ -77,6 +77,11 @@ class LastBatch(Target):
         if self.epochs.ended(epoch):  # the next batch replays nothing; what it has in common with the last is chance
             self.index, self.logits = self.index[:0], self.logits[:0]
 
+    def reset(self) -> None:
+        self.index, self.logits = self.index[:0], self.logits[:0]
+        self.epochs.reset()
+        self.queue.clear()
+
     def discard(self) -> None:
         self.queue.clear()
 

@@ -3,7 +3,9 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from drkd.targets.base import Epochs, Samples, StudentBatch, Target, TargetOutput, to_half
@@ -49,7 +51,7 @@ class Cached(Target):
         self.samples = samples
         self.epochs = Epochs()
         self._open = -1  # the epoch that the rest is about
-        self._known: Callable[[Tensor], Tensor] | None = None
+        self._known: NDArray[np.float16] | Tensor | None = None
         self._asked = torch.zeros(0)
         self._complete = torch.zeros(0, dtype=torch.bool)
 
@@ -57,8 +59,10 @@ class Cached(Target):
         index = batch.index_for(self)
         if self._open != self.epochs.number:
             self._start(self.epochs.number, batch.logits)
+        if isinstance(self._known, Tensor):
+            return TargetOutput(self._known[index].float())
         if self._known is not None:
-            return TargetOutput(self._known(index).float())
+            return TargetOutput(torch.from_numpy(self._known[index.numpy()]).float())
         rounded = to_half(self.teacher.answer(batch.inputs))
         if self.training and rounded.shape == batch.logits.shape:  # the term refuses others
             self._asked[index], self._complete[index] = rounded, True
@@ -68,6 +72,10 @@ class Cached(Target):
         if self.epochs.ended(epoch) and self._open == epoch - 1 and self._known is None and self._complete.all():
             self.cache.write(self._open, self._asked.cpu().numpy())
 
+    def reset(self) -> None:
+        self.epochs.reset()
+        self._open = -1
+
     def _start(self, epoch: int, like: Tensor) -> None:
         """Find the answers of `epoch`, or make room for new ones shaped like these logits."""
         self._open, self._known = epoch, None
@@ -76,9 +84,9 @@ class Cached(Target):
             self._asked = torch.zeros(self.samples, *like.shape[1:], dtype=torch.float16, device=like.device)
             self._complete = torch.zeros(self.samples, dtype=torch.bool, device=like.device)
         elif like.device.type == "cpu":
-            self._known = lambda index: torch.from_numpy(known[index.numpy()])
+            self._known = known
         else:  # an accelerator should not wait for the disk at every step
-            self._known = torch.tensor(known, device=like.device).__getitem__
+            self._known = torch.tensor(known, device=like.device)
 
 
 class CleanView(Target):
@@ -101,6 +109,9 @@ class CleanView(Target):
         self.teacher = Frozen(teacher)
         self.answers: Tensor | None = None
 
+    def reset(self) -> None:
+        self.answers = None
+
     @torch.no_grad()
     def prepare(self, samples: Samples) -> None:
         parts = [to_half(self.teacher.answer(batch.inputs)) for batch in samples.batches()]
@@ -110,4 +121,9 @@ class CleanView(Target):
         index = batch.index_for(self)
         if self.answers is None:
             raise InputError("`CleanView` needs its first look at the samples; call `prepare`")
+        if index.device.type == "cpu" and len(index) and int(index.max()) >= len(self.answers):
+            raise InputError(
+                f"`CleanView` was shown {len(self.answers)} samples, got the index {int(index.max())}; call `prepare` "
+                "with the samples that are trained on"
+            )
         return TargetOutput(self.answers[index].float())

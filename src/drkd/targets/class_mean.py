@@ -57,6 +57,11 @@ class ClassMean(Target):
             self.means = mean.where(self.counts[:, None] > 0, uniform)
             self.sums, self.counts = torch.zeros_like(self.sums), torch.zeros_like(self.counts)
 
+    def reset(self) -> None:
+        self.means, self.sums, self.counts = self.means.new_zeros(0, 0), self.sums.new_zeros(0, 0), self.counts[:0]
+        self.epochs.reset()
+        self.queue.clear()
+
     def discard(self) -> None:
         self.queue.clear()
 

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from drkd.targets.base import Queue, Samples, StudentBatch, Target, TargetOutput, resize_buffers, to_half
+from drkd.utils.checks import check_count
 from drkd.utils.errors import InputError
 
 Keep = Literal["full", "half"] | int
@@ -42,9 +43,10 @@ class Memory(Target):
 
     def __init__(self, size: int = 0, *, keep: Keep = "full") -> None:
         super().__init__()
-        if keep not in ("full", "half") and not (isinstance(keep, int) and keep > 0):
+        if keep not in ("full", "half") and not (isinstance(keep, int) and keep is not True and keep > 0):
             raise InputError(f"`Memory` keeps full, half or a number of logits above 0, got {keep!r}")
-        self.size = size
+        check_count("size", size, at_least=0)
+        self.size = self.given_size = size
         self.keep = keep
         self.table: Tensor
         self.topk_index: Tensor
@@ -55,6 +57,13 @@ class Memory(Target):
         self.register_buffer("rest", torch.zeros(0, 0))
         self.register_buffer("seen", torch.zeros(0, dtype=torch.bool))
         self.queue = Queue()
+
+    def reset(self) -> None:
+        for name in TABLES:
+            table = getattr(self, name)
+            setattr(self, name, table.new_zeros((0,) if name == "seen" else (0, 0)))
+        self.size = self.given_size
+        self.queue.clear()
 
     def prepare(self, samples: Samples) -> None:
         self.size = max(self.size, len(samples.split))

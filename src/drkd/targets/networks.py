@@ -3,13 +3,15 @@
 import copy
 import logging
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
 from drkd.targets.base import StudentBatch, Target, TargetOutput
-from drkd.utils.checks import check_fraction
+from drkd.targets.folding import fold_batch_norms, largest_difference, tolerance
+from drkd.utils.checks import check_fraction, check_logits
+from drkd.utils.errors import InputError
 from drkd.utils.hashing import content_hash
 
 log = logging.getLogger(__name__)
@@ -25,11 +27,18 @@ class Frozen(Target):
         teacher: any callable from inputs to logits. An `nn.Module` is copied; the copy is put in eval mode and its
             parameters are frozen, the caller's module is left alone. Any other callable is used as it is. Both are
             called without gradients.
-        fold: fold batch norms into the convolutions before them, where the copy can be traced.
+        fold: fold batch norms into the layers before them, where that changes no answer (`drkd.targets.folding`).
 
     Attributes:
         identity: SHA-256 of the teacher's original state, None for a plain callable.
-        folded: whether batch norms were folded.
+        folded: whether the network that is asked has its batch norms folded.
+
+    Raises:
+        InputError: for a teacher that cannot be called; at a call, if it returns no tensor of logits.
+
+    The first call with samples compares the folded copy with the original, on the inputs of that call: what a network
+    takes is not known before. Whichever is not needed is dropped then: the copy where an answer differs by more than
+    3.5e-4 of the largest logit (in half precision by more than rounding explains), else the original.
 
     The teacher moves with `.to()` but is no part of `state_dict()`.
 
@@ -46,29 +55,57 @@ class Frozen(Target):
         super().__init__()
         self.identity: str | None = None
         self.folded = False
+        if not callable(teacher):
+            raise InputError(
+                f"a teacher is a network, a function from inputs to logits, or a target, got {teacher!r}; load a run's "
+                "network with drkd.load_model"
+            )
         if isinstance(teacher, nn.Module):
             self.identity = state_hash(teacher)
-            frozen = copy.deepcopy(teacher).eval().requires_grad_(False)
-            teacher = _fold_batch_norms(frozen) if fold else frozen
-            self.folded = teacher is not frozen
-        self._outside = (teacher,)  # in a tuple, nn.Module does not see it: no state, no train(), no parameters
+            teacher = copy.deepcopy(teacher).eval().requires_grad_(False)
+        # In a tuple, nn.Module does not see them: no state, no train(), no parameters. The last one is asked; before it
+        # is the original, until the first call.
+        self._outside: tuple[Callable[..., Tensor], ...] = (teacher,)
+        if isinstance(teacher, nn.Module) and fold:
+            folded = _folded(teacher)
+            self.folded = folded is not None
+            self._outside = (teacher,) if folded is None else (teacher, folded)
 
     @property
     def network(self) -> Callable[..., Tensor]:
         """What is asked: the frozen copy of a module, or the callable. It is no submodule of this target."""
-        return self._outside[0]
+        return self._outside[-1]
 
     def forward(self, batch: StudentBatch) -> TargetOutput:
         return TargetOutput(self.answer(batch.inputs))
 
     def answer(self, inputs: Any) -> Tensor:
         """The network's logits, without gradient."""
+        if len(self._outside) > 1:
+            self._choose(inputs)
         with torch.no_grad():
-            return self.network(inputs).detach()
+            return check_logits(self.network(inputs), f"the teacher {_name(self.network)} must return").detach()
+
+    def _choose(self, inputs: Any) -> None:
+        """Keep the folded network if it answers like the original one, else the original."""
+        original, folded = cast("tuple[nn.Module, nn.Module]", self._outside)
+        try:
+            difference = largest_difference(original, folded, inputs)
+        except Exception as reason:  # of code that folding broke; if it is the original's own, its next call raises it
+            self.folded, why = False, f"asking both fails ({reason})"
+        else:
+            if difference is None:  # a rank without samples
+                return
+            self.folded = difference <= tolerance(original)
+            why = f"its answers would change by {difference:.2g} of the largest logit"
+        self._outside = (folded if self.folded else original,)
+        if not self.folded:
+            log.warning("batch norms of the teacher %s are not folded: %s", _name(original), why)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "Frozen":
-        if isinstance(self.network, nn.Module):
-            self.network._apply(fn)  # type: ignore[no-untyped-call]
+        for network in self._outside:
+            if isinstance(network, nn.Module):
+                network._apply(fn)  # type: ignore[no-untyped-call]
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         return self
 
@@ -90,6 +127,8 @@ class Ema(Target):
         super().__init__()
         check_fraction("decay", decay)
         self.decay = decay
+        if not isinstance(student, nn.Module):
+            raise InputError(f"`Ema` averages a network, got {type(student).__name__}; pass the student")
         self._outside = (student,)  # in a tuple, nn.Module does not see it
         self.average = copy.deepcopy(student).eval().requires_grad_(False)
         self.updates: Tensor
@@ -102,12 +141,16 @@ class Ema(Target):
 
     def forward(self, batch: StudentBatch) -> TargetOutput:
         with torch.no_grad():
-            return TargetOutput(self.average(batch.inputs))
+            return TargetOutput(check_logits(self.average(batch.inputs), "the averaged student must return"))
 
     def train(self, mode: bool = True) -> "Ema":
         super().train(mode)
         self.average.eval()
         return self
+
+    def reset(self) -> None:
+        self.average.load_state_dict(self.student.state_dict())
+        self.updates.zero_()
 
     @torch.no_grad()
     def update(self, epoch: int = 0) -> None:
@@ -139,14 +182,14 @@ def _tensors(module: nn.Module) -> list[Tensor]:
     return [*module.parameters(), *module.buffers()]
 
 
-def _fold_batch_norms(module: nn.Module) -> nn.Module:
-    """`module` with batch norms folded into the convolutions before them, or `module` itself where that fails."""
-    if not any(isinstance(part, nn.modules.batchnorm._BatchNorm) for part in module.modules()):
-        return module
-    from torch.fx.experimental.optimization import fuse
-
+def _folded(network: nn.Module) -> nn.Module | None:
+    """`network` with its batch norms folded; None where there are none, or where it cannot be traced."""
     try:
-        return fuse(module)
+        return fold_batch_norms(network)
     except Exception as reason:  # tracing runs the module's own code, which may raise anything
-        log.info("batch norms of the teacher %s are not folded: %s", type(module).__name__, reason)
-        return module
+        log.info("batch norms of the teacher %s are not folded: %s", _name(network), reason)
+        return None
+
+
+def _name(teacher: Callable[..., Tensor]) -> str:
+    return type(teacher).__name__ if isinstance(teacher, nn.Module) else getattr(teacher, "__name__", str(teacher))

@@ -56,11 +56,12 @@ class Rectified(Target):
                 (labels.unsqueeze(1), None) if checked else labels_at(before, labels, IGNORED, "swap")
             )
             after, changed = swap_at(before, label_index, counted)
-            return TargetOutput(after, valid, changed)
+            return TargetOutput(after, valid, changed if valid is None else changed & valid)
         rectified = self.rectifier(before, labels)
         after, kept = (rectified, None) if isinstance(rectified, Tensor) else rectified
         changed = (after != before).any(dim=1)
         if kept is not None:
-            changed = changed | (~kept if valid is None else valid & ~kept)
-            valid = kept if valid is None else valid & kept
-        return TargetOutput(after, valid, changed)
+            changed = changed | ~kept
+        if valid is not None:  # a row without a target has nothing to rectify
+            changed = changed & valid
+        return TargetOutput(after, kept if valid is None else valid if kept is None else valid & kept, changed)

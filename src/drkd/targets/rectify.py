@@ -111,5 +111,6 @@ def _mistakes(logits: Tensor, labels: Tensor, ignore_index: int, caller: str) ->
 def labels_at(logits: Tensor, labels: Tensor, ignore_index: int, caller: str) -> tuple[Tensor, Tensor]:
     """Where the label's logit is (0 in ignored rows), and which rows count, both (B, 1) or (B, 1, ...)."""
     check_labels(logits, labels, ignore_index, caller=caller)
+    labels = labels.long()  # in uint8, 156 would equal -100
     counted = labels != ignore_index
-    return labels.where(counted, torch.zeros_like(labels)).long().unsqueeze(1), counted.unsqueeze(1)
+    return labels.where(counted, torch.zeros_like(labels)).unsqueeze(1), counted.unsqueeze(1)

@@ -60,5 +60,5 @@ class Virtual(Target):
         if not self.probs_as_logits:
             right, wrong = math.log(right), math.log(wrong)
         # ignored rows get some target; they do not count
-        label_index = batch.labels if batch.all_counted else batch.labels.clamp(0, classes - 1).long()
+        label_index = batch.labels if batch.all_counted else batch.labels.long().clamp(0, classes - 1)
         return TargetOutput(torch.full_like(logits, wrong).scatter_(1, label_index.unsqueeze(1), right))

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from drkd.models.files import ModelInfo
     from drkd.objective.objective import Objective
 
+ANSWERS = 2
+"""Which answers a cache holds: another number where the same teacher is asked in another way. 1 folded batch norms that
+must stay."""
+
 CHEAP = 10**6
 """A teacher of fewer multiply-adds per image is asked every time: looking its answers up would take longer."""
 
@@ -143,6 +147,7 @@ def with_cache(teacher: "nn.Module", config: "TrainConfig", data: "Data", out: P
     frozen = Frozen(teacher)
     belongs_to = {
         "drkd": __version__,
+        "answers": ANSWERS,
         "teacher": frozen.identity,
         "images": fingerprint(data.train),
         "mean": data.mean,

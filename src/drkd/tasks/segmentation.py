@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from drkd.objective.losses import hard_cross_entropy
 from drkd.objective.objective import Objective
 from drkd.utils.errors import InputError
 
@@ -74,7 +74,7 @@ def segmentation_losses(
     Args:
         network: from images to a dictionary with `out` and perhaps `aux`, or to logits.
         images: (B, 3, H, W).
-        labels: (B, H, W) int64; pixels with the objective's `ignore_index` do not count.
+        labels: (B, H, W) integers of any type; pixels with the objective's `ignore_index` do not count.
         objective: any method without `pairs` or `replay`; a network that teaches is a `MainOutput`.
         index: (B,) positions of the samples, for methods that remember them; keep images unaltered then.
         aux_weight: of the auxiliary head.
@@ -98,7 +98,9 @@ def segmentation_losses(
     losses = objective(outputs["out"], labels, inputs=images, index=index)
     if "aux" not in outputs:
         return dict(losses)
-    aux = aux_weight * F.cross_entropy(outputs["aux"], labels, ignore_index=objective.ignore_index)
+    labels, ignored = labels.long(), objective.ignore_index
+    counted = (labels != ignored).sum().clamp(min=1)  # a batch whose pixels are all ignored has loss 0
+    aux = aux_weight * hard_cross_entropy(outputs["aux"], labels, ignore_index=ignored, reduction="sum") / counted
     return {**losses, "loss": losses["loss"] + aux, "aux": aux.detach()}
 
 
@@ -122,7 +124,7 @@ def mean_iou(
     metric = MulticlassConfusionMatrix(num_classes, ignore_index=ignore_index)
     with torch.no_grad():
         for images, labels in batches:
-            metric.update(_outputs(network(images))["out"].argmax(dim=1).cpu(), labels.cpu())
+            metric.update(_outputs(network(images))["out"].argmax(dim=1).cpu(), labels.cpu().long())
     counts = metric.compute().double()
     hits = counts.diagonal()
     union = counts.sum(dim=0) + counts.sum(dim=1) - hits

@@ -13,7 +13,7 @@ from torch import nn
 from drkd.config import FitSettings, validated
 from drkd.config.keywords import FitKeywords
 from drkd.data.datasets import Data
-from drkd.objective.objective import Objective
+from drkd.objective.objective import Objective, check_protocol
 from drkd.training.checkpoint import TrainResult, TrainState
 from drkd.training.classifier import ClassifierLearner
 from drkd.training.learner import Learner
@@ -40,7 +40,8 @@ def fit(
 
     Args:
         student: trained in place, and left in eval mode with its selected weights, the last where `data.val` is empty.
-        objective: any object with the protocol of `drkd.objective.objective`. Of detectors any method without `pairs`
+        objective: any object with the protocol of `drkd.objective.objective`. What it learned in an earlier training is
+            forgotten, unless this one resumes. Of detectors any method without `pairs`
             or `replay`; a detector that teaches is an `AtPositions`.
         data: see `drkd.load_data`, `drkd.from_tensors` and `drkd.tasks.detection.load_detection`.
         settings: all settings at once, such as the configuration of a run, in place of `options`.
@@ -56,7 +57,7 @@ def fit(
         selected one: the last of those with the highest `val_accuracy` or `val_map`, or the last of all.
 
     Raises:
-        InputError: for unknown settings, and for values that do not fit.
+        InputError: for a plain loss in place of an objective, unknown settings, and values that do not fit.
         NonFiniteLossError: when a loss becomes NaN or infinite; names the step, the method and the part.
 
     Example:
@@ -67,7 +68,12 @@ def fit(
         >>> list(result.history[-1])[:5]
         ['epoch', 'lr', 'loss', 'ce', 'smoothing']
     """
+    if not isinstance(student, nn.Module):
+        raise InputError(f"fit trains a network, got {type(student).__name__}; make one with drkd.create_model")
+    check_protocol(objective)
     learner_class = learner_type(data)
+    if settings is not None and options:
+        raise InputError(f"fit takes settings or options, got both; put {', '.join(options)} into the settings")
     if settings is None:
         settings = validated(FitSettings, {**learner_class.defaults, **options})
     device = choose_device(settings.device)

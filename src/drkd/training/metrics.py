@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from drkd.data.datasets import Data
 from drkd.data.loader import Loader
 from drkd.objective.losses import to_float32
+from drkd.utils.checks import IGNORED, check_labels, check_logits
 from drkd.utils.errors import InputError, NonFiniteLossError
 
 BINS = 15
@@ -33,12 +34,15 @@ def measure(logits: Tensor, labels: Tensor) -> Metrics:
     """All metrics of logits (N, K) against integer labels (N,).
 
     Raises:
+        InputError: for logits or labels that do not fit.
         NonFiniteLossError: for logits that are NaN or infinite.
 
     Example:
         >>> round(measure(torch.tensor([[2.0, 0.0], [2.0, 0.0]]), torch.tensor([0, 1])).ece, 4)
         0.3808
     """
+    check_labels(logits, labels, IGNORED, caller="measure")
+    labels = labels.long()
     if not logits.isfinite().all():
         raise NonFiniteLossError("the network answers NaN or infinite logits: it has diverged; lower the learning rate")
     probs = torch.softmax(to_float32(logits).double(), dim=1)
@@ -76,12 +80,19 @@ def calibration_error(confidence: Tensor, correct: Tensor) -> float:
 def risk_coverage_area(confidence: Tensor, correct: Tensor) -> float:
     """Area under the curve of risk over coverage (arXiv 1805.08206): mean error rate among the k surest, over k.
 
+    Samples of the same confidence count as the mean over all their orders: each has the error rate of its group. So the
+    order in which samples come changes nothing.
+
     Example:
         >>> risk_coverage_area(torch.tensor([0.9, 0.8]), torch.tensor([True, False]))
         0.25
+        >>> risk_coverage_area(torch.tensor([0.8, 0.8]), torch.tensor([True, False]))
+        0.5
     """
-    order = torch.argsort(confidence, descending=True, stable=True)
-    errors = (~correct[order]).double().cumsum(0)
+    order = torch.argsort(confidence, descending=True)
+    ordered, wrong = confidence[order], (~correct[order]).double()
+    group = (ordered != ordered.roll(1)).cumsum(0)  # the number of each sample's tie
+    errors = (torch.bincount(group, weights=wrong) / torch.bincount(group))[group].cumsum(0)
     return (errors / torch.arange(1, len(errors) + 1, device=errors.device)).mean().item()
 
 
@@ -90,7 +101,8 @@ def predict_logits(model: nn.Module, loader: Loader) -> tuple[Tensor, Tensor]:
     """Logits (N, K) and labels (N,) of everything a loader serves, with the model in eval mode."""
     was_training = model.training
     model.eval()
-    pairs = [(model(batch.inputs), batch.labels) for batch in loader.batches()]
+    need = f"the network {type(model).__name__} must return"
+    pairs = [(check_logits(model(batch.inputs), need), batch.labels) for batch in loader.batches()]
     model.train(was_training)
     return torch.cat([logits for logits, _ in pairs]), torch.cat([labels for _, labels in pairs])
 
@@ -105,6 +117,8 @@ def evaluate(model: nn.Module, data: Data, split: str = "test", *, batch_size: i
         >>> 0 <= drkd.evaluate(model, data).accuracy <= 1
         True
     """
+    if split not in ("train", "val", "test"):
+        raise InputError(f"split must be train, val or test, got {split!r}")
     if not len(getattr(data, split)):
         raise InputError(f"the {split} split of {data.name} is empty; measure another, or hold some samples out")
     device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))

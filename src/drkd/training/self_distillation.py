@@ -14,6 +14,7 @@ from drkd.objective.objective import Objective
 from drkd.training.checkpoint import TrainResult
 from drkd.training.fit import fit
 from drkd.training.metrics import Metrics, evaluate
+from drkd.utils.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,8 @@ def self_distill(
         >>> "rectified" in result.student_run.history[0]
         True
     """
+    if not callable(method):
+        raise InputError(f"method must be a function from a teacher to an objective, as drkd.dr_kd, got {method!r}")
     teacher_path, student_path = (None, None) if out is None else (Path(out) / "self_teacher", Path(out) / "student")
     self_teacher, student = copy.deepcopy(network), copy.deepcopy(network)
     self_teacher_run = fit(self_teacher, cross_entropy(), data, out=teacher_path, **training)

@@ -55,6 +55,7 @@ class DetectorLearner(Learner[DetectionSplits, DetectionBatch]):
         self.loader = DetectionLoader(
             data, data.train, batch_size=settings.batch_size, training=True, seed=settings.seed, device=device
         )
+        objective.reset()
         self.metric = "val_map" if settings.select == "best" and len(data.val) else None
 
     @classmethod
