@@ -14,7 +14,7 @@ from typing import Any, Unpack
 
 from drkd.config import METHOD_SETTINGS, CompareConfig, TrainConfig, resolve
 from drkd.config.keywords import CompareKeywords
-from drkd.methods.registry import get_method, parse_variant
+from drkd.methods.registry import all_settings, get_method, parse_variant
 from drkd.runs.building import describe_weights
 from drkd.runs.directory import inspect_run_dir, method_dirname, new_run_dir, opened_run_dir
 from drkd.runs.events import OnEvent, RunFailed, ignore_event
@@ -118,7 +118,8 @@ def run(config: CompareConfig, source: Mapping[str, str], out: Path, *, on_event
         else:
             outcomes = run_jobs(jobs, train_planned, processes=min(processes, len(jobs)), on_event=on_event)
     failures = {name: outcome.reason for name, outcome in outcomes.items() if isinstance(outcome, RunFailed)}
-    results = replace(collect(config, _sorted(trainings, outcomes)), failures=failures)
+    settings = {training.method: all_settings(training.config) for training in trainings}
+    results = replace(collect(config, _sorted(trainings, outcomes), settings), failures=failures)
     results.write(out)
     write_text(out / "results.csv", as_csv(results))
     return Comparison(results, out)
