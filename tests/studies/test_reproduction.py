@@ -233,9 +233,7 @@ def test_figures_are_comparable_only_where_nothing_that_matters_differs(given, s
 
 
 def test_a_miniature_shows_no_published_gain(tmp_path, capsys):
-    assert (
-        run_cli("reproduce", "tf_kd/cifar100/mobilenetv2-self", "--miniature", "--out", tmp_path) == 0
-    )
+    assert run_cli("reproduce", "tf_kd/cifar100/mobilenetv2-self", "--miniature", "--out", tmp_path) == 0
     printed = capsys.readouterr().out
     assert "gain over the baseline, paired by seed:" in printed
     assert "not comparable with the published figures: a miniature" in printed

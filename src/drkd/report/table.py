@@ -33,9 +33,9 @@ LEGEND = (
     "included; the intervals are not corrected, so one may leave out 0 where p is above .05. Other columns are not "
     "tested. "
     "Rectified: fraction of the targets changed, first to last epoch. Teacher: the self-teacher's {teacher} on the "
-    "training data. Time: training time (median seconds of an epoch, times the epochs) over that of cross-entropy with "
-    "the same seed, median over seeds, plus the same for the teacher; *: the teacher's answers in some or all epochs "
-    "came from a cache, so that asking it is not in the time. Cross-entropy 2x: twice the epochs."
+    "training data. Time: training time (seconds of the fastest epoch, times the epochs) over that of cross-entropy "
+    "with the same seed, median over seeds, plus the same for the teacher; *: the teacher's answers in some or all "
+    "epochs came from a cache, so that asking it is not in the time. Cross-entropy 2x: twice the epochs."
 )
 
 

@@ -56,7 +56,7 @@ class MethodResults:
         teacher_train: the teacher on the training split, by the name of the task's `teacher_metric`.
         train_seconds, teacher_seconds: training time.
         skipped_images, notes: of each training.
-        seconds_per_epoch: the median over a training's epochs.
+        seconds_per_epoch: of a training's fastest epoch.
         teacher_cached: fraction of the epochs whose answers of the teacher were found in a cache.
     """
 

@@ -38,7 +38,7 @@ class RunSummary:
         skipped_images: images that were left out, by split.
         effective_weights: final weight of each term on its cross-entropy.
         notes: warnings, once each.
-        seconds_per_epoch: the median over the epochs, validation included.
+        seconds_per_epoch: of the fastest epoch, validation included: whatever else the machine does only adds to it.
         teacher_cached: fraction of the epochs whose answers of the teacher were found in a cache, since the training
             was last resumed; None without a cache.
         data_size: `classes`, `image_size`, and the samples of `train`, `val` and `test`.

@@ -10,7 +10,6 @@ cases.png           of detectors: the best and the worst test images with their 
 teacher/            a run directory of its own, where the self-teacher was trained first
 """
 
-import statistics
 import time
 import warnings
 from collections.abc import Mapping
@@ -188,7 +187,7 @@ def summarise(config: TrainConfig, prepared: Prepared, result: TrainResult, out:
         teacher_seconds=prepared.teacher_seconds,
         train_seconds=result.seconds,
         skipped_images=dict(data.skipped_images),
-        seconds_per_epoch=statistics.median(result.seconds_per_epoch),
+        seconds_per_epoch=min(result.seconds_per_epoch),
         data_size={
             "classes": len(data.classes),
             "image_size": data.image_size,

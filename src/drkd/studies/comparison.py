@@ -140,16 +140,16 @@ def with_controls(methods: Sequence[str]) -> list[str]:
 
 
 def plan(config: CompareConfig, names: Sequence[str], out: Path) -> list[Training]:
-    """Every training, method by method, cross-entropy before those that it teaches."""
+    """Every training, seed by seed, so that what is compared is trained in the same minutes; the teacher first."""
     shared = {name: getattr(config, name) for name in TrainConfig.model_fields if name in CompareConfig.model_fields}
     trainings = []
     for noise in config.label_noise:
-        baselines: dict[int, Training] = {}  # by seed: who teaches the self-taught methods
-        for name in names:
-            method, own = parse_variant(BASELINE if name == CONTROL else name)
-            for seed in range(config.seeds):
+        for seed in range(config.seeds):
+            baseline: Training | None = None  # teaches the self-taught methods of its seed
+            for name in names:
+                method, own = parse_variant(BASELINE if name == CONTROL else name)
                 folder = out / "trainings" / panel_name(noise).replace(" ", "-") / f"seed-{seed}"
-                taught_by = baselines[seed] if get_method(method).teacher == "self" else None
+                taught_by = baseline if get_method(method).teacher == "self" else None
                 own_teacher = None if taught_by is None else str(taught_by.out)
                 special = {
                     **shared,
@@ -165,7 +165,7 @@ def plan(config: CompareConfig, names: Sequence[str], out: Path) -> list[Trainin
                 settings, _ = resolve(TrainConfig, special)
                 training = Training(panel_name(noise), name, settings, folder / method_dirname(name), taught_by)
                 if name == BASELINE:
-                    baselines[seed] = training
+                    baseline = training
                 trainings.append(training)
     return trainings
 
