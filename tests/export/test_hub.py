@@ -96,7 +96,7 @@ def test_the_card_of_a_training_of_a_comparison_gives_intervals(run, tmp_path):
     others = [test("ps_kd", "label noise 20%", 0.5), test("dr_kd:alpha=0.5", "clean labels", 0.7)]
     ComparisonResults([], [others[0], mine, others[1]], {}).write(tmp_path)
     card = model_card(path, info, "me/mine")
-    assert "| Accuracy % | +2.5 | +1.5 to +3.5 | 0.040 | 5 |" in card
+    assert "| Accuracy % | cross_entropy | +2.5 | +1.5 to +3.5 | 0.040 | 5 |" in card
     assert "+50" not in card
     assert "+70" not in card
 

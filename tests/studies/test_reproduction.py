@@ -12,8 +12,9 @@ from drkd.config import ReproduceConfig, TrainConfig, resolve
 from drkd.data.readers import find_layout
 from drkd.runs.directory import kept_epoch
 from drkd.runs.summary import RunSummary
+from drkd.studies.deviations import PUBLISHED_SIZES, deviations, why_incomparable
 from drkd.studies.recipe import load_recipe, recipe_names
-from drkd.studies.reproduction import deviations, plan, reproduce
+from drkd.studies.reproduction import plan, reproduce
 from drkd.targets import state_hash
 from image_files import run_cli
 
@@ -194,15 +195,50 @@ def test_the_command_prints_measured_beside_published(chain, capsys):
     printed = capsys.readouterr().out
     mean = sum(done.lines[2].accuracies) / 2
     assert f"{mean:.2f} ±" in printed
-    assert f"{mean - 87.67:+.2f}" not in printed  # digits are not CIFAR-10
+    for words in (f"{mean - 87.67:+.2f}", "(published", "+0.53"):  # digits are not CIFAR-10
+        assert words not in printed
     for words in (
         "as published: one data-centre GPU",
         "87.67",
-        "(published: +0.53)",
+        "not comparable with the published figures: data: digits instead of cifar10; image-size: 8 instead of",
         "taken from earlier runs",
         "epochs: 2 instead of 200",
     ):
         assert words in printed
+
+
+CIFAR10 = PUBLISHED_SIZES["cifar10"]
+
+
+@pytest.mark.parametrize(
+    ("given", "size", "reasons"),
+    [
+        ({}, CIFAR10, []),
+        ({"device": "cpu", "threads": 2, "seeds": 5, "checkpoint_every": "7"}, CIFAR10, []),
+        ({"data": "/data/cifar10-as-a-folder"}, CIFAR10, []),
+        ({"epochs": 200, "image_size": 32}, CIFAR10, []),
+        ({"data": "cats_and_dogs"}, {**CIFAR10, "classes": 2}, ["data: classes 2 instead of 10"]),
+        ({}, {**CIFAR10, "train": 49_000}, ["data: train 49000 instead of 50000"]),
+        ({"data": "photos"}, {**CIFAR10, "image_size": 64}, ["data: image-size 64 instead of 32"]),
+        ({"epochs": 199}, CIFAR10, ["epochs: 199 instead of 200"]),
+        ({"batch_size": 64}, CIFAR10, ["batch-size: 64 instead of 128"]),
+        ({"limit_test": 5000}, {**CIFAR10, "test": 5000}, ["data: test 5000 instead of 10000"]),
+        ({"precision": "bfloat16"}, CIFAR10, ["precision: bfloat16 instead of float32"]),
+        ({"data": "digits", "epochs": 1}, {}, ["data: digits instead of cifar10", "epochs: 1 instead of 200"]),
+    ],
+)
+def test_figures_are_comparable_only_where_nothing_that_matters_differs(given, size, reasons):
+    recipe, config = load_recipe("tf_kd/cifar10/cnn-kd-resnet18"), ReproduceConfig(**{"seeds": 1, **given})
+    trained = plan(recipe, config)[-1].config
+    assert why_incomparable(recipe, trained, config, [CIFAR10, size]) == reasons
+
+
+def test_a_miniature_shows_no_published_gain(tmp_path, capsys):
+    assert run_cli("reproduce", "tf_kd/cifar100/mobilenetv2-self", "--miniature", "--out", tmp_path) == 0
+    printed = capsys.readouterr().out
+    assert "gain over the baseline, paired by seed:" in printed
+    assert "not comparable with the published figures: a miniature" in printed
+    assert "+2.58" not in printed
 
 
 def test_recipes_can_be_listed(capsys):

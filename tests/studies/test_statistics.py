@@ -40,9 +40,17 @@ def test_no_common_seed_is_none():
 
 
 def test_zero_variance_gives_a_point():
-    assert paired([0.5, 0.75], [0.25, 0.5]).ci95 == (0.25, 0.25)
-    assert paired([0.5, 0.75], [0.25, 0.5]).p_value is None
-    assert paired([0.5, 0.75], [0.5, 0.75]).p_value == 1.0
+    ours, theirs = [0.5, 0.75, 0.5], [0.25, 0.5, 0.25]
+    assert paired(ours, theirs).ci95 == (0.25, 0.25)
+    assert paired(ours, theirs).p_value is None
+    assert paired(ours, ours).p_value == 1.0
+
+
+def test_two_pairs_have_an_interval_and_no_test():
+    result = paired([0.9, 0.8], [0.8, 0.6])
+    assert result.ci95 is not None
+    assert (result.p_value, result.seeds) == (None, 2)
+    assert paired([0.9, 0.8], [0.9, 0.8]).p_value is None
 
 
 def test_holm_by_hand():

@@ -87,17 +87,15 @@ def _compared(run: Path, method: str, task: Task) -> str:
     ]
     if not mine:
         return ""
-    rows = [
-        f"| difference to {mine[0].baseline}, paired | mean | 95% interval | p (Holm) | seeds |",
-        "|---" * 5 + "|",
-    ]
+    rows = ["| difference, paired | to | mean | 95% interval | p (Holm) | seeds |", "|---" * 6 + "|"]
     metrics = {metric.name: metric for metric in task.metrics}
     for test in mine:
         metric = metrics[test.metric]
         low, high = (f"{metric.factor * end:+.4g}" for end in test.ci95 or ())
         p_value = "" if test.p_holm is None else f"{test.p_holm:.3f}"
         mean = f"{metric.factor * test.mean_difference:+.4g}"
-        rows.append(f"| {metric.heading} | {mean} | {low} to {high} | {p_value} | {test.seeds} |")
+        cells = (metric.heading, test.baseline, mean, f"{low} to {high}", p_value, str(test.seeds))
+        rows.append(f"| {' | '.join(cells)} |")
     return f"Over the seeds of the comparison that this training of {method} belongs to:\n\n" + "\n".join(rows) + "\n"
 
 

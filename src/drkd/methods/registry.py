@@ -243,6 +243,23 @@ def create_from(config: TrainConfig, *, teacher: Teacher | None, student: nn.Mod
     Raises:
         InputError: as `create`.
     """
-    named = {name: getattr(config, name) for name in METHOD_SETTINGS if getattr(config, name) is not None}
-    settings = {**named, **config.method_options}
+    settings = _given_settings(config)
     return create(config.method, settings, teacher=teacher, student=student, epochs=config.epochs)
+
+
+def all_settings(config: TrainConfig) -> dict[str, Any]:
+    """Every setting of the method that a run's configuration names, its defaults included.
+
+    Example:
+        >>> all_settings(TrainConfig(method="tf_kd_self", alpha=0.5))
+        {'alpha': 0.5, 'temperature': 1.0, 'convention': 'batchmean', 'multiplier': 1.0}
+    """
+    info = get_method(config.method)
+    parameters = inspect.signature(info.make).parameters
+    defaults = {name: parameters[name].default for name in info.settings}
+    return {**defaults, **_given_settings(config)}
+
+
+def _given_settings(config: TrainConfig) -> dict[str, Any]:
+    named = {name: getattr(config, name) for name in METHOD_SETTINGS if getattr(config, name) is not None}
+    return {**named, **config.method_options}

@@ -8,7 +8,10 @@ from drkd.studies.statistics import mean_and_deviation
 
 
 def print_reproduction(done: Reproduction, console: Console) -> None:
-    """Print the table, the gain over the baseline, every deviation, and where the numbers are kept."""
+    """Print the table, the gain over the baseline, every deviation, and where the numbers are kept.
+
+    Neither a difference to a published figure nor a published gain is printed where they mean nothing.
+    """
     table = Table(box=None, pad_edge=False, header_style="bold")
     for heading in ("", "recipe", "published %", "measured %", "difference", "seeds"):
         table.add_column(heading, justify="left" if heading in ("", "recipe") else "right")
@@ -16,7 +19,11 @@ def print_reproduction(done: Reproduction, console: Console) -> None:
         table.add_row(line.role, line.recipe, _published(line), *_measured(line, comparable=done.comparable))
     console.print(table)
     if done.gain is not None and done.gain.mean is not None:
-        console.print(f"gain over the baseline, paired by seed: {_describe_gain(done.gain)}", highlight=False)
+        gain = _describe_gain(done.gain, comparable=done.comparable)
+        console.print(f"gain over the baseline, paired by seed: {gain}", highlight=False)
+    if not done.comparable:
+        reasons = "; ".join(done.incomparable)
+        console.print(f"not comparable with the published figures: {reasons}", highlight=False, soft_wrap=True)
     console.print("deviations from the published experiment:")
     for deviation in done.deviations:
         console.print(f"  - {deviation}", highlight=False, soft_wrap=True)
@@ -39,16 +46,18 @@ def _measured(line: Measured, *, comparable: bool) -> tuple[str, str, str]:
         return "-", "-", "0"
     mean, deviation = mean_and_deviation(known)
     measured = f"{mean:.2f}" if deviation is None else f"{mean:.2f} ± {deviation:.2f}"
-    return (
-        measured,
-        f"{mean - line.published:+.2f}" if comparable and line.published is not None else "-",
-        str(len(known)),
-    )
+    failed = len(line.accuracies) - len(known)
+    if failed:  # those that remain are no random choice
+        return measured, "-", f"{len(known)} ({failed} failed)"
+    difference = f"{mean - line.published:+.2f}" if comparable and line.published is not None else "-"
+    return measured, difference, str(len(known))
 
 
-def _describe_gain(gain: Gain) -> str:
+def _describe_gain(gain: Gain, *, comparable: bool) -> str:
     text = f"{gain.mean:+.2f} points"
     if gain.ci95 is not None:
         text += f", 95% interval {gain.ci95[0]:+.2f} to {gain.ci95[1]:+.2f}"
+    if not comparable:
+        return text
     published = "no figure" if gain.published is None else f"{gain.published:+.2f}"
     return f"{text} (published: {published})"

@@ -1,7 +1,8 @@
 """The table of a panel, on a terminal or on a page."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
+from statistics import median
 from typing import TypeVar
 
 from rich.box import SIMPLE_HEAD
@@ -10,8 +11,8 @@ from rich.table import Table
 
 from drkd.methods.registry import all_methods
 from drkd.report.sentences import conclusions
-from drkd.runs.results import ComparisonResults, Difference, MethodResults, Panel, PerSeed
-from drkd.studies.results import CONTROL
+from drkd.runs.results import ComparisonResults, Difference, Differences, MethodResults, Panel, PerSeed
+from drkd.studies.results import BASELINE, CONTROL
 from drkd.studies.statistics import mean_and_deviation
 from drkd.tasks import Metric, Task, get_task
 
@@ -28,11 +29,13 @@ MAIN_COLUMNS = ("method", "difference", "p", "time")
 
 LEGEND = (
     "vs cross-entropy: paired difference in points. "
-    "p (Holm): paired t-test, corrected for the number of methods; the intervals are not corrected, so one may leave "
-    "out 0 where p is above .05. "
+    "p (Holm): paired t-test, corrected for all differences that are tested in the panel, those of the sentences "
+    "included; the intervals are not corrected, so one may leave out 0 where p is above .05. Other columns are not "
+    "tested. "
     "Rectified: fraction of the targets changed, first to last epoch. Teacher: the self-teacher's {teacher} on the "
-    "training data. Time: training time over cross-entropy's, plus that of the teacher. Cross-entropy 2x: twice the "
-    "epochs."
+    "training data. Time: training time (seconds of the fastest epoch, times the epochs) over that of cross-entropy "
+    "with the same seed, median over seeds, plus the same for the teacher; *: the teacher's answers in some or all "
+    "epochs came from a cache, so that asking it is not in the time. Cross-entropy 2x: twice the epochs."
 )
 
 
@@ -100,20 +103,20 @@ def classes_of(panel: Panel) -> list[list[str]]:
     return table
 
 
-def rows(panel: Panel, differences: Mapping[str, Difference]) -> list[dict[str, str]]:
+def rows(panel: Panel, differences: Differences) -> list[dict[str, str]]:
     """The table of a panel, every cell as text; keys as in `columns_of`.
 
     Args:
         panel: of a comparison.
-        differences: to cross-entropy, see `ComparisonResults.of`.
+        differences: on its primary metric, see `ComparisonResults.of`.
     """
     task = get_task(panel.task)
     first, *others = task.metrics
     teacher = task.metric(task.teacher_metric)
-    base_seconds, _ = mean_and_deviation(panel.methods["cross_entropy"].train_seconds)
+    base = panel.methods[BASELINE]
     table = []
     for name, results in panel.methods.items():
-        test = differences.get(name)
+        test = differences.get((name, BASELINE))
         table.append(
             {
                 "method": label_of(name),
@@ -123,7 +126,7 @@ def rows(panel: Panel, differences: Mapping[str, Difference]) -> list[dict[str, 
                 **{metric.name: _mean(results.test[metric.name], metric) for metric in others},
                 "rectified": _first_to_last(results.rectified_fraction_per_epoch),
                 "teacher": _mean(results.teacher_train.get(teacher.name, []), replace(teacher, digits=1)),
-                "time": _time(results, base_seconds),
+                "time": _time(results, base, epochs=2 if name == CONTROL else 1),
             }
         )
     return table
@@ -192,9 +195,17 @@ def _first_to_last(per_epoch: Sequence[list[float] | None]) -> str:
     return f"{first:.1f} to {last:.1f}"
 
 
-def _time(results: MethodResults, base_seconds: float) -> str:
-    if not _known(results.train_seconds):
+def _time(results: MethodResults, base: MethodResults, *, epochs: int) -> str:
+    """The cost over that of cross-entropy, and that of the teacher; `epochs` is how many times as many there are."""
+    own = _ratio(results.seconds_per_epoch, base.seconds_per_epoch)
+    if own is None:
         return ""
-    own = mean_and_deviation(results.train_seconds)[0] / base_seconds
-    teacher = mean_and_deviation(results.teacher_seconds)[0] / base_seconds
-    return f"{own:.2f} + {teacher:.2f}" if teacher else f"{own:.2f}"
+    cached = "*" if any(results.teacher_cached) else ""
+    teacher = _ratio(results.teacher_seconds, base.train_seconds)
+    return f"{epochs * own:.2f}{cached}" + (f" + {teacher:.2f}" if teacher else "")
+
+
+def _ratio(ours: PerSeed, theirs: PerSeed) -> float | None:
+    """Median over seeds of one over the other; None where no seed has both."""
+    ratios = [mine / base for mine, base in zip(ours, theirs, strict=True) if mine is not None and base]
+    return median(ratios) if ratios else None

@@ -22,12 +22,13 @@ PerSeed = list[float | None]
 
 @dataclass(frozen=True)
 class Difference:
-    """A method against the baseline, paired over seeds.
+    """A method against another, paired over seeds.
 
     Attributes:
-        panel, method, baseline, metric: what is compared.
+        panel, method, baseline, metric: what is compared; the baseline is cross-entropy or another method.
         mean_difference, ci95, p_value, seeds: see `drkd.studies.statistics.Paired`.
-        p_holm: the p-value after Holm's correction over the methods.
+        p_holm: the p-value after Holm's correction over all differences of the panel on this metric. None without a
+            p-value, and where a seed of either method failed: those that remain are no random choice.
     """
 
     panel: str
@@ -39,6 +40,10 @@ class Difference:
     p_value: float | None
     seeds: int
     p_holm: float | None
+
+
+Differences = Mapping[tuple[str, str], Difference]
+"""By method and baseline."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +59,8 @@ class MethodResults:
         teacher_train: the teacher on the training split, by the name of the task's `teacher_metric`.
         train_seconds, teacher_seconds: training time.
         skipped_images, notes: of each training.
+        seconds_per_epoch: of a training's fastest epoch.
+        teacher_cached: fraction of the epochs whose answers of the teacher were found in a cache.
     """
 
     test: dict[str, PerSeed]
@@ -67,6 +74,8 @@ class MethodResults:
     teacher_seconds: PerSeed
     skipped_images: list[dict[str, int] | None]
     notes: list[list[str] | None]
+    seconds_per_epoch: PerSeed = field(default_factory=list)
+    teacher_cached: PerSeed = field(default_factory=list)
 
     def to_json(self) -> JsonObject:
         """One flat object: metrics by name, those of validation as `val_NAME`."""
@@ -101,6 +110,7 @@ class Panel:
         costs_double: methods with a self-teacher, or that see every sample twice.
         seeds: in the order of all lists.
         methods: what each came to, the baseline first.
+        settings: all settings of each method, its defaults included.
     """
 
     name: str
@@ -114,6 +124,7 @@ class Panel:
     costs_double: list[str]
     seeds: list[int]
     methods: dict[str, MethodResults]
+    settings: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def to_json(self) -> JsonObject:
         """As `results.json` has it."""
@@ -134,7 +145,8 @@ class ComparisonResults:
 
     Attributes:
         panels: one for each data setting.
-        comparisons: every method against the baseline on every metric.
+        comparisons: every method against cross-entropy on every metric, then on the primary metric the pairs that
+            answer a question of their own; see `drkd.studies.results.compare_methods`.
         environment: what it was measured with.
         failures: why trainings have no result, by name.
     """
@@ -173,10 +185,10 @@ class ComparisonResults:
                 f"{out / FILE} is not what drkd writes: {type(reason).__name__} {reason}; run the comparison again"
             ) from reason
 
-    def of(self, panel: Panel) -> dict[str, Difference]:
-        """The differences of a panel on its primary metric, by method."""
-        primary = get_task(panel.task).primary
-        return {each.method: each for each in self.comparisons if (each.panel, each.metric) == (panel.name, primary)}
+    def of(self, panel: Panel) -> Differences:
+        """The differences of a panel on its primary metric."""
+        here = (panel.name, get_task(panel.task).primary)
+        return {(each.method, each.baseline): each for each in self.comparisons if (each.panel, each.metric) == here}
 
 
 def _difference(content: Mapping[str, Any]) -> Difference:

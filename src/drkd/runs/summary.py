@@ -38,6 +38,10 @@ class RunSummary:
         skipped_images: images that were left out, by split.
         effective_weights: final weight of each term on its cross-entropy.
         notes: warnings, once each.
+        seconds_per_epoch: of the fastest epoch, validation included: whatever else the machine does only adds to it.
+        teacher_cached: fraction of the epochs whose answers of the teacher were found in a cache, since the training
+            was last resumed; None without a cache.
+        data_size: `classes`, `image_size`, and the samples of `train`, `val` and `test`.
     """
 
     method: str
@@ -59,6 +63,9 @@ class RunSummary:
     effective_weights: dict[str, float] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     teacher_train_map50: float | None = None
+    seconds_per_epoch: float | None = None
+    teacher_cached: float | None = None
+    data_size: dict[str, int] = field(default_factory=dict)
 
     def write(self, out: Path) -> None:
         """Write `summary.json` into the run directory `out`."""
@@ -84,5 +91,8 @@ class RunSummary:
         return cls(**known)
 
 
-OPTIONAL: Any = ("wall_seconds", "effective_weights", "notes", "teacher_train_map50")
+OPTIONAL: Any = (
+    *("wall_seconds", "effective_weights", "notes", "teacher_train_map50"),
+    *("seconds_per_epoch", "teacher_cached", "data_size"),
+)
 """What a summary may lack."""

@@ -23,12 +23,13 @@ from drkd.config import METHOD_SETTINGS, TrainConfig
 from drkd.methods.registry import get_method
 from drkd.models.adapted import Adapted
 from drkd.models.files import write_model
+from drkd.objective.objective import Objective
 from drkd.runs.building import build_student, describe_weights, memory_format, model_info
 from drkd.runs.directory import inspect_run_dir, kept_epoch, open_run_dir
 from drkd.runs.events import EpochDone, OnEvent, ignore_event
 from drkd.runs.summary import FILE, RunSummary, TeacherRecord
 from drkd.runs.teachers import load_teacher
-from drkd.targets import state_hash
+from drkd.targets import Cached, state_hash
 from drkd.tasks import SplitMetrics, Task, TaskData, get_task
 from drkd.tasks.loading import load_model
 from drkd.training.checkpoint import CheckpointPolicy, TrainResult
@@ -114,7 +115,18 @@ def _train(
     settings = config.model_copy(update=here)
     result = fit(student, objective, data, settings=settings, on_epoch=after_epoch)
     summary = summarise(config, prepared, result, out)
-    return replace(summary, wall_seconds=time.perf_counter() - started, effective_weights=weights)
+    wall_seconds = time.perf_counter() - started
+    return replace(
+        summary, wall_seconds=wall_seconds, effective_weights=weights, teacher_cached=_fraction_found(objective)
+    )
+
+
+def _fraction_found(objective: Objective) -> float | None:
+    """The fraction of epochs whose answers of the teacher were found in a cache; None without one."""
+    caches = [target for target in objective.targets if isinstance(target, Cached)]
+    found = sum(target.epochs_found for target in caches)
+    epochs = found + sum(target.epochs_asked for target in caches)
+    return found / epochs if epochs else None
 
 
 def prepare(config: TrainConfig, source: Source, out: Path, on_event: OnEvent = ignore_event) -> Prepared:
@@ -176,6 +188,12 @@ def summarise(config: TrainConfig, prepared: Prepared, result: TrainResult, out:
         teacher_seconds=prepared.teacher_seconds,
         train_seconds=result.seconds,
         skipped_images=dict(data.skipped_images),
+        seconds_per_epoch=min(result.seconds_per_epoch),
+        data_size={
+            "classes": len(data.classes),
+            "image_size": data.image_size,
+            **{split: len(getattr(data, split)) for split in ("train", "val", "test")},
+        },
     )
 
 

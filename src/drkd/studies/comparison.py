@@ -15,7 +15,7 @@ from typing import Any, Unpack
 
 from drkd.config import METHOD_SETTINGS, CompareConfig, TrainConfig, resolve
 from drkd.config.keywords import CompareKeywords
-from drkd.methods.registry import get_method, parse_variant
+from drkd.methods.registry import all_settings, get_method, parse_variant
 from drkd.runs.building import describe_weights
 from drkd.runs.directory import inspect_run_dir, method_dirname, new_run_dir, opened_run_dir
 from drkd.runs.events import OnEvent, RunFailed, ignore_event
@@ -119,7 +119,8 @@ def run(config: CompareConfig, source: Mapping[str, str], out: Path, *, on_event
         else:
             outcomes = run_jobs(jobs, train_planned, processes=min(processes, len(jobs)), on_event=on_event)
     failures = {name: outcome.reason for name, outcome in outcomes.items() if isinstance(outcome, RunFailed)}
-    results = replace(collect(config, _sorted(trainings, outcomes)), failures=failures)
+    settings = {training.method: all_settings(training.config) for training in trainings}
+    results = replace(collect(config, _sorted(trainings, outcomes), settings), failures=failures)
     results.write(out)
     write_text(out / "results.csv", as_csv(results))
     return Comparison(results, out)
@@ -140,17 +141,17 @@ def with_controls(methods: Sequence[str]) -> list[str]:
 
 
 def plan(config: CompareConfig, names: Sequence[str], out: Path) -> list[Training]:
-    """Every training, method by method, cross-entropy before those that it teaches."""
+    """Every training, seed by seed, so that what is compared is trained in the same minutes; the teacher first."""
     shared = {name: getattr(config, name) for name in TrainConfig.model_fields if name in CompareConfig.model_fields}
     trainings = []
     for noise in config.label_noise:
-        baselines: dict[int, Training] = {}  # by seed: who teaches the self-taught methods
-        for name in names:
-            method, own = parse_variant(BASELINE if name == CONTROL else name)
-            times = 2 if name == CONTROL else 1
-            for seed in range(config.seeds):
+        for seed in range(config.seeds):
+            baseline: Training | None = None  # teaches the self-taught methods of its seed
+            for name in names:
+                method, own = parse_variant(BASELINE if name == CONTROL else name)
+                times = 2 if name == CONTROL else 1
                 folder = out / "trainings" / panel_name(noise).replace(" ", "-") / f"seed-{seed}"
-                taught_by = baselines[seed] if get_method(method).teacher == "self" else None
+                taught_by = baseline if get_method(method).teacher == "self" else None
                 own_teacher = None if taught_by is None else str(taught_by.out)
                 special = {
                     **shared,
@@ -167,7 +168,7 @@ def plan(config: CompareConfig, names: Sequence[str], out: Path) -> list[Trainin
                 settings, _ = resolve(TrainConfig, special)
                 training = Training(panel_name(noise), name, settings, folder / method_dirname(name), taught_by)
                 if name == BASELINE:
-                    baselines[seed] = training
+                    baseline = training
                 trainings.append(training)
     return trainings
 

@@ -18,6 +18,7 @@ from drkd.runs.directory import kept_epoch
 from drkd.runs.events import OnEvent, RunFailed, ignore_event
 from drkd.runs.summary import FILE, RunSummary
 from drkd.runs.training import train
+from drkd.studies.deviations import deviations, overrides, scaled, why_incomparable
 from drkd.studies.jobs import Job, Outcome, run_jobs
 from drkd.studies.recipe import Recipe, load_recipe
 from drkd.studies.statistics import paired
@@ -25,26 +26,6 @@ from drkd.utils.device import choose_device
 from drkd.utils.errors import InputError
 from drkd.utils.files import write_json
 from drkd.utils.machine import environment, processor_count
-
-MINIATURE: dict[str, Any] = {
-    "data": "digits",
-    "limit_train": 10,
-    "limit_test": 10,
-    "epochs": 1,
-    "batch_size": 5,
-    "lr": 1e-4,
-    "device": "cpu",
-}
-"""What `--miniature` sets: two steps on digits, at a rate at which no setting diverges."""
-
-NATIVE_SIZE = {"cifar10": 32, "cifar100": 32, "tiny_imagenet": 64, "imagenet": 224}
-"""Side length of the images of the recipes' data sets, for other data in their place."""
-
-ALWAYS = (
-    "selection: the last epoch, where the public code reports the best epoch on the test split",
-    "initial weights: PyTorch's defaults by the run's seed; those of the published run are not known",
-)
-"""How every reproduction here differs from what was published."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +80,8 @@ class Reproduction:
 
     Attributes:
         lines: teacher, baseline and row, measured beside published.
-        comparable: whether the data are those of the published experiment, so that a difference means something.
+        comparable: whether measured and published figures may be compared.
+        incomparable: why they may not; empty where they may.
         gain: of the row over its baseline; None without.
         deviations: how this run differs from the published experiment.
         failures: why trainings have no result, by name.
@@ -108,6 +90,7 @@ class Reproduction:
 
     lines: list[Measured]
     comparable: bool
+    incomparable: list[str]
     gain: Gain | None
     deviations: list[str]
     failures: dict[str, str]
@@ -159,9 +142,12 @@ def run(recipe: Recipe, config: ReproduceConfig, steps: list[Step], *, on_event:
     lines = [_measure(role, recipe, steps, outcomes) for role in dict.fromkeys(step.role for step in steps)]
     row = lines[-1]
     basis = next((line for line in lines if line.recipe == recipe.baseline), None)
+    sizes = [outcome.data_size for outcome in outcomes.values() if isinstance(outcome, RunSummary)]
+    incomparable = why_incomparable(recipe, steps[-1].config, config, sizes)
     reproduction = Reproduction(
         lines=lines,
-        comparable=not config.miniature and config.data != "digits",
+        comparable=not incomparable,
+        incomparable=incomparable,
         gain=None if basis is None else _gain(row, basis, recipe.baseline_published or basis.published),
         deviations=deviations(recipe, steps[-1].config, config),
         failures={name: outcome.reason for name, outcome in outcomes.items() if isinstance(outcome, RunFailed)},
@@ -179,69 +165,27 @@ def train_step(step: Step, on_event: OnEvent) -> RunSummary:
     return train(config, step.source, step.out, name=step.name, on_event=on_event)
 
 
-def deviations(recipe: Recipe, trained: TrainConfig, asked: ReproduceConfig) -> list[str]:
-    """How a run as `trained` differs from the published experiment."""
-    published = TrainConfig(**recipe.settings)
-    changed = [
-        f"{name.replace('_', '-')}: {getattr(trained, name)} instead of {_shown(getattr(published, name))}"
-        for name in _overrides(recipe, asked)
-        if name not in (*WITHOUT_EFFECT, "device", "threads") and getattr(trained, name) != getattr(published, name)
-    ]
-    if asked.miniature:
-        changed.insert(0, "a miniature: it shows that everything works, its figures mean nothing")
-    if recipe.teacher and recipe.teacher_epoch is not None:
-        after = _scaled(recipe.teacher_epoch, load_recipe(recipe.teacher), trained.epochs)
-        if (after, trained.epochs) != (recipe.teacher_epoch, published.epochs):
-            of_published = f"{recipe.teacher_epoch} of {published.epochs}"
-            changed.append(f"teacher: taken after epoch {after} of {trained.epochs} instead of {of_published}")
-    spread = "has no deviation" if recipe.spread is None else "has a deviation"
-    runs = f"seeds: {asked.seeds} here; the published figure {spread}, over how many runs is not known"
-    counted = [] if recipe.published is None else [runs]
-    return [*changed, *counted, *recipe.deviations, *ALWAYS]
-
-
 def _step(role: str, recipe: Recipe, config: ReproduceConfig, seed: int, teacher: Step | None = None) -> Step:
     if recipe.teacher and teacher is None:
         raise InputError(f"the recipe {recipe.name} needs a teacher itself; it cannot be the {role} of another")
-    overrides = _overrides(recipe, config)
-    values = {**recipe.settings, **overrides, "seed": seed}
+    replaced = overrides(recipe, config)
+    values = {**recipe.settings, **replaced, "seed": seed}
     if "keep_epochs" in recipe.settings:
-        values["keep_epochs"] = [_scaled(epoch, recipe, values["epochs"]) for epoch in recipe.settings["keep_epochs"]]
+        values["keep_epochs"] = [scaled(epoch, recipe, values["epochs"]) for epoch in recipe.settings["keep_epochs"]]
     taught: list[Any] | None = None
     if teacher is not None:
         values["teacher"], taught = str(teacher.out), [teacher.out.parent.name]
         if recipe.teacher_epoch is not None:
-            after = _scaled(recipe.teacher_epoch, teacher.recipe, teacher.config.epochs)
+            after = scaled(recipe.teacher_epoch, teacher.recipe, teacher.config.epochs)
             values["teacher"], taught = str(kept_epoch(teacher.out, after)), [*taught, after]
     trained = TrainConfig(**values)
     from_recipe = dict.fromkeys(recipe.settings, f"recipe {recipe.name}")
     source = {
-        name: "reproduce" if name in overrides else from_recipe.get(name, "default")
-        for name in TrainConfig.model_fields
+        name: "reproduce" if name in replaced else from_recipe.get(name, "default") for name in TrainConfig.model_fields
     }
     out = Path(config.out) / _folder(trained, taught) / f"seed-{seed}"
     needs = None if teacher is None else teacher.out
     return Step(role, recipe, trained, source, out, needs, earlier=(out / FILE).exists())
-
-
-def _overrides(recipe: Recipe, config: ReproduceConfig) -> dict[str, Any]:
-    """What the command line puts in place of the recipe's settings."""
-    miniature: dict[str, Any] = {}
-    if config.miniature:
-        own = {"image_size": recipe.miniature_size, "model": recipe.miniature_model or recipe.settings["model"]}
-        miniature = {**MINIATURE, **own, "checkpoint_every": "1000000000"}
-    given = {name: value for name, value in config.model_dump().items() if value is not None}
-    home = str(recipe.settings["data"])
-    if home in NATIVE_SIZE and Path(str(given.get("data", "digits"))).is_dir() and "data" in given:
-        given.setdefault("image_size", NATIVE_SIZE[home])  # what the recipe's own data would be scaled to
-        if home == "imagenet" and all((Path(given["data"]) / split).is_dir() for split in ("train", "val")):
-            given["data"] = f"imagenet:{given['data']}"  # the data set itself, somewhere else
-    return {**miniature, **{name: value for name, value in given.items() if name in config.OF_TRAINING}}
-
-
-def _scaled(epoch: int, recipe: Recipe, epochs: int) -> int:
-    """The epoch that is as far into a training of `epochs` as `epoch` is into the recipe's."""
-    return min(round(epoch * epochs / int(recipe.settings["epochs"])), epochs - 1)
 
 
 def _folder(config: TrainConfig, taught: list[Any] | None) -> str:
@@ -256,7 +200,7 @@ def _measure(role: str, recipe: Recipe, steps: list[Step], outcomes: Mapping[str
     ours = [step for step in steps if step.role == role]
     own = ours[0].recipe
     early = role == "teacher" and recipe.teacher_epoch is not None
-    kept = str(_scaled(recipe.teacher_epoch or 0, own, ours[0].config.epochs))
+    kept = str(scaled(recipe.teacher_epoch or 0, own, ours[0].config.epochs))
 
     def percent(outcome: Outcome) -> float | None:
         if isinstance(outcome, RunFailed):
@@ -278,7 +222,3 @@ def _gain(row: Measured, basis: Measured, published: float | None) -> Gain:
     test = paired(row.accuracies, basis.accuracies)
     known = None if row.published is None or published is None else round(row.published - published, 2)
     return Gain(None, None, known) if test is None else Gain(test.mean_difference, test.ci95, known)
-
-
-def _shown(value: Any) -> Any:
-    return "the data's own" if value is None else value

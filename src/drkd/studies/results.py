@@ -4,8 +4,9 @@ import csv
 import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
+from itertools import product
 from operator import attrgetter
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from drkd.config import CompareConfig
 from drkd.methods.registry import MethodInfo, get_method, parse_variant
@@ -27,12 +28,17 @@ Summaries = Sequence[RunSummary | None]
 """The summary of each seed's training, None where it failed."""
 
 
-def collect(config: CompareConfig, summaries: Mapping[str, Mapping[str, Summaries]]) -> ComparisonResults:
+def collect(
+    config: CompareConfig,
+    summaries: Mapping[str, Mapping[str, Summaries]],
+    settings: Mapping[str, dict[str, Any]],
+) -> ComparisonResults:
     """The results of a comparison.
 
     Args:
         config: of the comparison.
         summaries: by panel and method, of each seed.
+        settings: all those of each method.
     """
     panels: list[Panel] = []
     comparisons: list[Difference] = []
@@ -56,9 +62,10 @@ def collect(config: CompareConfig, summaries: Mapping[str, Mapping[str, Summarie
                 costs_double=[method for method in methods if _info(method).costs_double],
                 seeds=list(range(config.seeds)),
                 methods=methods,
+                settings=dict(settings),
             )
         )
-        comparisons += compare_with_baseline(panels[-1])
+        comparisons += compare_methods(panels[-1])
     return ComparisonResults(panels, comparisons, environment())
 
 
@@ -67,29 +74,59 @@ def as_csv(results: ComparisonResults) -> str:
     text = io.StringIO()
     metrics = get_task(results.panels[0].task).metric_names
     writer = csv.writer(text, lineterminator="\n")
-    others = ("rectified_fraction", "teacher_train_accuracy", "train_seconds", "teacher_seconds")
+    others = (
+        *("rectified_fraction", "teacher_train_accuracy", "train_seconds", "teacher_seconds"),
+        *("seconds_per_epoch", "teacher_cached"),
+    )
     writer.writerow(["panel", "method", "seed", *metrics, *others])
     for panel in results.panels:
         for name, method in panel.methods.items():
             teacher = method.teacher_train["accuracy"]
-            lists = [method.rectified_fraction, teacher, method.train_seconds, method.teacher_seconds]
+            seconds = (method.train_seconds, method.teacher_seconds, method.seconds_per_epoch)
+            lists = (method.rectified_fraction, teacher, *seconds, method.teacher_cached)
             columns = [*(method.test[metric] for metric in metrics), *lists]
             for number, seed in enumerate(panel.seeds):
                 writer.writerow([panel.name, name, seed, *(column[number] for column in columns)])
     return text.getvalue()
 
 
-def compare_with_baseline(panel: Panel) -> list[Difference]:
-    """Every method against the baseline on every metric; Holm's correction over the methods of a metric."""
+def compare_methods(panel: Panel) -> list[Difference]:
+    """Every method against cross-entropy on every metric, and on the primary metric the pairs that say more.
+
+    These are each method of double cost against cross-entropy of as many epochs in total, and DR-KD against Tf-KD_self
+    where all other settings are equal. Holm's correction is over all differences of a metric, so that among everything
+    that a report may say of a panel's primary metric one false verdict or more has a chance of at most 5%.
+    """
+    order = list(panel.methods)
+    with_baseline = [(name, BASELINE) for name in order if name != BASELINE]
+    task = get_task(panel.task)
     rows: list[Difference] = []
-    for metric in get_task(panel.task).metric_names:
-        base = panel.methods[BASELINE].test[metric]
-        tests = {name: paired(method.test[metric], base) for name, method in panel.methods.items() if name != BASELINE}
-        known = {name: test for name, test in tests.items() if test is not None}
-        corrected = holm([test.p_value for test in known.values()])
-        for (name, test), p_holm in zip(known.items(), corrected, strict=True):
-            rows.append(Difference(panel.name, name, BASELINE, metric, **asdict(test), p_holm=p_holm))
-    return sorted(rows, key=lambda row: list(panel.methods).index(row.method))
+    for metric in task.metric_names:
+        pairs = [*with_baseline, *(_further_pairs(panel) if metric == task.primary else ())]
+        measured = {name: method.test[metric] for name, method in panel.methods.items()}
+        tests = {(ours, theirs): paired(measured[ours], measured[theirs]) for ours, theirs in pairs}
+        known = {pair: test for pair, test in tests.items() if test is not None}
+        complete = [test.p_value if test.seeds == len(panel.seeds) else None for test in known.values()]
+        for ((ours, theirs), test), p_holm in zip(known.items(), holm(complete), strict=True):
+            rows.append(Difference(panel.name, ours, theirs, metric, **asdict(test), p_holm=p_holm))
+    return sorted(rows, key=lambda row: (row.baseline != BASELINE, order.index(row.method)))
+
+
+def _further_pairs(panel: Panel) -> list[tuple[str, str]]:
+    control = [(name, CONTROL) for name in panel.costs_double if CONTROL in panel.methods]
+    pairs = product(panel.methods, panel.methods)
+    rectified = [(ours, theirs) for ours, theirs in pairs if _differ_in_rectification(panel, ours, theirs)]
+    return [*control, *rectified]
+
+
+def _differ_in_rectification(panel: Panel, ours: str, theirs: str) -> bool:
+    """Whether `ours` is DR-KD and `theirs` Tf-KD_self with otherwise the same settings."""
+    if (ours.partition(":")[0], theirs.partition(":")[0]) != ("dr_kd", "tf_kd_self"):
+        return False
+    rectified, plain = panel.settings.get(ours), panel.settings.get(theirs)
+    if rectified is None or plain is None:  # results of an older version do not hold them
+        return False
+    return {**plain, "student_swap": False} == {name: v for name, v in rectified.items() if name != "rectify"}
 
 
 def _info(name: str) -> MethodInfo:
@@ -119,6 +156,8 @@ def _of_method(summaries: Summaries, task: Task, teacher_seconds: PerSeed | None
         teacher_seconds=teacher_seconds or _each(summaries, lambda s: s.teacher_seconds),
         skipped_images=_each(summaries, lambda s: s.skipped_images),
         notes=_each(summaries, lambda s: s.notes),
+        seconds_per_epoch=_each(summaries, lambda s: s.seconds_per_epoch),
+        teacher_cached=_each(summaries, lambda s: s.teacher_cached),
     )
 
 

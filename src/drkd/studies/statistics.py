@@ -4,6 +4,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+FEWEST_PAIRS = 3
+"""A test needs so many pairs."""
+
 
 @dataclass(frozen=True)
 class Paired:
@@ -12,7 +15,7 @@ class Paired:
     Attributes:
         mean_difference: of the first minus the second.
         ci95: 95% interval of the mean difference (Student's t); None below two seeds.
-        p_value: two-sided paired t-test; None below two seeds, or where all differences are one number other than 0.
+        p_value: two-sided paired t-test; None below three seeds, or where all differences are one number other than 0.
         seeds: how many.
     """
 
@@ -46,7 +49,7 @@ def paired(ours: Sequence[float | None], theirs: Sequence[float | None]) -> Pair
         >>> round(result.mean_difference, 3), [round(end, 3) for end in result.ci95], round(result.p_value, 3)
         (0.1, [-0.148, 0.348], 0.225)
     """
-    from scipy import stats
+    from scipy import special
 
     differences = [a - b for a, b in zip(ours, theirs, strict=True) if a is not None and b is not None]
     if not differences:
@@ -56,10 +59,11 @@ def paired(ours: Sequence[float | None], theirs: Sequence[float | None]) -> Pair
     if deviation is None:
         return Paired(mean, None, None, count)
     if deviation <= 1e-12 * max(1.0, abs(mean)):
-        return Paired(mean, (mean, mean), 1.0 if abs(mean) <= 1e-12 else None, count)
+        p_value = 1.0 if abs(mean) <= 1e-12 and count >= FEWEST_PAIRS else None
+        return Paired(mean, (mean, mean), p_value, count)
     error = deviation / math.sqrt(count)
-    half = float(stats.t.ppf(0.975, count - 1)) * error
-    p_value = 2 * float(stats.t.sf(abs(mean) / error, count - 1))
+    half = float(special.stdtrit(count - 1, 0.975)) * error
+    p_value = 2 * float(special.stdtr(count - 1, -abs(mean) / error)) if count >= FEWEST_PAIRS else None
     return Paired(mean, (mean - half, mean + half), p_value, count)
 
 

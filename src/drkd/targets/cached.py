@@ -28,6 +28,9 @@ class Cached(Target):
             (`replay`, `pairs`) cannot be told apart from first ones and must not be used with it.
         samples: their number.
 
+    Attributes:
+        epochs_found, epochs_asked: how many epochs' answers were found, and for how many the network was asked.
+
     Example:
         >>> import tempfile
         >>> from pathlib import Path
@@ -50,6 +53,7 @@ class Cached(Target):
         self.cache = cache
         self.samples = samples
         self.epochs = Epochs()
+        self.epochs_found, self.epochs_asked = 0, 0
         self._open = -1  # the epoch that the rest is about
         self._known: NDArray[np.float16] | Tensor | None = None
         self._asked = torch.zeros(0)
@@ -80,6 +84,8 @@ class Cached(Target):
         """Find the answers of `epoch`, or make room for new ones shaped like these logits."""
         self._open, self._known = epoch, None
         known = self.cache.read(epoch, rows=self.samples)
+        self.epochs_found += known is not None
+        self.epochs_asked += known is None
         if known is None:
             self._asked = torch.zeros(self.samples, *like.shape[1:], dtype=torch.float16, device=like.device)
             self._complete = torch.zeros(self.samples, dtype=torch.bool, device=like.device)

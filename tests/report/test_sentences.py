@@ -1,0 +1,142 @@
+"""Sentences say what the tests say, and no more."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from drkd.report.sentences import conclusions
+from drkd.runs.results import ComparisonResults
+from drkd.studies.results import compare_methods
+from panels import ALIKE, BETTER, made_up
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
+
+from null_verdicts import VERDICTS, claims, null_panel, rates
+
+BASE = [0.90, 0.91, 0.92, 0.90, 0.91]
+
+
+def text_of(*arguments, **options):
+    return " ".join(conclusions(*made_up(*arguments, **options)))
+
+
+def compared(panel):
+    return ComparisonResults([panel], compare_methods(panel), {}).of(panel)
+
+
+def claimed(text):
+    return [words for words in VERDICTS if words in text]
+
+
+def test_sentences_say_what_is_shown():
+    text = text_of(BETTER, ALIKE)
+    assert "dr_kd is more accurate than cross_entropy here: +5.02 points, 95% interval +4.96 to +5.08." in text
+    assert "No difference in accuracy to cross_entropy is shown for" in text
+    assert "tf_kd_self (+0.00 points, 95% interval" in text
+    assert "Rectifying 5.0% of the targets helped: dr_kd minus tf_kd_self" in text
+    assert "At equal total epochs dr_kd is more accurate than cross_entropy_2x: +4.02 points" in text
+    assert "At equal total epochs tf_kd_self is not shown to differ from cross_entropy_2x: -1.00 points" in text
+
+
+def test_sentences_say_when_rectifying_hurts():
+    assert "Rectifying 5.0% of the targets hurt" in text_of(ALIKE, BETTER)
+
+
+def test_a_small_difference_of_five_seeds_is_no_verdict_whatever_it_is_compared_with():
+    """Its interval to the control leaves out 0, and so did a sentence."""
+    slightly = [0.914, 0.9215, 0.935, 0.9205, 0.9145]
+    panel, differences = made_up(slightly, ALIKE)
+    test = differences["dr_kd", "cross_entropy_2x"]
+    assert test.ci95[0] > 0
+    assert test.p_value < 0.05 < test.p_holm
+    text = " ".join(conclusions(panel, differences))
+    assert "dr_kd is not shown to differ from cross_entropy_2x" in text
+
+
+@pytest.mark.parametrize(
+    ("label_noise", "settings", "said"),
+    [(0.2, {}, True), (0.0, {}, False), (0.2, {"rectify": "drop"}, False), (0.2, {"rectify": "smooth"}, False)],
+)
+def test_only_the_swap_and_only_wrong_labels_write_wrong_labels_back(label_noise, settings, said):
+    text = text_of(ALIKE, BETTER, label_noise=label_noise, settings=settings)
+    assert ("20% of the labels wrong, the swap of dr_kd writes wrong labels back" in text) == said
+
+
+@pytest.mark.parametrize("settings", [{"alpha": 0.5}, {"temperature": 4.0}, {"student_swap": True}, {"multiplier": 2}])
+def test_no_effect_of_rectification_is_claimed_between_unequal_settings(settings):
+    text = text_of(BETTER, ALIKE, settings=settings)
+    assert "Rectifying" not in text
+    assert "tf_kd_self is" not in text.replace("tf_kd_self is not shown", "")
+    assert "equals" not in text_of(ALIKE, ALIKE, rectified=0.0, settings=settings)
+
+
+def test_another_rectifier_at_equal_settings_is_compared():
+    assert "Rectifying 5.0% of the targets helped" in text_of(BETTER, ALIKE, settings={"rectify": "drop"})
+
+
+def test_variants_are_paired_by_their_settings():
+    panel, _ = made_up(BETTER, ALIKE)
+    for method in ("tf_kd_self", "dr_kd"):
+        name = f"{method}:alpha=0.5"
+        panel.methods[name] = panel.methods[method]
+        panel.settings[name] = {**panel.settings[method], "alpha": 0.5}
+    differences = compared(panel)
+    pairs = {pair for pair in differences if pair[1].startswith("tf_kd_self")}
+    assert pairs == {("dr_kd", "tf_kd_self"), ("dr_kd:alpha=0.5", "tf_kd_self:alpha=0.5")}
+    text = " ".join(conclusions(panel, differences))
+    assert "helped: dr_kd:alpha=0.5 minus tf_kd_self:alpha=0.5, otherwise with equal settings" in text
+
+
+def test_dr_kd_equals_tf_kd_self_only_where_it_does():
+    start = "dr_kd had nothing to rectify: its self-teacher made no mistake in training"
+    assert f"{start}, so it equals tf_kd_self here." in text_of(ALIKE, ALIKE, rectified=0.0)
+    assert f"{start}." in text_of(BETTER, ALIKE, rectified=0.0)
+
+
+def test_differences_without_variance_are_no_verdict():
+    shifted = [value + 0.01 for value in BASE]
+    text = text_of(shifted, BASE, control=BASE)
+    assert not claimed(text)
+    assert "dr_kd (+1.00 points on every seed, which no test can judge)" in text
+
+
+def test_two_seeds_are_no_verdict():
+    text = text_of(BETTER, ALIKE, seeds=2)
+    assert not claimed(text)
+    assert "2 seeds are too few for a test: run at least 5 (--seeds 5)." in text
+
+
+def test_sentences_do_not_conclude_from_one_seed():
+    assert conclusions(*made_up(BETTER, ALIKE, seeds=1)) == [
+        "One seed shows no difference between methods: run at least 5 (--seeds 5)."
+    ]
+
+
+def test_a_method_that_failed_on_some_seeds_gets_no_verdict():
+    """The seeds that remain are those on which it did well."""
+    panel, differences = made_up([*BETTER[:4], None], ALIKE)
+    assert differences["dr_kd", "cross_entropy"].p_value < 1e-4
+    assert differences["dr_kd", "cross_entropy"].p_holm is None
+    sentences = conclusions(panel, differences)
+    assert sentences[0] == "dr_kd failed on 1 of 5 seeds: no conclusion is drawn about it."
+    assert not any("dr_kd" in sentence for sentence in sentences[1:])
+
+
+def test_nothing_is_said_of_calibration():
+    panel, _ = made_up(ALIKE, ALIKE)
+    panel.methods["dr_kd"].test["ece"][:] = [0.01, 0.02, 0.01, 0.02, 0.01]
+    assert "alibration" not in " ".join(conclusions(panel, compared(panel)))
+
+
+def test_without_any_effect_at_most_one_panel_in_twenty_has_a_verdict():
+    (rate, low, _), (_, low_before, _) = rates(1500, seed=1)
+    assert rate > 0.01
+    assert low <= 0.05
+    assert low_before > 0.15  # with the further pairs judged one by one
+
+
+def test_an_effect_is_found():
+    draw = np.random.default_rng(0)
+    assert sum(claims(null_panel(draw, effect=0.1))[0] for _ in range(20)) >= 18

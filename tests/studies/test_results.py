@@ -1,0 +1,45 @@
+"""Which differences are tested, and over which of them Holm's correction is."""
+
+import pytest
+
+from drkd.studies.results import compare_methods
+from drkd.studies.statistics import holm, paired
+from panels import ALIKE, BETTER, made_up
+
+
+def test_everything_that_a_sentence_may_say_is_one_family():
+    panel, differences = made_up(BETTER, ALIKE)
+    assert list(differences) == [
+        ("cross_entropy_2x", "cross_entropy"),
+        ("tf_kd_self", "cross_entropy"),
+        ("dr_kd", "cross_entropy"),
+        ("tf_kd_self", "cross_entropy_2x"),
+        ("dr_kd", "cross_entropy_2x"),
+        ("dr_kd", "tf_kd_self"),
+    ]
+    scores = {name: method.test["accuracy"] for name, method in panel.methods.items()}
+    raw = [paired(scores[ours], scores[theirs]).p_value for ours, theirs in differences]
+    assert [test.p_value for test in differences.values()] == raw
+    assert [test.p_holm for test in differences.values()] == pytest.approx(holm(raw))
+
+
+def test_other_metrics_are_compared_with_cross_entropy_alone():
+    panel, _ = made_up(BETTER, ALIKE)
+    rows = [row for row in compare_methods(panel) if row.metric == "nll"]
+    assert [(row.method, row.baseline) for row in rows] == [
+        (name, "cross_entropy") for name in panel.methods if name != "cross_entropy"
+    ]
+
+
+def test_a_method_with_a_failed_seed_is_no_part_of_the_family():
+    _, differences = made_up([*BETTER[:4], None], ALIKE)
+    failed = {pair for pair, test in differences.items() if test.p_holm is None}
+    assert failed == {pair for pair in differences if "dr_kd" in pair}
+    rest = [test for pair, test in differences.items() if pair not in failed]
+    assert [test.p_holm for test in rest] == pytest.approx(holm([test.p_value for test in rest]))
+
+
+def test_results_without_settings_compare_no_rectification():
+    panel, _ = made_up(BETTER, ALIKE)
+    panel.settings.clear()
+    assert not [row for row in compare_methods(panel) if row.baseline == "tf_kd_self"]
