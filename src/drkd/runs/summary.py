@@ -38,6 +38,7 @@ class RunSummary:
         skipped_images: images that were left out, by split.
         effective_weights: final weight of each term on its cross-entropy.
         notes: warnings, once each.
+        data_fingerprint: hash of the names, labels, sizes and splits of the data.
     """
 
     method: str
@@ -59,6 +60,7 @@ class RunSummary:
     effective_weights: dict[str, float] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     teacher_train_map50: float | None = None
+    data_fingerprint: str | None = None
 
     def write(self, out: Path) -> None:
         """Write `summary.json` into the run directory `out`."""
@@ -84,5 +86,5 @@ class RunSummary:
         return cls(**known)
 
 
-OPTIONAL: Any = ("wall_seconds", "effective_weights", "notes", "teacher_train_map50")
+OPTIONAL: Any = ("wall_seconds", "effective_weights", "notes", "teacher_train_map50", "data_fingerprint")
 """What a summary may lack."""

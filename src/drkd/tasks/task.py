@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from drkd.config import TrainConfig
     from drkd.data.checking import Findings
+    from drkd.data.record import DataRecord, FileRecord
     from drkd.models.files import ModelInfo
     from drkd.objective.objective import Objective
 
@@ -48,6 +49,8 @@ class TaskData(Protocol):
     def std(self) -> tuple[float, ...]: ...
     @property
     def skipped_images(self) -> Mapping[str, int]: ...
+    @property
+    def record(self) -> "DataRecord | None": ...
 
 
 @dataclass(frozen=True)
@@ -105,6 +108,10 @@ class Task(ABC):
     @abstractmethod
     def load(self, config: "TrainConfig") -> TaskData:
         """The data that `config` names, split for its seed."""
+
+    @abstractmethod
+    def list_files(self, name: str) -> "Mapping[str, FileRecord]":
+        """The files of a data set with their labels and sizes, to notice changes; nothing is decoded."""
 
     @abstractmethod
     def check(self, name: str, progress: Callable[[int, int], None] | None = None) -> "Findings":
