@@ -20,6 +20,7 @@ from drkd.models.deployed import Deployed
 from drkd.models.files import ModelInfo
 from drkd.targets import state_hash
 from drkd.tasks.loading import load_model
+from drkd.utils.locks import locked
 
 DATA = drkd.load_data("digits", limit_train=600)
 
@@ -231,3 +232,14 @@ def test_logits_that_are_not_finite_are_refused():
     bad = np.float32([[np.nan, 0.0]])
     with pytest.raises(ParityError, match="not finite"):
         refuse_beyond(Tolerance(None, 0, 1), compare_logits(np.float32([[1.0, 0.0]]), bad, np.array([0])), "f")
+
+
+def test_what_a_killed_export_left_goes_and_what_a_running_one_needs_stays(run, tmp_path):
+    for name in ("killed", "running"):
+        (tmp_path / f".model.onnx.{name}.scratch").mkdir()
+        (tmp_path / f".model.onnx.{name}.scratch" / "lock").write_text("process 1 on elsewhere")
+    with locked(tmp_path / ".model.onnx.running.scratch" / "lock"):
+        export_run(run, "torch", out=tmp_path / "model", samples=10)
+        assert {path.name for path in tmp_path.iterdir()} == {
+            *(".model.onnx.running.scratch", "model.pt2", "model.pt2.json")
+        }

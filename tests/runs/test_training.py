@@ -38,7 +38,16 @@ def finished(tmp_path_factory):
 def test_a_run_directory_is_complete(finished):
     out, summary = finished
     assert {path.name for path in out.iterdir()} == {
-        *("config.yaml", "metrics.csv", "timing.csv", "checkpoints", "model.safetensors", "summary.json", "teacher")
+        *(
+            "config.yaml",
+            "data.json",
+            "metrics.csv",
+            "timing.csv",
+            "checkpoints",
+            "model.safetensors",
+            "summary.json",
+            "teacher",
+        )
     }
     rows = history(out)
     assert len(rows) == 3
@@ -157,7 +166,7 @@ def test_a_tiny_validation_split_is_noted(tmp_path):
         for i in range(30):
             Image.new("RGB", (8, 8), (shade,) * 3).save(tmp_path / "data" / name / f"{i}.png")
     summary = run(tmp_path / "out", data=str(tmp_path / "data"), limit_train=None, method="cross_entropy")
-    assert summary.notes == ["the epoch is chosen on 5 validation samples only: the choice is close to chance"]
+    assert summary.notes == ["the epoch is chosen on 3 validation samples only: the choice is close to chance"]
 
 
 def test_auto_device_exists():

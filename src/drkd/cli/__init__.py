@@ -13,6 +13,7 @@ from types import FrameType
 from typing import Any
 
 from drkd.utils.errors import InputError, NonFiniteLossError, ParityError, StorageError
+from drkd.utils.folders import remove_empty_folders
 
 COMMANDS = ("drkd.cli.training", "drkd.cli.inspecting", "drkd.cli.exporting")
 """The modules that add their commands to the app, in the order of `--help`."""
@@ -54,6 +55,8 @@ def _run(arguments: list[str], *, debug: bool) -> int:
     except Exception as reason:  # whatever went wrong, the user gets one line
         ours = isinstance(reason, NonFiniteLossError | ParityError | StorageError)
         return _fail(str(reason) if ours else f"{type(reason).__name__}: {reason}", 1, debug)
+    finally:
+        remove_empty_folders()
     return result if isinstance(result, int) else 0
 
 

@@ -61,17 +61,24 @@ def train(config: ConfigFile = None, **options: object) -> int:
     from drkd.utils.device import choose_device
     from drkd.utils.distributed import process_group, rank
 
-    out = Path(settings.out) if settings.out else new_run_dir("train")
-    _note_if_new(settings.resume, out)
-    if os.environ.get("RANK", "0") == "0":  # the one process, or the first under torchrun
-        print(f"To be written to {out}. {WEIGHTS}\n  {describe_weights(settings)}", flush=True)
+    described = describe_weights(settings)
+
+    def announced() -> Path:
+        out = Path(settings.out) if settings.out else new_run_dir("train")
+        if rank() == 0:
+            _note_if_new(settings.resume, out)
+            print(f"To be written to {out}. {WEIGHTS}\n  {described}", flush=True)
+        return out
+
     if (settings.devices > 1 or settings.num_nodes > 1) and "RANK" not in os.environ:
         from drkd.runs.launching import train_on_devices
 
+        out = announced()
         train_on_devices(settings, source, out, print_epoch)
         print_summary(RunSummary.read(out))
         return 0
     with process_group(choose_device(settings.device)):
+        out = announced()
         summary = run_training(settings, source, out, on_event=print_epoch if rank() == 0 else ignore_event)
         if rank() == 0:
             print_summary(summary)

@@ -4,8 +4,9 @@ The readers' own listing says what stops a training; here every image is decoded
 What only makes figures doubtful is a warning, and how unusual images are read a note.
 """
 
+import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
@@ -16,9 +17,9 @@ from torch import Tensor
 
 from drkd.data import readers
 from drkd.data.datasets import VALIDATION, divide
-from drkd.data.decoding import converted, decoded, describe_source, opened
+from drkd.data.decoding import Source, converted, decoded, describe_source, opened
 from drkd.data.images import in_threads
-from drkd.data.listing import Sample, Samples
+from drkd.data.listing import Listing, Sample, Samples
 from drkd.data.problems import NAMED, BadImageError, OnProblem, Problem, Severity
 from drkd.utils.errors import InputError
 
@@ -62,6 +63,7 @@ class _Seen:
     digest: bytes | None = None
     size: tuple[int, int] = (0, 0)
     grey: bool = False
+    source: Source = b""
 
 
 def check_data(name: str | Path, *, progress: Progress | None = None) -> Findings:
@@ -81,6 +83,7 @@ def check_data(name: str | Path, *, progress: Progress | None = None) -> Finding
     """
     layout, root = readers.find_layout(str(name))
     problems: list[Problem] = []
+    listing: Listing | None = None
     try:
         if layout in readers.LISTINGS:
             listing = readers.LISTINGS[layout](root, problems.append)
@@ -99,7 +102,8 @@ def check_data(name: str | Path, *, progress: Progress | None = None) -> Finding
         overview.add(image)
         if progress is not None:
             progress(count, total)
-    _judge_whole(str(name), layout, classes, overview, problems.append)
+    keys = readers.keys_of(overview.training, listing) if listing else []
+    _judge_whole(str(name), layout, classes, overview, problems.append, keys)
     order = ("error", "warning", "note")
     problems.sort(key=lambda problem: order.index(problem.severity))  # stable: within a severity as found
     return Findings(str(name), dict(overview.images), classes, tuple(problems))
@@ -116,6 +120,7 @@ class _Overview:
         self.coloured = 0
         self.grey: list[str] = []
         self.first: dict[bytes, tuple[str, str, int]] = {}
+        self.training: list[Sample] = []
 
     def add(self, seen: _Seen) -> None:
         self.images[seen.split] += 1
@@ -125,6 +130,8 @@ class _Overview:
         if seen.digest is None:
             return
         self.labels[seen.split].append(seen.label)
+        if seen.split == "train":
+            self.training.append((seen.source, seen.label))
         self.sizes.add(seen.size)
         if seen.grey:
             self.grey.append(seen.location)
@@ -148,7 +155,8 @@ def _look_at_files(splits: Mapping[str, Samples]) -> Iterator[_Seen]:
         except BadImageError as bad:
             return _Seen(split, location, label, (bad.problem,))
         problems = tuple(Problem("note", location, note, "converted image") for note in notes)
-        return _Seen(split, location, label, problems, _digest(pixels.tobytes(), pixels.size), size, grey)
+        file = source if isinstance(source, Path) else b""
+        return _Seen(split, location, label, problems, _digest(pixels.tobytes(), pixels.size), size, grey, file)
 
     return in_threads(look, ((split, sample) for split, part in splits.items() for sample in part))
 
@@ -204,7 +212,14 @@ def _duplicate(seen: _Seen, split: str, location: str, label: int) -> Problem:
     return Problem("note", seen.location, f"shows the same image as {where}; it counts twice", "duplicate")
 
 
-def _judge_whole(name: str, layout: str, classes: tuple[str, ...], overview: _Overview, on_problem: OnProblem) -> None:
+def _judge_whole(
+    name: str,
+    layout: str,
+    classes: tuple[str, ...],
+    overview: _Overview,
+    on_problem: OnProblem,
+    keys: Sequence[str],
+) -> None:
     """What only the whole set shows."""
 
     def say(severity: Severity, location: str, reason: str, kind: str) -> None:
@@ -235,7 +250,11 @@ def _judge_whole(name: str, layout: str, classes: tuple[str, ...], overview: _Ov
     empty: dict[str, tuple[readers.Images, Tensor]] = {
         split: (torch.empty(len(part), 0), torch.tensor(part)) for split, part in overview.labels.items()
     }
-    try:
-        divide(readers.Raw(classes, empty), validation=VALIDATION, seed=0)
-    except InputError as reason:
-        say("error", name, f"cannot be divided: {reason}", "too few images")
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        try:
+            divide(readers.Raw(classes, empty, keys=keys), validation=VALIDATION, seed=0)
+        except InputError as reason:
+            say("error", name, f"cannot be divided: {reason}", "too few images")
+    for warning in caught:
+        say("warning", name, f"is too small to be divided well: {warning.message}", "too few images")

@@ -6,8 +6,8 @@ keeps and which labels noise changes; noise changes training and validation labe
 
 import hashlib
 import warnings
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -17,8 +17,10 @@ from torch import Tensor
 
 from drkd.data import readers
 from drkd.data.augment import AUGMENTATIONS, Augmentation
+from drkd.data.by_name import draw_test, draw_validation
 from drkd.data.images import LazyImages
 from drkd.data.problems import named
+from drkd.data.record import DataRecord, rows_hash, with_splits
 from drkd.utils.errors import InputError
 
 DATASETS = {
@@ -39,11 +41,13 @@ VALIDATION = 0.1
 class Split:
     """Samples: `inputs` uint8 (N, C, H, W), in memory or decoded on demand, and `labels` int64 (N,).
 
-    Inputs of another dtype are no images (see `from_tensors`) and are served as they are.
+    Inputs of another dtype are no images (see `from_tensors`) and are served as they are. `names` are the paths of
+    images that are files, below the data's folder.
     """
 
     inputs: Tensor | LazyImages
     labels: Tensor
+    names: Sequence[str] = ()
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -51,7 +55,7 @@ class Split:
     def select(self, index: Tensor) -> "Split":
         """Some of the samples, renumbered from 0."""
         inputs = self.inputs.select(index) if isinstance(self.inputs, LazyImages) else self.inputs[index]
-        return Split(inputs, self.labels[index])
+        return Split(inputs, self.labels[index], [self.names[row] for row in index.tolist()] if self.names else ())
 
 
 @dataclass(frozen=True)
@@ -66,6 +70,7 @@ class Data:
         mean, std: per channel, as fractions of full brightness.
         margin: how much larger than `image_size` images are scaled before their centre is cropped.
         skipped_images: how many images of each split could not be read and were left out; see `load_data`.
+        record: what a run keeps of it, to notice data that have changed.
     """
 
     name: str
@@ -78,6 +83,7 @@ class Data:
     std: tuple[float, ...]
     margin: float = 1.0
     skipped_images: Mapping[str, int] = field(default_factory=lambda: dict.fromkeys(("train", "val", "test"), 0))
+    record: DataRecord | None = None
 
     @property
     def channels(self) -> int:
@@ -108,8 +114,9 @@ def load_data(
     Args:
         name: one of `DATASETS`, or the path of a folder.
         seed: fixes the validation split, what a limit keeps of the training split, the noise.
-        validation: fraction of the training split that is held out, stratified, if the files have no validation split;
-            0 for none, whatever the files have.
+        validation: fraction of the training split that is held out if the files have no validation split; 0 for none,
+            whatever the files have. Of a folder of classes it is drawn file by file, by a hash of name and seed, as 20%
+            for testing are where there is neither a test nor a validation split; of others it is stratified.
         limit_train: keep this many training samples, stratified; validation and test stay whole.
         limit_test: keep this many test samples, stratified; the same for every seed.
         label_noise: fraction of the training and validation labels that is replaced by another class.
@@ -133,7 +140,9 @@ def load_data(
         raise InputError(f"unknown augmentation {augment!r}; choose from {', '.join(AUGMENTATIONS)}")
     if not 0 <= validation < 1:
         raise InputError(f"the validation fraction must lie in [0, 1), got {validation}")
-    raw = _read(str(name), image_size, download, skip_bad_images)
+    files = readers.list_files(str(name))
+    listed = f"{Path(name).resolve()} {DataRecord((), files).fingerprint}"
+    raw = _read(str(name), image_size, download, skip_bad_images, listed)
     splits, skipped = divide(raw, validation=validation, seed=seed)
     left_out = [problem for problems in raw.left_out.values() for problem in problems]
     if left_out:
@@ -144,9 +153,13 @@ def load_data(
     mean, std = raw.statistics or _measure(splits["train"])
     splits["train"] = _limited(splits["train"], limit_train, seed=seed, what="training")
     splits["test"] = _limited(splits["test"], limit_test, seed=0, what="test")
+    if download:
+        files = readers.list_files(str(name))
+    files = with_splits(files, {split: samples.names for split, samples in splits.items()})
+    record = DataRecord(raw.classes, files, "" if raw.names.get("train") else rows_hash(splits))
     for stream, split in enumerate(("train", "val")):
         noisy = _with_noise(splits[split].labels, label_noise, len(raw.classes), seed=[seed, stream])
-        splits[split] = Split(splits[split].inputs, noisy)
+        splits[split] = replace(splits[split], labels=noisy)
     augmentation = AUGMENTATIONS[augment or raw.augmentation]
     return Data(
         str(name),
@@ -157,6 +170,7 @@ def load_data(
         std=std,
         margin=raw.margin,
         skipped_images=skipped,
+        record=record,
     )
 
 
@@ -166,17 +180,26 @@ def divide(raw: readers.Raw, *, validation: float, seed: int) -> tuple[dict[str,
     Raises:
         InputError: if a class has too few samples to be divided.
     """
-    splits = {split: Split(*samples) for split, samples in raw.splits.items()}
+    splits = {split: Split(*samples, raw.names.get(split, ())) for split, samples in raw.splits.items()}
     skipped = {split: len(problems) for split, problems in raw.left_out.items()}
     if "test" not in splits and "val" in splits:
         splits["test"], skipped["test"] = splits.pop("val"), skipped.pop("val", 0)
+    train, keys = splits["train"], raw.keys
     if "test" not in splits:
-        rest, taken = _stratified(splits["train"].labels, raw.fixed_test, seed=0, what="the test split")
-        splits["train"], splits["test"] = splits["train"].select(rest), splits["train"].select(taken)
+        if keys:
+            rest, taken = draw_test(keys, raw.fixed_test, train.labels, raw.classes)
+            keys = [keys[row] for row in rest.tolist()]
+        else:
+            rest, taken = _stratified(train.labels, raw.fixed_test, seed=0, what="the test split")
+        train, splits["test"] = train.select(rest), train.select(taken)
+    splits["train"] = train
     if validation == 0:
-        splits["val"] = splits["train"].select(torch.arange(0))
+        splits["val"] = train.select(torch.arange(0))
+    elif "val" not in splits and keys:
+        rest, taken = draw_validation(keys, validation, train.labels, raw.classes, seed=seed)
+        splits["train"], splits["val"] = train.select(rest), train.select(taken)
     elif "val" not in splits:
-        splits["train"], splits["val"] = hold_out(splits["train"], validation, seed=seed)
+        splits["train"], splits["val"] = hold_out(train, validation, seed=seed)
     return splits, {split: skipped.get(split, 0) for split in ("train", "val", "test")}
 
 
@@ -212,7 +235,8 @@ def fingerprint(split: Split) -> str:
 
 
 @lru_cache(maxsize=2)
-def _read(name: str, image_size: int | None, download: bool, skip_bad_images: bool) -> readers.Raw:
+def _read(name: str, image_size: int | None, download: bool, skip_bad_images: bool, listed: str) -> readers.Raw:
+    del listed  # other files, or files that have changed, are read again
     return readers.read(name, image_size, download=download, skip_bad_images=skip_bad_images)
 
 

@@ -6,11 +6,12 @@ still listed.
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
 from drkd.data.decoding import Source
+from drkd.data.own_output import without_own_output
 from drkd.data.problems import NAMED, OnProblem, Problem, Severity, refuse, shown
 from drkd.utils.errors import InputError
 
@@ -29,16 +30,21 @@ class Samples(Protocol):
 
 @dataclass(frozen=True)
 class Listing:
-    """Class names in the order of the labels, and each split's images with their labels."""
+    """Class names in the order of the labels, and each split's images with their labels.
+
+    `divide_by_name` is the folder of class folders whose images are divided by their names where a split is missing.
+    """
 
     classes: tuple[str, ...]
     splits: Mapping[str, Samples]
+    divide_by_name: Path | None = None
 
 
 def list_folder(root: Path, on_problem: OnProblem = refuse) -> Listing:
     """A folder per class, under `train`, `val` and `test` folders or directly under `root`."""
     found = split_locations(root, lambda path: path.is_dir()) or {"train": [root]}
-    return _by_class({split: location for split, (location, *_) in found.items()}, on_problem)
+    locations = {split: location for split, (location, *_) in found.items()}
+    return replace(_by_class(locations, on_problem), divide_by_name=locations["train"])
 
 
 def list_imagenet(root: Path, on_problem: OnProblem = refuse) -> Listing:
@@ -135,19 +141,18 @@ def _class_folders(location: Path, on_problem: OnProblem) -> list[str]:
     except OSError as reason:
         on_problem(_closed(location, reason))
         return []
-    return [path.name for path in found if _decodable(path, on_problem)]
+    return [path.name for path in without_own_output(found, on_problem) if _decodable(path, on_problem)]
 
 
 def _images(folder: Path, on_problem: OnProblem) -> list[Path]:
     """The images below `folder`, in order; links to folders are not followed."""
     if not folder.exists():
         return []
-    files = in_order(
-        Path(location) / name
-        for location, _, names in os.walk(folder, onerror=lambda reason: on_problem(_closed(folder, reason)))
-        for name in names
-        if not name.startswith(".")
-    )
+    files: list[Path] = []
+    for location, folders, names in os.walk(folder, onerror=lambda reason: on_problem(_closed(folder, reason))):
+        folders[:] = [path.name for path in without_own_output([Path(location, name) for name in folders], on_problem)]
+        files += [Path(location) / name for name in names if not name.startswith(".")]
+    files = in_order(files)
     images = [path for path in files if path.suffix.lower() in IMAGE_SUFFIXES]
     if len(images) < len(files):
         others = [path.name for path in files if path.suffix.lower() not in IMAGE_SUFFIXES]

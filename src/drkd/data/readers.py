@@ -1,8 +1,9 @@
 """Readers: one function per layout, from files to a `Raw` data set."""
 
 import difflib
+import hashlib
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -10,9 +11,10 @@ import torch
 from torch import Tensor
 
 from drkd.data.images import LazyImages, common_size, load_images
-from drkd.data.listing import Listing, list_folder, list_imagenet, list_tiny_imagenet
-from drkd.data.parquet import list_parquet
+from drkd.data.listing import Listing, Sample, list_folder, list_imagenet, list_tiny_imagenet
+from drkd.data.parquet import Rows, list_parquet
 from drkd.data.problems import OnProblem, Problem, describe_problems, refuse
+from drkd.data.record import FileRecord, relative_name
 from drkd.utils.errors import InputError
 
 Images = Tensor | LazyImages
@@ -38,6 +40,9 @@ class Raw:
         margin: see `drkd.data.images.LazyImages`.
         fixed_test: number of samples that make up the test split where the files bring none.
         left_out: images that could not be read and were left out, by split.
+        names: the images' paths below the data's folder, by split; empty where they are no files.
+        keys: what training images are divided by where a split is missing, their paths within the class folders;
+            without them the division is stratified.
     """
 
     classes: tuple[str, ...]
@@ -47,6 +52,8 @@ class Raw:
     margin: float = 1.0
     fixed_test: float | int = 0.2
     left_out: Mapping[str, list[Problem]] = field(default_factory=dict)
+    names: Mapping[str, list[str]] = field(default_factory=dict)
+    keys: Sequence[str] = ()
 
 
 def read_digits(image_size: int | None = None) -> Raw:
@@ -163,17 +170,18 @@ def read(name: str, image_size: int | None = None, *, download: bool = False, sk
         + f"`drkd check {name}`"
     )
     if layout == "tiny_imagenet":
-        return _decoded(listing, image_size or 64, skip_bad_images, advice, "tiny_imagenet", TINY_STATISTICS)
+        return _decoded(root, listing, image_size or 64, skip_bad_images, advice, "tiny_imagenet", TINY_STATISTICS)
     if layout == "imagenet":
         # a random part of the whole image is scaled for training; for measuring, 256/224 of the size is cropped
         size = image_size or 224
         return _decoded(
-            listing, size, skip_bad_images, advice, "imagenet", IMAGENET_STATISTICS, margin=256 / 224, lazy=True
+            root, listing, size, skip_bad_images, advice, "imagenet", IMAGENET_STATISTICS, margin=256 / 224, lazy=True
         )
-    return _decoded(listing, image_size, skip_bad_images, advice)
+    return _decoded(root, listing, image_size, skip_bad_images, advice)
 
 
 def _decoded(
+    root: Path,
     listing: Listing,
     image_size: int | None,
     skip: bool,
@@ -206,6 +214,7 @@ def _decoded(
             kept = torch.tensor([row for row in range(len(part)) if row not in failed], dtype=torch.int64)
             images = images.select(kept) if isinstance(images, LazyImages) else images[kept]
             labels = labels[kept]
+            samples[split] = [part[row] for row in kept.tolist()]
         splits[split] = (images, labels)
         left_out[split] = list(failed.values())
     bad = [problem for problems in left_out.values() for problem in problems]
@@ -220,4 +229,43 @@ def _decoded(
             "choose with --image-size",
             stacklevel=2,
         )
-    return Raw(listing.classes, splits, augmentation, statistics, margin, left_out=left_out)
+    names = {
+        split: [relative_name(source, root) for source, _ in part if isinstance(source, Path)]
+        for split, part in samples.items()
+    }
+    keys = keys_of(samples["train"], listing)
+    return Raw(listing.classes, splits, augmentation, statistics, margin, left_out=left_out, names=names, keys=keys)
+
+
+def keys_of(samples: Sequence[Sample], listing: Listing) -> list[str]:
+    """What training images are divided by: their paths within the class folders, for layouts that are divided so."""
+    home = listing.divide_by_name
+    if home is None:
+        return []
+    return [relative_name(Path(str(source)), home / listing.classes[label]) for source, label in samples]
+
+
+def list_files(name: str) -> dict[str, FileRecord]:
+    """The files of the data set that a name or a path stands for, with their labels and sizes; nothing is decoded.
+
+    Raises:
+        InputError: if there is no such data set.
+    """
+    layout, root = find_layout(name)
+    if layout == "digits":
+        return {}
+    if layout in ("cifar10", "cifar100"):
+        files = sorted(root.glob("cifar-*/*"))
+        return {relative_name(path, root): FileRecord(None, path.stat().st_size) for path in files}
+    found: dict[str, FileRecord] = {}
+    problems: list[Problem] = []  # `read` reports them
+    for part in LISTINGS[layout](root, problems.append).splits.values():
+        if isinstance(part, Rows):
+            for path, labels in part.labels.items():
+                digest = hashlib.sha256(str(list(labels)).encode()).hexdigest()
+                found[relative_name(path, root)] = FileRecord(digest, path.stat().st_size)
+            continue
+        for source, label in part:
+            if isinstance(source, Path) and source.exists():
+                found[relative_name(source, root)] = FileRecord(label, source.stat().st_size)
+    return found

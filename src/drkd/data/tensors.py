@@ -5,6 +5,7 @@ from torch import Tensor
 
 from drkd.data.augment import Augmentation
 from drkd.data.datasets import VALIDATION, Data, Split, hold_out
+from drkd.data.record import DataRecord, rows_hash
 from drkd.utils.checks import check_fraction
 from drkd.utils.errors import InputError
 
@@ -61,7 +62,8 @@ def from_tensors(
         held["val"] = held["train"].select(torch.arange(0))
     names = classes if classes is not None else tuple(str(number) for number in range(known))
     three = held["train"], held["val"], held["test"]
-    return Data(name, names, *three, augmentation=Augmentation(), mean=(0.0,), std=(1.0,))
+    record = DataRecord(names, {}, rows_hash(held))
+    return Data(name, names, *three, augmentation=Augmentation(), mean=(0.0,), std=(1.0,), record=record)
 
 
 def _check(split: str, inputs: Tensor, labels: Tensor, *, like: Tensor, classes: int) -> None:

@@ -1,5 +1,7 @@
 """A run's network as a file for a device, checked against the network before it is kept."""
 
+import contextlib
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,7 +25,11 @@ from drkd.tasks import get_task
 from drkd.tasks.loading import load_model
 from drkd.utils.errors import InputError
 from drkd.utils.files import cannot_write, replacing
+from drkd.utils.locks import LockedError, locked
 from drkd.utils.machine import environment
+
+SCRATCH, LOCK = ".scratch", "lock"
+"""How an export's temporary folder ends, and the file in it that the export locks."""
 
 
 def export_run(
@@ -145,11 +151,17 @@ def _write(
 
 @contextmanager
 def _scratch(target: Path) -> Iterator[Path]:
-    """A temporary folder beside `target`; an error leaves nothing behind."""
+    """A temporary folder beside `target`; an error leaves nothing behind, and what killed exports left there goes."""
     existed = target.parent.is_dir()
     try:
         target.parent.mkdir(exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as folder:
+        for left in target.parent.glob(f".*{SCRATCH}"):
+            with contextlib.suppress(LockedError), locked(left / LOCK):  # an export that is running holds it
+                shutil.rmtree(left)
+        with (
+            tempfile.TemporaryDirectory(prefix=f".{target.name}.", suffix=SCRATCH, dir=target.parent) as folder,
+            locked(Path(folder) / LOCK),
+        ):
             yield Path(folder)
     except OSError as reason:
         raise cannot_write(target, reason) from reason

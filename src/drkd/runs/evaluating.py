@@ -9,6 +9,7 @@ from torch import Tensor
 from drkd.config import TrainConfig, resolve
 from drkd.data import Data
 from drkd.models.files import ModelInfo
+from drkd.runs.data_record import check_data
 from drkd.tasks import SplitMetrics, TaskData, get_task
 from drkd.tasks.loading import load_model
 from drkd.utils.device import choose_device
@@ -42,27 +43,33 @@ def evaluate_run(source: Path, *, data: str | None, split: str, device: str = "a
         InputError: if the data's classes are not the network's, or no data is known.
     """
     network, info = load_model(source)
-    loaded = data_of(source, info, data)
+    loaded = data_of(source, info, data, split)
     metrics = get_task(info.task).evaluate(network.to(choose_device(device)), loaded, split)
     return Evaluation(loaded.name, split, len(getattr(loaded, split)), metrics, info.task)
 
 
-def data_of(source: Path, info: ModelInfo, data: str | None = None) -> TaskData:
+def run_of(source: Path) -> Path:
+    """The run directory of a run directory or of its model file."""
+    return source if source.is_dir() else source.parent
+
+
+def data_of(source: Path, info: ModelInfo, data: str | None = None, split: str | None = None) -> TaskData:
     """The data of the run in `source`, or other data, split and limited as the run's and normalised for its network.
 
     Args:
         source: a run directory, or its model file.
         info: what the model file says of itself.
         data: a data set or folder in place of the run's.
+        split: which one is measured on, if any is.
 
     Raises:
-        InputError: if the data's classes are not the network's, or no data is known.
+        InputError: if the data's classes are not the network's, no data is known, or the split was trained on.
     """
-    record = (source if source.is_dir() else source.parent) / "config.yaml"
+    record, same = run_of(source) / "config.yaml", False
     wanted: dict[str, object] = {"image_size": info.image_size if data else None}
     if record.is_file():
         config, _ = resolve(TrainConfig, {}, record)
-        same = data is None or data == config.data
+        same = data is None or data == config.data or Path(data).resolve() == Path(config.data).resolve()
         wanted |= {name: getattr(config, name) for name in (OF_SPLITS if same else ("seed",))}
         data = data or config.data
     if data is None:
@@ -74,6 +81,7 @@ def data_of(source: Path, info: ModelInfo, data: str | None = None) -> TaskData:
     ):
         if has != needs:
             raise InputError(f"{data} has other {what} than the network in {source}: {has} instead of {needs}")
+    check_data(run_of(source), loaded, same=same, split=split)
     return _as_seen_by(info, loaded) if isinstance(loaded, Data) else loaded
 
 

@@ -42,6 +42,7 @@ class RunSummary:
         teacher_cached: fraction of the epochs whose answers of the teacher were found in a cache, since the training
             was last resumed; None without a cache.
         data_size: `classes`, `image_size`, and the samples of `train`, `val` and `test`.
+        data_fingerprint: hash of the names, labels, sizes and splits of the data.
     """
 
     method: str
@@ -66,6 +67,7 @@ class RunSummary:
     seconds_per_epoch: float | None = None
     teacher_cached: float | None = None
     data_size: dict[str, int] = field(default_factory=dict)
+    data_fingerprint: str | None = None
 
     def write(self, out: Path) -> None:
         """Write `summary.json` into the run directory `out`."""
@@ -92,7 +94,7 @@ class RunSummary:
 
 
 OPTIONAL: Any = (
-    *("wall_seconds", "effective_weights", "notes", "teacher_train_map50"),
+    *("wall_seconds", "effective_weights", "notes", "teacher_train_map50", "data_fingerprint"),
     *("seconds_per_epoch", "teacher_cached", "data_size"),
 )
 """What a summary may lack."""

@@ -1,6 +1,7 @@
 """One training as a configuration describes it, from data to a run directory.
 
 config.yaml         every option, and where its value came from
+data.json           which files it was trained and measured on
 metrics.csv         a row per epoch; timing.csv: seconds per epoch
 checkpoints/        step-N folders; last, best
 model.safetensors   the epoch chosen on validation, or the last one, with what it takes to use it
@@ -25,7 +26,8 @@ from drkd.models.adapted import Adapted
 from drkd.models.files import write_model
 from drkd.objective.objective import Objective
 from drkd.runs.building import build_student, describe_weights, memory_format, model_info
-from drkd.runs.directory import inspect_run_dir, kept_epoch, open_run_dir
+from drkd.runs.data_record import refuse_changed_data, write_record
+from drkd.runs.directory import inspect_run_dir, kept_epoch, one_writer, open_run_dir
 from drkd.runs.events import EpochDone, OnEvent, ignore_event
 from drkd.runs.summary import FILE, RunSummary, TeacherRecord
 from drkd.runs.teachers import load_teacher
@@ -80,8 +82,19 @@ def train(
     Returns:
         What `summary.json` holds; among its `notes` are all warnings.
     """
+    if inspect_run_dir(out, config, finished=FILE) == "finished":
+        refuse_changed_data(out, config, finished=True)
+        return RunSummary.read(out)
+    with one_writer(out):
+        return _train_here(config, source, out, name, on_event)
+
+
+def _train_here(config: TrainConfig, source: Source, out: Path, name: str | None, on_event: OnEvent) -> RunSummary:
+    """`train` where no other process writes."""
     state = inspect_run_dir(out, config, finished=FILE)
-    if state == "finished":
+    if state != "new":
+        refuse_changed_data(out, config, finished=state == "finished")
+    if state == "finished":  # by another process, a moment ago
         return RunSummary.read(out)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
@@ -156,6 +169,8 @@ def prepare(config: TrainConfig, source: Source, out: Path, on_event: OnEvent = 
     describe_weights(config)  # refuses bad settings before anything is written, and so does the next line
     CheckpointPolicy(config.checkpoint_every)
     open_run_dir(out, config, source)
+    if rank() == 0:
+        write_record(out, data)
     teacher_path, teacher_seconds = config.teacher, 0.0
     if trains_teacher:
         teacher_path = str(out / "teacher")
@@ -194,6 +209,7 @@ def summarise(config: TrainConfig, prepared: Prepared, result: TrainResult, out:
             "image_size": data.image_size,
             **{split: len(getattr(data, split)) for split in ("train", "val", "test")},
         },
+        data_fingerprint=None if data.record is None else data.record.fingerprint,
     )
 
 

@@ -17,7 +17,7 @@ from drkd.config import METHOD_SETTINGS, CompareConfig, TrainConfig, resolve
 from drkd.config.keywords import CompareKeywords
 from drkd.methods.registry import all_settings, get_method, parse_variant
 from drkd.runs.building import describe_weights
-from drkd.runs.directory import inspect_run_dir, method_dirname, new_run_dir, opened_run_dir
+from drkd.runs.directory import inspect_run_dir, method_dirname, new_run_dir, one_writer, opened_run_dir
 from drkd.runs.events import OnEvent, RunFailed, ignore_event
 from drkd.runs.results import FILE, ComparisonResults
 from drkd.runs.summary import RunSummary
@@ -100,6 +100,13 @@ def compare(
 
 def run(config: CompareConfig, source: Mapping[str, str], out: Path, *, on_event: OnEvent) -> Comparison:
     """`compare` with its options resolved."""
+    inspect_run_dir(out, config, finished=FILE)  # refuses other people's folders before anything is written
+    with one_writer(out):
+        return _run(config, source, out, on_event)
+
+
+def _run(config: CompareConfig, source: Mapping[str, str], out: Path, on_event: OnEvent) -> Comparison:
+    """`run` where no other process writes."""
     trainings = plan(config, with_controls(config.methods), out)
     if inspect_run_dir(out, config, finished=FILE) == "finished":
         results = ComparisonResults.read(out)
@@ -217,4 +224,11 @@ def _sorted(
         outcome = outcomes[training.name]
         of_seeds = table.setdefault(training.panel, {}).setdefault(training.method, [])
         of_seeds.append(None if isinstance(outcome, RunFailed) else outcome)
+    for panel, methods in table.items():
+        for seed, summaries in enumerate(zip(*methods.values(), strict=True)):
+            if len({summary.data_fingerprint for summary in summaries if summary is not None}) > 1:
+                raise InputError(
+                    f"the data changed while {panel}, seed {seed} was trained: its methods cannot be compared; restore "
+                    "the data and compare again with another --out"
+                )
     return table

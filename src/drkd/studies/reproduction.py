@@ -14,7 +14,7 @@ from typing import Any, Unpack
 
 from drkd.config import WITHOUT_EFFECT, ReproduceConfig, TrainConfig, resolve
 from drkd.config.keywords import ReproduceKeywords
-from drkd.runs.directory import kept_epoch
+from drkd.runs.directory import kept_epoch, one_writer, refuse_output_in_data
 from drkd.runs.events import OnEvent, RunFailed, ignore_event
 from drkd.runs.summary import FILE, RunSummary
 from drkd.runs.training import train
@@ -135,6 +135,14 @@ def plan(recipe: Recipe, config: ReproduceConfig) -> list[Step]:
 
 def run(recipe: Recipe, config: ReproduceConfig, steps: list[Step], *, on_event: OnEvent) -> Reproduction:
     """`reproduce` with its options resolved and its trainings planned."""
+    if config.data is not None:
+        refuse_output_in_data(Path(config.out), config.data)
+    with one_writer(Path(config.out)):
+        return _run(recipe, config, steps, on_event)
+
+
+def _run(recipe: Recipe, config: ReproduceConfig, steps: list[Step], on_event: OnEvent) -> Reproduction:
+    """`run` where no other process writes."""
     names = {step.out: step.name for step in steps}
     jobs = [Job(step.name, step, after=names[step.needs] if step.needs else None) for step in steps]
     processes = config.jobs or (processor_count() if choose_device(steps[-1].config.device).type == "cpu" else 1)

@@ -19,7 +19,7 @@ from drkd.config import CompareConfig, TuneConfig, resolve
 from drkd.config.keywords import TuneKeywords
 from drkd.methods.registry import SEARCH_SPACE, get_method
 from drkd.runs.building import describe_weights
-from drkd.runs.directory import inspect_run_dir, new_run_dir, opened_run_dir
+from drkd.runs.directory import inspect_run_dir, new_run_dir, one_writer, opened_run_dir
 from drkd.runs.events import EpochDone, Event, OnEvent
 from drkd.runs.training import train
 from drkd.studies.comparison import FROM_COMPARISON, Training, plan
@@ -126,6 +126,13 @@ def tune(
 
 def run(config: TuneConfig, source: Mapping[str, str], out: Path, *, on_trial: OnTrial) -> Tuned:
     """`tune` with its options resolved."""
+    inspect_run_dir(out, config, finished="tune.json")  # more trials may be asked for than a finished one has
+    with one_writer(out):
+        return _run(config, source, out, on_trial)
+
+
+def _run(config: TuneConfig, source: Mapping[str, str], out: Path, on_trial: OnTrial) -> Tuned:
+    """`run` where no other process writes."""
     try:
         import optuna
     except ImportError as reason:
@@ -136,7 +143,6 @@ def run(config: TuneConfig, source: Mapping[str, str], out: Path, *, on_trial: O
         if not _searched(config, method):
             raise InputError(f"{method} has no setting left to search; those of {', '.join(SEARCH_SPACE)} are searched")
         describe_weights(_training(config, method, out).config)
-    inspect_run_dir(out, config, finished="tune.json")  # more trials may be asked for than a finished one has
     with opened_run_dir(out, config, source):
         base = _train(_training(config, BASELINE, out), on_trial)
     study = _open_study(out)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from drkd.config import TrainConfig
     from drkd.data import Data
     from drkd.data.checking import Findings
+    from drkd.data.record import FileRecord
     from drkd.models.files import ModelInfo
     from drkd.objective.objective import Objective
 
@@ -57,6 +58,11 @@ class Classification(Task):
             download=config.download,
             skip_bad_images=config.skip_bad_images,
         )
+
+    def list_files(self, name: str) -> "Mapping[str, FileRecord]":
+        from drkd.data.readers import list_files
+
+        return list_files(name)
 
     def check(self, name: str, progress: Callable[[int, int], None] | None = None) -> "Findings":
         from drkd.data.checking import check_data

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from drkd.config import TrainConfig
     from drkd.data.checking import Findings
+    from drkd.data.record import DataRecord, FileRecord
     from drkd.models.files import ModelInfo
     from drkd.objective.objective import Objective
 
@@ -51,6 +52,8 @@ class TaskData(Protocol):
     def margin(self) -> float: ...
     @property
     def skipped_images(self) -> Mapping[str, int]: ...
+    @property
+    def record(self) -> "DataRecord | None": ...
 
 
 @dataclass(frozen=True)
@@ -108,6 +111,10 @@ class Task(ABC):
     @abstractmethod
     def load(self, config: "TrainConfig") -> TaskData:
         """The data that `config` names, split for its seed."""
+
+    @abstractmethod
+    def list_files(self, name: str) -> "Mapping[str, FileRecord]":
+        """The files of a data set with their labels and sizes, to notice changes; nothing is decoded."""
 
     @abstractmethod
     def check(self, name: str, progress: Callable[[int, int], None] | None = None) -> "Findings":

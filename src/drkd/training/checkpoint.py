@@ -60,6 +60,7 @@ class TrainState:
         best: the student's weights at the epoch chosen so far.
         sums: the running epoch's sums over batches.
         result: how far it is.
+        data: fingerprint of what it is trained on; None if that is not known.
     """
 
     student: nn.Module
@@ -69,6 +70,7 @@ class TrainState:
     best: dict[str, Tensor] = field(default_factory=dict)
     sums: EpochSums = field(default_factory=EpochSums)
     result: TrainResult = field(default_factory=TrainResult)
+    data: str | None = None
 
     def save(self, folder: Path, *, best: bool) -> None:
         """Write a checkpoint under `folder` and point `last` at it, and `best` if asked."""
@@ -88,6 +90,7 @@ class TrainState:
             "sums": self.sums.totals,
             "result": vars(self.result),
             "teachers": self._teachers,
+            "data": self.data,
         }
         _write(folder, self.result.step, tensors, state, best)
 
@@ -97,7 +100,7 @@ class TrainState:
         Damaged checkpoints are skipped with a warning.
 
         Raises:
-            InputError: for a checkpoint of a training that another teacher taught.
+            InputError: for a checkpoint of a training that another teacher taught, or of other data.
         """
         for directory in reversed(_complete(folder)):
             damage = _damage(directory)
@@ -117,6 +120,11 @@ class TrainState:
             raise InputError(
                 f"the training in {directory.parent.parent} began with another teacher (SHA-256 {state['teachers']}, "
                 f"now {self._teachers}); give that one, or choose another --out"
+            )
+        if self.data is not None and state.get("data", self.data) != self.data:
+            raise InputError(
+                f"the training in {directory.parent.parent} began with other data (SHA-256 {state['data']}, now "
+                f"{self.data}); give the original data, or choose another --out"
             )
         self.student.load_state_dict(tensors["student"])
         self.objective.load_state_dict(tensors["objective"])

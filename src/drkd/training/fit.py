@@ -13,6 +13,7 @@ from torch import nn
 from drkd.config import FitSettings, validated
 from drkd.config.keywords import FitKeywords
 from drkd.data.datasets import Data
+from drkd.data.record import DataRecord
 from drkd.objective.objective import Objective, check_protocol
 from drkd.training.checkpoint import TrainResult, TrainState
 from drkd.training.classifier import ClassifierLearner
@@ -83,7 +84,9 @@ def fit(
         module.to(device).to(memory_format=layout)
     learner = learner_class(data, student, objective, settings, device)
     scaler = torch.amp.GradScaler(device.type, enabled=settings.precision == "float16")
+    record: DataRecord | None = getattr(data, "record", None)
     state = TrainState(student, objective, make_optimizer(student, settings), scaler)
+    state.data = None if record is None else record.fingerprint
     out = None if settings.out is None else Path(settings.out)
     if settings.resume and out is not None:
         state.restore(out / "checkpoints")

@@ -6,10 +6,13 @@ Under `torchrun` every process runs the same program; elsewhere there is one ran
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
+
+ValueT = TypeVar("ValueT")
 
 
 def rank() -> int:
@@ -41,13 +44,13 @@ def gather(rows: tuple[Tensor, Tensor]) -> list[tuple[Tensor, Tensor]]:
     return [(first.to(device), second.to(device)) for first, second in everyone]
 
 
-def from_rank_0(row: dict[str, float]) -> dict[str, float]:
-    """Rank 0's `row`, on every rank: what is decided by it is decided alike."""
+def from_rank_0(value: ValueT) -> ValueT:
+    """Rank 0's `value`, on every rank: what is decided by it is decided alike."""
     if not _running():
-        return row
-    rows = [row]
-    dist.broadcast_object_list(rows, src=0)
-    return rows[0]
+        return value
+    values = [value]
+    dist.broadcast_object_list(values, src=0)
+    return values[0]
 
 
 def wait_for_all() -> None:

@@ -56,20 +56,27 @@ def test_images_are_scaled_down_with_their_boxes(tmp_path):
     torch.testing.assert_close(half.train.targets[0]["boxes"], whole.train.targets[0]["boxes"] / 2)
 
 
-def test_without_lists_a_fixed_fifth_is_for_the_test_and_validation_goes_by_the_seed(tmp_path):
+def test_without_lists_names_choose_a_fifth_for_the_test_and_with_the_seed_the_validation(tmp_path):
     root = write_voc(tmp_path / "set", train=20, val=0, test=0, lists=False)
     first, second = load_detection(root, seed=0), load_detection(root, seed=1)
-    assert [len(part) for part in (first.train, first.val, first.test)] == [14, 2, 4]
+    assert [len(part) for part in (first.train, first.val, first.test)] == [15, 1, 4]
     assert first.test.images.files == second.test.images.files
     assert first.val.images.files != second.val.images.files
     files = [*first.train.images.files, *first.val.images.files, *first.test.images.files]
     assert len(set(files)) == 20
     assert len(load_detection(root, validation=0).val) == 0
+    first.train.images.files[0].unlink()
+    (root / "Annotations" / f"{first.train.images.files[0].stem}.xml").unlink()
+    fewer = load_detection(root, seed=0)
+    assert fewer.train.images.files == first.train.images.files[1:]
+    assert (fewer.val.images.files, fewer.test.images.files) == (first.val.images.files, first.test.images.files)
+    assert fewer.record.fingerprint != first.record.fingerprint
+    assert {file.split for file in first.record.files.values()} == {"train", "val", "test", None}  # None: annotations
 
 
 def test_val_is_the_test_split_where_there_is_none(tmp_path):
     data = load_detection(write_coco(tmp_path / "set", test=0), validation=0.25)
-    assert [len(part) for part in (data.train, data.val, data.test)] == [6, 2, 3]
+    assert [len(part) for part in (data.train, data.val, data.test)] == [4, 4, 3]
     assert data.test.images.files[0].parent.name == "val"
 
 

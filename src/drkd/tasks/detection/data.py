@@ -1,5 +1,6 @@
 """Folders of images with boxes, read and divided into splits for a training."""
 
+import os
 import warnings
 from dataclasses import replace
 from functools import lru_cache
@@ -9,19 +10,29 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from drkd.data.by_name import draw_by_name, warn_without_validation
 from drkd.data.images import MEMORY_LIMIT, in_threads
+from drkd.data.listing import IMAGE_SUFFIXES
+from drkd.data.own_output import is_own_output
 from drkd.data.problems import BadImageError, OnProblem, Problem
+from drkd.data.record import DataRecord, FileRecord, relative_name, with_splits
 from drkd.tasks.detection.annotations import Annotated, Annotations
 from drkd.tasks.detection.dataset import DetectionData
 from drkd.tasks.detection.networks import SIZE
 from drkd.tasks.detection.reading import describe_errors, read_annotations, upright_size
 from drkd.tasks.detection.splits import DetectionSplit, Images, decode, scaled
 from drkd.utils.errors import InputError
+from drkd.utils.hashing import file_hash
 
 TEST_PART = 0.2
-"""Part of the images that becomes the test split where the folder has neither `val` nor `test`; always the same."""
+"""Part of the images that becomes the test split where the folder has neither `val` nor `test`.
+
+Each image by a hash of its name, as images are drawn for validation by a hash of the name and the seed.
+"""
 
 AUGMENTATIONS = ("flip", "none")
+
+ANNOTATION_SUFFIXES = {".xml", ".json", ".txt"}
 
 
 def load_detection(
@@ -64,12 +75,13 @@ def load_detection(
         ...     _ = Path(folder, "boxes.json").write_text(json.dumps(content))
         ...     data = load_detection(folder, image_size=240)
         >>> len(data.train), len(data.val), len(data.test), data.classes, data.test.targets[0]["boxes"]
-        (7, 1, 2, ('cell',), tensor([[32., 32., 48., 48.]]))
+        (7, 2, 1, ('cell',), tensor([[32., 32., 48., 48.]]))
     """
     if augment not in (None, *AUGMENTATIONS):
         raise InputError(f"--augment of detection should be {' or '.join(AUGMENTATIONS)}, got {augment!r}")
     size = image_size or SIZE
-    found, problems, splits = _read(str(name), size)
+    files = list_files(name)
+    found, problems, splits = _read(str(name), size, f"{Path(name).resolve()} {DataRecord((), files).fingerprint}")
     errors = [each for each in problems if each.severity == "error"]
     if fatal := [each for each in errors if not skip_bad_images or each.kind == "empty split"]:
         raise InputError(describe_errors(fatal))
@@ -87,6 +99,7 @@ def load_detection(
                 raise InputError(f"the limit of {most} {split} images exceeds the {there} there are; lower it")
             parts[split] = parts[split].select(_drawn(len(parts[split]), by)[:most])
     skipped = {split: found.skipped.get(split, 0) for split in ("train", "val", "test")} if errors else {}
+    used = with_splits(files, {split: _names(part, Path(name)) for split, part in parts.items()})
     return DetectionData(
         str(name),
         found.classes,
@@ -96,12 +109,28 @@ def load_detection(
         parts["test"],
         flip=augment != "none",
         skipped_images=skipped,
+        record=DataRecord(found.classes, used),
     )
 
 
+def list_files(name: str | Path) -> dict[str, FileRecord]:
+    """The images and annotations below a folder: sizes, and a hash of what annotations say. Nothing is decoded."""
+    root = Path(name)
+    found: dict[str, FileRecord] = {}
+    for folder, below, names in os.walk(root):
+        below[:] = [each for each in below if not each.startswith(".") and not is_own_output(Path(folder, each))]
+        for path in (Path(folder, each) for each in names if not each.startswith(".")):
+            kind = path.suffix.lower()
+            if path.is_file() and (kind in IMAGE_SUFFIXES or kind in ANNOTATION_SUFFIXES):
+                label = file_hash(path)[:16] if kind in ANNOTATION_SUFFIXES else None
+                found[relative_name(path, root)] = FileRecord(label, path.stat().st_size)
+    return found
+
+
 @lru_cache(maxsize=2)
-def _read(name: str, size: int) -> tuple[Annotations, list[Problem], dict[str, DetectionSplit]]:
+def _read(name: str, size: int, listed: str) -> tuple[Annotations, list[Problem], dict[str, DetectionSplit]]:
     """A folder's own splits, decoded once for all the trainings of a process, and what is wrong with it."""
+    del listed  # other files, or files that have changed, are read again
     problems: list[Problem] = []
     found = read_annotations(Path(name), problems.append)
     splits = {split: _load(part, found.classes, size, problems.append) for split, part in found.splits.items()}
@@ -145,21 +174,33 @@ def _divide(own: dict[str, DetectionSplit], validation: float, seed: int) -> dic
         if "val" in splits:
             splits["test"] = splits.pop("val")
         else:
-            splits["train"], splits["test"] = _held_out(splits["train"], TEST_PART, 0)
+            splits["train"], splits["test"] = _held_out(splits["train"], TEST_PART, "test")
+            if not len(splits["test"]) or not len(splits["train"]):
+                raise InputError(
+                    f"{len(own['train'])} images are too few to be divided: {TEST_PART:.0%} of them are drawn for "
+                    f"testing by a hash of each file's name, which takes {len(splits['test'])} here; add images, or "
+                    "give the folder a test split"
+                )
     if "val" not in splits:
-        splits["train"], splits["val"] = _held_out(splits["train"], validation, seed)
+        train, held = _held_out(splits["train"], validation, f"validation {seed}")
+        if not len(train):
+            train, held = held, train
+        if validation and not len(held):
+            warn_without_validation(seed, validation, len(train))
+        splits["train"], splits["val"] = train, held
     elif validation == 0:
         splits["val"] = splits["val"].select([])
     return {name: splits[name] for name in ("train", "val", "test")}
 
 
-def _held_out(split: DetectionSplit, part: float, seed: int) -> tuple[DetectionSplit, DetectionSplit]:
-    """The rest of a split, and `part` of it, one image at least where any is asked for."""
-    count = max(1, round(part * len(split))) if part else 0
-    if count >= len(split):
-        raise InputError(f"{len(split)} images are too few to hold {count} of them out; add images")
-    drawn = _drawn(len(split), seed)
-    return split.select(sorted(drawn[count:])), split.select(sorted(drawn[:count]))
+def _held_out(split: DetectionSplit, part: float, draw: str) -> tuple[DetectionSplit, DetectionSplit]:
+    """The rest of a split, and about `part` of it, image by image."""
+    rest, taken = draw_by_name([file.name for file in split.images.files], part, draw)
+    return split.select(rest.tolist()), split.select(taken.tolist())
+
+
+def _names(split: DetectionSplit, root: Path) -> list[str]:
+    return [relative_name(file, root) for file in split.images.files]
 
 
 def _drawn(count: int, seed: int) -> list[int]:

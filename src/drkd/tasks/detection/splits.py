@@ -10,6 +10,7 @@ from PIL import Image
 from torch import Tensor
 
 from drkd.data.decoding import converted, opened
+from drkd.data.record import DataRecord
 from drkd.utils.errors import InputError
 
 Target = dict[str, Tensor]
@@ -83,6 +84,7 @@ class DetectionSplits:
         train, val, test: the splits.
         flip: whether training mirrors images.
         skipped_images: by split, how many images were left out.
+        record: what a run keeps of it, to notice data that have changed.
     """
 
     name: str
@@ -93,6 +95,7 @@ class DetectionSplits:
     test: DetectionSplit
     flip: bool = True
     skipped_images: dict[str, int] = field(default_factory=dict)
+    record: DataRecord | None = None
     channels: int = 3
     mean: tuple[float, ...] = (0.0, 0.0, 0.0)  # a detector's own transform normalises
     std: tuple[float, ...] = (1.0, 1.0, 1.0)

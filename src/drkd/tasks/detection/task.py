@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from drkd.config import TrainConfig
     from drkd.data.checking import Findings
+    from drkd.data.record import FileRecord
     from drkd.models.files import ModelInfo
     from drkd.objective.objective import Objective
     from drkd.tasks.detection.dataset import DetectionData
@@ -46,6 +47,11 @@ class Detection(Task):
             augment=config.augment,
             skip_bad_images=config.skip_bad_images,
         )
+
+    def list_files(self, name: str) -> "Mapping[str, FileRecord]":
+        from drkd.tasks.detection.data import list_files
+
+        return list_files(name)
 
     def check(self, name: str, progress: Callable[[int, int], None] | None = None) -> "Findings":
         from drkd.tasks.detection.checking import check_boxes

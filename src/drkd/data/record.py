@@ -1,0 +1,172 @@
+"""What a training's data were: files with their labels and sizes, and which split each of them was in.
+
+A run keeps the record, so that it notices data that have changed since. Nothing is decoded for it.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+from torch import Tensor
+
+from drkd.data.by_name import same_name
+from drkd.data.problems import NAMED
+from drkd.utils.files import JsonObject
+
+SPLIT_NAMES = {"train", "training", "val", "valid", "validation", "test", "testing"}
+
+SAMPLED = 256
+"""So many rows of data that are no files go into the fingerprint."""
+
+
+class FileRecord(NamedTuple):
+    """A file of a data set.
+
+    Attributes:
+        label: class of an image; a hash of what a file of labels or boxes says; None where neither applies.
+        bytes: its size.
+        split: `train`, `val` or `test` if a training uses it as an image.
+    """
+
+    label: int | str | None
+    bytes: int
+    split: str | None = None
+
+
+Files = Mapping[str, FileRecord]
+"""By path relative to the data's folder, with slashes."""
+
+
+class Rows(Protocol):
+    """A split of samples that are no files: inputs and labels (N,)."""
+
+    @property
+    def inputs(self) -> object: ...
+    @property
+    def labels(self) -> Tensor: ...
+
+
+@dataclass(frozen=True)
+class DataRecord:
+    """What was trained and measured on.
+
+    Attributes:
+        classes: names, in the order of the labels.
+        files: everything that was listed.
+        rows: a hash of labels and inputs where samples are not files; empty otherwise.
+
+    Example:
+        >>> before = DataRecord(("a", "b"), {"a/1.png": FileRecord(0, 99, "train")})
+        >>> after = DataRecord(("a", "b"), {"a/1.png": FileRecord(0, 99, "test")})
+        >>> before.fingerprint == after.fingerprint
+        False
+    """
+
+    classes: tuple[str, ...]
+    files: Files
+    rows: str = ""
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 of all of it; times and the location of the folder have no part in it."""
+        content = [list(self.classes), sorted((name, *file) for name, file in self.files.items()), self.rows]
+        return hashlib.sha256(json.dumps(content).encode()).hexdigest()
+
+    def images(self, split: str) -> list[str]:
+        """Names of the images of a split; none where samples are not files."""
+        return [name for name, file in self.files.items() if file.split == split]
+
+    def trained_on(self, now: "DataRecord", split: str) -> list[str]:
+        """Images of a split of the data as they are now that were in this record's training split.
+
+        A file that was moved from one split's folder to another is known by the rest of its path and its size.
+        """
+        trained = {(_without_split(name), self.files[name].bytes) for name in self.images("train")}
+        found = []
+        for name in now.images(split):
+            before, size = self.files.get(name), now.files[name].bytes
+            if before is not None and before.bytes == size and before.split is not None:
+                in_training = before.split == "train"
+            else:
+                in_training = (_without_split(name), size) in trained
+            if in_training:
+                found.append(name)
+        return found
+
+    def to_json(self) -> JsonObject:
+        """As `data.json` has it."""
+        files = {name: list(file) for name, file in self.files.items()}
+        return {"fingerprint": self.fingerprint, "classes": list(self.classes), "rows": self.rows, "files": files}
+
+    @classmethod
+    def from_json(cls, content: JsonObject) -> "DataRecord":
+        """What `to_json` gave."""
+        files = {str(name): FileRecord(*file) for name, file in content["files"].items()}
+        return cls(tuple(content["classes"]), files, str(content["rows"]))
+
+
+def with_splits(files: Files, splits: Mapping[str, Sequence[str]]) -> dict[str, FileRecord]:
+    """`files`, each with the split that it is in; `splits` has the names of each."""
+    split_of = {name: split for split, names in splits.items() for name in names}
+    return {name: file._replace(split=split_of.get(name)) for name, file in files.items()}
+
+
+def rows_hash(splits: Mapping[str, Rows]) -> str:
+    """SHA-256 of the labels of every split and of evenly spaced inputs."""
+    digest = hashlib.sha256()
+    for name, split in splits.items():
+        digest.update(f"{name} {len(split.labels)};".encode())
+        digest.update(split.labels.contiguous().numpy().tobytes())
+        if isinstance(split.inputs, Tensor) and len(split.inputs):
+            sample = split.inputs[:: max(1, len(split.inputs) // SAMPLED)].contiguous()
+            digest.update(f"{tuple(sample.shape)} {sample.dtype};".encode() + sample.numpy().tobytes())
+    return digest.hexdigest()
+
+
+def relative_name(path: Path, root: Path) -> str:
+    """How a record calls a file.
+
+    Example:
+        >>> relative_name(Path("photos/cat/1.png"), Path("photos"))
+        'cat/1.png'
+    """
+    return same_name(path.relative_to(root).as_posix())
+
+
+def describe_changes(before: Files, after: Files) -> str:
+    """What differs between two listings, in a phrase; empty if nothing does.
+
+    Example:
+        >>> one, two = FileRecord(0, 10), FileRecord(1, 10)
+        >>> describe_changes({"a/1.png": one, "a/2.png": one}, {"b/1.png": two, "a/3.png": one})
+        '1 file added (a/3.png), 1 removed (a/2.png), 1 relabelled (b/1.png)'
+    """
+    gone = {name: file for name, file in before.items() if name not in after}
+    new = {name: file for name, file in after.items() if name not in before}
+    was_there = {(name.rpartition("/")[2], file.bytes): name for name, file in gone.items()}
+    relabelled = []
+    for name, file in list(new.items()):  # a file in another class folder has another label
+        former = was_there.pop((name.rpartition("/")[2], file.bytes), None)
+        if former is not None:
+            relabelled.append(name)
+            del new[name], gone[former]
+    both = [name for name in before if name in after]
+    other = [name for name in both if before[name].bytes != after[name].bytes]
+    relabelled += [name for name in both if name not in other and before[name].label != after[name].label]
+    parts = {"added": list(new), "removed": list(gone), "relabelled": relabelled, "of another size": other}
+    found = [f"{len(names)} {what} ({first_names(names)})" for what, names in parts.items() if names]
+    return ", ".join(found).replace(" ", " file " if found[0].startswith("1 ") else " files ", 1) if found else ""
+
+
+def _without_split(name: str) -> str:
+    first, _, rest = name.partition("/")
+    return rest if first.lower().split("-")[0] in SPLIT_NAMES else name
+
+
+def first_names(names: Sequence[str]) -> str:
+    """The first few names, for a message."""
+    return ", ".join(names[:NAMED]) + (", ..." if len(names) > NAMED else "")
