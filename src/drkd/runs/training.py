@@ -81,10 +81,16 @@ def train(
     state = inspect_run_dir(out, config, finished=FILE)
     if state == "finished":
         return RunSummary.read(out)
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", UserWarning)
-        prepared = prepare(config, source, out, on_event)
-        summary = _train(config, prepared, out, resume=state == "unfinished", name=name, on_event=on_event)
+    caught: list[warnings.WarningMessage] = []
+    try:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", UserWarning)
+            prepared = prepare(config, source, out, on_event)
+            summary = _train(config, prepared, out, resume=state == "unfinished", name=name, on_event=on_event)
+    except BaseException:  # no summary will show them, and they may be the reason
+        for warning in caught:
+            warnings.warn(warning.message, stacklevel=2)
+        raise
     summary = replace(summary, notes=list(dict.fromkeys(str(warning.message) for warning in caught)))
     if rank() == 0:  # the summary last: by it a run is known to be finished
         info = model_info(config, prepared.data)

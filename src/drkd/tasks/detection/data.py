@@ -75,6 +75,9 @@ def load_detection(
         raise InputError(describe_errors(fatal))
     if errors:
         warnings.warn(f"left out: {describe_errors(errors)}", stacklevel=2)
+    for each in problems:
+        if each.severity == "warning" and each.kind != "no boxes":
+            warnings.warn(str(each), stacklevel=2)
     if empty := sum(each.kind == "no boxes" for each in problems):
         warnings.warn(f"{empty} images of {name} have no boxes: everything on them is background", stacklevel=2)
     if not found.classes:
