@@ -133,8 +133,9 @@ def find_layout(name: str) -> tuple[str, Path]:
     root = Path(name)
     if not root.is_dir():
         close = difflib.get_close_matches(name, BY_NAME, n=1)
-        hint = f"did you mean {close[0]}?" if close else "a name of `drkd list datasets`"
-        raise InputError(f"no data set and no folder is called {name!r}; give --data the folder's path, or {hint}")
+        hint = f"did you mean {close[0]}?" if close else "see `drkd list datasets`."
+        moved = "If the folder was moved, give its path with --data"
+        raise InputError(f"no data set and no folder is called {name!r}; {hint} {moved}")
     try:
         if (root / "wnids.txt").exists():
             return "tiny_imagenet", root

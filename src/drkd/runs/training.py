@@ -81,21 +81,14 @@ def train(
     state = inspect_run_dir(out, config, finished=FILE)
     if state == "finished":
         return RunSummary.read(out)
-    caught: list[warnings.WarningMessage] = []
-    try:
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always", UserWarning)
-            prepared = prepare(config, source, out, on_event)
-            summary = _train(config, prepared, out, resume=state == "unfinished", name=name, on_event=on_event)
-    except BaseException:  # no summary will show them, and they may be the reason
-        for warning in caught:
-            warnings.warn(warning.message, stacklevel=2)
-        raise
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        prepared = prepare(config, source, out, on_event)
+        summary = _train(config, prepared, out, resume=state == "unfinished", name=name, on_event=on_event)
     summary = replace(summary, notes=list(dict.fromkeys(str(warning.message) for warning in caught)))
     if rank() == 0:  # the summary last: by it a run is known to be finished
-        info = model_info(config, prepared.data)
-        write_model(out / "model.safetensors", prepared.student.state_dict(), info)
         summary.write(out)
+        _draw(prepared, out / "cases.png")
     wait_for_all()  # the other ranks may be about to read the model as their teacher
     return summary
 
@@ -118,6 +111,8 @@ def _train(
     here = {"out": str(out), "resume": resume, "device": str(prepared.device), "memory_format": memory_format(config)}
     settings = config.model_copy(update=here)
     result = fit(student, objective, data, settings=settings, on_epoch=after_epoch)
+    if rank() == 0:  # before anything else can fail
+        write_model(out / "model.safetensors", student.state_dict(), model_info(config, data))
     summary = summarise(config, prepared, result, out)
     return replace(summary, wall_seconds=time.perf_counter() - started, effective_weights=weights)
 
@@ -172,7 +167,7 @@ def summarise(config: TrainConfig, prepared: Prepared, result: TrainResult, out:
         select=config.select if len(data.val) else "last",
         train_accuracy=result.history[result.best_epoch].get("train_accuracy"),
         val=task.evaluate(prepared.student, data, "val") if len(data.val) else None,
-        test=task.evaluate(prepared.student, data, "test", draw_to=out / "cases.png"),
+        test=task.evaluate(prepared.student, data, "test"),
         kept_epochs={str(epoch): _measure_kept(out, epoch, prepared) for epoch in config.keep_epochs},
         rectified_fraction_per_epoch=rectified or None,
         teacher=None if teacher is None else TeacherRecord(str(prepared.teacher_path), state_hash(teacher)),
@@ -182,6 +177,14 @@ def summarise(config: TrainConfig, prepared: Prepared, result: TrainResult, out:
         train_seconds=result.seconds,
         skipped_images=dict(data.skipped_images),
     )
+
+
+def _draw(prepared: Prepared, file: Path) -> None:
+    """An image of the best and worst cases; what is trained and measured does not depend on it."""
+    try:
+        prepared.task.draw(prepared.student, prepared.data, "test", file)
+    except Exception as reason:  # whatever a drawing library raises
+        warnings.warn(f"{file} could not be drawn: {type(reason).__name__}: {reason}", stacklevel=2)
 
 
 def _measure_kept(out: Path, epoch: int, prepared: Prepared) -> SplitMetrics:
