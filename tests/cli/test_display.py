@@ -4,14 +4,15 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from drkd.cli import display
+from drkd.cli import display, main
 from drkd.cli.display import Display
-from drkd.cli.printing import print_epoch, print_summary
+from drkd.cli.printing import console, print_epoch, print_summary, say
 from drkd.cli.trials import Trials, print_trials
 from drkd.runs.events import EpochDone, RunDone, RunFailed
 from drkd.runs.summary import RunSummary, TeacherRecord
 from drkd.studies.tuning import Trial, TrialDone, TuneResults
 from drkd.training.metrics import Metrics
+from drkd.utils.text import printable
 
 
 @pytest.fixture
@@ -119,3 +120,22 @@ def test_the_best_trials_are_printed_beside_the_baseline():
     lines = [line.split() for line in text.getvalue().splitlines()]
     assert lines[1:4] == [["cross_entropy", "50.00"], ["b", "75.00", "+25.00"], ["a", "50.00", "+0.00"]]
     assert "3 trials, 1 of them ended early." in text.getvalue()
+
+
+@pytest.mark.parametrize("text", ["[/red]", "[bold]x[/bold]", ":cat:", "\x1b[31m", "\u732b"])
+def test_foreign_text_is_neither_markup_nor_a_command(capsys, text):
+    console().print(f"to {text}", highlight=False)
+    say(f"to {text}")
+    assert capsys.readouterr().out == f"to {printable(text)}\n" * 2
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
+def test_names_beyond_the_encoding_are_printed_with_escapes(tmp_path, encoding, monkeypatch):
+    file = (tmp_path / "out").open("w", encoding=encoding)
+    monkeypatch.setattr("sys.stdout", file)
+    monkeypatch.setattr("sys.argv", ["drkd", "check", "\u732b"])
+    monkeypatch.setattr("drkd.cli._run", lambda arguments, debug: say(arguments[-1]))
+    with pytest.raises(SystemExit):
+        main()
+    file.close()
+    assert (tmp_path / "out").read_text() == "\\u732b\n"

@@ -223,13 +223,15 @@ def test_an_empty_split_and_a_single_class(tmp_path):
     assert [reason.startswith("holds no images (.bmp") for reason in reasons] == [False, True, True]
 
 
+@pytest.mark.filterwarnings("ignore:the training split has a single image")
 def test_too_few_images_to_divide(tmp_path):
     for c, name in enumerate(CLASSES):
         (tmp_path / name).mkdir()
         noise(c).save(tmp_path / name / "0.png")
-    [(severity, _, reason)] = findings(tmp_path)
+    [(severity, _, reason), (_, _, rare)] = findings(tmp_path)
     assert severity == "error"
     assert reason == f"cannot be divided: {refusal(tmp_path)}"
+    assert rare.startswith("has a single image of cat, dog")
 
 
 def test_files_that_are_no_images_are_named(root):

@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from drkd.data import datasets, images, load_data, readers
-from drkd.data.listing import in_order
+from drkd.data.files import in_order
 from drkd.utils.errors import InputError
 
 PETS = ("bird", "cat", "dog")
@@ -149,11 +149,6 @@ def test_folders_without_images_are_an_error(tmp_path):
         load_data(tmp_path)
 
 
-def test_hidden_folders_are_no_classes(tmp_path):
-    (write_folders(tmp_path) / "train" / ".cache").mkdir()
-    assert load_data(tmp_path).classes == PETS
-
-
 def test_mixed_sizes_become_64_with_a_warning(tmp_path):
     image(0, 20).save(write_folders(tmp_path) / "train" / "bird" / "large.png")
     with pytest.warns(UserWarning, match="differ in size or are not square.*64x64"):
@@ -168,7 +163,7 @@ def test_mixed_sizes_become_the_size_asked_for_in_silence(tmp_path):
 
 
 def test_files_that_are_no_images_are_counted(tmp_path):
-    for name in ("notes.txt", "Thumbs.db"):
+    for name in ("notes.txt", "table.db"):
         (write_folders(tmp_path / name) / "train" / "cat" / name).write_text("no image")
         with pytest.warns(UserWarning, match="cat has 1 files that are no images"):
             data = load_data(tmp_path / name)

@@ -151,3 +151,22 @@ def test_what_is_no_finished_run_is_refused(run, tmp_path, monkeypatch):
     with pytest.raises(InputError, match=r"this needs huggingface_hub, which is not installed; install drkd\[hub\]"):
         push_run(run, "me/mine", out=tmp_path / "mine", send=True)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_names_in_a_card_are_text(run):
+    info = load_model(run)[1]
+    names = ("<script>alert(1)</script>", "![x](http://a)", "a|b", "**bold**", "a\n# b", "\x1b[31m", "caf\u00e9_1", "`")
+    card = model_card(run, dataclasses.replace(info, classes=names), 'me/"; import os')
+    assert "<script>" not in card
+    for text in (
+        "&lt;script&gt;",
+        r"\!\[x\](http://a)",
+        r"a\|b",
+        r"\*\*bold\*\*",
+        r"a\\n\# b",
+        r"\\x1b\[31m",
+        "caf\u00e9_1",
+        r"\`",
+    ):
+        assert text in card
+    assert r'from_pretrained("me/\"; import os")' in card

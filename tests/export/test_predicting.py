@@ -1,3 +1,6 @@
+import csv
+import io
+import json
 from dataclasses import astuple
 from pathlib import Path
 
@@ -8,15 +11,17 @@ from PIL import Image
 import drkd
 from drkd import InputError
 from drkd.data.images import LazyImages
+from drkd.export import predicting
 from drkd.export.predicting import predict_files
 from drkd.models.files import write_model
+from image_files import run_cli
 
 
 def test_images_are_named_as_the_network_sees_them(run, tmp_path):
     data = drkd.load_data("digits", limit_train=600)
     for i in range(20):
         Image.fromarray(data.test.inputs[i, 0].numpy()).save(tmp_path / f"{i:02}.png")
-    found = predict_files(run, [tmp_path])
+    found = list(predict_files(run, [tmp_path]))
     model, info = drkd.load_model(run)
     inputs = (data.test.inputs[:20].float() / 255 - info.mean[0]) / info.std[0]
     confidence, label = model(inputs).softmax(1).max(1)
@@ -30,7 +35,7 @@ def test_what_is_no_image_is_refused(run, tmp_path):
     (tmp_path / "notes.png").write_text("no image")
     for path, message in (("notes.png", "cannot be read as an image"), ("none.png", "there is no image")):
         with pytest.raises(InputError, match=message):
-            predict_files(run, [tmp_path / path])
+            list(predict_files(run, [tmp_path / path]))
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="holds no images"):
         predict_files(run, [tmp_path / "empty"])
@@ -50,3 +55,48 @@ def test_images_are_cropped_with_the_margin_of_the_network(tmp_path):
         answers[margin] = network.eval()((pixels.float() / 255 - 0.5) / 0.25).softmax(1).max().item()
     assert found.probability == pytest.approx(answers[1.25], abs=1e-6)
     assert found.probability != pytest.approx(answers[1.0], abs=1e-4)
+
+
+@pytest.fixture
+def images(tmp_path):
+    """Nine digits and two files that are none, one of them in a folder of its own."""
+    data = drkd.load_data("digits", limit_train=600)
+    (tmp_path / "images" / "more").mkdir(parents=True)
+    for i in range(9):
+        Image.fromarray(data.test.inputs[i, 0].numpy()).save(tmp_path / "images" / f"{i}.png")
+    for name in ("bad.png", "more/bad.jpg", "more/._1.png"):
+        (tmp_path / "images" / name).write_bytes(b"no image")
+    return tmp_path / "images"
+
+
+def test_bad_images_are_handed_over_and_the_others_predicted_batch_by_batch(run, images, monkeypatch):
+    monkeypatch.setattr(predicting, "BATCH", 4)
+    problems = []
+    predictions = predict_files(run, [images], on_problem=problems.append)
+    assert next(predictions).file == str(images / "0.png")
+    assert problems == []  # the bad ones are in later batches
+    assert [Path(each.file).name for each in predictions] == [f"{i}.png" for i in range(1, 9)]
+    assert [Path(problem.location).name for problem in problems] == ["bad.png", "bad.jpg"]
+
+
+def test_the_command_names_bad_images_and_gives_the_rest(run, images, capsys):
+    assert run_cli("predict", run, images) == 1
+    found = capsys.readouterr()
+    assert len(list(csv.DictReader(io.StringIO(found.out)))) == 9
+    assert [line.split(" cannot be read")[0] for line in found.err.splitlines()] == [
+        f"drkd: {images / 'bad.png'}",
+        f"drkd: {images / 'more' / 'bad.jpg'}",
+    ]
+    assert run_cli("predict", run, images, "--format", "json") == 1
+    assert len(json.loads(capsys.readouterr().out)) == 9
+    assert run_cli("predict", run, images / "bad.png") == 2
+    assert capsys.readouterr().out == ""
+
+
+def test_names_of_files_are_text_for_a_spreadsheet(run, images, capsys, monkeypatch):
+    monkeypatch.chdir(images)
+    Path("=cmd|x.png").write_bytes(Path("0.png").read_bytes())
+    Path("a\x1b[31m\nb.png").write_bytes(Path("0.png").read_bytes())
+    assert run_cli("predict", run, "=cmd|x.png", "a\x1b[31m\nb.png") == 0
+    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert [row["file"] for row in rows] == ["'=cmd|x.png", r"a\x1b[31m\nb.png"]

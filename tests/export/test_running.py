@@ -32,7 +32,7 @@ def images(tmp_path_factory):
 
 @pytest.mark.parametrize("name", ["onnx", "torch"])
 def test_predict_says_the_same_of_a_file_as_of_its_run(run, exported, images, name):
-    before, after = (predict_files(path, [images]) for path in (run, exported[name].path))
+    before, after = (list(predict_files(path, [images])) for path in (run, exported[name].path))
     assert [(row.file, row.label) for row in after] == [(row.file, row.label) for row in before]
     assert [row.probability for row in after] == pytest.approx([row.probability for row in before], abs=1e-6)
 

@@ -92,3 +92,14 @@ def test_plots_are_written_as_png_and_svg(done):
 def test_a_folder_without_results_is_refused(tmp_path):
     with pytest.raises(InputError, match="no finished comparison"):
         write_report(tmp_path)
+
+
+def test_a_plot_that_fails_costs_no_page(done, monkeypatch):
+    from drkd.report import plots
+
+    with monkeypatch.context() as patch:
+        patch.setattr(plots, "_accuracy", None)
+        with pytest.warns(UserWarning, match="the plot accuracy could not be drawn"):
+            page = write_report(done.out).read_text()
+    assert page.count("<svg") == 3
+    assert write_report(done.out).read_text().count("<svg") == 4

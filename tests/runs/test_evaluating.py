@@ -1,4 +1,5 @@
 import shutil
+import warnings
 
 import pytest
 from PIL import Image
@@ -22,6 +23,27 @@ def test_evaluate_reads_back_what_the_run_measured(finished):
     for name in ("accuracy", "nll", "ece", "aurc"):
         assert getattr(measured.metrics, name) == pytest.approx(getattr(summary.test, name)), name
     assert evaluate_run(out, data="digits", split="val").metrics.accuracy == summary.val.accuracy
+
+
+def test_other_data_is_divided_as_the_runs_and_may_have_bad_images(tmp_path):
+    for number, name in enumerate(("cat", "dog")):
+        (tmp_path / "pets" / name).mkdir(parents=True)
+        for i in range(20):
+            Image.new("RGB", (8, 8), (100 * number + i, 0, 0)).save(tmp_path / "pets" / name / f"{i}.png")
+    options = {"data": str(tmp_path / "pets"), "model": "mlp", "method": "cross_entropy", "epochs": 1}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        train(*resolve(TrainConfig, {**options, "validation": 0.5, "limit_train": 8}), tmp_path / "run")
+        shutil.copytree(tmp_path / "pets", tmp_path / "others")
+        (tmp_path / "others" / "cat" / "bad.png").write_bytes(b"")
+        found = {
+            split: evaluate_run(tmp_path / "run", data=str(tmp_path / "others"), split=split, skip_bad_images=True)
+            for split in ("train", "val", "test")
+        }
+    assert sum(each.samples for each in found.values()) == 40
+    assert found["val"].samples > 10
+    with pytest.raises(InputError, match=r"bad\.png cannot be read"):
+        evaluate_run(tmp_path / "run", data=str(tmp_path / "others"), split="test")
 
 
 def test_evaluate_refuses_data_of_other_classes(finished, tmp_path):

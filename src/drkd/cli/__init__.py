@@ -4,6 +4,7 @@ Exit codes: 0 done, 1 a run failed, 2 wrong usage or bad data, 130 after Ctrl-C,
 line on standard error; `--debug` adds the traceback.
 """
 
+import io
 import signal
 import sys
 import traceback
@@ -14,6 +15,7 @@ from typing import Any
 
 from drkd.utils.errors import InputError, NonFiniteLossError, ParityError, StorageError
 from drkd.utils.folders import remove_empty_folders
+from drkd.utils.text import printable
 
 COMMANDS = ("drkd.cli.training", "drkd.cli.inspecting", "drkd.cli.exporting")
 """The modules that add their commands to the app, in the order of `--help`."""
@@ -24,6 +26,9 @@ HOW_TO_RESUME = "interrupted; finished work is kept: repeat the command (train, 
 
 def main() -> None:
     """Run the command line and exit."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a name beyond the terminal's encoding is shown with escapes
+            stream.reconfigure(errors="backslashreplace")
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     sys.exit(_run(arguments, debug="--debug" in sys.argv[1:]))
 
@@ -63,13 +68,13 @@ def _run(arguments: list[str], *, debug: bool) -> int:
 def _fail(message: str, code: int, debug: bool) -> int:
     if debug:
         traceback.print_exc()
-    print(f"drkd: {' '.join(message.split())}", file=sys.stderr)
+    print(f"drkd: {printable(' '.join(message.split()))}", file=sys.stderr)
     return code
 
 
 def _note(message: Warning | str, *_: Any, **__: Any) -> None:
     """A warning as one line."""
-    print(f"drkd: note: {' '.join(str(message).split())}", file=sys.stderr)
+    print(f"drkd: note: {printable(' '.join(str(message).split()))}", file=sys.stderr)
 
 
 def _terminate(number: int, frame: FrameType | None) -> None:

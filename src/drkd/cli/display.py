@@ -29,7 +29,7 @@ class Display:
         self.first: float | None = None  # the time of the first event: starting up is no measure of speed
         self.before = 0  # epochs that were done by then, or in an earlier session
         self.live = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
             TextColumn("epochs"),

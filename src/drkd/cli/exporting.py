@@ -9,7 +9,7 @@ import typer
 
 from drkd.cli.app import app
 from drkd.cli.options import with_options
-from drkd.cli.printing import console
+from drkd.cli.printing import console, say
 from drkd.config import ExportConfig, resolve
 from drkd.utils.errors import InputError
 
@@ -49,7 +49,7 @@ def export(
         print(json.dumps({**record.to_json(), "path": str(record.path)}))
         return 0
     parity = record.parity
-    print(f"{record.path}: {record.bytes / 1e6:.2f} MB, {record.manifest.input} to logits")
+    say(f"{record.path}: {record.bytes / 1e6:.2f} MB, {record.manifest.input} to logits")
     print(
         f"checked on {parity.samples} images of the {record.split} split: accuracy "
         f"{100 * parity.accuracy_before:.2f}% before, {100 * parity.accuracy_after:.2f}% after; the same class "
@@ -85,7 +85,7 @@ def bench_model(
     print_speed(found, console())
     if len(paths) == 1 and (paths[0] / "exports").is_dir():
         print_exports(paths[0], console())
-        print(f"Plot: {draw_exports(paths[0])}")
+        say(f"Plot: {draw_exports(paths[0])}")
     else:
         console().print(describe_measurement(found), highlight=False, soft_wrap=True)
     return 0
@@ -112,10 +112,10 @@ def push(
 
     done = push_run(run, repo, out=out, send=not dry_run, public=public)
     for name in FILES:
-        print(f"{done.folder / name}  {(done.folder / name).stat().st_size:,} bytes")
+        say(f"{done.folder / name}  {(done.folder / name).stat().st_size:,} bytes")
     if done.address is None:
-        print(f"\n{(done.folder / 'README.md').read_text(encoding='utf-8')}")
-        print(f"Nothing was sent. To send these files: drkd push {run} {repo or 'OWNER/NAME'} --send")
+        say(f"\n{(done.folder / 'README.md').read_text(encoding='utf-8')}")
+        say(f"Nothing was sent. To send these files: drkd push {run} {repo or 'OWNER/NAME'} --send")
     else:
-        print(f"Sent: {done.address}")
+        say(f"Sent: {done.address}")
     return 0

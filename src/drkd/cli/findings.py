@@ -7,6 +7,7 @@ from dataclasses import asdict
 from rich.console import Console
 from rich.progress import Progress
 
+from drkd.cli.printing import say
 from drkd.data.checking import Findings
 from drkd.data.problems import shown
 from drkd.tasks import get_task
@@ -34,10 +35,10 @@ def print_findings(found: Findings) -> None:
     for problem in found.problems:
         alike[problem.reason] += problem.severity == "note"
         if alike[problem.reason] <= ALIKE:
-            print(f"{problem.severity:<8} {problem.location}: {problem.reason}")
+            say(f"{problem.severity:<8} {problem.location}: {problem.reason}")
     for reason, count in alike.items():
         if count > ALIKE:
-            print(f"{'note':<8} {count - ALIKE} more: {reason}")
+            say(f"{'note':<8} {count - ALIKE} more: {reason}")
     images = ", ".join(f"{split} {count:,}" for split, count in found.images.items()) or "none"
     print(f"looked at: {images} images, {len(found.classes):,} classes")
     for severity, meaning in (

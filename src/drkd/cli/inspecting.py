@@ -2,8 +2,10 @@
 
 import json
 import sys
-from collections.abc import Callable, Mapping
+import textwrap
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,11 +13,14 @@ import typer
 
 from drkd.cli import catalog
 from drkd.cli.app import app
-from drkd.cli.printing import console, print_summary
+from drkd.cli.printing import console, print_summary, say
+from drkd.data.problems import Problem
 from drkd.tasks import TASKS, get_task
 from drkd.utils.errors import InputError
+from drkd.utils.text import printable, spreadsheet_cell
 
 if TYPE_CHECKING:
+    from drkd.export.predicting import Prediction
     from drkd.studies.recipe import Recipe
 
 TASK = "classification"
@@ -28,6 +33,9 @@ def evaluate(
     data: Annotated[str | None, typer.Option("--data", help="data set or folder (default: the run's)")] = None,
     split: Annotated[str, typer.Option("--split", help="train, val or test")] = "test",
     device: Annotated[str, typer.Option("--device", help="cpu, cuda, ...; auto")] = "auto",
+    skip_bad_images: Annotated[
+        bool, typer.Option("--skip-bad-images", help="leave out images that cannot be read (default: the run's)")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
 ) -> int:
     """Measure a trained network: accuracy, NLL, ECE, AURC; a detector: mAP, mAP50, AR."""
@@ -36,13 +44,13 @@ def evaluate(
 
     from drkd.runs.evaluating import evaluate_run
 
-    found = evaluate_run(run, data=data, split=split, device=device)
+    found = evaluate_run(run, data=data, split=split, device=device, skip_bad_images=skip_bad_images)
     if as_json:
         about = {"data": found.data, "split": found.split, "samples": found.samples}
         print(json.dumps({**about, **asdict(found.metrics)}))
     else:
         described = get_task(found.task).describe_metrics(found.metrics)
-        print(f"{split} split of {found.data}, {found.samples} samples: {described}")
+        say(f"{split} split of {found.data}, {found.samples} samples: {described}")
     return 0
 
 
@@ -53,22 +61,44 @@ def predict(
     format_: Annotated[str, typer.Option("--format", help="csv or json")] = "csv",
     device: Annotated[str, typer.Option("--device", help="cpu, cuda, ...; auto")] = "auto",
 ) -> int:
-    """Classify images: file, label and probability."""
+    """Classify images: file, label and probability; exits 1 where some cannot be read, after all others."""
     if format_ not in ("csv", "json"):
         raise InputError(f"--format should be csv or json, got {format_!r}")
 
     from drkd.export.predicting import predict_files
 
-    predictions = predict_files(run, images, device=device)
-    if format_ == "json":
-        print(json.dumps([asdict(prediction) for prediction in predictions], indent=2))
-    else:
-        import csv
+    bad: list[Problem] = []
 
-        writer = csv.DictWriter(sys.stdout, ["file", "label", "probability"], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows({**asdict(each), "probability": f"{each.probability:.6f}"} for each in predictions)
-    return 0
+    def on_problem(problem: Problem) -> None:
+        if problem.severity != "note":
+            print(f"drkd: {printable(problem)}", file=sys.stderr)
+        if problem.severity == "error":
+            bad.append(problem)
+
+    predictions = predict_files(run, images, device=device, on_problem=on_problem)
+    found = next(predictions, None)
+    if found is None:  # every image is bad, and was named
+        return 2
+    write = _write_json if format_ == "json" else _write_csv
+    write(chain([found], predictions))
+    return 1 if bad else 0
+
+
+def _write_csv(predictions: "Iterable[Prediction]") -> None:
+    """A row per image; cells that a spreadsheet would compute get a quotation mark in front."""
+    import csv
+
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer.writerow(["file", "label", "probability"])
+    for each in predictions:
+        writer.writerow([spreadsheet_cell(each.file), spreadsheet_cell(each.label), f"{each.probability:.6f}"])
+
+
+def _write_json(predictions: "Iterable[Prediction]") -> None:
+    """A list, written as it grows."""
+    for number, each in enumerate(predictions):
+        print(",\n" if number else "[\n", textwrap.indent(json.dumps(asdict(each), indent=2), "  "), sep="", end="")
+    print("\n]")
 
 
 @app.command()
@@ -90,7 +120,7 @@ def check(
         findings.print_findings(found)
     if not found.count("error"):
         return 0
-    print(f"drkd: {findings.verdict(found)}", file=sys.stderr)
+    print(f"drkd: {printable(findings.verdict(found))}", file=sys.stderr)
     return 2
 
 
@@ -106,14 +136,14 @@ def report(run: Annotated[Path, typer.Argument(help="run directory of `compare` 
             from drkd.report.exports import draw_exports, print_exports
 
             print_exports(run, console())
-            print(f"Plot: {draw_exports(run) or 'none, times are not measured yet: drkd bench-model ' + str(run)}")
+            say(f"Plot: {draw_exports(run) or 'none, times are not measured yet: drkd bench-model ' + str(run)}")
         return 0
 
     from drkd.report import print_results, write_report
 
     page = write_report(run)
     print_results(ComparisonResults.read(run), console())
-    print(f"Report: {page}")
+    say(f"Report: {page}")
     return 0
 
 

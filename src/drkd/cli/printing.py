@@ -1,20 +1,36 @@
 """What several commands print."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
 from drkd.tasks import TASKS, task_of
+from drkd.utils.text import printable_lines
 
 if TYPE_CHECKING:
     from drkd.runs.events import Event
     from drkd.runs.summary import RunSummary
 
 
+class PlainConsole(Console):
+    """Prints text as it is: names of other people are neither markup nor commands to the terminal."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(markup=False, emoji=False, **options)
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        super().print(*(printable_lines(each) if isinstance(each, str) else each for each in objects), **options)
+
+
 def console() -> Console:
     """As wide as the terminal; wide enough for the tables where there is none."""
-    found = Console()
-    return found if found.is_terminal else Console(width=160)
+    found = PlainConsole()
+    return found if found.is_terminal else PlainConsole(width=160)
+
+
+def say(text: object) -> None:
+    """A plain line, at once, in which names of other people cannot steer the terminal."""
+    print(printable_lines(text), flush=True)
 
 
 def print_epoch(event: "Event") -> None:
@@ -34,22 +50,22 @@ def print_epoch(event: "Event") -> None:
         for task in TASKS.values()
         if (column := f"val_{task.primary}") in row
     )
-    print(f"{event.run} epoch {row['epoch']:.0f}: {parts}{validation}", flush=True)
+    say(f"{event.run} epoch {row['epoch']:.0f}: {parts}{validation}")
 
 
 def print_summary(summary: "RunSummary") -> None:
     """What a training came to."""
     task = task_of(summary.test)
-    print(f"{summary.method}, seed {summary.seed}: test {task.describe_metrics(summary.test)}")
+    say(f"{summary.method}, seed {summary.seed}: test {task.describe_metrics(summary.test)}")
     chosen = "chosen on validation" if summary.select == "best" else "the last one"
-    print(f"epoch {summary.best_epoch} (counted from 0) of {summary.epochs}, {chosen}")
+    say(f"epoch {summary.best_epoch} (counted from 0) of {summary.epochs}, {chosen}")
     if summary.teacher is not None:
         metric = task.metric(task.teacher_metric)
         value = getattr(summary, f"teacher_train_{metric.name}")
-        print(f"teacher's {metric.label} on the training data: {100 * value:.2f}%")
+        say(f"teacher's {metric.label} on the training data: {100 * value:.2f}%")
     if summary.rectified_fraction_per_epoch:
         first, last = (100 * summary.rectified_fraction_per_epoch[end] for end in (0, -1))
-        print(f"rectified targets: {first:.1f}% in the first epoch, {last:.1f}% in the last")
+        say(f"rectified targets: {first:.1f}% in the first epoch, {last:.1f}% in the last")
     for note in summary.notes:
-        print(f"note: {note}")
-    print("One seed is no comparison: `drkd compare` runs several, paired.")
+        say(f"note: {note}")
+    say("One seed is no comparison: `drkd compare` runs several, paired.")

@@ -10,9 +10,10 @@ import typer
 
 from drkd.cli.app import app
 from drkd.cli.options import with_options
-from drkd.cli.printing import console, print_epoch, print_summary
+from drkd.cli.printing import console, print_epoch, print_summary, say
 from drkd.config import BenchConfig, CompareConfig, ReproduceConfig, TrainConfig, TuneConfig, resolve
 from drkd.utils.machine import processor_count
+from drkd.utils.text import printable
 from drkd.utils.workers import start_server
 
 WEIGHTS = "Final weights of the loss terms (public code: on a KL that is averaged over the K classes):"
@@ -42,8 +43,9 @@ def compare(config: ConfigFile = None, **options: object) -> int:
         terminal.print(f"  {line}", highlight=False, soft_wrap=True)
     with Display(terminal, {t.name: t.config.epochs for t in trainings}) as display:
         results = comparison.run(settings, source, out, on_event=display.on_event).results
+    page = write_report(out)  # before anything is printed, which may fail
     print_results(results, terminal)
-    terminal.print(f"Report: {write_report(out)}", highlight=False, soft_wrap=True)
+    terminal.print(f"Report: {page}", highlight=False, soft_wrap=True)
     return _exit_code(results.failures)
 
 
@@ -67,7 +69,7 @@ def train(config: ConfigFile = None, **options: object) -> int:
         out = Path(settings.out) if settings.out else new_run_dir("train")
         if rank() == 0:
             _note_if_new(settings.resume, out)
-            print(f"To be written to {out}. {WEIGHTS}\n  {described}", flush=True)
+            say(f"To be written to {out}. {WEIGHTS}\n  {described}")
         return out
 
     if (settings.devices > 1 or settings.num_nodes > 1) and "RANK" not in os.environ:
@@ -151,11 +153,11 @@ def bench(config: ConfigFile = None, **options: object) -> int:
 
 def _note_if_new(resume: bool, out: Path) -> None:
     if resume and not (out / "config.yaml").exists():
-        print(f"{out} holds no run to resume: starting afresh")
+        say(f"{out} holds no run to resume: starting afresh")
 
 
 def _exit_code(failures: Mapping[str, str]) -> int:
     """1 if trainings have no result, after a line for each of them."""
     for name, reason in failures.items():
-        print(f"drkd: {name}: {reason}", file=sys.stderr)
+        print(f"drkd: {printable(f'{name}: {reason}')}", file=sys.stderr)
     return 1 if failures else 0

@@ -22,7 +22,13 @@ class Trials:
     """
 
     def __init__(self, console: Console, count: int) -> None:
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        name = TextColumn("{task.description}", markup=False)
+        columns = (
+            name,
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+        )
         self.live = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
         self.task = self.live.add_task("", total=count)
         self.console = console

@@ -19,8 +19,8 @@ from drkd.data import readers
 from drkd.data.datasets import VALIDATION, divide
 from drkd.data.decoding import Source, converted, decoded, describe_source, opened
 from drkd.data.images import in_threads
-from drkd.data.listing import Listing, Sample, Samples
-from drkd.data.problems import NAMED, BadImageError, OnProblem, Problem, Severity
+from drkd.data.listing import Listing, Sample, Samples, judge_classes
+from drkd.data.problems import BadImageError, OnProblem, Problem, Severity
 from drkd.utils.errors import InputError
 
 Progress = Callable[[int, int], None]
@@ -226,15 +226,8 @@ def _judge_whole(
         on_problem(Problem(severity, location, reason, kind))
 
     for split, labels in overview.labels.items():
-        there = set(labels)
-        missing = [classes[label] for label in range(len(classes)) if label not in there]
-        location = f"{name} ({split})"
-        if len(there) == 1 < len(classes):
-            say("warning", location, f"has images of one class only: {classes[labels[0]]}", "missing class")
-        elif there and missing:
-            some = ", ".join(missing[:NAMED]) + (", ..." if len(missing) > NAMED else "")
-            reason = f"lacks {len(missing)} of the {len(classes)} classes: {some}"
-            say("warning", location, reason, "missing class")
+        if found := judge_classes(f"{name} ({split})", split, classes, labels):
+            on_problem(found)
     if len(overview.sizes) > 1 or any(width != height for width, height in overview.sizes):
         low, high = min(overview.sizes), max(overview.sizes)
         sizes = f"from {low[0]}x{low[1]} to {high[0]}x{high[1]}"

@@ -254,7 +254,8 @@ def _stratified(labels: Tensor, size: float | int, *, seed: int, what: str) -> t
     """Positions that remain and positions that are taken, both sorted, classes in proportion."""
     from sklearn.model_selection import train_test_split
 
-    classes = len(np.unique(labels.numpy()))
+    _, counts = np.unique(labels.numpy(), return_counts=True)
+    classes = len(counts)
     if isinstance(size, int) and size < classes:
         raise InputError(f"{what} needs at least {classes} samples, one of each class, got {size}")
     try:
@@ -262,7 +263,10 @@ def _stratified(labels: Tensor, size: float | int, *, seed: int, what: str) -> t
             np.arange(len(labels)), test_size=size, random_state=seed, stratify=labels.numpy()
         )
     except ValueError as reason:
-        raise InputError(f"cannot take {size} of {len(labels)} samples as {what}: {reason}") from reason
+        raise InputError(
+            f"cannot take {size} of {len(labels)} samples as {what}: each of {classes} classes needs one there and "
+            f"one that remains, the smallest has {counts.min()}; add images, or choose another --validation (0: none)"
+        ) from reason
     return torch.from_numpy(np.sort(rest)), torch.from_numpy(np.sort(taken))
 
 

@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from drkd.data.decoding import TableBytes
+from drkd.data.files import visible
 from drkd.data.listing import Listing, Sample, split_locations
-from drkd.data.problems import NAMED, OnProblem, Problem, refuse, shown
+from drkd.data.problems import OnProblem, Problem, problem_at, refuse, shown, some
 from drkd.utils.errors import InputError
 
+POINTER = b"version https://git-lfs"
 ROWS = 256
 """Rows that are read at a time."""
 
@@ -41,9 +43,8 @@ class Rows:
                 source.path, source.row = path, row
                 yield source, label
             if empty:
-                some = ", ".join(map(str, empty[:NAMED])) + (", ..." if len(empty) > NAMED else "")
                 reason = f"has {len(empty)} rows without the bytes of an image or without a label; leave them out"
-                self.on_problem(_wrong(path, f"{reason} (from 0: {some})", "empty row"))
+                self.on_problem(problem_at(path, f"{reason} (from 0: {some(empty)})", "empty row"))
 
 
 def list_parquet(root: Path, on_problem: OnProblem = refuse) -> Listing:
@@ -51,6 +52,11 @@ def list_parquet(root: Path, on_problem: OnProblem = refuse) -> Listing:
     found = split_locations(root, lambda path: path.suffix == ".parquet")
     if not found:
         raise InputError(f"{root} needs Parquet files named train*.parquet (and val* or test*), got none for training")
+    used = [path for paths in found.values() for path in paths]
+    for path in visible(root):
+        if path.suffix == ".parquet" and path not in used:
+            reason = "is left out: its name does not begin with train, val or test"
+            on_problem(problem_at(path, reason, "other file", "warning"))
     named: tuple[Path, tuple[str, ...]] | None = None
     splits = {}
     for split, paths in found.items():
@@ -61,22 +67,24 @@ def list_parquet(root: Path, on_problem: OnProblem = refuse) -> Listing:
                 continue
             splits[split].labels[path] = labels
             if names and named and names != named[1]:
-                on_problem(_wrong(path, f"has other class names than {shown(named[0])}; use one list", "wrong columns"))
+                on_problem(
+                    problem_at(path, f"has other class names than {shown(named[0])}; use one list", "wrong columns")
+                )
             named = named or ((path, names) if names else None)
         if not len(splits[split]):
-            on_problem(_wrong(root, f"has no rows for the {split} split", "empty split"))
+            on_problem(problem_at(root, f"has no rows for the {split} split", "empty split"))
     known = [label for rows in splits.values() for part in rows.labels.values() for label in part if label is not None]
     highest = max(known, default=-1)
     if named is None and highest >= len(known):
         reason = f"has labels up to {highest} for {len(known)} images; number the classes from 0 on"
-        on_problem(_wrong(root, reason, "label out of range"))
+        on_problem(problem_at(root, reason, "label out of range"))
         return Listing((), splits)
     classes = named[1] if named else tuple(str(label) for label in range(highest + 1))
     if known and (min(known) < 0 or highest >= len(classes)):
         reason = f"has labels from {min(known)} to {highest} for {len(classes)} classes; correct labels or names"
-        on_problem(_wrong(root, reason, "label out of range"))
+        on_problem(problem_at(root, reason, "label out of range"))
     if len(classes) < 2:
-        on_problem(_wrong(root, f"needs at least 2 classes, got {len(classes)}", "missing class"))
+        on_problem(problem_at(root, f"needs at least 2 classes, got {len(classes)}", "missing class"))
     return Listing(classes, splits)
 
 
@@ -85,13 +93,16 @@ def _read_labels(path: Path, on_problem: OnProblem) -> tuple[list[int | None] | 
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    if not path.is_file():  # reading a pipe would wait for ever
+        on_problem(_damaged(path, OSError("it is no ordinary file")))
+        return None, ()
     try:
         with pq.ParquetFile(path) as file:
             kinds = {column.name: column.type for column in file.schema_arrow}
             if not (_holds_bytes(kinds.get("image")) and pa.types.is_integer(kinds.get("label", pa.null()))):
                 columns = ", ".join(f"{column} ({kind})" for column, kind in kinds.items())
                 reason = f"needs the columns image (a struct with bytes) and label (integers), got {columns}"
-                on_problem(_wrong(path, reason, "wrong columns"))
+                on_problem(problem_at(path, reason, "wrong columns"))
                 return None, ()
             return file.read(columns=["label"]).column("label").to_pylist(), _class_names(file.schema_arrow.metadata)
     except InputError:
@@ -136,8 +147,6 @@ def _class_names(metadata: dict[bytes, bytes] | None) -> tuple[str, ...]:
 
 def _damaged(path: Path, reason: Exception) -> Problem:
     why = str(reason).splitlines()[0] if str(reason) else type(reason).__name__
-    return _wrong(path, f"cannot be read as Parquet: {why}; remove or replace it", "damaged file")
-
-
-def _wrong(location: Path, reason: str, kind: str) -> Problem:
-    return Problem("error", shown(location), reason, kind)
+    if path.is_file() and path.stat().st_size < 1000 and path.read_bytes().startswith(POINTER):
+        return problem_at(path, "is a pointer of Git LFS, not the data; run `git lfs pull`", "damaged file")
+    return problem_at(path, f"cannot be read as Parquet: {why}; remove or replace it", "damaged file")

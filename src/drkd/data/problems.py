@@ -4,7 +4,6 @@ Readers give what they find to an `OnProblem`. A training's refuses the first pr
 collects all.
 """
 
-import os
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from drkd.utils.errors import InputError
+from drkd.utils.text import printable
 
 Severity = Literal["error", "warning", "note"]
 
@@ -79,11 +79,21 @@ def named(bad: Sequence[Problem]) -> str:
     return ", ".join(f"{problem.location} ({problem.reason.split(': ', 1)[-1]})" for problem in bad[:NAMED]) + rest
 
 
+def problem_at(location: Path, reason: str, kind: str, severity: Severity = "error") -> Problem:
+    """A finding about a file or folder."""
+    return Problem(severity, shown(location), reason, kind)
+
+
+def some(names: Sequence[object]) -> str:
+    """The first few names, with dots where there are more."""
+    return ", ".join(map(printable, names[:NAMED])) + (", ..." if len(names) > NAMED else "")
+
+
 def shown(path: Path | str) -> str:
-    """A path as text that can be printed and written: bytes that are no UTF-8 become escapes.
+    """A path as text that can be printed and written: bytes that are no UTF-8 and control characters become escapes.
 
     Example:
         >>> shown(Path("caf\\udce9.png"))
         'caf\\\\xe9.png'
     """
-    return os.fsencode(path).decode("utf-8", "backslashreplace")
+    return printable("".join(f"\\x{ord(c) - 0xDC00:02x}" if 0xDC80 <= ord(c) <= 0xDCFF else c for c in str(path)))

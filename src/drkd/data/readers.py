@@ -10,10 +10,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from drkd.data.files import visible
+from drkd.data.folders import list_folder
 from drkd.data.images import LazyImages, common_size, load_images
-from drkd.data.listing import Listing, Sample, list_folder, list_imagenet, list_tiny_imagenet
+from drkd.data.listing import Listing, Sample, judge_classes
 from drkd.data.parquet import Rows, list_parquet
 from drkd.data.problems import OnProblem, Problem, describe_problems, refuse
+from drkd.data.published import list_imagenet, list_tiny_imagenet
 from drkd.data.record import FileRecord, relative_name
 from drkd.utils.errors import InputError
 
@@ -130,19 +133,29 @@ def find_layout(name: str) -> tuple[str, Path]:
     """
     known, _, path = name.partition(":")
     if known in BY_NAME:
+        if not path and Path(name).is_dir():
+            where = "embedded in drkd" if name == "digits" else f"expected at {BY_NAME[name]}"
+            warnings.warn(
+                f"{name} means the data set of that name ({where}), not the folder {name}; for that give ./{name}",
+                stacklevel=2,
+            )
         return known, Path(path) if path else BY_NAME[known]
     root = Path(name)
     if not root.is_dir():
         close = difflib.get_close_matches(name, BY_NAME, n=1)
-        hint = f"did you mean {close[0]}?" if close else "see `drkd list datasets`"
-        raise InputError(f"no data set and no folder is called {name!r}; {hint}")
+        hint = f"did you mean {close[0]}?" if close else "see `drkd list datasets`."
+        moved = "If the folder was moved, give its path with --data"
+        raise InputError(f"no data set and no folder is called {name!r}; {hint} {moved}")
     try:
         if (root / "wnids.txt").exists():
             return "tiny_imagenet", root
         for cifar, folder in (("cifar10", "cifar-10-batches-py"), ("cifar100", "cifar-100-python")):
             if (root / folder).is_dir():
                 return cifar, root
-        return "parquet" if any(path.suffix == ".parquet" for path in root.iterdir()) else "folder", root
+        for home in (root, root / "data"):  # a cloned Hugging Face data set has its files under data/
+            if home.is_dir() and any(path.suffix == ".parquet" for path in visible(home)):
+                return "parquet", home
+        return "folder", root
     except OSError as reason:
         raise InputError(f"cannot look into the folder {root}: {reason.strerror}; change its permissions") from reason
 
@@ -223,6 +236,8 @@ def _decoded(
     for split, (_, labels) in splits.items():
         if not len(labels):
             raise InputError(f"no image of the {split} split can be read: {describe_problems(left_out[split])}")
+    if found := judge_classes("the training split", "train", listing.classes, splits["train"][1].tolist()):
+        refuse(found)
     if size is None:
         warnings.warn(
             f"the images differ in size or are not square: scaled and cropped to {MIXED_SIZE}x{MIXED_SIZE}; "

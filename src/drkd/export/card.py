@@ -1,5 +1,8 @@
 """A model card: what a run's network is, what it was trained on and how, what was measured, how to load it."""
 
+import html
+import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,12 +16,17 @@ from drkd.runs.directory import method_dirname
 from drkd.runs.results import FILE, ComparisonResults
 from drkd.runs.summary import RunSummary
 from drkd.tasks import Task, get_task
+from drkd.utils.text import printable
 
 SETTINGS = (
     *("epochs", "batch_size", "lr", "optimizer", "momentum", "weight_decay", "schedule", "warmup_epochs", "augment"),
     *("validation", "limit_train", "label_noise", "precision", "seed", *METHOD_SETTINGS),
 )
 """Options that a card lists where they are set; no paths of a machine are among them."""
+
+
+MARKUP = re.compile(r"[\\`*\[\]|~$#!]|(?<![^\W_])_|_(?![^\W_])")
+"""What Markdown would take for more than text."""
 
 
 def model_card(run: Path, info: ModelInfo, name: str) -> str:
@@ -53,7 +61,7 @@ def model_card(run: Path, info: ModelInfo, name: str) -> str:
 def _training(config: Mapping[str, Any], summary: RunSummary) -> str:
     chosen = "chosen on the validation split" if summary.select == "best" else "the last one"
     lines = [
-        f"- Data: `{Path(str(config['data'])).name}`",
+        f"- Data: {_code(Path(str(config['data'])).name)}",
         f"- Method: `{summary.method}`"
         + ("; the teacher is a frozen copy of the network itself" if summary.teacher else ""),
         f"- Epoch: {summary.best_epoch} of {summary.epochs} (from 0), {chosen}",
@@ -112,25 +120,32 @@ def _exports(run: Path) -> str:
         parity = record.parity
         fractions = (parity.accuracy_before, parity.accuracy_after, parity.agreement)
         cells = " | ".join(f"{100 * fraction:.2f}" for fraction in fractions)
-        rows.append(f"| {record.file} | {record.bytes / 1e6:.2f} | {parity.samples} | {cells} |")
+        rows.append(f"| {_plain(record.file)} | {record.bytes / 1e6:.2f} | {parity.samples} | {cells} |")
     return "\n".join(rows) + "\n"
 
 
 def _loading(name: str, size: int, channels: int) -> str:
     return (
         "```python\nimport torch\nfrom drkd import HubModel\n\n"
-        f'model = HubModel.from_pretrained("{name}")\n'
+        f"model = HubModel.from_pretrained({json.dumps(name)})\n"
         f"pixels = torch.zeros(1, {channels}, {size}, {size}, dtype=torch.uint8)  # 0 to 255; scaled inside\n"
         "print(model.info.classes[model(pixels).argmax(dim=1).item()])\n```\n\n"
-        "In a folder, it is also what `drkd predict FOLDER IMAGE_SUFFIXES`, `drkd export` and `drkd.load_model` read.\n"
+        "In a folder, it is also what `drkd predict FOLDER IMAGES`, `drkd export` and `drkd.load_model` read.\n"
     )
 
 
 def _some(names: Sequence[str], most: int = 20) -> str:
     """Names with commas; of many, the first ones and how many more."""
     rest = f" and {len(names) - most} more (config.json)" if len(names) > most else ""
-    return ", ".join(map(str, names[:most])) + rest
+    return ", ".join(map(_plain, names[:most])) + rest
 
 
 def _plain(value: Any) -> str:
-    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+    """A value as text that is neither Markdown nor HTML."""
+    text = printable(", ".join(map(str, value)) if isinstance(value, list) else value)
+    return html.escape(MARKUP.sub(r"\\\g<0>", text), quote=False)
+
+
+def _code(value: Any) -> str:
+    """A value between backticks, which it must not close."""
+    return f"`{printable(value).replace('`', chr(39))}`"

@@ -12,6 +12,7 @@ from rich.table import Table
 from drkd.export.memory import Memory
 from drkd.export.parity import Parity
 from drkd.export.records import LATENCY, BenchedFile, LatencyResults, read_records
+from drkd.utils.text import printable
 
 NETWORK = "model.safetensors"
 
@@ -112,14 +113,15 @@ def draw_exports(run: Path) -> Path | None:
     for number, (file, times, accuracy) in enumerate(points):
         size = 600 * file.bytes / largest
         axes.scatter(times.p50_ms, float(accuracy), s=size, color=f"C{number}", alpha=0.5, linewidths=0)
-        label = f"{file.file}, {file.bytes / 1e6:.2f} MB"
+        label = f"{printable(file.file)}, {file.bytes / 1e6:.2f} MB"
         axes.plot([], [], "o", color=f"C{number}", alpha=0.5, label=label)
     _, first, _ = points[0]
     axes.set_xlabel(f"ms per call, median ({first.batch_size} per call, threads: {first.threads})", fontsize=8)
     axes.set_ylabel("accuracy %", fontsize=8)
     axes.set_xscale("log")
     axes.margins(0.2)
-    figure.legend(loc="outside right center", fontsize=7, frameon=False)
+    for text in figure.legend(loc="outside right center", fontsize=7, frameon=False).get_texts():
+        text.set_parse_math(False)  # `$` in a name; the axis has powers of ten
     axes.tick_params(labelsize=8)
     axes.grid(alpha=0.25, linewidth=0.6)
     axes.spines[["top", "right"]].set_visible(False)

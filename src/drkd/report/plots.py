@@ -1,6 +1,7 @@
 """The plots of a comparison, a column per panel."""
 
 import csv
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,27 +16,38 @@ from drkd.runs.directory import method_dirname
 from drkd.runs.results import ComparisonResults, Panel
 from drkd.studies.statistics import paired
 from drkd.tasks import get_task
+from drkd.utils.plain_plots import plain_text
 
 Curves = dict[tuple[str, str], np.ndarray[Any, np.dtype[np.float64]]]
 
 
+@plain_text
 def draw_all(results: ComparisonResults, out: Path) -> dict[str, Path]:
-    """Write every plot as PNG and SVG under `out/plots`; return the SVG files by name."""
+    """Write every plot as PNG and SVG under `out/plots`; return the SVG files by name.
+
+    One that cannot be drawn is warned of and left out.
+    """
     folder = out / "plots"
     folder.mkdir(exist_ok=True)
     curves = read_curves(results, out)
-    drawn = {
-        "accuracy": _figure(results, 3.4, _accuracy, share_y=True),
-        "learning": _figure(results, 3.0, lambda axes, panel: _learning(axes, panel, curves)),
+    plots: dict[str, Callable[[], Figure]] = {
+        "accuracy": lambda: _figure(results, 3.4, _accuracy, share_y=True),
+        "learning": lambda: _figure(results, 3.0, lambda axes, panel: _learning(axes, panel, curves)),
+        "reliability": lambda: _figure(results, 3.4, _reliability),
+        "rectified": lambda: _figure(results, 2.6, _rectified),
     }
-    if "reliability" in get_task(results.panels[0].task).details:
-        drawn["reliability"] = _figure(results, 3.4, _reliability)
-    drawn["rectified"] = _figure(results, 2.6, _rectified)
+    if "reliability" not in get_task(results.panels[0].task).details:
+        del plots["reliability"]
     files = {}
-    for name, figure in drawn.items():
-        figure.savefig(folder / f"{name}.png", dpi=150)
+    for name, draw in plots.items():
+        try:
+            figure = draw()
+            figure.savefig(folder / f"{name}.png", dpi=150)
+            figure.savefig(folder / f"{name}.svg", metadata={"Date": None})
+        except Exception as reason:  # the page has the numbers
+            warnings.warn(f"the plot {name} could not be drawn: {type(reason).__name__}: {reason}", stacklevel=2)
+            continue
         files[name] = folder / f"{name}.svg"
-        figure.savefig(files[name], metadata={"Date": None})
     return files
 
 

@@ -18,6 +18,9 @@ from drkd.utils.errors import InputError
 OF_SPLITS = ("seed", "validation", "limit_train", "limit_test", "label_noise", "image_size", "skip_bad_images")
 """Options of a run that say which images its splits hold."""
 
+OF_OTHER_DATA = ("seed", "validation", "label_noise", "skip_bad_images")
+"""Those that hold for other data too: its limits may be more than there is."""
+
 
 @dataclass(frozen=True)
 class Evaluation:
@@ -36,14 +39,18 @@ class Evaluation:
     task: str
 
 
-def evaluate_run(source: Path, *, data: str | None, split: str, device: str = "auto") -> Evaluation:
+def evaluate_run(
+    source: Path, *, data: str | None, split: str, device: str = "auto", skip_bad_images: bool = False
+) -> Evaluation:
     """Metrics of the network in `source` on a split of `data`, by default the very data of its run.
+
+    With `skip_bad_images` those that cannot be read are left out, as they always are where the run did so.
 
     Raises:
         InputError: if the data's classes are not the network's, or no data is known.
     """
     network, info = load_model(source)
-    loaded = data_of(source, info, data, split)
+    loaded = data_of(source, info, data, split, skip_bad_images=skip_bad_images)
     metrics = get_task(info.task).evaluate(network.to(choose_device(device)), loaded, split)
     return Evaluation(loaded.name, split, len(getattr(loaded, split)), metrics, info.task)
 
@@ -53,7 +60,9 @@ def run_of(source: Path) -> Path:
     return source if source.is_dir() else source.parent
 
 
-def data_of(source: Path, info: ModelInfo, data: str | None = None, split: str | None = None) -> TaskData:
+def data_of(
+    source: Path, info: ModelInfo, data: str | None = None, split: str | None = None, *, skip_bad_images: bool = False
+) -> TaskData:
     """The data of the run in `source`, or other data, split and limited as the run's and normalised for its network.
 
     Args:
@@ -70,8 +79,10 @@ def data_of(source: Path, info: ModelInfo, data: str | None = None, split: str |
     if record.is_file():
         config, _ = resolve(TrainConfig, {}, record)
         same = data is None or data == config.data or Path(data).resolve() == Path(config.data).resolve()
-        wanted |= {name: getattr(config, name) for name in (OF_SPLITS if same else ("seed",))}
+        wanted |= {name: getattr(config, name) for name in (OF_SPLITS if same else OF_OTHER_DATA)}
         data = data or config.data
+    if skip_bad_images:
+        wanted["skip_bad_images"] = True
     if data is None:
         raise InputError(f"{source} does not say which data it was trained on; give --data")
     loaded = get_task(info.task).load(TrainConfig.model_validate({**wanted, "data": data, "task": info.task}))

@@ -102,9 +102,8 @@ def _train_here(config: TrainConfig, source: Source, out: Path, name: str | None
         summary = _train(config, prepared, out, resume=state == "unfinished", name=name, on_event=on_event)
     summary = replace(summary, notes=list(dict.fromkeys(str(warning.message) for warning in caught)))
     if rank() == 0:  # the summary last: by it a run is known to be finished
-        info = model_info(config, prepared.data)
-        write_model(out / "model.safetensors", prepared.student.state_dict(), info)
         summary.write(out)
+        _draw(prepared, out / "cases.png")
     wait_for_all()  # the other ranks may be about to read the model as their teacher
     return summary
 
@@ -127,6 +126,8 @@ def _train(
     here = {"out": str(out), "resume": resume, "device": str(prepared.device), "memory_format": memory_format(config)}
     settings = config.model_copy(update=here)
     result = fit(student, objective, data, settings=settings, on_epoch=after_epoch)
+    if rank() == 0:  # before anything else can fail
+        write_model(out / "model.safetensors", student.state_dict(), model_info(config, data))
     summary = summarise(config, prepared, result, out)
     wall_seconds = time.perf_counter() - started
     return replace(
@@ -194,7 +195,7 @@ def summarise(config: TrainConfig, prepared: Prepared, result: TrainResult, out:
         select=config.select if len(data.val) else "last",
         train_accuracy=result.history[result.best_epoch].get("train_accuracy"),
         val=task.evaluate(prepared.student, data, "val") if len(data.val) else None,
-        test=task.evaluate(prepared.student, data, "test", draw_to=out / "cases.png"),
+        test=task.evaluate(prepared.student, data, "test"),
         kept_epochs={str(epoch): _measure_kept(out, epoch, prepared) for epoch in config.keep_epochs},
         rectified_fraction_per_epoch=rectified or None,
         teacher=None if teacher is None else TeacherRecord(str(prepared.teacher_path), _weights_hash(teacher)),
@@ -216,6 +217,14 @@ def summarise(config: TrainConfig, prepared: Prepared, result: TrainResult, out:
 def _weights_hash(teacher: nn.Module) -> str:
     """The hash of a teacher's own weights, whatever stands between it and the student's images."""
     return state_hash(teacher.network if isinstance(teacher, Adapted) else teacher)
+
+
+def _draw(prepared: Prepared, file: Path) -> None:
+    """An image of the best and worst cases; what is trained and measured does not depend on it."""
+    try:
+        prepared.task.draw(prepared.student, prepared.data, "test", file)
+    except Exception as reason:  # whatever a drawing library raises
+        warnings.warn(f"{file} could not be drawn: {type(reason).__name__}: {reason}", stacklevel=2)
 
 
 def _measure_kept(out: Path, epoch: int, prepared: Prepared) -> SplitMetrics:

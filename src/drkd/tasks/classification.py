@@ -104,9 +104,7 @@ class Classification(Task):
     def check_settings(self, config: "TrainConfig", objective: "Objective") -> None:
         """Classifiers take every setting."""
 
-    def evaluate(
-        self, network: "nn.Module", data: TaskData, split: str, *, draw_to: Path | None = None
-    ) -> SplitMetrics:
+    def evaluate(self, network: "nn.Module", data: TaskData, split: str) -> SplitMetrics:
         from drkd.training.metrics import evaluate
 
         return evaluate(network, cast("Data", data), split)

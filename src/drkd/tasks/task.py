@@ -157,10 +157,11 @@ class Task(ABC):
         """Refuse what this task cannot do, before anything is written."""
 
     @abstractmethod
-    def evaluate(
-        self, network: "nn.Module", data: TaskData, split: str, *, draw_to: Path | None = None
-    ) -> SplitMetrics:
-        """The metrics of a network on a split; an image of its best and worst cases where the task draws one."""
+    def evaluate(self, network: "nn.Module", data: TaskData, split: str) -> SplitMetrics:
+        """The metrics of a network on a split."""
+
+    def draw(self, network: "nn.Module", data: TaskData, split: str, file: Path) -> None:  # noqa: B027
+        """Write an image of a network's best and worst cases; tasks that have none write nothing."""
 
     @abstractmethod
     def metrics_from_json(self, content: Mapping[str, Any]) -> SplitMetrics:

@@ -90,6 +90,11 @@ class NonFiniteGuard:
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if isinstance(error, NonFiniteLossError):
             raise NonFiniteLossError(f"step {self.state.result.step}: {error}") from None
+        if isinstance(error, ValueError) and "more than 1 value per channel" in str(error):
+            raise InputError(
+                "a batch norm of this network gets one value per channel, which it cannot normalise: take a "
+                "--batch-size of 2 or more, or a larger --image-size"
+            ) from error
 
     def check(self, loss: Tensor, parameters: list[nn.Parameter]) -> None:
         """Stop the coming update, or let a fused optimizer skip it, if `loss` or its gradient is not finite.

@@ -41,3 +41,11 @@ def test_the_best_are_drawn_above_the_worst(tmp_path, monkeypatch):
     first = drawn[0].axes[0]
     assert len(first.patches) == 2 * len(split.targets[1]["boxes"])
     assert (tmp_path / "cases.png").read_bytes()[:4] == b"\x89PNG"
+
+
+@pytest.mark.parametrize("name", ["$x^{$", "$\\undefined$", "\x1b[31m", "a\nb", "\u732b", "n" * 500, "\\", "_^{}"])
+def test_names_are_drawn_as_text(tmp_path, name):
+    split = load_detection(write_voc(tmp_path / "set", train=6)).train
+    found = [{**target, "scores": torch.ones(len(target["labels"]))} for target in split.targets]
+    draw_cases(found, split, (name, name), tmp_path / "cases.png")
+    assert (tmp_path / "cases.png").stat().st_size > 1000

@@ -88,6 +88,19 @@ def test_a_run_goes_on_to_the_bit_where_it_stopped(finished, folder, tmp_path, m
         assert (tmp_path / "part" / name).read_bytes() == (out / name).read_bytes(), name
 
 
+def test_a_failed_drawing_costs_no_training(folder, tmp_path, monkeypatch):
+    from drkd.tasks.detection import drawing
+
+    def broken(*_):
+        assert (tmp_path / "out" / "summary.json").is_file()
+        raise ValueError("no ink")
+
+    monkeypatch.setattr(drawing, "draw_cases", broken)
+    with pytest.warns(UserWarning, match="cases.png could not be drawn: ValueError: no ink"):
+        run(tmp_path / "out", data=folder, method="cross_entropy", epochs=1, limit_train=3, limit_test=1, validation=0)
+    assert drkd.load_model(tmp_path / "out")[1].classes == ("disc", "square")
+
+
 def test_a_teacher_may_come_from_another_run(finished, folder, tmp_path):
     out, _ = finished
     summary = run(tmp_path / "taught", data=folder, method="tf_kd_self", epochs=1, teacher=str(out / "teacher"))

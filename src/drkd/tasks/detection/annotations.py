@@ -1,10 +1,9 @@
 """What files of annotations say: images with their boxes, and problems with them."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-
-from drkd.data.problems import Problem, Severity, shown
 
 Box = tuple[float, float, float, float]
 """x1, y1, x2, y2 in pixels of the upright image."""
@@ -48,6 +47,7 @@ Listed = tuple[tuple[str, ...], dict[str, list[Annotated | None]]]
 """What a layout's reader gives: the classes, and the images of each split, None where one cannot be used."""
 
 
-def problem(location: Path, reason: str, kind: str, severity: Severity = "error") -> Problem:
-    """A finding about a file."""
-    return Problem(severity, shown(location), reason, kind)
+def inside(root: Path, path: Path) -> bool:
+    """Whether a path that an annotation names stays below `root`. By its name: links may lead elsewhere."""
+    whole = os.path.normpath(root.absolute())
+    return os.path.commonpath([whole, os.path.normpath(path.absolute())]) == whole

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from drkd.data.by_name import draw_by_name, warn_without_validation
+from drkd.data.files import is_hidden, is_image
 from drkd.data.images import MEMORY_LIMIT, in_threads
-from drkd.data.listing import IMAGE_SUFFIXES
 from drkd.data.own_output import is_own_output
 from drkd.data.problems import BadImageError, OnProblem, Problem
 from drkd.data.record import DataRecord, FileRecord, relative_name, with_splits
@@ -87,6 +87,9 @@ def load_detection(
         raise InputError(describe_errors(fatal))
     if errors:
         warnings.warn(f"left out: {describe_errors(errors)}", stacklevel=2)
+    for each in problems:
+        if each.severity == "warning" and each.kind != "no boxes":
+            warnings.warn(str(each), stacklevel=2)
     if empty := sum(each.kind == "no boxes" for each in problems):
         warnings.warn(f"{empty} images of {name} have no boxes: everything on them is background", stacklevel=2)
     if not found.classes:
@@ -118,10 +121,10 @@ def list_files(name: str | Path) -> dict[str, FileRecord]:
     root = Path(name)
     found: dict[str, FileRecord] = {}
     for folder, below, names in os.walk(root):
-        below[:] = [each for each in below if not each.startswith(".") and not is_own_output(Path(folder, each))]
+        below[:] = [each for each in below if not is_hidden(each) and not is_own_output(Path(folder, each))]
         for path in (Path(folder, each) for each in names if not each.startswith(".")):
             kind = path.suffix.lower()
-            if path.is_file() and (kind in IMAGE_SUFFIXES or kind in ANNOTATION_SUFFIXES):
+            if path.is_file() and (is_image(path) or kind in ANNOTATION_SUFFIXES):
                 label = file_hash(path)[:16] if kind in ANNOTATION_SUFFIXES else None
                 found[relative_name(path, root)] = FileRecord(label, path.stat().st_size)
     return found

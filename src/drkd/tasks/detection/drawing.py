@@ -13,6 +13,7 @@ from matplotlib.patches import Rectangle
 
 from drkd.tasks.detection.metrics import Found
 from drkd.tasks.detection.splits import DetectionSplit, Target
+from drkd.utils.plain_plots import plain_text, shorten
 
 EACH = 4
 """Images of either end."""
@@ -20,6 +21,7 @@ EACH = 4
 TRUE, CLAIMED = "#00b37a", "#ff7f0e"
 
 
+@plain_text
 def draw_cases(found: Sequence[Found], split: DetectionSplit, classes: Sequence[str], file: Path) -> None:
     """Write a PNG with the images of a split on which the detections fit best (above) and worst (below).
 
@@ -52,8 +54,10 @@ def draw_cases(found: Sequence[Found], split: DetectionSplit, classes: Sequence[
                     frame = Rectangle((left, top), right - left, bottom - top, fill=False, edgecolor=colour)
                     frame.set(linestyle=style, linewidth=1.1)
                     axes.add_patch(frame)
-                    axes.text(left, top, classes[label - 1], fontsize=5, color=colour, va="bottom", clip_on=True)
-            axes.set_title(f"{name}: AP50 {100 * scores[row]:.0f}%, {split.images.files[row].name}", fontsize=7)
+                    kind = shorten(classes[label - 1])
+                    axes.text(left, top, kind, fontsize=5, color=colour, va="bottom", clip_on=True)
+            file_name = shorten(split.images.files[row].name)
+            axes.set_title(f"{name}: AP50 {100 * scores[row]:.0f}%, {file_name}", fontsize=7)
     figure.suptitle("true boxes: green, solid; as many most certain detections: orange, dashed", fontsize=8)
     figure.savefig(file, dpi=110, metadata={"Software": None})
 

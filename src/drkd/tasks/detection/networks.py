@@ -37,10 +37,16 @@ def create_detector(
         raise InputError(f"unknown detector {name!r}; choose from {', '.join(DETECTORS)}")
     detector: nn.Module = DETECTORS[name](num_classes, image_size)
     if weights is not None:
-        try:
-            detector.load_state_dict(read_tensors(Path(weights)))
-        except RuntimeError as reason:
-            raise InputError(f"{weights} does not fit {name} with {num_classes} classes: {reason}") from reason
+        saved, own = read_tensors(Path(weights)), detector.state_dict()
+        unlike = [key for key in own if key not in saved or saved[key].shape != own[key].shape]
+        unlike += [key for key in saved if key not in own]
+        if unlike:
+            raise InputError(
+                f"{weights} does not fit {name} with {num_classes} classes: {len(unlike)} tensors are missing, unknown "
+                f"or of another shape ({', '.join(unlike[:3])}); weights must be of the same detector and number of "
+                "classes (published ones are for COCO's 91)"
+            )
+        detector.load_state_dict(saved)
     return detector
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from drkd.data.checking import ORIENTATION
 from drkd.data.decoding import opened
-from drkd.data.problems import BadImageError, OnProblem, Problem, shown
-from drkd.tasks.detection.annotations import Annotated, Annotations, Box, problem
+from drkd.data.problems import BadImageError, OnProblem, Problem, problem_at, shown
+from drkd.tasks.detection.annotations import Annotated, Annotations, Box
 from drkd.tasks.detection.coco import find_coco, read_coco
 from drkd.tasks.detection.voc import find_voc, read_voc
 from drkd.utils.errors import InputError
@@ -34,9 +34,9 @@ def read_annotations(root: Path, on_problem: OnProblem) -> Annotations:
     """
     if not root.is_dir():
         raise InputError(f"detection needs a folder of images with boxes, there is none at {shown(root)}")
-    if (home := find_voc(root)) is not None:
+    if (home := find_voc(root, on_problem)) is not None:
         classes, listed = read_voc(home, on_problem)
-    elif files := find_coco(root):
+    elif files := find_coco(root, on_problem):
         classes, listed = read_coco(root, files, on_problem)
     else:
         raise InputError(
@@ -48,7 +48,7 @@ def read_annotations(root: Path, on_problem: OnProblem) -> Annotations:
     }
     for split, part in splits.items():
         if not part:
-            on_problem(problem(root, f"has no images in the {split} split that can be used", "empty split"))
+            on_problem(problem_at(root, f"has no images in the {split} split that can be used", "empty split"))
     return Annotations(classes, splits, {split: len(listed[split]) - len(part) for split, part in splits.items()})
 
 
@@ -86,20 +86,20 @@ def _sound(one: Annotated, classes: tuple[str, ...], on_problem: OnProblem) -> b
     if one.size not in (None, (width, height)):
         claimed = "x".join(map(str, one.size or ()))
         reason = f"is for an image of {claimed} pixels, but {shown(one.image.name)} has {width}x{height}; redo it"
-        found.append(problem(one.location, reason, "other size"))
+        found.append(problem_at(one.location, reason, "other size"))
     for number, (box, name) in enumerate(zip(one.boxes, one.names, strict=True), start=1):
         which = f"of {shown(one.image.name)}, box {number} ({name} at {', '.join(f'{side:g}' for side in box)})"
         if wrong := _wrong_box(box, width, height):
-            found.append(problem(one.location, f"{which} {wrong[0]}", wrong[1]))
+            found.append(problem_at(one.location, f"{which} {wrong[0]}", wrong[1]))
         if name not in classes:
             known = ", ".join(classes)
             found.append(
-                problem(
+                problem_at(
                     one.location, f"{which} is of a class that training does not have; it has {known}", "unknown class"
                 )
             )
     if not one.boxes:
-        on_problem(problem(one.image, "has no boxes: everything on it is background", "no boxes", "warning"))
+        on_problem(problem_at(one.image, "has no boxes: everything on it is background", "no boxes", "warning"))
     for each in found:
         on_problem(each)
     return not found

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from drkd.tasks.task import Metric, SplitMetrics, Task, TaskData
 from drkd.utils.errors import InputError
+from drkd.utils.text import printable
 
 if TYPE_CHECKING:
     from torch import nn
@@ -108,17 +109,17 @@ class Detection(Task):
                 "SSD, or online_dr_kd with --source ema"
             )
 
-    def evaluate(
-        self, network: "nn.Module", data: TaskData, split: str, *, draw_to: Path | None = None
-    ) -> SplitMetrics:
+    def evaluate(self, network: "nn.Module", data: TaskData, split: str) -> SplitMetrics:
+        from drkd.tasks.detection.metrics import evaluate_detector
+
+        return evaluate_detector(network, cast("DetectionData", data), split)
+
+    def draw(self, network: "nn.Module", data: TaskData, split: str, file: Path) -> None:
         from drkd.tasks.detection.drawing import draw_cases
-        from drkd.tasks.detection.metrics import detect, evaluate_detector
+        from drkd.tasks.detection.metrics import detect
 
         boxes = cast("DetectionData", data)
-        found = detect(network, boxes, split)
-        if draw_to is not None:
-            draw_cases(found, getattr(boxes, split), boxes.classes, draw_to)
-        return evaluate_detector(network, boxes, split, found=found)
+        draw_cases(detect(network, boxes, split), getattr(boxes, split), boxes.classes, file)
 
     def metrics_from_json(self, content: Mapping[str, Any]) -> SplitMetrics:
         from drkd.tasks.detection.metrics import DetectionMetrics
@@ -134,7 +135,7 @@ class Detection(Task):
     def describe_metrics(self, measured: SplitMetrics) -> str:
         values = asdict(measured)
         rows = {"all classes": values, **values["per_class"]}
-        return "\n".join(f"{name}: {_describe(row)}" for name, row in rows.items())
+        return "\n".join(f"{printable(name)}: {_describe(row)}" for name, row in rows.items())
 
 
 def _describe(row: Mapping[str, Any]) -> str:
