@@ -84,7 +84,7 @@ def tune(config: ConfigFile = None, **options: object) -> int:
     """Search for the method and settings that do best on the validation split, within a stated budget."""
     settings, source = resolve(TuneConfig, options, config)
 
-    from drkd.cli.trials import Trials, print_trials
+    from drkd.cli.trials import Trials, advice, print_trials
     from drkd.runs.directory import new_run_dir
     from drkd.studies import tuning
 
@@ -96,8 +96,7 @@ def tune(config: ConfigFile = None, **options: object) -> int:
     with Trials(terminal, settings.trials) as trials:
         found = tuning.run(settings, source, out, on_trial=trials.on_trial)
     print_trials(found.results, terminal)
-    command = f"drkd compare --data {settings.data} --methods {found.best} --seeds 5 ..."
-    terminal.print(f"To test it: {command} (with the same other options)", highlight=False, soft_wrap=True)
+    print(advice(found.results, settings, source, out))
     return 0
 
 

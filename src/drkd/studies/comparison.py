@@ -1,10 +1,11 @@
-"""`compare`: methods x seeds x label noise, paired, with the same self-teacher for all that need one.
+"""`compare`: methods x seeds x label noise, paired, with the same teacher for all that need one.
 
 Cross-entropy is trained first; its network teaches every self-taught method of the same seed. The control
 `cross_entropy_2x` has the epochs of baseline and student together. All trainings are ordinary run directories under
 `OUT/trainings/PANEL/seed-S/METHOD`, so that an interrupted comparison resumes with the first unfinished one.
 
-A method may be listed more than once, with settings of its own: `dr_kd,dr_kd:alpha=0.5:rectify=drop`.
+A method may be listed more than once, with settings and a learning rate of its own:
+`dr_kd,dr_kd:alpha=0.5:rectify=drop,dr_kd:lr=0.03`. With a teacher given, it teaches every method that takes one.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Unpack
 
-from drkd.config import METHOD_SETTINGS, CompareConfig, TrainConfig, resolve
+from drkd.config import METHOD_SETTINGS, CompareConfig, TrainConfig, resolve, validated
 from drkd.config.keywords import CompareKeywords
 from drkd.methods.registry import get_method, parse_variant
 from drkd.runs.building import describe_weights
@@ -146,14 +147,18 @@ def plan(config: CompareConfig, names: Sequence[str], out: Path) -> list[Trainin
         baselines: dict[int, Training] = {}  # by seed: who teaches the self-taught methods
         for name in names:
             method, own = parse_variant(BASELINE if name == CONTROL else name)
+            own_rate = {"lr": own.pop("lr")} if "lr" in own else {}
             for seed in range(config.seeds):
                 folder = out / "trainings" / panel_name(noise).replace(" ", "-") / f"seed-{seed}"
-                taught_by = baselines[seed] if get_method(method).teacher == "self" else None
-                own_teacher = None if taught_by is None else str(taught_by.out)
+                taught_by = None
+                if get_method(method).teacher == "self" and config.teacher is None:
+                    taught_by = baselines[seed]
+                own_teacher = config.teacher if taught_by is None else str(taught_by.out)
                 special = {
                     **shared,
                     **_own_settings(config, method, own),
-                    "teacher": config.teacher if get_method(method).teacher == "given" else own_teacher,
+                    **own_rate,
+                    "teacher": None if get_method(method).teacher == "none" else own_teacher,
                     "epochs": config.epochs * (2 if name == CONTROL else 1),
                     "method": method,
                     "seed": seed,
@@ -161,7 +166,7 @@ def plan(config: CompareConfig, names: Sequence[str], out: Path) -> list[Trainin
                     "cache": config.cache or str(default_cache(out)),
                     "out": None,
                 }
-                settings, _ = resolve(TrainConfig, special)
+                settings = validated(TrainConfig, special, called=lambda name: f"--{name.replace('_', '-')}")
                 training = Training(panel_name(noise), name, settings, folder / method_dirname(name), taught_by)
                 if name == BASELINE:
                     baselines[seed] = training
