@@ -70,6 +70,40 @@ OPTIONS = {
         "cannot write to image.png/run: Not a dir",
     ),
     "another run": (nothing, (*TRAIN, "--out", "run", "--lr", "9"), r"run holds a run with other settings \(.*lr"),
+    # what would have no effect
+    "momentum of adamw": (
+        nothing,
+        (*TRAIN, "--optimizer", "adamw", "--momentum", "0.8"),
+        "--momentum has no effect with --optimizer adamw; leave it out, or choose --optimizer sgd",
+    ),
+    "milestones of cosine": (
+        nothing,
+        ("tune", "--milestones", "0.5"),
+        "--milestones has no effect with --schedule cos",
+    ),
+    "cache of nothing": (nothing, (*TRAIN, "--cache", "kept"), "--cache has no effect with --cache-size 0; leave it"),
+    "cache without a teacher": (
+        nothing,
+        (*TRAIN, "--method", "ols", "--cache-size", "1GB"),
+        "--cache-size has no effect with ols, which never asks a teacher twice",
+    ),
+    "memory of an average": (
+        nothing,
+        (*TRAIN, "--method", "online_dr_kd", "--source", "ema", "--keep", "half"),
+        "online_dr_kd has something to keep with source=memory only",
+    ),
+    "calibration of floats": (
+        nothing,
+        ("export", "run", "--calibration-samples", "9"),
+        "--calibration-samples has no effect without --quantize; leave it out, or choose --quantize int8",
+    ),
+    "public, but not sent": (nothing, ("push", "run", "--public"), "--public has no effect without --send"),
+    "setting of no method": (
+        nothing,
+        ("tune", "--methods", "ps_kd", "--temperature", "2"),
+        "--temperature 2.0 is for none of ps_kd",
+    ),
+    "teacher of no method": (nothing, ("tune", "--methods", "ps_kd", "--teacher", "run"), "ps_kd takes no teacher"),
     # configurations
     "no configuration": (
         nothing,

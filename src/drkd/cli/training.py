@@ -53,7 +53,8 @@ def train(config: ConfigFile = None, **options: object) -> int:
     """Train one network with one method; a self-teacher that it needs is trained first."""
     settings, source = resolve(TrainConfig, options, config)
 
-    from drkd.runs.building import describe_weights
+    from drkd.methods.registry import get_method
+    from drkd.runs.building import describe_weights, refuse_without_teacher
     from drkd.runs.directory import new_run_dir
     from drkd.runs.events import ignore_event
     from drkd.runs.summary import RunSummary
@@ -61,6 +62,7 @@ def train(config: ConfigFile = None, **options: object) -> int:
     from drkd.utils.device import choose_device
     from drkd.utils.distributed import process_group, rank
 
+    refuse_without_teacher(settings, source, [get_method(settings.method)])
     out = Path(settings.out) if settings.out else new_run_dir("train")
     _note_if_new(settings.resume, out)
     if os.environ.get("RANK", "0") == "0":  # the one process, or the first under torchrun

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
 
-from drkd.config import TrainConfig, resolve
+from drkd.config import TrainConfig, read_record
 from drkd.data import Data
 from drkd.models.files import ModelInfo
 from drkd.tasks import SplitMetrics, TaskData, get_task
@@ -59,7 +59,7 @@ def data_of(source: Path, info: ModelInfo, data: str | None = None) -> TaskData:
     record = (source if source.is_dir() else source.parent) / "config.yaml"
     wanted: dict[str, object] = {"image_size": info.image_size if data else None}
     if record.is_file():
-        config, _ = resolve(TrainConfig, {}, record)
+        config = read_record(TrainConfig, record)
         same = data is None or data == config.data
         wanted |= {name: getattr(config, name) for name in (OF_SPLITS if same else ("seed",))}
         data = data or config.data

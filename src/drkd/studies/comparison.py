@@ -13,10 +13,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Unpack
 
-from drkd.config import METHOD_SETTINGS, CompareConfig, TrainConfig, resolve, validated
+from drkd.config import METHOD_SETTINGS, CompareConfig, TrainConfig, TuneConfig, resolve, validated
 from drkd.config.keywords import CompareKeywords
 from drkd.methods.registry import get_method, parse_variant
-from drkd.runs.building import describe_weights
+from drkd.runs.building import describe_weights, refuse_without_teacher
 from drkd.runs.directory import inspect_run_dir, method_dirname, new_run_dir, opened_run_dir
 from drkd.runs.events import OnEvent, RunFailed, ignore_event
 from drkd.runs.results import FILE, ComparisonResults
@@ -106,7 +106,7 @@ def run(config: CompareConfig, source: Mapping[str, str], out: Path, *, on_event
         if not results.failures:
             return Comparison(results, out)
     weights(trainings)  # refuses bad settings before anything is written, and so does the next line
-    _check_general(config, trainings)
+    check_used(config, source, trainings)
     device = choose_device(config.device)
     processes = config.jobs or (processor_count() if device.type == "cpu" else 1)
     jobs = [Job(t.name, t, after=None if t.taught_by is None else t.taught_by.name) for t in trainings]
@@ -194,19 +194,21 @@ def _own_settings(config: CompareConfig, method: str, own: Mapping[str, Any]) ->
     """The settings that `method` takes: the general ones it knows, those of the file, and `own` before all."""
     accepted = get_method(method).settings
     general = {name: getattr(config, name) if name in accepted else None for name in METHOD_SETTINGS}
-    if "source" in accepted and {**general, **config.method_options.get(method, {}), **own}["source"] != "ema":
-        general["decay"] = None  # there is no average to decay
+    if "source" in accepted:
+        averages = {**general, **config.method_options.get(method, {}), **own}["source"] == "ema"
+        general["keep" if averages else "decay"] = None  # there is no memory to keep, or no average to decay
     of_file = {**config.method_options.get(method, {}), **{k: v for k, v in own.items() if k not in METHOD_SETTINGS}}
     return {**general, **{k: v for k, v in own.items() if k in METHOD_SETTINGS}, "method_options": of_file}
 
 
-def _check_general(config: CompareConfig, trainings: Sequence[Training]) -> None:
+def check_used(config: CompareConfig | TuneConfig, source: Mapping[str, str], trainings: Sequence[Training]) -> None:
     """Refuse a setting that none of the methods takes: it would change nothing, and nobody would know."""
     for name in METHOD_SETTINGS:
         value = getattr(config, name)
         if value is not None and all(getattr(training.config, name) is None for training in trainings):
             option = f"--{name.replace('_', '-')} {value}"
             raise InputError(f"{option} is for none of {', '.join(config.methods)} as they are; leave it out")
+    refuse_without_teacher(config, source, [get_method(training.config.method) for training in trainings])
 
 
 def _sorted(

@@ -24,7 +24,7 @@ from drkd.runs.building import describe_weights
 from drkd.runs.directory import inspect_run_dir, new_run_dir, opened_run_dir
 from drkd.runs.events import EpochDone, Event, OnEvent
 from drkd.runs.training import train
-from drkd.studies.comparison import FROM_COMPARISON, Training, plan
+from drkd.studies.comparison import FROM_COMPARISON, Training, check_used, plan
 from drkd.studies.proposals import History, Proposal, Trial
 from drkd.studies.results import BASELINE
 from drkd.utils.errors import InputError, NonFiniteLossError
@@ -133,8 +133,10 @@ def run(config: TuneConfig, source: Mapping[str, str], out: Path, *, on_trial: O
         raise InputError(
             f"--methods names {BASELINE}, which is always trained, at several learning rates; leave it out"
         )
-    for method in config.methods:
-        describe_weights(_training(config, method, out, None).config)
+    trainings = [_training(config, method, out, None) for method in config.methods]
+    for training in trainings:
+        describe_weights(training.config)
+    check_used(config, source, trainings)
     inspect_run_dir(out, config, finished="tune.json")  # more trials may be asked for than a finished one has
     history = History.read(out)
     with opened_run_dir(out, config, source):
