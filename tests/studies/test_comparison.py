@@ -14,7 +14,7 @@ from drkd.runs.summary import RunSummary
 from drkd.studies.comparison import plan, with_controls
 from drkd.studies.statistics import paired
 from drkd.targets import state_hash
-from drkd.utils.files import read_tensors
+from drkd.utils.files import read_json, read_tensors
 
 QUICK = {"epochs": 3, "limit_train": 100, "seeds": 2, "label_noise": [0.0, 0.2], "jobs": 1}
 METHODS = ["label_smoothing", "dr_kd", "online_dr_kd"]
@@ -48,7 +48,7 @@ def test_results_have_a_number_per_seed(done):
 
 
 def test_files_say_the_same(done):
-    assert json.loads((done.out / "results.json").read_text()) == json.loads(json.dumps(done.results.to_json()))
+    assert read_json(done.out / "results.json") == json.loads(json.dumps(done.results.to_json()))
     assert ComparisonResults.read(done.out) == done.results
     with (done.out / "results.csv").open() as file:
         rows = list(csv.DictReader(file))

@@ -1,6 +1,5 @@
 """A search within a budget: what it proposes, what it keeps, how it resumes."""
 
-import json
 import random
 import shlex
 from dataclasses import asdict, replace
@@ -16,6 +15,7 @@ from drkd.runs.summary import RunSummary
 from drkd.studies.comparison import plan, with_controls
 from drkd.studies.proposals import FILE, History
 from drkd.studies.tuning import BASELINE_RATES, TrialDone
+from drkd.utils.files import read_json
 from image_files import run_cli
 
 TRAININGS = "run/trainings/clean-labels/seed-0"
@@ -30,7 +30,7 @@ def test_the_best_trial_is_the_best_on_validation(tmp_path):
     assert len(trials) == 4
     finished = {trial.variant: trial.val_accuracy for trial in trials if trial.val_accuracy is not None}
     assert finished[found.best] == max(finished.values())
-    assert json.loads((tmp_path / "run/tune.json").read_text()) == asdict(found.results)
+    assert read_json(tmp_path / "run/tune.json") == asdict(found.results)
     baselines = {f"cross_entropy:lr={rate}": accuracy for rate, accuracy in found.results.baselines.items()}
     names = {*baselines, *(trial.variant for trial in trials)}
     assert {event.run for event in events if isinstance(event, EpochDone)} == names
@@ -106,7 +106,7 @@ def test_the_best_baseline_teaches(tmp_path):
 
 def test_the_printed_command_runs_as_printed(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    given = {"methods": "ps_kd", "trials": 1, "epochs": 2, "out": "my search", "cache": "its cache", "validation": 0.2}
+    given = {"methods": "dr_kd", "trials": 1, "epochs": 2, "out": "my search", "cache": "its cache", "validation": 0.2}
     (tmp_path / "c.yaml").write_text("limit_train: null\nskip_bad_images: true\n")
     config, source = resolve(TuneConfig, given, tmp_path / "c.yaml")
     found = drkd.tune(config="c.yaml", **given)

@@ -52,6 +52,9 @@ def predict(
     images: Annotated[list[Path], typer.Argument(help="images, or folders of them, subfolders included")],
     format_: Annotated[str, typer.Option("--format", help="csv or json")] = "csv",
     device: Annotated[str, typer.Option("--device", help="cpu, cuda, ...; auto")] = "auto",
+    allow_code: Annotated[
+        bool, typer.Option("--allow-code", help="load files of torch.export (.pt2) too, which can run any code")
+    ] = False,
 ) -> int:
     """Classify images: file, label and probability."""
     if format_ not in ("csv", "json"):
@@ -59,7 +62,7 @@ def predict(
 
     from drkd.export.predicting import predict_files
 
-    predictions = predict_files(run, images, device=device)
+    predictions = predict_files(run, images, device=device, allow_code=allow_code)
     if format_ == "json":
         print(json.dumps([asdict(prediction) for prediction in predictions], indent=2))
     else:
@@ -111,7 +114,11 @@ def report(run: Annotated[Path, typer.Argument(help="run directory of `compare` 
 
     from drkd.report import print_results, write_report
 
-    page = write_report(run)
+    try:
+        page = write_report(run)
+    except OSError:  # a folder that cannot be written to: the figures all the same
+        print_results(ComparisonResults.read(run), console())
+        raise
     print_results(ComparisonResults.read(run), console())
     print(f"Report: {page}")
     return 0

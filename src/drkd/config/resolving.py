@@ -64,7 +64,9 @@ def read_record(kind: type[Config], file: Path) -> Config:
     Raises:
         InputError: if it cannot be read, or is something else.
     """
-    return validated(kind, read_options(file), called=lambda name: f"{file}: --{_dashed(name)}")
+    return validated(
+        kind, read_options(file, needs=("data", "model")), called=lambda name: f"{file}: --{_dashed(name)}"
+    )
 
 
 def validated(kind: type[Config], values: Mapping[str, Any], *, called: Callable[[str], str] = str) -> Config:
@@ -148,18 +150,21 @@ def _special_defaults(kind: type[BaseModel], values: Mapping[str, Any]) -> tuple
     }
 
 
-def read_options(path: Path) -> dict[str, Any]:
+def read_options(path: Path, *, needs: Iterable[str] = ()) -> dict[str, Any]:
     """What a YAML file of options holds, by field name.
 
     Raises:
-        InputError: if it cannot be read, or is something else.
+        InputError: if it cannot be read, is something else, or lacks one of the options in `needs`.
     """
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as reason:
         raise InputError(f"cannot read the configuration {path}: {reason.strerror}") from reason
-    except (yaml.YAMLError, UnicodeDecodeError) as reason:
+    except (yaml.YAMLError, ValueError, RecursionError) as reason:  # also of dates, and of numbers of many digits
         raise InputError(f"{path} is not YAML: {' '.join(str(reason).split())}") from reason
     if content is not None and not isinstance(content, dict):
         raise InputError(f"{path} needs a line `option: value` for each option, got {type(content).__name__}")
-    return {str(name).replace("-", "_"): value for name, value in (content or {}).items()}
+    options = {str(name).replace("-", "_"): value for name, value in (content or {}).items()}
+    if missing := [name for name in needs if name not in options]:
+        raise InputError(f"{path} is not what a run writes, it has no {', '.join(missing)}; restore it")
+    return options

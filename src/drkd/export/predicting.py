@@ -23,13 +23,16 @@ class Prediction:
     probability: float
 
 
-def predict_files(source: Path, images: list[Path], *, device: str = "auto") -> list[Prediction]:
+def predict_files(
+    source: Path, images: list[Path], *, device: str = "auto", allow_code: bool = False
+) -> list[Prediction]:
     """The most probable class of each image; folders stand for their images.
 
     Args:
         source: a run directory, its model file, or a file of `drkd export`, which runs in its own runtime.
         images: images, or folders of them.
         device: of a run's network; exported files run on the processor.
+        allow_code: see `open_session`.
 
     Raises:
         InputError: for a missing or unreadable image.
@@ -37,7 +40,7 @@ def predict_files(source: Path, images: list[Path], *, device: str = "auto") -> 
     if is_exported(source):
         if device not in ("auto", "cpu"):
             raise InputError(f"an exported file runs on the processor, got --device {device}; leave it out")
-        session: Session = open_session(source)
+        session: Session = open_session(source, allow_code=allow_code)
     else:
         session = NetworkSession(source, device=str(choose_device(device)))
     files = [file for path in images for file in _images(path)]

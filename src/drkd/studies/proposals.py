@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from pydantic import TypeAdapter, ValidationError
 
 from drkd.utils.errors import InputError
-from drkd.utils.files import read_json, write_json
+from drkd.utils.files import read_json, write_checked_json
 
 if TYPE_CHECKING:
     import optuna
@@ -77,7 +77,7 @@ class History:
 
     def write(self, out: Path) -> None:
         """Replace `trials.json` in `out`."""
-        write_json(out / FILE, asdict(self))
+        write_checked_json(out / FILE, asdict(self))
 
 
 class Proposal:

@@ -28,7 +28,7 @@ from drkd.studies.comparison import FROM_COMPARISON, Training, check_used, plan
 from drkd.studies.proposals import History, Proposal, Trial
 from drkd.studies.results import BASELINE
 from drkd.utils.errors import InputError, NonFiniteLossError
-from drkd.utils.files import write_json
+from drkd.utils.files import write_checked_json
 from drkd.utils.machine import Environment, environment
 
 if TYPE_CHECKING:
@@ -151,7 +151,7 @@ def run(config: TuneConfig, source: Mapping[str, str], out: Path, *, on_trial: O
     best = max(finished, key=lambda trial: trial.val_accuracy or 0.0)  # of equals the first
     baseline = max(accuracy for accuracy in rates.values() if accuracy is not None)
     results = TuneResults(lr, baseline, rates, best.variant, best.val_accuracy or 0.0, history.over, environment())
-    write_json(out / "tune.json", asdict(results))
+    write_checked_json(out / "tune.json", asdict(results))
     return Tuned(best.variant, results, out)
 
 
