@@ -1,5 +1,7 @@
 import csv
 import json
+import shutil
+import warnings
 
 import pytest
 import torch
@@ -262,3 +264,17 @@ def test_methods_that_share_a_teacher_share_its_passes(tmp_path):
     kept = sorted(path.name.split("-")[1] for path in tmp_path.glob("teacher-cache/*/epoch-*.npy"))
     assert kept == ["0", "0", "1", "1"]  # for each seed
     assert not done.results.failures
+
+
+@pytest.mark.parametrize("damage", [b"epoch,val_accuracy\n0,x\n", b"\xff\xfe", b"epoch,val_accuracy\n0\n", b""])
+def test_a_damaged_curve_is_left_out(done, tmp_path, damage):
+    out = tmp_path / "run"
+    shutil.copytree(done.out, out, symlinks=True)
+    for file in out.glob("trainings/clean-labels/seed-*/cross_entropy/metrics.csv"):
+        file.write_bytes(damage)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        curves = read_curves(done.results, out)
+    assert len(curves) > 0
+    assert ("clean labels", "cross_entropy") not in curves
+    assert damage == b"" or "is damaged and left out of the curves" in str(caught[0].message)
