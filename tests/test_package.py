@@ -66,6 +66,7 @@ def test_the_pages_of_the_methods_show_the_defaults_of_the_code(method):
     }
     if "source" in defaults:
         defaults["decay"] = drkd.Ema.__init__.__defaults__[0]
+        defaults["keep"] = inspect.signature(drkd.Memory).parameters["keep"].default
     assert shown.keys() == defaults.keys()
     for name, default in defaults.items():
         value = shown[name].strip("`")

@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from bad_options import OPTIONS, TRAIN
 from drkd.data import datasets
 from image_files import ROWS, encoded, noise, run_cli, write_set
-from spoiling import Code, about, content, cut, folder, metadata, nothing, parquet, remove, saved
+from spoiling import Code, about, content, cut, edited, folder, last_byte, metadata, nothing, parquet, remove, saved
 
 PETS = (*TRAIN, "--data", "pets", "--image-size", "8", "--model", "mlp")
 
@@ -80,7 +80,7 @@ CASES = {
         "run/config.yaml is not YAML",
     ),
     "strange record beside a model": (
-        content("run/config.yaml", b"epochs: x"),
+        content("run/config.yaml", b"data: digits\nmodel: mlp\nepochs: x"),
         ("evaluate", "run"),
         "run/config.yaml: --epochs should be a valid integer.*got 'x'",
     ),
@@ -90,6 +90,41 @@ CASES = {
         ),
         ("evaluate", "run"),
         "run/model.safetensors is damaged: its content is not what was written; copy it anew",
+    ),
+    "teacher with a flipped bit": (
+        last_byte("run/model.safetensors"),
+        (*TAUGHT, "run/model.safetensors"),
+        "run/model.safetensors is damaged: its content is not what was written",
+    ),
+    "teacher's run with a flipped bit": (
+        last_byte("run/model.safetensors"),
+        (*TAUGHT, "run"),
+        "run/model.safetensors is damaged: its content is not what was written",
+    ),
+    "first weights with a flipped bit": (
+        last_byte("run/model.safetensors"),
+        (*TRAIN, "--model", "mlp", "--weights", "run/model.safetensors"),
+        "run/model.safetensors is damaged: its content is not what was written",
+    ),
+    "edited summary": (
+        edited("run/summary.json", '"accuracy": 0.', '"accuracy": 0.9'),
+        ("report", "run"),
+        "run/summary.json was changed: its content is not what drkd wrote",
+    ),
+    "edited summary, shared": (
+        edited("run/summary.json", '"accuracy": 0.', '"accuracy": 0.9'),
+        ("push", "run"),
+        "run/summary.json was changed: its content is not what drkd wrote",
+    ),
+    "comments alone as the record of a run": (
+        content("run/config.yaml", b"# data: digits"),
+        ("evaluate", "run"),
+        "run/config.yaml is not what a run writes, it has no data, model; restore it",
+    ),
+    "comments alone as the record of a shared run": (
+        content("run/config.yaml", b"# data: digits"),
+        ("push", "run"),
+        "run/config.yaml is not what a run writes, it has no data; restore it",
     ),
     "weights without a network": (
         lambda here: save_file({"a": torch.ones(1)}, here / "w.safetensors"),

@@ -10,7 +10,8 @@ from drkd.cli.printing import console, print_epoch, print_summary, say
 from drkd.cli.trials import Trials, print_trials
 from drkd.runs.events import EpochDone, RunDone, RunFailed
 from drkd.runs.summary import RunSummary, TeacherRecord
-from drkd.studies.tuning import Trial, TrialDone, TuneResults
+from drkd.studies.proposals import Trial
+from drkd.studies.tuning import TrialDone, TuneResults
 from drkd.training.metrics import Metrics
 from drkd.utils.text import printable
 
@@ -115,11 +116,11 @@ def test_trials_are_listed_with_their_outcome():
 
 def test_the_best_trials_are_printed_beside_the_baseline():
     text = io.StringIO()
-    trials = [Trial("a", 0.5, 2, 1.0, None), Trial("b", 0.75, 2, 1.0, None), Trial("c", None, 1, 1.0, "it diverged")]
-    print_trials(TuneResults(0.5, "b", trials, {}), Console(file=text, width=200))
+    trials = [Trial("a", {}, val_accuracy=0.5), Trial("b", {}, val_accuracy=0.75), Trial("c", {}, failed="it diverged")]
+    print_trials(TuneResults(0.1, 0.5, {"0.1": 0.5}, "b", 0.75, trials, {}), Console(file=text, width=200))
     lines = [line.split() for line in text.getvalue().splitlines()]
-    assert lines[1:4] == [["cross_entropy", "50.00"], ["b", "75.00", "+25.00"], ["a", "50.00", "+0.00"]]
-    assert "3 trials, 1 of them ended early." in text.getvalue()
+    assert lines[1:4] == [["cross_entropy:lr=0.1", "50.00"], ["b", "75.00", "+25.00"], ["a", "50.00", "+0.00"]]
+    assert "3 trials, 1 of them ended early; cross-entropy at 1 learning rates." in text.getvalue()
 
 
 @pytest.mark.parametrize("text", ["[/red]", "[bold]x[/bold]", ":cat:", "\x1b[31m", "\u732b"])

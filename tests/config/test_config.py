@@ -27,6 +27,15 @@ def test_digits_have_defaults_of_their_own():
     assert resolve(CompareConfig, {"data": "cifar10"})[0].label_noise == [0.0]
 
 
+def test_none_replaces_a_default_that_goes_by_the_data(tmp_path):
+    file = write(tmp_path / "c.yaml", "limit_train: null\nclip_norm: ~\n")
+    config, source = resolve(TrainConfig, {}, file)
+    assert (config.limit_train, source["limit_train"], config.epochs) == (None, "file", EMBEDDED["epochs"])
+    assert resolve(TrainConfig, {"task": "detection"}, file)[0].clip_norm is None
+    assert resolve(CompareConfig, {"limit_train": None})[0].limit_train is None
+    assert resolve(TrainConfig, {"limit_train": 9}, file)[0].limit_train == 9
+
+
 def test_lists_are_split_at_commas():
     config, _ = resolve(CompareConfig, {"methods": "dr_kd, ps_kd", "label_noise": "0,0.4"})
     assert config.methods == ["dr_kd", "ps_kd"]

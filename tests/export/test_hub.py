@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import shutil
 import types
 from pathlib import Path
 
@@ -170,3 +171,25 @@ def test_names_in_a_card_are_text(run):
     ):
         assert text in card
     assert r'from_pretrained("me/\"; import os")' in card
+
+
+@pytest.mark.parametrize(
+    "change", [{"std": [0.7]}, {"mean": [0.1]}, {"classes": list("jihgfedcba")}, {"image_size": 16}, {"model": "mlp"}]
+)
+def test_an_edited_description_is_refused(folder, tmp_path, change):
+    for file in folder.iterdir():
+        shutil.copy(file, tmp_path)
+    about = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps({**about, **change}))
+    with pytest.raises(InputError, match=rf"config.json says {next(iter(change))} .*: one of them was changed"):
+        HubModel.from_pretrained(str(tmp_path))
+
+
+def test_a_flipped_bit_in_a_shared_model_is_found(folder, tmp_path):
+    for file in folder.iterdir():
+        shutil.copy(file, tmp_path)
+    content = bytearray((folder / "model.safetensors").read_bytes())
+    content[-100] ^= 1
+    (tmp_path / "model.safetensors").write_bytes(content)
+    with pytest.raises(InputError, match="is damaged: its content is not what was written"):
+        HubModel.from_pretrained(str(tmp_path))

@@ -4,21 +4,27 @@ import csv
 import io
 import itertools
 import json
+import shutil
+from importlib.util import find_spec
 from pathlib import Path
 
 import onnx
 import pytest
+import torch
 from PIL import Image
 
 import drkd
 from drkd import InputError
 from drkd.export import latency
+from drkd.export.checksums import record_path
+from drkd.export.exporting import export_run
 from drkd.export.latency import bench_files
 from drkd.export.memory import Memory, measure_here, measure_memory
 from drkd.export.predicting import predict_files
 from drkd.export.runtimes import open_session
 from drkd.report.exports import read_exports
 from image_files import run_cli
+from spoiling import flip
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +38,7 @@ def images(tmp_path_factory):
 
 @pytest.mark.parametrize("name", ["onnx", "torch"])
 def test_predict_says_the_same_of_a_file_as_of_its_run(run, exported, images, name):
-    before, after = (list(predict_files(path, [images])) for path in (run, exported[name].path))
+    before, after = (list(predict_files(path, [images], allow_code=True)) for path in (run, exported[name].path))
     assert [(row.file, row.label) for row in after] == [(row.file, row.label) for row in before]
     assert [row.probability for row in after] == pytest.approx([row.probability for row in before], abs=1e-6)
 
@@ -73,7 +79,7 @@ def test_times_are_percentiles_of_single_calls_without_the_warm_up(exported, mon
 
 def test_a_run_is_measured_with_its_exports(run, exported, capsys, monkeypatch):
     monkeypatch.setattr(latency, "measure_memory", lambda *_, **__: Memory(71.4, 7.2))
-    assert run_cli("bench-model", run, "--calls", "10", "--threads", "1") == 0
+    assert run_cli("bench-model", run, "--calls", "10", "--threads", "1", "--allow-code") == 0
     shown = capsys.readouterr().out
     rows, speed = read_exports(run)
     assert [row.file for row in rows] == ["model.safetensors", "model-int8.onnx", "model.onnx", "model.pt2"]
@@ -94,7 +100,7 @@ def test_export_and_bench_model_print_json(run, exported, tmp_path, capsys, monk
     assert run_cli("export", run, "--format", "torch", "--out", tmp_path / "model", "--json") == 0
     record = json.loads(capsys.readouterr().out)
     assert record["parity"]["agreement"] == 1
-    assert run_cli("bench-model", record["path"], "--calls", "10", "--json") == 0
+    assert run_cli("bench-model", record["path"], "--calls", "10", "--json", "--allow-code") == 0
     found = json.loads(capsys.readouterr().out)
     assert found["files"][0]["file"] == record["path"]
     assert found["files"][0]["memory"] is None
@@ -128,6 +134,7 @@ def test_memory_of_a_process(exported):
     ("options", "message"),
     [
         (("--threads", "0"), "--threads should be 1 or more, got 0"),
+        (("--threads", "1,100000"), "--threads 100000 is more than the "),
         (("--batch-sizes", "1,two"), "--batch-sizes should be whole numbers with commas, such as 1,2, got '1,two'"),
     ],
 )
@@ -142,9 +149,55 @@ def test_damaged_files_are_refused(exported, tmp_path, name):
     damaged = tmp_path / source.name
     damaged.write_bytes(source.read_bytes()[:1000])
     with pytest.raises(InputError, match=r"cannot be loaded: .*; export it anew"):
-        open_session(damaged)
+        open_session(damaged, allow_code=True)
     with pytest.raises(InputError, match="there is no file"):
-        open_session(tmp_path / f"missing{source.suffix}")
+        open_session(tmp_path / f"missing{source.suffix}", allow_code=True)
+
+
+@pytest.mark.parametrize("name", ["onnx", "int8", "torch"])
+def test_a_flipped_bit_is_found_by_the_record_beside_the_file(exported, tmp_path, name):
+    source = exported[name].path
+    copy = shutil.copy(source, tmp_path)
+    shutil.copy(record_path(source), tmp_path)
+    assert open_session(Path(copy), allow_code=True).info == exported[name].manifest
+    for seed in range(20):
+        shutil.copy(source, copy)
+        flip(Path(copy), seed)
+        with pytest.raises(InputError, match=r"is damaged: its content is not what was written; export it anew"):
+            open_session(Path(copy), allow_code=True)
+    shutil.copy(source, copy)
+    for damaged in (b"", b"[]", b"{}", b'{"checksums": 3}', b'{"checksums": {"none": "0"}}', b"\xff"):
+        record_path(Path(copy)).write_bytes(damaged)
+        with pytest.raises(InputError, match=r"export"):
+            open_session(Path(copy), allow_code=True)
+
+
+@pytest.mark.skipif(not find_spec("openvino"), reason="an extra")
+def test_both_files_of_openvino_are_checked(run, tmp_path):
+    record = export_run(run, "openvino", out=tmp_path / "model")
+    assert set(record.checksums) == {"model.xml", "model.bin"}
+    flip(tmp_path / "model.bin")
+    with pytest.raises(InputError, match=r"model\.bin is damaged"):
+        open_session(record.path)
+    (tmp_path / "model.bin").unlink()
+    with pytest.raises(InputError, match=r"needs .*model\.bin, which is missing"):
+        open_session(record.path)
+
+
+def test_what_can_run_code_is_loaded_only_where_that_is_allowed(run, exported, images, monkeypatch, capsys):
+    path, loaded = exported["torch"].path, []
+    load = torch.export.load
+    monkeypatch.setattr(torch.export, "load", lambda *args, **options: loaded.append(1) or load(*args, **options))
+    monkeypatch.setattr(latency, "measure_memory", lambda *_, **__: None)
+    for arguments in (("predict", path, images), ("bench-model", path, "--calls", "10")):
+        assert run_cli(*arguments) == 2
+        assert "model.pt2 can run code when it is loaded; if you trust" in capsys.readouterr().err
+    with pytest.warns(UserWarning, match=r"model\.pt2 is left out: it can run code"):
+        found = bench_files([run], calls=10)
+    assert [Path(each.file).suffix for each in found.files] == [".safetensors", ".onnx", ".onnx"]
+    assert not loaded
+    assert run_cli("predict", path, images, "--allow-code") == 0
+    assert loaded
 
 
 def test_files_of_others_are_refused(exported, tmp_path):

@@ -1,5 +1,7 @@
 import csv
 import json
+import shutil
+import warnings
 
 import pytest
 import torch
@@ -15,7 +17,7 @@ from drkd.studies.comparison import plan, with_controls
 from drkd.studies.statistics import paired
 from drkd.targets import state_hash
 from drkd.training.learning_rate import learning_rate
-from drkd.utils.files import read_tensors
+from drkd.utils.files import read_json, read_tensors
 
 QUICK = {"epochs": 3, "limit_train": 100, "seeds": 2, "label_noise": [0.0, 0.2], "jobs": 1}
 METHODS = ["label_smoothing", "dr_kd", "online_dr_kd"]
@@ -50,7 +52,7 @@ def test_results_have_a_number_per_seed(done):
 
 
 def test_files_say_the_same(done):
-    assert json.loads((done.out / "results.json").read_text()) == json.loads(json.dumps(done.results.to_json()))
+    assert read_json(done.out / "results.json") == json.loads(json.dumps(done.results.to_json()))
     assert ComparisonResults.read(done.out) == done.results
     with (done.out / "results.csv").open() as file:
         rows = list(csv.DictReader(file))
@@ -166,11 +168,57 @@ def test_settings_reach_only_the_methods_that_take_them(tmp_path):
         assert rates[0] == pytest.approx(rates[1], rel=0.01)
 
 
+def test_a_given_teacher_teaches_every_method_that_takes_one(tmp_path):
+    names = ["cross_entropy", "tf_kd_self", "dr_kd", "kd", "dr_kd_clean_view", "kd_clean_view", "ols"]
+    config, _ = resolve(CompareConfig, {"methods": names, "seeds": 2, "teacher": "mine"})
+    planned = plan(config, with_controls(names), tmp_path)
+    taught = {training.method: training.config.teacher for training in planned}
+    assert taught == {name: None if name in ("cross_entropy", "cross_entropy_2x", "ols") else "mine" for name in taught}
+    assert all(training.taught_by is None for training in planned)
+
+
+def test_self_taught_methods_learn_from_a_given_teacher_as_in_train(tmp_path):
+    from drkd.config import TrainConfig
+    from drkd.runs.training import train
+
+    small = {"epochs": 2, "limit_train": 60, "threads": 1}
+    train(*resolve(TrainConfig, {**small, "method": "cross_entropy", "seed": 9}), tmp_path / "mine")
+    options = {**small, "teacher": str(tmp_path / "mine")}
+    alone = train(*resolve(TrainConfig, {**options, "method": "dr_kd"}), tmp_path / "alone")
+    names = ["dr_kd", "tf_kd_self_clean_view", "dr_kd_clean_view", "kd_clean_view"]
+    done = drkd.compare(methods=names, seeds=1, label_noise=0, jobs=1, out=str(tmp_path / "run"), **options)
+    assert not done.results.failures
+    for name in names:
+        summary = RunSummary.read(tmp_path / "run/trainings/clean-labels/seed-0" / name)
+        assert summary.teacher == alone.teacher
+        assert done.results.panels[0].methods[name].test["accuracy"][0] is not None
+    same = RunSummary.read(tmp_path / "run/trainings/clean-labels/seed-0/dr_kd")
+    assert (same.test.nll, same.teacher_train_accuracy) == (alone.test.nll, alone.teacher_train_accuracy)
+
+
+def test_a_null_of_a_file_reaches_every_training(tmp_path):
+    (tmp_path / "c.yaml").write_text("limit_train: null\n")
+    config, _ = resolve(CompareConfig, {}, tmp_path / "c.yaml")
+    assert {t.config.limit_train for t in plan(config, with_controls(config.methods), tmp_path)} == {None}
+
+
+def test_a_method_can_have_a_learning_rate_of_its_own(tmp_path):
+    names = ["dr_kd", "dr_kd:lr=0.03:alpha=0.5", "cross_entropy:lr=1e-2"]
+    config, _ = resolve(CompareConfig, {"methods": names, "seeds": 2, "lr": 0.2, "label_noise": 0})
+    planned = plan(config, with_controls(names), tmp_path)
+    rates = {"cross_entropy": 0.2, "cross_entropy_2x": 0.2, "dr_kd": 0.2, names[1]: 0.03, names[2]: 0.01}
+    assert [training.config.lr for training in planned] == [rate for rate in rates.values() for _ in range(2)]
+    assert {training.taught_by.method for training in planned if training.taught_by} == {"cross_entropy"}
+
+
 def test_a_general_decay_goes_to_running_averages_alone(tmp_path):
     names = ["online_dr_kd", "online_dr_kd:source=ema", "online_dr_kd:source=ema:decay=0.5", "ps_kd"]
     settings, _ = resolve(CompareConfig, {"methods": names, "decay": 0.9, "seeds": 1})
     decays = {training.method: training.config.decay for training in plan(settings, names, tmp_path)}
     assert [decays[name] for name in names] == [None, 0.9, 0.5, None]
+    settings, _ = resolve(CompareConfig, {"methods": names, "keep": "half", "seeds": 1})
+    kept = {training.method: training.config.keep for training in plan(settings, names, tmp_path)}
+    assert [kept[name] for name in names] == ["half", None, None, "half"]
 
 
 def test_a_method_can_be_listed_with_settings_of_its_own(tmp_path):
@@ -196,6 +244,10 @@ def test_a_method_can_be_listed_with_settings_of_its_own(tmp_path):
     [
         ({"methods": ["dr_kd:alpha"]}, "expected SETTING=VALUE, got 'alpha'"),
         ({"methods": ["dr_kd", "online_dr_kd"], "decay": 0.5}, "--decay 0.5 is for none of dr_kd, online_dr_kd as"),
+        ({"methods": ["online_dr_kd"], "source": "ema", "keep": "half"}, "--keep half is for none of online_dr_kd as"),
+        ({"methods": ["ps_kd"], "teacher": "mine"}, "cross_entropy, ps_kd takes no teacher; leave --teacher out"),
+        ({"methods": ["ps_kd"], "cache": "kept"}, "--cache has no effect with cross_entropy, ps_kd"),
+        ({"methods": ["dr_kd:lr=fast"]}, "--lr should be a valid number"),
         ({"methods": ["dr_kd:alpha=2"]}, "--alpha should be less than or equal to 1, got 2"),
         ({"methods": ["ps_kd:rectify=drop"]}, "ps_kd takes no rectify"),
         ({"methods": ["dr_kd:data=elsewhere"]}, "dr_kd takes no data"),
@@ -229,3 +281,17 @@ def test_methods_that_share_a_teacher_share_its_passes(tmp_path):
     found = {name: methods[name].teacher_cached for name in ("cross_entropy", "tf_kd_self", "dr_kd")}
     assert found == {"cross_entropy": [None, None], "tf_kd_self": [0.0, 0.0], "dr_kd": [1.0, 1.0]}
     assert not done.results.failures
+
+
+@pytest.mark.parametrize("damage", [b"epoch,val_accuracy\n0,x\n", b"\xff\xfe", b"epoch,val_accuracy\n0\n", b""])
+def test_a_damaged_curve_is_left_out(done, tmp_path, damage):
+    out = tmp_path / "run"
+    shutil.copytree(done.out, out, symlinks=True)
+    for file in out.glob("trainings/clean-labels/seed-*/cross_entropy/metrics.csv"):
+        file.write_bytes(damage)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        curves = read_curves(done.results, out)
+    assert len(curves) > 0
+    assert ("clean labels", "cross_entropy") not in curves
+    assert damage == b"" or "is damaged and left out of the curves" in str(caught[0].message)

@@ -22,6 +22,19 @@ OPTIONS = {
     "infinite rate": (nothing, (*TRAIN, "--lr", "inf"), "--lr should be a finite number, got inf"),
     "negative seed": (nothing, (*TRAIN, "--seed", "-1"), "--seed should be greater than or equal to 0, got -1"),
     "no threads": (nothing, (*TRAIN, "--threads", "0"), "--threads should be greater than or equal to 1, got 0"),
+    "more threads than processors": (nothing, (*TRAIN, "--threads", "100000"), "--threads 100000 is more than the "),
+    "a huge seed": (nothing, (*TRAIN, "--seed", "9" * 30), "--seed should be less than 4294967296"),
+    "many workers": (nothing, (*TRAIN, "--workers", "100000"), "--workers should be less than or equal to 1024"),
+    **{
+        f"a long name for {option}": (nothing, (*TRAIN, option, "x" * 300), "xxx.*: File name too long")
+        for option in ("--out", "--data", "--config", "--weights", "--teacher")
+    },
+    "a long name of a run": (
+        nothing,
+        ("evaluate", "x" * 300),
+        r"xxx\.\.\.xxx.*: File name too long; give another name",
+    ),
+    "a long name for an export": (nothing, ("push", "run", "--out", "x" * 300), "xxx.*: File name too long"),
     "alpha above 1": (nothing, (*TRAIN, "--alpha", "1.5"), "--alpha should be less than or equal to 1, got 1.5"),
     "cold temperature": (nothing, (*TRAIN, "--temperature", "0"), "--temperature should be greater than 0, got 0"),
     "unknown choice": (nothing, (*TRAIN, "--optimizer", "adam"), "--optimizer should be 'sgd' or 'adamw', got 'adam'"),
@@ -70,6 +83,40 @@ OPTIONS = {
         "cannot write to image.png/run: Not a dir",
     ),
     "another run": (nothing, (*TRAIN, "--out", "run", "--lr", "9"), r"run holds a run with other settings \(.*lr"),
+    # what would have no effect
+    "momentum of adamw": (
+        nothing,
+        (*TRAIN, "--optimizer", "adamw", "--momentum", "0.8"),
+        "--momentum has no effect with --optimizer adamw; leave it out, or choose --optimizer sgd",
+    ),
+    "milestones of cosine": (
+        nothing,
+        ("tune", "--milestones", "0.5"),
+        "--milestones has no effect with --schedule cos",
+    ),
+    "cache of nothing": (nothing, (*TRAIN, "--cache", "kept"), "--cache has no effect with --cache-size 0; leave it"),
+    "cache without a teacher": (
+        nothing,
+        (*TRAIN, "--method", "ols", "--cache-size", "1GB"),
+        "--cache-size has no effect with ols, which never asks a teacher twice",
+    ),
+    "memory of an average": (
+        nothing,
+        (*TRAIN, "--method", "online_dr_kd", "--source", "ema", "--keep", "half"),
+        "online_dr_kd has something to keep with source=memory only",
+    ),
+    "calibration of floats": (
+        nothing,
+        ("export", "run", "--calibration-samples", "9"),
+        "--calibration-samples has no effect without --quantize; leave it out, or choose --quantize int8",
+    ),
+    "public, but not sent": (nothing, ("push", "run", "--public"), "--public has no effect without --send"),
+    "setting of no method": (
+        nothing,
+        ("tune", "--methods", "ps_kd", "--temperature", "2"),
+        "--temperature 2.0 is for none of ps_kd",
+    ),
+    "teacher of no method": (nothing, ("tune", "--methods", "ps_kd", "--teacher", "run"), "ps_kd takes no teacher"),
     # configurations
     "no configuration": (
         nothing,
@@ -88,6 +135,14 @@ OPTIONS = {
         config("- a"),
         (*TRAIN, "--config", "c.yaml"),
         "c.yaml needs a line `option: value`.*list",
+    ),
+    "a date that is none": (config("lr: 2020-99-99"), (*TRAIN, "--config", "c.yaml"), "c.yaml is not YAML: month"),
+    "a number of many digits": (config("lr: " + "9" * 5000), (*TRAIN, "--config", "c.yaml"), "c.yaml is not YAML: Exc"),
+    "deep nesting": (config("[" * 5000), (*TRAIN, "--config", "c.yaml"), "c.yaml is not YAML: "),
+    "a null character": (
+        config('out: "a\\0b"'),
+        (*TRAIN, "--config", "c.yaml"),
+        "--out should be text without a null character",
     ),
     "unknown key": (
         config("epochz: 3"),

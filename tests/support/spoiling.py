@@ -69,6 +69,25 @@ def cut(location, size):
     return write
 
 
+def edited(location, old, new):
+    """Replace the first `old` in a file."""
+
+    def write(here):
+        text = (here / location).read_text()
+        assert old in text
+        (here / location).write_text(text.replace(old, new, 1))
+
+    return write
+
+
+def last_byte(location):
+    def write(here):
+        path = here / location
+        path.write_bytes(path.read_bytes()[:-1] + bytes([path.read_bytes()[-1] ^ 1]))
+
+    return write
+
+
 def parquet(*rows):
     def write(here):
         (here / "table").mkdir()

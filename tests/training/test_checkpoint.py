@@ -1,4 +1,5 @@
 import errno
+import shutil
 
 import pytest
 import torch
@@ -158,3 +159,18 @@ def test_another_teacher_is_refused(tmp_path):
     with pytest.raises(InputError, match=r"training in .*run began with another teacher \(SHA-256 .*\); give that one"):
         states[2].restore(tmp_path / "run" / "checkpoints")
     del net
+
+
+def test_files_of_others_beside_checkpoints_are_left_alone(three):
+    """A copy made by a file manager, a file put into a checkpoint, a folder called otherwise."""
+    shutil.copytree(three / "step-3", three / "step-4 (copy)")
+    (three / "step-").mkdir()
+    (three / "step-9x").write_text("x")
+    (three / "step-3" / "notes.txt").write_text("mine")
+    (three / "step-3" / "copy of student.safetensors").write_bytes(b"junk")
+    (three / "step-3" / "folder").mkdir()
+    found = state()
+    assert found.restore(three)
+    assert found.result.step == 3
+    trained(5).save(three, best=False)
+    assert {path.name for path in three.glob("step-*")} >= {"step-4 (copy)", "step-9x", "step-", "step-5"}

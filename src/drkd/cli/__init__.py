@@ -4,6 +4,7 @@ Exit codes: 0 done, 1 a run failed, 2 wrong usage or bad data, 130 after Ctrl-C,
 line on standard error; `--debug` adds the traceback.
 """
 
+import errno
 import io
 import signal
 import sys
@@ -13,6 +14,7 @@ from importlib import import_module
 from types import FrameType
 from typing import Any
 
+from drkd.cli.output import guarded_streams
 from drkd.utils.errors import InputError, NonFiniteLossError, ParityError, StorageError
 from drkd.utils.folders import remove_empty_folders
 from drkd.utils.text import printable
@@ -21,6 +23,10 @@ COMMANDS = ("drkd.cli.training", "drkd.cli.inspecting", "drkd.cli.exporting")
 """The modules that add their commands to the app, in the order of `--help`."""
 
 INTERRUPTED = 130
+
+LONGEST_NAME = 200
+"""Characters of a path that a message shows."""
+
 HOW_TO_RESUME = "interrupted; finished work is kept: repeat the command (train, compare, tune: with --out and --resume)"
 
 
@@ -30,7 +36,13 @@ def main() -> None:
         if isinstance(stream, io.TextIOWrapper):  # a name beyond the terminal's encoding is shown with escapes
             stream.reconfigure(errors="backslashreplace")
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
-    sys.exit(_run(arguments, debug="--debug" in sys.argv[1:]))
+    with guarded_streams() as output:
+        code = _run(arguments, debug="--debug" in sys.argv[1:])
+        output.flush()
+        lost = output.failure
+        if code == 0 and lost is not None and lost.errno != errno.EPIPE:  # who closes a pipe has read enough
+            code = _fail(f"the output is incomplete: {lost.strerror}; what was to be saved is saved", 1, False)
+    sys.exit(code)
 
 
 def _run(arguments: list[str], *, debug: bool) -> int:
@@ -55,14 +67,28 @@ def _run(arguments: list[str], *, debug: bool) -> int:
         return _fail(str(reason), 2, debug)
     except (KeyboardInterrupt, typer.Abort):
         return _fail(HOW_TO_RESUME, INTERRUPTED, debug)
-    except BrokenPipeError:
-        return 0
+    except OSError as reason:
+        return _fail(*_about_files(reason), debug)
     except Exception as reason:  # whatever went wrong, the user gets one line
-        ours = isinstance(reason, NonFiniteLossError | ParityError | StorageError)
+        ours = isinstance(reason, NonFiniteLossError | ParityError)
         return _fail(str(reason) if ours else f"{type(reason).__name__}: {reason}", 1, debug)
     finally:
         remove_empty_folders()
     return result if isinstance(result, int) else 0
+
+
+def _about_files(reason: OSError) -> tuple[str, int]:
+    """What to say of an error of the file system, and the exit code: a name that cannot be is wrong usage."""
+    cause = reason.__cause__ if isinstance(reason, StorageError) else None
+    if isinstance(cause, OSError) and cause.errno == errno.ENAMETOOLONG:
+        reason = cause
+    elif isinstance(reason, StorageError) or reason.filename is None or reason.strerror is None:
+        return str(reason), 1
+    name = str(reason.filename)
+    shown = name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME // 2]}...{name[-LONGEST_NAME // 2 :]}"
+    if reason.errno in (errno.ENAMETOOLONG, errno.ELOOP):
+        return f"{shown}: {reason.strerror}; give another name", 2
+    return f"cannot use {shown}: {reason.strerror}; check that it exists and its permissions", 1
 
 
 def _fail(message: str, code: int, debug: bool) -> int:

@@ -65,6 +65,9 @@ def bench_model(
     threads: Annotated[str, typer.Option("--threads", help="processor threads, comma-separated")] = "1",
     batch_sizes: Annotated[str, typer.Option("--batch-sizes", help="images per call, comma-separated")] = "1",
     calls: Annotated[int, typer.Option("--calls", min=1, help="calls that are measured of each")] = 100,
+    allow_code: Annotated[
+        bool, typer.Option("--allow-code", help="load files of torch.export (.pt2) too, which can run any code")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
 ) -> int:
     """Measure exported files: size, time of a call, throughput, memory, each in the runtime of a device."""
@@ -75,6 +78,7 @@ def bench_model(
         threads=_numbers("--threads", threads),
         batch_sizes=_numbers("--batch-sizes", batch_sizes),
         calls=calls,
+        allow_code=allow_code,
     )
     if as_json:
         print(json.dumps(found.to_json()))

@@ -60,6 +60,9 @@ def predict(
     images: Annotated[list[Path], typer.Argument(help="images, or folders of them, subfolders included")],
     format_: Annotated[str, typer.Option("--format", help="csv or json")] = "csv",
     device: Annotated[str, typer.Option("--device", help="cpu, cuda, ...; auto")] = "auto",
+    allow_code: Annotated[
+        bool, typer.Option("--allow-code", help="load files of torch.export (.pt2) too, which can run any code")
+    ] = False,
 ) -> int:
     """Classify images: file, label and probability; exits 1 where some cannot be read, after all others."""
     if format_ not in ("csv", "json"):
@@ -75,7 +78,7 @@ def predict(
         if problem.severity == "error":
             bad.append(problem)
 
-    predictions = predict_files(run, images, device=device, on_problem=on_problem)
+    predictions = predict_files(run, images, device=device, allow_code=allow_code, on_problem=on_problem)
     found = next(predictions, None)
     if found is None:  # every image is bad, and was named
         return 2
@@ -141,7 +144,11 @@ def report(run: Annotated[Path, typer.Argument(help="run directory of `compare` 
 
     from drkd.report import print_results, write_report
 
-    page = write_report(run)
+    try:
+        page = write_report(run)
+    except OSError:  # a folder that cannot be written to: the figures all the same
+        print_results(ComparisonResults.read(run), console())
+        raise
     print_results(ComparisonResults.read(run), console())
     say(f"Report: {page}")
     return 0

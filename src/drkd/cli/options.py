@@ -1,5 +1,6 @@
 """Command-line options made from the fields of a configuration, so that each is described once."""
 
+import functools
 import inspect
 import types
 import typing
@@ -14,18 +15,22 @@ PLAIN = (str, int, float, bool)
 
 
 def with_options(config: type[BaseModel]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Give a command that takes `**options` an option for each field of `config`; None means not given."""
+    """Give a command that takes `**options` an option for each field of `config`; it gets those that were given."""
 
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(command)
+        def run(**values: Any) -> Any:
+            return command(**{k: v for k, v in values.items() if v is not None or k not in config.model_fields})
+
         own = [p for p in inspect.signature(command).parameters.values() if p.kind is not p.VAR_KEYWORD]
         extra = [
             inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=_annotation(name, field))
             for name, field in config.model_fields.items()
             if typing.get_origin(field.annotation) is not dict
         ]
-        command.__signature__ = inspect.Signature([*own, *extra])  # type: ignore[attr-defined]
-        command.__annotations__ = {p.name: p.annotation for p in [*own, *extra]}
-        return command
+        run.__signature__ = inspect.Signature([*own, *extra])  # type: ignore[attr-defined]
+        run.__annotations__ = {p.name: p.annotation for p in [*own, *extra]}
+        return run
 
     return decorate
 

@@ -55,7 +55,8 @@ def train(config: ConfigFile = None, **options: object) -> int:
     """Train one network with one method; a self-teacher that it needs is trained first."""
     settings, source = resolve(TrainConfig, options, config)
 
-    from drkd.runs.building import describe_weights
+    from drkd.methods.registry import get_method
+    from drkd.runs.building import describe_weights, refuse_without_teacher
     from drkd.runs.directory import new_run_dir
     from drkd.runs.events import ignore_event
     from drkd.runs.summary import RunSummary
@@ -63,6 +64,7 @@ def train(config: ConfigFile = None, **options: object) -> int:
     from drkd.utils.device import choose_device
     from drkd.utils.distributed import process_group, rank
 
+    refuse_without_teacher(settings, source, [get_method(settings.method)])
     described = describe_weights(settings)
 
     def announced() -> Path:
@@ -93,7 +95,7 @@ def tune(config: ConfigFile = None, **options: object) -> int:
     """Search for the method and settings that do best on the validation split, within a stated budget."""
     settings, source = resolve(TuneConfig, options, config)
 
-    from drkd.cli.trials import Trials, print_trials
+    from drkd.cli.trials import Trials, advice, print_trials
     from drkd.runs.directory import new_run_dir
     from drkd.studies import tuning
 
@@ -105,8 +107,7 @@ def tune(config: ConfigFile = None, **options: object) -> int:
     with Trials(terminal, settings.trials) as trials:
         found = tuning.run(settings, source, out, on_trial=trials.on_trial)
     print_trials(found.results, terminal)
-    command = f"drkd compare --data {settings.data} --methods {found.best} --seeds 5 ..."
-    terminal.print(f"To test it: {command} (with the same other options)", highlight=False, soft_wrap=True)
+    print(advice(found.results, settings, source, out))
     return 0
 
 

@@ -1,5 +1,6 @@
 """The run's configuration, validated."""
 
+from drkd.config.effects import was_given
 from drkd.config.fields import as_bytes
 from drkd.config.groups import (
     METHOD_SETTINGS,
@@ -21,7 +22,7 @@ from drkd.config.options import (
     TrainingConfig,
     TuneConfig,
 )
-from drkd.config.resolving import as_yaml, did_you_mean, differences, read_options, resolve, validated
+from drkd.config.resolving import as_yaml, did_you_mean, differences, read_options, read_record, resolve, validated
 
 __all__ = [
     "DETECTION",
@@ -45,6 +46,8 @@ __all__ = [
     "did_you_mean",
     "differences",
     "read_options",
+    "read_record",
     "resolve",
     "validated",
+    "was_given",
 ]

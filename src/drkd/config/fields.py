@@ -45,5 +45,16 @@ def _size(value: Any) -> str:
 
 Size = Annotated[str, BeforeValidator(_size)]
 
-Text = Annotated[str, BeforeValidator(lambda value: str(value) if isinstance(value, PurePath | int) else value)]
+
+def _whole(value: str) -> str:
+    if "\0" in value:
+        raise ValueError("should be text without a null character")
+    return value
+
+
+Text = Annotated[
+    str,
+    BeforeValidator(lambda value: str(value) if isinstance(value, PurePath | int) else value),
+    AfterValidator(_whole),
+]
 """Text, or what Python callers give in its place: a path, or a number of steps."""

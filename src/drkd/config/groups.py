@@ -75,7 +75,9 @@ class ComputeOptions(Options):
         "auto", description="contiguous or channels_last; auto takes what is faster for the network"
     )
     compile: Literal["auto", "on", "off"] = Field("auto", description="on or off; auto compiles long trainings")
-    workers: int | None = Field(None, ge=0, description="threads that decode images (default: one per processor)")
+    workers: int | None = Field(
+        None, ge=0, le=1024, description="threads that decode images (default: one per processor)"
+    )
 
 
 class SelectionOptions(Options):
@@ -101,7 +103,7 @@ class FitOptions(CheckpointOptions, SelectionOptions, ComputeOptions, OptimizerO
 class FitSettings(FitOptions):
     """Everything that `drkd.fit` can be asked for."""
 
-    seed: int = Field(0, ge=0, description="fixes splits, initial weights, order and augmentation")
+    seed: int = Field(0, ge=0, lt=2**32, description="fixes splits, initial weights, order and augmentation")
 
 
 class ProcessOptions(Options):

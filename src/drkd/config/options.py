@@ -46,7 +46,9 @@ class CompareConfig(TrainingConfig):
     task: Literal["classification", "detection"] = Field("classification", description=TASK)
     methods: Names = Field(STANDARD, description="comma-separated; see `drkd list methods`")
     method_options: dict[str, dict[str, Any]] = Field({}, description="settings by method; in a file only")
-    teacher: Text | None = Field(None, description="run directory or file of the teacher of kd")
+    teacher: Text | None = Field(
+        None, description="run directory or file of the teacher of all methods that take one (default: the baseline)"
+    )
     seeds: int = Field(5, ge=1, description="how many seeds, from 0 on")
     label_noise: Fractions = Field([0.0], description="comma-separated; a panel for each")
     jobs: int | None = Field(None, ge=1, description="trainings at once (default: one per processor, 1 on a GPU)")
@@ -65,7 +67,9 @@ class TuneConfig(TrainingConfig):
     trials: int = Field(20, ge=1, description="how many settings are tried")
     hours: float | None = Field(None, gt=0, description="begin no trial after so many hours in one session")
     label_noise: float = Field(0.0, ge=0, lt=1, description="fraction of the training and validation labels made wrong")
-    teacher: Text | None = Field(None, description="run directory or file of the teacher of kd")
+    teacher: Text | None = Field(
+        None, description="run directory or file of the teacher of all methods that take one (default: the baseline)"
+    )
     cache_size: Size = Field("1GB", description="most that the cache of teachers' answers may hold; 0: none")
 
 

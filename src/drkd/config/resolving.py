@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from drkd.config.effects import refuse_without_effect
 from drkd.config.fields import as_bytes
 from drkd.config.options import DETECTION, EMBEDDED, WITHOUT_EFFECT, CompareConfig, TrainingConfig
 from drkd.utils.errors import InputError
@@ -22,15 +23,16 @@ def resolve(
 
     Args:
         kind: `TrainConfig`, `CompareConfig`, `ReproduceConfig` or `BenchConfig`.
-        given: options of the command line; None means not given.
-        file: a YAML file of options.
+        given: options of the command line, or of a call. None means not given, or for options that may be None just
+            that: it replaces a default that goes by the data.
+        file: a YAML file of options, where null means the same.
 
     Returns:
         The configuration, and where each value came from: `default`, `default for digits` or `for detection`, `file` or
         `command line`.
 
     Raises:
-        InputError: for unknown or unfitting options; one line for the first of them.
+        InputError: for unknown, unfitting or ineffective options; one line for the first of them.
 
     Example:
         >>> from drkd.config import TrainConfig
@@ -39,7 +41,7 @@ def resolve(
         (3, 'command line', 'default')
     """
     in_file = read_options(Path(file)) if file is not None else {}
-    on_line = {name: value for name, value in given.items() if value is not None}
+    on_line = {name: value for name, value in given.items() if value is not None or _may_be_none(kind, name)}
     values = {**in_file, **on_line}
     special, of_special = _special_defaults(kind, values)
     values = {**of_special, **values}
@@ -52,7 +54,19 @@ def resolve(
     source = {
         name: next((where for where, layer in layers.items() if name in layer), "default") for name in kind.model_fields
     }
+    refuse_without_effect(config, source)
     return config, source
+
+
+def read_record(kind: type[Config], file: Path) -> Config:
+    """The configuration that a run wrote, as it is.
+
+    Raises:
+        InputError: if it cannot be read, or is something else.
+    """
+    return validated(
+        kind, read_options(file, needs=("data", "model")), called=lambda name: f"{file}: --{_dashed(name)}"
+    )
 
 
 def validated(kind: type[Config], values: Mapping[str, Any], *, called: Callable[[str], str] = str) -> Config:
@@ -84,6 +98,10 @@ def validated(kind: type[Config], values: Mapping[str, Any], *, called: Callable
         message = message.split(" after validation")[0]
         wanted = message if message.startswith("should ") else f"should be {message}"
         raise InputError(f"{called(str(problem['loc'][0]))} {wanted}, got {problem['input']!r}") from None
+
+
+def _may_be_none(kind: type[BaseModel], name: str) -> bool:
+    return name in kind.model_fields and kind.model_fields[name].default is None
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
@@ -132,18 +150,21 @@ def _special_defaults(kind: type[BaseModel], values: Mapping[str, Any]) -> tuple
     }
 
 
-def read_options(path: Path) -> dict[str, Any]:
+def read_options(path: Path, *, needs: Iterable[str] = ()) -> dict[str, Any]:
     """What a YAML file of options holds, by field name.
 
     Raises:
-        InputError: if it cannot be read, or is something else.
+        InputError: if it cannot be read, is something else, or lacks one of the options in `needs`.
     """
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as reason:
         raise InputError(f"cannot read the configuration {path}: {reason.strerror}") from reason
-    except (yaml.YAMLError, UnicodeDecodeError) as reason:
+    except (yaml.YAMLError, ValueError, RecursionError) as reason:  # also of dates, and of numbers of many digits
         raise InputError(f"{path} is not YAML: {' '.join(str(reason).split())}") from reason
     if content is not None and not isinstance(content, dict):
         raise InputError(f"{path} needs a line `option: value` for each option, got {type(content).__name__}")
-    return {str(name).replace("-", "_"): value for name, value in (content or {}).items()}
+    options = {str(name).replace("-", "_"): value for name, value in (content or {}).items()}
+    if missing := [name for name in needs if name not in options]:
+        raise InputError(f"{path} is not what a run writes, it has no {', '.join(missing)}; restore it")
+    return options

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from drkd.data.datasets import Data, Split
+from drkd.export.checksums import checksums
 from drkd.export.manifest import Manifest
 from drkd.export.parity import FLOAT, INT8, Tolerance, compare_logits, logits_of, refuse_beyond
 from drkd.export.quantizing import Calibration, evenly, quantize_onnx
@@ -91,7 +92,9 @@ def export_run(
         _write(deployed, manifest, fresh, chosen, seen, calibration)
         pixels = _pixels(part, samples)
         labels = part.labels[torch.from_numpy(evenly(len(part), samples))].numpy()
-        before, after = (logits_of(session, pixels) for session in (NetworkSession(source), open_session(fresh)))
+        before, after = (
+            logits_of(session, pixels) for session in (NetworkSession(source), open_session(fresh, allow_code=True))
+        )
         parity = compare_logits(before, after, labels)
         refuse_beyond(tolerance, parity, target.name, "try another --calibration, or " if quantize else "")
         record = ExportRecord(
@@ -99,6 +102,7 @@ def export_run(
             file=target.name,
             format=format,
             bytes=sum(file.stat().st_size for file in files_of(fresh)),
+            checksums=checksums(files_of(fresh)),
             manifest=manifest,
             split=name,
             parity=parity,

@@ -52,6 +52,8 @@ def push_run(
     owner, _, name = (repo or "").partition("/")
     if (send or repo is not None) and not (owner and name and "/" not in name):
         raise InputError(f"sending needs the repository as OWNER/NAME, got {repo!r}")
+    if public and not send:
+        raise InputError("--public has no effect without --send; leave it out, or send the folder")
     hub = needed("huggingface_hub", "hub") if send else None
     if not (path / "summary.json").is_file():
         raise InputError(f"{path} is no finished run (no summary.json); give a run directory of `drkd train`")

@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from drkd.models import create_model
 from drkd.models.deployed import Deployed
-from drkd.models.files import ModelInfo, write_model
-from drkd.utils.files import read_tensors
+from drkd.models.files import ModelInfo, read_model, write_model
+from drkd.utils.errors import InputError
 
 
 class HubModel(nn.Module, PyTorchModelHubMixin, library_name="drkd"):
@@ -53,5 +53,17 @@ class HubModel(nn.Module, PyTorchModelHubMixin, library_name="drkd"):
 
     @classmethod
     def _load_as_safetensor(cls, model: Any, model_file: str, map_location: str, strict: bool) -> Any:
-        model.deployed.network.load_state_dict(read_tensors(Path(model_file)), strict=strict)
+        tensors, info = read_model(model_file)  # checked
+        for name, theirs in vars(info).items():
+            ours = getattr(model.info, name)
+            if ours != theirs:
+                raise InputError(
+                    f"config.json says {name} {_shown(ours)}, {model_file} says {_shown(theirs)}: one of them was "
+                    "changed; copy both anew"
+                )
+        model.deployed.network.load_state_dict(tensors, strict=strict)
         return model.to(map_location).eval()
+
+
+def _shown(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value

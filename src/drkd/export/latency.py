@@ -1,6 +1,7 @@
 """How fast and how large exported files are, in the runtime that a device would use, side by side in one process."""
 
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -9,11 +10,11 @@ import numpy as np
 from drkd.export.manifest import Manifest
 from drkd.export.memory import measure_memory
 from drkd.export.records import LATENCY, BenchedFile, CallTimes, LatencyResults, LatencySettings, MemorySetting
-from drkd.export.runtimes import Session, files_of, input_shape, is_exported, open_session
+from drkd.export.runtimes import Session, files_of, input_shape, is_exported, open_session, runs_code
 from drkd.models.files import model_file
 from drkd.utils.errors import InputError
-from drkd.utils.files import write_json
-from drkd.utils.machine import environment, processor_name
+from drkd.utils.files import write_checked_json
+from drkd.utils.machine import check_threads, environment, processor_name
 from drkd.utils.timing import WARM_UP, Clock, take_turns
 
 BURST = 10
@@ -27,6 +28,7 @@ def bench_files(
     threads: Sequence[int] = (1,),
     batch_sizes: Sequence[int] = (1,),
     calls: int = 100,
+    allow_code: bool = False,
     clock: Clock = time.perf_counter,
 ) -> LatencyResults:
     """Measure files, in turns, on made-up images.
@@ -37,13 +39,15 @@ def bench_files(
         threads: processor threads, each number in turn.
         batch_sizes: images per call, each number in turn.
         calls: how many are counted of each file in each setting, rounded up to tens.
+        allow_code: see `open_session`; without it, files of a run's `exports` that can run code are left out.
         clock: seconds from any start.
 
     Returns:
         What each file costs in each setting; memory at the largest batch and number of threads.
 
     Raises:
-        InputError: for a missing or damaged file, or numbers below 1.
+        InputError: for a missing or damaged file, one that can run code, numbers below 1, or more threads than this
+            machine has.
 
     Example:
         >>> bench_files(["model.onnx"], threads=[0])
@@ -54,11 +58,12 @@ def bench_files(
     for name, values in (("--threads", threads), ("--batch-sizes", batch_sizes), ("--calls", [calls])):
         if not values or min(values) < 1:
             raise InputError(f"{name} should be 1 or more, got {', '.join(map(str, values)) or 'nothing'}")
-    paths = [file for source in sources for file in _files(Path(source))]
+    check_threads("--threads", max(threads))
+    paths = [file for source in sources for file in _files(Path(source), allow_code)]
     figures: dict[Path, list[CallTimes]] = {path: [] for path in paths}
     opened: dict[Path, tuple[str, str | None]] = {}
     for cores in threads:
-        sessions = {path: open_session(path, threads=cores) for path in paths}
+        sessions = {path: open_session(path, threads=cores, allow_code=allow_code) for path in paths}
         opened.update({path: (session.runtime, _quantize(session)) for path, session in sessions.items()})
         for batch_size in batch_sizes:
             for path, seconds in _measure(sessions, batch_size, calls, clock).items():
@@ -75,7 +80,9 @@ def bench_files(
                 runtime=opened[path][0],
                 quantize=opened[path][1],
                 bytes=sum(part.stat().st_size for part in files_of(path)),
-                memory=measure_memory(path, batch_size=largest.batch_size, threads=largest.threads),
+                memory=measure_memory(
+                    path, batch_size=largest.batch_size, threads=largest.threads, allow_code=allow_code
+                ),
                 figures=figures[path],
             )
             for path in paths
@@ -83,7 +90,7 @@ def bench_files(
     )
     run = Path(sources[0])
     if len(sources) == 1 and (run / "exports").is_dir():
-        write_json(run / "exports" / LATENCY, found.to_json())
+        write_checked_json(run / "exports" / LATENCY, found.to_json())
     return found
 
 
@@ -111,9 +118,15 @@ def _measure(sessions: dict[Path, Session], batch_size: int, calls: int, clock: 
     return {path: values[WARM_UP * BURST :] for path, values in seconds.items()}
 
 
-def _files(source: Path) -> list[Path]:
-    """All files of a source; a run's own network first."""
+def _files(source: Path, allow_code: bool) -> list[Path]:
+    """All files of a source that may be loaded; a run's own network first."""
     if not source.is_dir():
         return [source]
     exports = sorted(path for path in (source / "exports").glob("*") if is_exported(path))
-    return [model_file(source), *exports]
+    if left := [path.name for path in exports if runs_code(path) and not allow_code]:
+        warnings.warn(
+            f"{', '.join(left)} is left out: it can run code when it is loaded; measure it with --allow-code if you "
+            "trust where it comes from",
+            stacklevel=3,
+        )
+    return [model_file(source), *(path for path in exports if path.name not in left)]

@@ -33,7 +33,7 @@ class Memory:
     file_mib: float
 
 
-def measure_memory(path: Path, *, batch_size: int, threads: int) -> Memory | None:
+def measure_memory(path: Path, *, batch_size: int, threads: int, allow_code: bool = False) -> Memory | None:
     """Peak memory of a fresh process that loads `path` and answers a batch twice; None where there is no /proc.
 
     Raises:
@@ -42,6 +42,7 @@ def measure_memory(path: Path, *, batch_size: int, threads: int) -> Memory | Non
     if not STATUS.is_file():
         return None
     command = [sys.executable, "-m", "drkd.export.memory", str(path), str(batch_size), str(threads)]
+    command += ["--allow-code"] * allow_code
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         last = done.stderr.strip().splitlines()[-1:] or [f"exit code {done.returncode}"]
@@ -49,11 +50,11 @@ def measure_memory(path: Path, *, batch_size: int, threads: int) -> Memory | Non
     return Memory(**json.loads(done.stdout))
 
 
-def measure_here(path: Path, *, batch_size: int, threads: int) -> Memory:
+def measure_here(path: Path, *, batch_size: int, threads: int, allow_code: bool = False) -> Memory:
     """The same for this process; it is exact only for the first file of a process."""
     import_module(session_class(path).module)
     before = _mib("VmRSS")
-    session = open_session(path, threads=threads)
+    session = open_session(path, threads=threads, allow_code=allow_code)
     pixels = np.zeros((batch_size, *input_shape(session)), dtype=np.uint8)
     for _ in range(2):
         session(pixels)
@@ -68,5 +69,6 @@ def _mib(name: str) -> float:
 
 
 if __name__ == "__main__":
-    file, batch, cores = sys.argv[1:]
-    print(json.dumps(asdict(measure_here(Path(file), batch_size=int(batch), threads=int(cores)))))
+    file, batch, cores, *allowed = sys.argv[1:]
+    measured = measure_here(Path(file), batch_size=int(batch), threads=int(cores), allow_code=bool(allowed))
+    print(json.dumps(asdict(measured)))

@@ -26,7 +26,12 @@ class Prediction:
 
 
 def predict_files(
-    source: Path, images: Sequence[Path], *, device: str = "auto", on_problem: OnProblem = refuse
+    source: Path,
+    images: Sequence[Path],
+    *,
+    device: str = "auto",
+    allow_code: bool = False,
+    on_problem: OnProblem = refuse,
 ) -> Iterator[Prediction]:
     """The most probable class of each image, batch by batch; folders stand for their images.
 
@@ -34,6 +39,7 @@ def predict_files(
         source: a run directory, its model file, or a file of `drkd export`, which runs in its own runtime.
         images: images, or folders of them.
         device: of a run's network; exported files run on the processor.
+        allow_code: see `open_session`.
         on_problem: takes in the images that cannot be read, which get no prediction; by default they are an error.
 
     Raises:
@@ -43,7 +49,7 @@ def predict_files(
     if is_exported(source):
         if device not in ("auto", "cpu"):
             raise InputError(f"an exported file runs on the processor, got --device {device}; leave it out")
-        session: Session = open_session(source)
+        session: Session = open_session(source, allow_code=allow_code)
     else:
         session = NetworkSession(source, device=str(choose_device(device)))
     files = [file for path in images for file in images_in(path, on_problem)]

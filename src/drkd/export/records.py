@@ -7,11 +7,12 @@ from typing import TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
+from drkd.export.checksums import record_path
 from drkd.export.manifest import Manifest
 from drkd.export.memory import Memory
 from drkd.export.parity import Parity, Tolerance
 from drkd.utils.errors import InputError
-from drkd.utils.files import JsonObject, read_json, write_json
+from drkd.utils.files import JsonObject, read_json, write_checked_json
 from drkd.utils.machine import Environment
 
 Record = TypeVar("Record", "ExportRecord", "LatencyResults")
@@ -37,6 +38,7 @@ class ExportRecord:
         file: its name.
         format: see `drkd.export.writing.FORMATS`.
         bytes: the size of all its files.
+        checksums: their SHA-256, by name.
         manifest: what it says of itself.
         split: what it was checked on.
         parity: what was found.
@@ -49,6 +51,7 @@ class ExportRecord:
     file: str
     format: str
     bytes: int
+    checksums: dict[str, str]
     manifest: Manifest
     split: str
     parity: Parity
@@ -64,7 +67,7 @@ class ExportRecord:
 
     def write(self) -> None:
         """Write the record beside its file, as FILE.json."""
-        write_json(record_path(self.path), self.to_json())
+        write_checked_json(record_path(self.path), self.to_json())
 
     @classmethod
     def read(cls, path: Path) -> "ExportRecord":
@@ -74,16 +77,6 @@ class ExportRecord:
             InputError: if there is none, or it is not what drkd writes.
         """
         return _read(cls, record_path(path), path=path)
-
-
-def record_path(path: Path) -> Path:
-    """Where the record of an exported file is kept.
-
-    Example:
-        >>> record_path(Path("exports/model.onnx")).name
-        'model.onnx.json'
-    """
-    return path.with_name(f"{path.name}.json")
 
 
 def read_records(run: Path) -> list[ExportRecord]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from drkd.export.checksums import check_files
 from drkd.export.manifest import Manifest, from_properties, from_text
 from drkd.utils.errors import InputError
 
@@ -67,15 +68,17 @@ def needed(module: str, extra: str) -> Any:
         raise InputError(f"this needs {missing}, which is not installed; install drkd[{extra}]") from reason
 
 
-def open_session(path: Path, *, threads: int | None = None) -> Session:
+def open_session(path: Path, *, threads: int | None = None, allow_code: bool = False) -> Session:
     """Load an exported file, or the network of a run directory or its `model.safetensors`.
 
     Args:
         path: what to load; its ending says which runtime.
         threads: processor threads that the runtime takes; None leaves it the choice.
+        allow_code: load files of `torch.export` too, which can run any code.
 
     Raises:
-        InputError: if there is no such file, it is damaged or not drkd's, or its runtime is not installed.
+        InputError: if there is no such file, it is not the one that the record beside it describes, it is damaged or
+            not drkd's, or its runtime is not installed.
 
     Example:
         >>> open_session(Path("model.onnx"))
@@ -87,6 +90,13 @@ def open_session(path: Path, *, threads: int | None = None) -> Session:
     """
     if is_exported(path) and not path.is_file():
         raise InputError(f"there is no file {path}; give a file of `drkd export`, or a run directory")
+    if runs_code(path) and not allow_code:
+        raise InputError(
+            f"{path} can run code when it is loaded; if you trust where it comes from, add --allow-code, or else take "
+            "another format"
+        )
+    if is_exported(path):
+        check_files(path)
     return session_class(path)(path, threads)
 
 
@@ -115,6 +125,11 @@ def files_of(path: Path) -> list[Path]:
 def is_exported(path: Path) -> bool:
     """Whether `path` is named like an exported file, rather than a run's own network."""
     return path.suffix in SESSIONS and not path.is_dir()
+
+
+def runs_code(path: Path) -> bool:
+    """Whether loading `path` can run code that somebody put there: files of `torch.export` hold pickled objects."""
+    return path.suffix == ".pt2" and not path.is_dir()
 
 
 class OnnxSession(Session):
@@ -165,7 +180,7 @@ class OpenvinoSession(Session):
 
 
 class TorchSession(Session):
-    """A file of `torch.export`, in torch, on the processor. Loading one can run code: only load what you trust."""
+    """A file of `torch.export`, in torch, on the processor. Loading one can run code, see `open_session`."""
 
     module = "torch"
 

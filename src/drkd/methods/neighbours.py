@@ -53,7 +53,7 @@ def online_dr_kd(
     student: nn.Module | None = None,
     decay: float | None = None,
     rectify: Rectifier = "swap",
-    keep: Keep = "full",
+    keep: Keep | None = None,
     **options: Unpack[Options],
 ) -> Objective:
     """Online DR-KD (ours): rectify the student's own past, so that no pretraining and no second network is needed.
@@ -70,6 +70,8 @@ def online_dr_kd(
     """
     if decay is not None and source != "ema":
         raise InputError("online_dr_kd has a decay with source=ema only; choose that source, or leave the decay out")
+    if keep is not None and source != "memory":
+        raise InputError("online_dr_kd has something to keep with source=memory only; choose it, or leave keep out")
     if source == "ema":
         if student is None:
             raise InputError('online_dr_kd with source="ema" needs the student that is trained')
@@ -78,7 +80,7 @@ def online_dr_kd(
         raise InputError(
             f'`online_dr_kd` needs source="memory", "ema" or a target such as Ema(student), got {source!r}'
         )
-    target = Memory(keep=keep) if source == "memory" else source
+    target = Memory(keep=keep or "full") if source == "memory" else source
     return distil("online_dr_kd", Rectified(target, rectify), alpha, temperature, "batchmean", 1.0, options)
 
 

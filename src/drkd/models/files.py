@@ -1,16 +1,13 @@
 """Model files: weights, and in the same file all that it takes to build the network and to feed it."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from safetensors import safe_open
 from torch import Tensor
 
 from drkd.utils.errors import InputError
-from drkd.utils.files import JsonObject, read_tensors, write_tensors
-from drkd.utils.hashing import content_hash
+from drkd.utils.files import JsonObject, read_about, read_tensors, write_tensors
 
 KINDS = {"model": str, "classes": list, "image_size": int, "channels": int}
 """What a network is built from, and what it is in the file."""
@@ -100,24 +97,6 @@ def read_model(source: str | Path) -> tuple[dict[str, Tensor], ModelInfo]:
     if (Path(source) / "trainings").is_dir():
         raise InputError(f"{source} is a comparison; give one of its trainings: {source}/trainings/PANEL/seed-S/METHOD")
     path = model_file(source)
-    tensors = read_tensors(path)
-    content = _metadata(path)
-    written = content.pop("sha256", None)
-    info = ModelInfo.from_json(content, path)
-    if written is None:
-        raise InputError(f"{path} has no checksum: it was written by an older drkd; train again")
-    if content_hash(tensors, content) != written:
-        raise InputError(f"{path} is damaged: its content is not what was written; copy it anew, or train again")
-    return tensors, info
-
-
-def _metadata(path: Path) -> JsonObject:
-    """What a file says of itself; nothing for one that is not drkd's."""
-    if path.suffix != ".safetensors":
-        return {}
-    with safe_open(path, "pt") as file:
-        try:
-            content = json.loads((file.metadata() or {}).get("drkd", "{}"))
-        except ValueError as reason:
-            raise InputError(f"{path} is damaged where it says which network it is: {reason}") from reason
-    return content if isinstance(content, dict) else {}
+    tensors, content = read_tensors(path), read_about(path)
+    content.pop("sha256", None)
+    return tensors, ModelInfo.from_json(content, path)

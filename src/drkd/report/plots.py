@@ -60,8 +60,11 @@ def read_curves(results: ComparisonResults, out: Path) -> Curves:
         for method in panel.methods:
             runs = []
             for file in sorted(folder.glob(f"seed-*/{method_dirname(method)}/metrics.csv")):
-                with file.open() as lines:
-                    runs.append([float(row[column]) for row in csv.DictReader(lines) if column in row])
+                try:
+                    with file.open(encoding="utf-8") as lines:
+                        runs.append([float(row[column]) for row in csv.DictReader(lines) if column in row])
+                except (OSError, ValueError, TypeError, csv.Error) as reason:
+                    warnings.warn(f"{file} is damaged and left out of the curves: {reason}", stacklevel=2)
             if any(runs):
                 shortest = min(len(run) for run in runs)
                 curves[panel.name, method] = np.array([run[:shortest] for run in runs]).mean(axis=0)

@@ -1,14 +1,17 @@
 """What a configuration describes, built: the network, the method, what a model file says of them."""
 
+from collections.abc import Mapping, Sequence
+
 import torch
 from torch import nn
 
-from drkd.config import BenchConfig, TrainConfig
-from drkd.methods.registry import create_from, get_method
+from drkd.config import BenchConfig, TrainConfig, TrainingConfig, as_bytes, was_given
+from drkd.methods.registry import MethodInfo, create_from, get_method
 from drkd.models import CONTIGUOUS
 from drkd.models.files import ModelInfo
 from drkd.tasks import TaskData, get_task
 from drkd.training.compilation import MemoryFormat
+from drkd.utils.errors import InputError
 
 
 def model_info(config: TrainConfig, data: TaskData) -> ModelInfo:
@@ -50,3 +53,27 @@ def describe_weights(config: TrainConfig) -> str:
 def memory_format(config: TrainConfig | BenchConfig) -> MemoryFormat:
     """How the network that `config` names lies in memory: as asked, or as is faster for it."""
     return "contiguous" if config.memory_format == "auto" and config.model in CONTIGUOUS else config.memory_format
+
+
+def refuse_without_teacher(config: TrainingConfig, source: Mapping[str, str], methods: Sequence[MethodInfo]) -> None:
+    """Refuse options about teachers that were given where no method asks one.
+
+    Args:
+        config: of a training, a comparison or a search.
+        source: where each of its values came from.
+        methods: that are trained.
+
+    Raises:
+        InputError: for the first such option.
+    """
+    names = ", ".join(dict.fromkeys(method.name for method in methods))
+    if was_given(config, source, "teacher") and all(method.teacher == "none" for method in methods):
+        raise InputError(f"{names} takes no teacher; leave --teacher out, or choose kd or dr_kd")
+    for option in ("cache", "cache_size"):
+        if (
+            was_given(config, source, option)
+            and as_bytes(config.cache_size)
+            and all(method.teacher == "none" or method.clean_view for method in methods)
+        ):
+            flag = f"--{option.replace('_', '-')}"
+            raise InputError(f"{flag} has no effect with {names}, which never asks a teacher twice; leave it out")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from drkd.config import TrainConfig, resolve
+from drkd.config import TrainConfig, read_record
 from drkd.data import Data
 from drkd.models.files import ModelInfo
 from drkd.runs.data_record import check_data
@@ -77,7 +77,7 @@ def data_of(
     record, same = run_of(source) / "config.yaml", False
     wanted: dict[str, object] = {"image_size": info.image_size if data else None}
     if record.is_file():
-        config, _ = resolve(TrainConfig, {}, record)
+        config = read_record(TrainConfig, record)
         same = data is None or data == config.data or Path(data).resolve() == Path(config.data).resolve()
         wanted |= {name: getattr(config, name) for name in (OF_SPLITS if same else OF_OTHER_DATA)}
         data = data or config.data

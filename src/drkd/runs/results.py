@@ -10,7 +10,7 @@ from typing import Any
 
 from drkd.tasks import Task, get_task
 from drkd.utils.errors import InputError
-from drkd.utils.files import JsonObject, read_json, write_json
+from drkd.utils.files import JsonObject, read_json, write_checked_json
 from drkd.utils.machine import Environment
 
 FILE = "results.json"
@@ -163,7 +163,7 @@ class ComparisonResults:
 
     def write(self, out: Path) -> None:
         """Write `results.json` into the run directory `out`."""
-        write_json(out / FILE, self.to_json())
+        write_checked_json(out / FILE, self.to_json())
 
     @classmethod
     def read(cls, out: Path) -> "ComparisonResults":

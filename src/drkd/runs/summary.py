@@ -6,7 +6,7 @@ from typing import Any
 
 from drkd.tasks import SplitMetrics, metrics_from_json
 from drkd.utils.errors import InputError
-from drkd.utils.files import read_json, write_json
+from drkd.utils.files import read_json, write_checked_json
 
 FILE = "summary.json"
 """Its name; only a finished run has it."""
@@ -71,7 +71,7 @@ class RunSummary:
 
     def write(self, out: Path) -> None:
         """Write `summary.json` into the run directory `out`."""
-        write_json(out / FILE, asdict(self))
+        write_checked_json(out / FILE, asdict(self))
 
     @classmethod
     def read(cls, out: Path) -> "RunSummary":

@@ -25,7 +25,7 @@ from drkd.methods.registry import get_method
 from drkd.models.adapted import Adapted
 from drkd.models.files import write_model
 from drkd.objective.objective import Objective
-from drkd.runs.building import build_student, describe_weights, memory_format, model_info
+from drkd.runs.building import build_student, describe_weights, memory_format, model_info, refuse_without_teacher
 from drkd.runs.data_record import refuse_changed_data, write_record
 from drkd.runs.directory import inspect_run_dir, kept_epoch, one_writer, open_run_dir
 from drkd.runs.events import EpochDone, OnEvent, ignore_event
@@ -163,8 +163,8 @@ def prepare(config: TrainConfig, source: Source, out: Path, on_event: OnEvent = 
             stacklevel=2,
         )
     student = build_student(config, data)
-    if config.teacher is not None and get_method(config.method).teacher == "none":
-        raise InputError(f"{config.method} takes no teacher; leave --teacher out, or choose kd or dr_kd")
+    if config.teacher is not None:
+        refuse_without_teacher(config, {"teacher": "command line"}, [get_method(config.method)])
     trains_teacher = config.teacher is None and get_method(config.method).teacher == "self"
     teacher = None if config.teacher is None else load_teacher(config.teacher, config, data)
     describe_weights(config)  # refuses bad settings before anything is written, and so does the next line

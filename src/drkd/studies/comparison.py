@@ -1,11 +1,12 @@
-"""`compare`: methods x seeds x label noise, paired, with the same self-teacher for all that need one.
+"""`compare`: methods x seeds x label noise, paired, with the same teacher for all that need one.
 
 Cross-entropy is trained first; its network teaches every self-taught method of the same seed. The control
 `cross_entropy_2x` has the epochs of baseline and student together, on the same schedule stretched to them, warm-up
 included. All trainings are ordinary run directories under
 `OUT/trainings/PANEL/seed-S/METHOD`, so that an interrupted comparison resumes with the first unfinished one.
 
-A method may be listed more than once, with settings of its own: `dr_kd,dr_kd:alpha=0.5:rectify=drop`.
+A method may be listed more than once, with settings and a learning rate of its own:
+`dr_kd,dr_kd:alpha=0.5:rectify=drop,dr_kd:lr=0.03`. With a teacher given, it teaches every method that takes one.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,10 +14,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Unpack
 
-from drkd.config import METHOD_SETTINGS, CompareConfig, TrainConfig, resolve
+from drkd.config import METHOD_SETTINGS, CompareConfig, TrainConfig, TuneConfig, resolve, validated
 from drkd.config.keywords import CompareKeywords
 from drkd.methods.registry import all_settings, get_method, parse_variant
-from drkd.runs.building import describe_weights
+from drkd.runs.building import describe_weights, refuse_without_teacher
 from drkd.runs.directory import inspect_run_dir, method_dirname, new_run_dir, one_writer, opened_run_dir
 from drkd.runs.events import OnEvent, RunFailed, ignore_event
 from drkd.runs.results import FILE, ComparisonResults
@@ -113,7 +114,7 @@ def _run(config: CompareConfig, source: Mapping[str, str], out: Path, on_event: 
         if not results.failures:
             return Comparison(results, out)
     weights(trainings)  # refuses bad settings before anything is written, and so does the next line
-    _check_general(config, trainings)
+    check_used(config, source, trainings)
     device = choose_device(config.device)
     processes = config.jobs or (processor_count() if device.type == "cpu" else 1)
     jobs = [Job(t.name, t, after=None if t.taught_by is None else t.taught_by.name) for t in trainings]
@@ -156,14 +157,16 @@ def plan(config: CompareConfig, names: Sequence[str], out: Path) -> list[Trainin
             baseline: Training | None = None  # teaches the self-taught methods of its seed
             for name in names:
                 method, own = parse_variant(BASELINE if name == CONTROL else name)
+                own_rate = {"lr": own.pop("lr")} if "lr" in own else {}
                 times = 2 if name == CONTROL else 1
                 folder = out / "trainings" / panel_name(noise).replace(" ", "-") / f"seed-{seed}"
-                taught_by = baseline if get_method(method).teacher == "self" else None
-                own_teacher = None if taught_by is None else str(taught_by.out)
+                taught_by = baseline if get_method(method).teacher == "self" and config.teacher is None else None
+                own_teacher = config.teacher if taught_by is None else str(taught_by.out)
                 special = {
                     **shared,
                     **_own_settings(config, method, own),
-                    "teacher": config.teacher if get_method(method).teacher == "given" else own_teacher,
+                    **own_rate,
+                    "teacher": None if get_method(method).teacher == "none" else own_teacher,
                     "epochs": config.epochs * times,
                     "warmup_epochs": config.warmup_epochs * times,  # the same fraction, as milestones are
                     "method": method,
@@ -172,7 +175,7 @@ def plan(config: CompareConfig, names: Sequence[str], out: Path) -> list[Trainin
                     "cache": config.cache or str(default_cache(out)),
                     "out": None,
                 }
-                settings, _ = resolve(TrainConfig, special)
+                settings = validated(TrainConfig, special, called=lambda name: f"--{name.replace('_', '-')}")
                 training = Training(panel_name(noise), name, settings, folder / method_dirname(name), taught_by)
                 if name == BASELINE:
                     baseline = training
@@ -200,19 +203,21 @@ def _own_settings(config: CompareConfig, method: str, own: Mapping[str, Any]) ->
     """The settings that `method` takes: the general ones it knows, those of the file, and `own` before all."""
     accepted = get_method(method).settings
     general = {name: getattr(config, name) if name in accepted else None for name in METHOD_SETTINGS}
-    if "source" in accepted and {**general, **config.method_options.get(method, {}), **own}["source"] != "ema":
-        general["decay"] = None  # there is no average to decay
+    if "source" in accepted:
+        averages = {**general, **config.method_options.get(method, {}), **own}["source"] == "ema"
+        general["keep" if averages else "decay"] = None  # there is no memory to keep, or no average to decay
     of_file = {**config.method_options.get(method, {}), **{k: v for k, v in own.items() if k not in METHOD_SETTINGS}}
     return {**general, **{k: v for k, v in own.items() if k in METHOD_SETTINGS}, "method_options": of_file}
 
 
-def _check_general(config: CompareConfig, trainings: Sequence[Training]) -> None:
+def check_used(config: CompareConfig | TuneConfig, source: Mapping[str, str], trainings: Sequence[Training]) -> None:
     """Refuse a setting that none of the methods takes: it would change nothing, and nobody would know."""
     for name in METHOD_SETTINGS:
         value = getattr(config, name)
         if value is not None and all(getattr(training.config, name) is None for training in trainings):
             option = f"--{name.replace('_', '-')} {value}"
             raise InputError(f"{option} is for none of {', '.join(config.methods)} as they are; leave it out")
+    refuse_without_teacher(config, source, [get_method(training.config.method) for training in trainings])
 
 
 def _sorted(

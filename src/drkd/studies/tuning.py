@@ -1,57 +1,44 @@
-"""`tune`: which method, and which of its settings, do best on the validation split, within a stated budget.
+"""`tune`: which method, at which settings and learning rate, does best on the validation split, within a stated budget.
 
-Optuna proposes settings from what was found so far and ends a trial early whose validation accuracy is below the median
-of the earlier ones at its epoch. Cross-entropy is trained first; it teaches every trial that needs a teacher. The test
-split is measured at the end of each training, as always, and has no part in any choice.
+Cross-entropy is trained first, at `BASELINE_RATES` times the learning rate given. The best of these networks is what
+trials are compared with, and it teaches every trial that needs a teacher. Each trial then tries a method, its settings
+and a learning rate within the same range. Optuna proposes them from the trials before, and ends a trial whose
+validation accuracy falls below the median of the earlier ones at its epoch. The test split is measured at the end of
+each training, as always, and has no part in any choice.
 
-study.log                  Optuna's journal, from which an interrupted study is resumed
+trials.json                the trials so far; an interrupted search resumes from it, with the trials it would have had
 trainings/clean-labels/... run directories, as those of a comparison with one seed
 tune.json                  what was found
 """
 
-import warnings
+import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
 
 from drkd.config import CompareConfig, TuneConfig, resolve
 from drkd.config.keywords import TuneKeywords
-from drkd.methods.registry import SEARCH_SPACE, get_method
+from drkd.methods.registry import get_method
 from drkd.runs.building import describe_weights
 from drkd.runs.directory import inspect_run_dir, new_run_dir, one_writer, opened_run_dir
 from drkd.runs.events import EpochDone, Event, OnEvent
 from drkd.runs.training import train
-from drkd.studies.comparison import FROM_COMPARISON, Training, plan
+from drkd.studies.comparison import FROM_COMPARISON, Training, check_used, plan
+from drkd.studies.proposals import History, Proposal, Trial
 from drkd.studies.results import BASELINE
 from drkd.utils.errors import InputError, NonFiniteLossError
-from drkd.utils.files import write_json
+from drkd.utils.files import write_checked_json
 from drkd.utils.machine import Environment, environment
 
 if TYPE_CHECKING:
     import optuna
-    from optuna.study import Study
 
-FIRST_EPOCHS, FIRST_TRIALS = 3, 4
-"""No trial is ended before this epoch, nor before so many are through."""
+RATE_RANGE = 5.0
+"""The learning rate is searched from the given one over this number to this number times it, on a logarithmic scale."""
 
-
-@dataclass(frozen=True)
-class Trial:
-    """One setting that was tried.
-
-    Attributes:
-        variant: the method and its settings, as `compare` takes them.
-        val_accuracy: that it reached; None where it was ended early.
-        epochs, seconds: how long it was trained.
-        failed: why, where it diverged.
-    """
-
-    variant: str
-    val_accuracy: float | None
-    epochs: int
-    seconds: float | None
-    failed: str | None
+BASELINE_RATES = (1 / RATE_RANGE, RATE_RANGE**-0.5, 1.0, RATE_RANGE**0.5, RATE_RANGE)
+"""Times the given learning rate: what cross-entropy is trained at."""
 
 
 @dataclass(frozen=True)
@@ -59,16 +46,26 @@ class TuneResults:
     """The content of `tune.json`.
 
     Attributes:
-        baseline_val_accuracy: of cross-entropy.
-        best: the variant with the highest validation accuracy, such as `dr_kd:alpha=0.25:temperature=1.6`.
+        baseline_lr, baseline_val_accuracy: the learning rate at which cross-entropy did best, and how well.
+        baselines: validation accuracy of cross-entropy by learning rate; None where it diverged.
+        best: the variant with the highest validation accuracy, such as `dr_kd:alpha=0.25:temperature=1.6:lr=0.05`.
+        best_val_accuracy: its accuracy.
         trials: all that are over.
         environment: what they were measured with.
     """
 
+    baseline_lr: float
     baseline_val_accuracy: float
+    baselines: dict[str, float | None]
     best: str
+    best_val_accuracy: float
     trials: list[Trial]
     environment: Environment
+
+    @property
+    def improves(self) -> bool:
+        """Whether the best trial is above cross-entropy at its best learning rate."""
+        return self.best_val_accuracy > self.baseline_val_accuracy
 
 
 @dataclass(frozen=True)
@@ -134,84 +131,96 @@ def run(config: TuneConfig, source: Mapping[str, str], out: Path, *, on_trial: O
 def _run(config: TuneConfig, source: Mapping[str, str], out: Path, on_trial: OnTrial) -> Tuned:
     """`run` where no other process writes."""
     try:
-        import optuna
+        import optuna  # noqa: F401  # refused before anything is trained
     except ImportError as reason:
         raise InputError("tuning needs Optuna; install drkd[tune]") from reason
     if config.validation == 0:
         raise InputError("tuning judges by the validation split; leave --validation 0 out")
-    for method in config.methods:
-        if not _searched(config, method):
-            raise InputError(f"{method} has no setting left to search; those of {', '.join(SEARCH_SPACE)} are searched")
-        describe_weights(_training(config, method, out).config)
+    if BASELINE in config.methods:
+        raise InputError(
+            f"--methods names {BASELINE}, which is always trained, at several learning rates; leave it out"
+        )
+    trainings = [_training(config, method, out, None) for method in config.methods]
+    for training in trainings:
+        describe_weights(training.config)
+    check_used(config, source, trainings)
+    history = History.read(out)
     with opened_run_dir(out, config, source):
-        base = _train(_training(config, BASELINE, out), on_trial)
-    study = _open_study(out)
+        rates, teacher = _train_baselines(config, out, on_trial)
+    lr = teacher.config.lr
+    until = None if config.hours is None else time.monotonic() + 3600 * config.hours
+    while len(history.over) < config.trials and (until is None or time.monotonic() < until):
+        history = _try_next(config, history, teacher, out, on_trial)
+    finished = [trial for trial in history.over if trial.val_accuracy is not None]
+    if not finished:
+        raise InputError(f"no trial was finished ({len(history.over)} begun); give it more with --trials or --hours")
+    best = max(finished, key=lambda trial: trial.val_accuracy or 0.0)  # of equals the first
+    baseline = max(accuracy for accuracy in rates.values() if accuracy is not None)
+    results = TuneResults(lr, baseline, rates, best.variant, best.val_accuracy or 0.0, history.over, environment())
+    write_checked_json(out / "tune.json", asdict(results))
+    return Tuned(best.variant, results, out)
 
-    def objective(trial: "optuna.Trial") -> float:
-        variant = _variant(config, trial)
-        trial.set_user_attr("variant", variant)
 
-        def judge(event: EpochDone) -> None:
-            on_trial(event)
-            trial.report(event.row["val_accuracy"], int(event.row["epoch"]))
-            if trial.should_prune():
-                raise optuna.TrialPruned
-
+def _train_baselines(config: TuneConfig, out: Path, on_trial: OnTrial) -> tuple[dict[str, float | None], Training]:
+    """Cross-entropy's validation accuracy by learning rate, and the training that did best."""
+    found: dict[str, float | None] = {}
+    best: tuple[float, Training] | None = None
+    for factor in BASELINE_RATES:
+        rate = f"{config.lr * factor:.3g}"
+        training = _training(config, f"{BASELINE}:lr={rate}", out, None)
         try:
-            return _train(_training(config, variant, out), on_trial, judge)
-        except NonFiniteLossError as diverged:
-            trial.set_user_attr("failed", str(diverged))
-            raise optuna.TrialPruned from diverged
-        except optuna.TrialPruned:
-            on_trial(TrialDone(variant, None))
-            raise
-
-    over = (optuna.trial.TrialState.COMPLETE, optuna.trial.TrialState.PRUNED)
-    left = config.trials - len(study.get_trials(states=over))
-    if left > 0:
-        study.optimize(objective, n_trials=left, timeout=None if config.hours is None else 3600 * config.hours)
-    trials = [
-        Trial(
-            variant=trial.user_attrs["variant"],
-            val_accuracy=trial.value if trial.state is over[0] else None,
-            epochs=len(trial.intermediate_values),
-            seconds=trial.duration.total_seconds() if trial.duration else None,
-            failed=trial.user_attrs.get("failed"),
-        )
-        for trial in study.get_trials(states=over)
-    ]
-    ranked = sorted(
-        (-trial.val_accuracy, number) for number, trial in enumerate(trials) if trial.val_accuracy is not None
-    )
-    if not ranked:
-        raise InputError(f"no trial was finished ({len(trials)} begun); give it more with --trials or --hours")
-    best = trials[ranked[0][1]].variant
-    results = TuneResults(base, best, trials, environment())
-    write_json(out / "tune.json", asdict(results))
-    return Tuned(best, results, out)
+            found[rate] = accuracy = _train(training, on_trial)
+        except NonFiniteLossError:
+            found[rate] = None
+            on_trial(TrialDone(training.method, None))
+            continue
+        if best is None or accuracy > best[0]:
+            best = accuracy, training
+    if best is None:
+        raise NonFiniteLossError(f"cross-entropy diverges at every learning rate from {min(found)}; lower --lr")
+    return found, best[1]
 
 
-def _open_study(out: Path) -> "Study":
-    """Optuna's study in `out`, new or as it was left; trials that were cut short are tried again."""
-    import optuna
-    from optuna.storages import JournalStorage
-    from optuna.storages.journal import JournalFileBackend
+def _try_next(config: TuneConfig, history: History, teacher: Training, out: Path, on_trial: OnTrial) -> History:
+    """The history with one more trial, which is resumed where an earlier session had begun it."""
+    proposal = Proposal(history.over, lambda trial: _variant(config, trial))
+    variant = proposal.trial.variant
+    begun = [trial for trial in (*history.over, history.running) if trial is not None and trial.variant == variant]
+    known = begun[-1] if begun else None
+    count = len(known.accuracies) if known is not None else 0
+    spent = known.seconds / count if known is not None and known is history.running and count else 0.0
+    last = time.monotonic()
 
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        study = optuna.create_study(
-            storage=JournalStorage(JournalFileBackend(str(out / "study.log"))),
-            study_name="drkd",
-            load_if_exists=True,
-            direction="maximize",
-            sampler=optuna.samplers.TPESampler(seed=0),
-            pruner=optuna.pruners.MedianPruner(FIRST_TRIALS, n_warmup_steps=FIRST_EPOCHS),
-        )
-    for cut in study.get_trials(states=[optuna.trial.TrialState.RUNNING]):
-        study.tell(cut.number, state=optuna.trial.TrialState.FAIL)
-        study.enqueue_trial(cut.params)
-    return study
+    def judge(event: EpochDone) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if event.row["epoch"] >= count:  # an epoch may be trained again whose accuracy is known
+            ends = proposal.report(event.row["val_accuracy"], now - last)
+            History(history.over, proposal.trial).write(out)  # before the checkpoint: resuming misses no epoch
+            if ends:
+                raise _EndedEarlyError
+        last = now
+        on_trial(event)
+
+    outcome: float | None = None
+    failed: str | None = None
+    try:
+        if known is not None and any(proposal.report(accuracy, spent) for accuracy in known.accuracies):
+            raise _EndedEarlyError
+        outcome = _train(_training(config, variant, out, teacher), on_trial, judge)
+    except _EndedEarlyError:
+        on_trial(TrialDone(variant, None))
+    except NonFiniteLossError as diverged:
+        failed = str(diverged)
+        on_trial(TrialDone(variant, None))
+    over = replace(proposal.trial, val_accuracy=outcome, failed=failed)
+    history = History([*history.over, over])
+    history.write(out)
+    return history
+
+
+class _EndedEarlyError(Exception):
+    """A trial is below the median of the earlier ones."""
 
 
 def _train(training: Training, on_trial: OnTrial, judge: Callable[[EpochDone], None] | None = None) -> float:
@@ -229,29 +238,29 @@ def _train(training: Training, on_trial: OnTrial, judge: Callable[[EpochDone], N
     return accuracy
 
 
-def _variant(config: TuneConfig, trial: "optuna.Trial") -> str:
+def _variant(config: TuneConfig, trial: "optuna.trial.BaseTrial") -> str:
     """What `trial` is about, as `compare` takes it."""
-    method = trial.suggest_categorical("method", config.methods)
+    method = str(trial.suggest_categorical("method", config.methods))
     space = get_method(method).search_space
     settings = [
         f"{name}={trial.suggest_float(f'{method}.{name}', **asdict(space[name])):.3g}"
-        for name in _searched(config, method)
+        for name in space
+        if getattr(config, name, None) is None
     ]
-    return ":".join([method, *settings])
+    rate = trial.suggest_float(f"{method}.lr", config.lr / RATE_RANGE, config.lr * RATE_RANGE, log=True)
+    return ":".join([method, *settings, f"lr={rate:.3g}"])
 
 
-def _searched(config: TuneConfig, method: str) -> list[str]:
-    return [name for name in get_method(method).search_space if getattr(config, name, None) is None]
-
-
-def _training(config: TuneConfig, variant: str, out: Path) -> Training:
-    """As a comparison with one seed would plan it."""
+def _training(config: TuneConfig, variant: str, out: Path, teacher: Training | None) -> Training:
+    """As a comparison with one seed would plan it, with the network of `teacher` where it teaches itself."""
     shared = {name: value for name, value in config.model_dump().items() if name in CompareConfig.model_fields}
     alone = CompareConfig.model_validate(
         {**shared, "methods": [variant], "label_noise": [config.label_noise], "seeds": 1}
     )
-    names = [BASELINE] if variant == BASELINE else [BASELINE, variant]
-    return plan(alone, names, out)[-1]
+    planned = plan(alone, [BASELINE, variant], out)[-1]
+    if teacher is None or planned.taught_by is None:
+        return planned
+    return replace(planned, config=planned.config.model_copy(update={"teacher": str(teacher.out)}))
 
 
 def _ignore(event: EpochDone | TrialDone) -> None:

@@ -6,6 +6,7 @@ safetensors, the rest in JSON: loading one runs no code.
 """
 
 import json
+import re
 import shutil
 import time
 import warnings
@@ -27,6 +28,9 @@ from drkd.utils.hashing import file_hash
 
 MANIFEST = "manifest.json"
 """SHA-256 of every other file of a checkpoint."""
+
+TENSORS = ("student", "objective", "optimizer", "best", "rng")
+"""Files of tensors that every checkpoint has. Others that lie there are not read."""
 
 COMPLETE_CHECKPOINTS = 2
 """How many checkpoints are kept."""
@@ -114,7 +118,7 @@ class TrainState:
         return False
 
     def _restore(self, directory: Path) -> None:
-        tensors = {path.stem: load_file(path) for path in directory.glob("*.safetensors")}
+        tensors = {name: load_file(directory / f"{name}.safetensors") for name in TENSORS}
         state = json.loads((directory / "state.json").read_text())
         if state["teachers"] != self._teachers:
             raise InputError(
@@ -220,8 +224,9 @@ def _write(folder: Path, step: int, tensors: Mapping[str, Mapping[str, Tensor]],
 
 
 def _complete(folder: Path) -> list[Path]:
-    """The checkpoints under `folder`, oldest first."""
-    return sorted(folder.glob("step-*"), key=lambda path: int(path.name.removeprefix("step-")))
+    """The checkpoints under `folder`, oldest first; a copy that somebody made under another name is none."""
+    found = {int(match[1]): path for path in folder.glob("step-*") if (match := re.fullmatch(r"step-(\d+)", path.name))}
+    return [found[step] for step in sorted(found)]
 
 
 def _damage(directory: Path) -> str | None:
@@ -229,7 +234,7 @@ def _damage(directory: Path) -> str | None:
     try:
         manifest = json.loads((directory / MANIFEST).read_text(encoding="utf-8"))
         wrong = [name for name, digest in manifest.items() if file_hash(directory / name) != digest]
-        missing = {"state.json", "student.safetensors"} - set(manifest)
+        missing = {"state.json", *(f"{name}.safetensors" for name in TENSORS)} - set(manifest)
     except (OSError, ValueError, AttributeError, TypeError) as reason:
         return str(reason)
     return f"{(*wrong, *missing)[0]} is not what was written" if wrong or missing else None

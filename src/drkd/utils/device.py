@@ -7,6 +7,7 @@ import sys
 import torch
 
 from drkd.utils.errors import InputError
+from drkd.utils.machine import check_threads
 
 MMAP_MAX, TRIM_THRESHOLD = -4, -1
 """glibc's numbers (malloc.h) of the largest count of allocations that are mapped alone, and of the free memory from
@@ -44,7 +45,11 @@ def set_up_process(threads: int | None, *, deterministic: bool = False) -> None:
     Args:
         threads: processor threads.
         deterministic: use the same algorithms every time on an accelerator too.
+
+    Raises:
+        InputError: for more threads than this machine has processors.
     """
+    check_threads("--threads", threads)
     if threads is not None:
         torch.set_num_threads(threads)
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None

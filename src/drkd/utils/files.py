@@ -3,15 +3,17 @@
 Everything is written under another name and then renamed, so that a reader finds the old state or the new one.
 """
 
+import hashlib
 import json
 import os
+import zipfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -76,23 +78,39 @@ def write_json(path: Path, value: object) -> None:
     write_text(path, as_json(value))
 
 
+def write_checked_json(path: Path, value: Mapping[str, Any]) -> None:
+    """Replace `path` by an object with one key more, `sha256` over the others, which `read_json` checks."""
+    write_json(path, {**value, "sha256": _digest(value)})
+
+
+def _digest(value: Mapping[str, Any]) -> str:
+    """The same before and after a file: tuples and lists, `1` and `"1"` as keys are alike there."""
+    return hashlib.sha256(json.dumps(json.loads(json.dumps(value)), sort_keys=True).encode()).hexdigest()
+
+
 def as_json(value: object) -> str:
     """`value` as the text of a JSON file."""
     return json.dumps(value, indent=2) + "\n"
 
 
 def read_json(path: Path, *, needs: Iterable[str] = ()) -> Any:
-    """The value that a JSON file holds.
+    """The value that a JSON file holds, without its checksum.
 
     Raises:
-        InputError: if it cannot be read, or `needs` are given and it is no object with these keys.
+        InputError: if it cannot be read, it does not fit its checksum, or `needs` are given and it is no object with
+            these keys.
     """
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except OSError as reason:
         raise InputError(f"cannot read {path}: {reason.strerror}; give a run directory of drkd") from reason
-    except ValueError as reason:
+    except (ValueError, RecursionError) as reason:
         raise InputError(f"{path} is damaged: {reason}; give another run, or make it anew") from reason
+    written = value.pop("sha256", None) if isinstance(value, dict) else None
+    if written is not None and written != _digest(value):
+        raise InputError(
+            f"{path} was changed: its content is not what drkd wrote; restore it, or run it again in another --out"
+        )
     missing = [name for name in needs if not isinstance(value, dict) or name not in value]
     if missing:
         raise InputError(
@@ -124,14 +142,23 @@ def _separate(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
-    """Tensors of a safetensors file, or of a `.pt` file that holds nothing else."""
+    """Tensors of a safetensors file, or of a `.pt` file that holds nothing else.
+
+    Raises:
+        InputError: if there is no such file, it holds something else, or it does not fit its checksum: that of drkd,
+            or those that every `.pt` file has.
+    """
     if not path.is_file():
         raise InputError(f"there is no file {path}; give a run directory, a model.safetensors or a .pt file")
     try:
         if path.suffix == ".safetensors":
-            return load_file(path)
+            return _checked(path, load_file(path))
+        if zipfile.is_zipfile(path) and (wrong := zipfile.ZipFile(path).testzip()) is not None:
+            raise damaged(path, wrong)
         saved = torch.load(path, map_location="cpu", weights_only=True)
-    except (SafetensorError, OSError, RuntimeError, ValueError, EOFError, KeyError) as reason:
+    except InputError:
+        raise
+    except (SafetensorError, zipfile.BadZipFile, OSError, RuntimeError, ValueError, EOFError, KeyError) as reason:
         first = str(reason).splitlines()[0] if str(reason) else type(reason).__name__
         raise InputError(f"cannot read weights from {path}: {first}") from reason
     except Exception as reason:  # unpickling errors have no common base
@@ -140,3 +167,37 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     if tensors is None or not all(isinstance(value, Tensor) for value in tensors.values()):
         raise InputError(f"{path} needs to be a dictionary of tensors (a state_dict); save the model's state_dict()")
     return dict(tensors)
+
+
+def read_about(path: Path) -> JsonObject:
+    """What `write_tensors` was given as `about`, with its checksum; nothing for a file that is not drkd's.
+
+    Raises:
+        InputError: for a file of drkd that is damaged there.
+    """
+    if path.suffix != ".safetensors":
+        return {}
+    with safe_open(path, "pt") as file:
+        metadata: dict[str, str] = file.metadata() or {}
+    text = metadata.get("drkd") or next((value for value in metadata.values() if '"sha256"' in value), "{}")
+    try:
+        content = json.loads(text)
+    except ValueError as reason:
+        raise InputError(f"{path} is damaged where it says which network it is: {reason}") from reason
+    return content if isinstance(content, dict) else {}
+
+
+def _checked(path: Path, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """`tensors`, if they and what `path` says of them are what drkd wrote; files of others have no checksum."""
+    about = read_about(path)
+    written = about.pop("sha256", None)
+    if about and written is None:
+        raise InputError(f"{path} has no checksum: it is damaged, or an older drkd wrote it; train again")
+    if about and content_hash(tensors, about) != written:
+        raise damaged(path, "its content")
+    return tensors
+
+
+def damaged(path: Path, what: str) -> InputError:
+    """The error to raise where a checksum does not fit."""
+    return InputError(f"{path} is damaged: {what} is not what was written; copy it anew, or train again")

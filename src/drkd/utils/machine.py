@@ -6,6 +6,7 @@ from datetime import datetime
 from pathlib import Path
 
 from drkd._version import __version__
+from drkd.utils.errors import InputError
 
 Environment = dict[str, str | int | None]
 """What numbers were measured with, and when, by name."""
@@ -14,6 +15,19 @@ Environment = dict[str, str | int | None]
 def processor_count() -> int:
     """How many processors this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def check_threads(option: str, threads: int | None) -> None:
+    """Refuse more threads than this machine has processors: they would only wait for each other, or end the process.
+
+    Raises:
+        InputError: that names `option`.
+    """
+    there = os.cpu_count() or 1
+    if threads is not None and threads > there:
+        raise InputError(
+            f"{option} {threads} is more than the {there} processors of this machine; give {there} or fewer"
+        )
 
 
 def processor_name() -> str:

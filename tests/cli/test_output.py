@@ -1,0 +1,85 @@
+"""Output that cannot be written: a pipe that nobody reads, a full disk, a folder that is read-only."""
+
+import errno
+import io
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from drkd import cli
+from drkd.cli.output import Guarded
+from drkd.utils.errors import StorageError
+from image_files import run_cli
+
+FULL = Path("/dev/full")
+
+
+class Closed(io.StringIO):
+    """A stream whose reader has gone after the first text."""
+
+    def __init__(self, number):
+        super().__init__()
+        self.number = number
+
+    def write(self, text):
+        if self.getvalue():
+            raise OSError(self.number, os.strerror(self.number))
+        return super().write(text)
+
+
+@pytest.mark.parametrize("number", [errno.EPIPE, errno.ENOSPC, errno.EIO])
+def test_a_stream_that_fails_is_silent_from_then_on(number):
+    closed = Closed(number)
+    stream = Guarded(closed)
+    for text in ("a", "b", "c"):
+        print(text, end="", file=stream)
+    stream.flush()
+    assert closed.getvalue() == "a"
+    assert stream.failure.errno == number
+    assert stream.encoding == closed.encoding
+
+
+def test_no_stream_takes_everything():
+    assert Guarded(None).write("text") == 4
+
+
+@pytest.mark.skipif(not FULL.exists(), reason="of Linux")
+def test_a_training_whose_output_is_lost_is_finished(tmp_path):
+    command = [sys.executable, "-m", "drkd", "train", "--epochs", "2", "--limit-train", "60", "--out", "run"]
+    with FULL.open("w") as full:
+        done = subprocess.run(command, cwd=tmp_path, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith("drkd: the output is incomplete: No space left on device")
+    assert (tmp_path / "run" / "summary.json").is_file()
+
+
+def test_a_reader_that_leaves_is_no_failure(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["drkd", "list"])
+    monkeypatch.setattr(sys, "stdout", Closed(errno.EPIPE))
+    with pytest.raises(SystemExit) as left:
+        cli.main()
+    assert left.value.code == 0
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    ("reason", "message", "code"),
+    [
+        (OSError(errno.ENAMETOOLONG, "too long", "x" * 400), "xxx...xxx", 2),
+        (PermissionError(errno.EACCES, "denied", "plots"), "cannot use plots: denied; check that it exists and", 1),
+        (StorageError("cannot write x"), "cannot write x", 1),
+        (OSError("just so"), "just so", 1),
+    ],
+)
+def test_errors_of_files_are_one_line(reason, message, code, monkeypatch, capsys):
+    def fail(*_, **__):
+        raise reason
+
+    monkeypatch.setattr("drkd.runs.evaluating.evaluate_run", fail)
+    assert run_cli("evaluate", "run") == code
+    told = capsys.readouterr().err
+    assert message in told
+    assert told.count("\n") == 1

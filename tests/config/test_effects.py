@@ -1,0 +1,59 @@
+"""Options that have no effect beside others are refused, wherever somebody gave them."""
+
+import pytest
+
+from drkd import InputError
+from drkd.config import CompareConfig, ExportConfig, TrainConfig, TuneConfig, as_yaml, resolve
+from drkd.config.effects import TABLE
+
+VALUES = {
+    "momentum": 0.5,
+    "milestones": [0.5],
+    "gamma": 0.5,
+    "cache": "kept",
+    "cache_size": "2GB",
+    "calibration": "percentile",
+    "calibration_samples": 64,
+}
+"""For each option of the table one that is not its default."""
+
+DECIDING = {
+    "optimizer": ("adamw", "sgd"),
+    "schedule": ("cosine", "step"),
+    "task": ("detection", "classification"),
+    "cache_size": ("0", "1GB"),
+    "quantize": (None, "int8"),
+}
+"""For each option that decides: a value beside which the other has no effect, and one beside which it has."""
+
+KINDS = (TrainConfig, CompareConfig, TuneConfig, ExportConfig)
+CASES = [(kind, row) for kind in KINDS for row in TABLE if {row.option, row.because} <= set(kind.model_fields)]
+
+
+@pytest.mark.parametrize(("kind", "row"), CASES, ids=lambda each: getattr(each, "option", None) or each.__name__)
+def test_each_row_of_the_table(tmp_path, kind, row):
+    idle, effective = ({row.option: VALUES[row.option], row.because: value} for value in DECIDING[row.because])
+    if row.option == "cache":
+        effective = {"cache_size": "1GB", **effective}
+    message = rf"--{row.option.replace('_', '-')} has no effect with(out)? --.*; leave it out, or choose {row.instead}"
+    with pytest.raises(InputError, match=message):
+        resolve(kind, idle)
+    file = tmp_path / "c.yaml"
+    file.write_text("".join(f"{name}: {'null' if value is None else value}\n" for name, value in idle.items()))
+    with pytest.raises(InputError, match=message):
+        resolve(kind, {}, file)
+    assert getattr(resolve(kind, effective)[0], row.option) == VALUES[row.option]
+    others = {name: value for name, value in idle.items() if name != row.option}
+    assert resolve(kind, others)[1][row.option] == "default"
+
+
+def test_every_row_is_tried():
+    assert {row for _, row in CASES} == set(TABLE)
+
+
+@pytest.mark.parametrize("given", [{"optimizer": "adamw"}, {"task": "detection"}, {"schedule": "constant"}])
+def test_the_record_of_a_run_is_a_configuration(tmp_path, given):
+    config, source = resolve(TrainConfig, given)
+    file = tmp_path / "config.yaml"
+    file.write_text(as_yaml(config, source))
+    assert resolve(TrainConfig, {}, file)[0] == config
