@@ -207,7 +207,8 @@ def test_a_method_can_have_a_learning_rate_of_its_own(tmp_path):
     config, _ = resolve(CompareConfig, {"methods": names, "seeds": 2, "lr": 0.2, "label_noise": 0})
     planned = plan(config, with_controls(names), tmp_path)
     rates = {"cross_entropy": 0.2, "cross_entropy_2x": 0.2, "dr_kd": 0.2, names[1]: 0.03, names[2]: 0.01}
-    assert [training.config.lr for training in planned] == [rate for rate in rates.values() for _ in range(2)]
+    assert [training.config.lr for training in planned] == [rates[training.method] for training in planned]
+    assert len(planned) == 2 * len(rates)
     assert {training.taught_by.method for training in planned if training.taught_by} == {"cross_entropy"}
 
 

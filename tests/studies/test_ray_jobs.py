@@ -13,7 +13,7 @@ import drkd
 from drkd.runs.events import EpochDone
 
 QUICK = {"epochs": 3, "limit_train": 100, "seeds": 1, "label_noise": [0], "cache_size": "0"}
-TIMES = ("train_seconds", "teacher_seconds", "environment")
+TIMES = ("train_seconds", "seconds_per_epoch", "teacher_seconds", "environment")
 
 
 @pytest.fixture

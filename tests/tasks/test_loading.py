@@ -43,5 +43,5 @@ def test_a_model_file_without_a_checksum_is_old_not_damaged(tmp_path):
     net = drkd.create_model("mlp", num_classes=2, image_size=4)
     info = ModelInfo("mlp", ("a", "b"), 4, 3, mean=(0.5,) * 3, std=(0.25,) * 3)
     save_file(net.state_dict(), tmp_path / "model.safetensors", {"drkd": json.dumps(info.to_json())})
-    with pytest.raises(InputError, match="no checksum: it was written by an older drkd"):
+    with pytest.raises(InputError, match="no checksum: it is damaged, or an older drkd wrote it; train again"):
         load_model(tmp_path)

@@ -14,12 +14,12 @@ import typer
 from drkd.cli import catalog
 from drkd.cli.app import app
 from drkd.cli.printing import console, print_summary, say
-from drkd.data.problems import Problem
 from drkd.tasks import TASKS, get_task
 from drkd.utils.errors import InputError
 from drkd.utils.text import printable, spreadsheet_cell
 
 if TYPE_CHECKING:
+    from drkd.data.problems import Problem
     from drkd.export.predicting import Prediction
     from drkd.studies.recipe import Recipe
 
@@ -72,7 +72,7 @@ def predict(
 
     bad: list[Problem] = []
 
-    def on_problem(problem: Problem) -> None:
+    def on_problem(problem: "Problem") -> None:
         if problem.severity != "note":
             print(f"drkd: {printable(problem)}", file=sys.stderr)
         if problem.severity == "error":

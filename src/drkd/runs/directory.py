@@ -19,6 +19,9 @@ from drkd.utils.locks import LockedError, locked
 LOCK = ".lock"
 """Names the process that writes into a run directory, while it does."""
 
+BEFORE_TRAINING = (LOCK, "config.yaml", "data.json")
+"""Files that a run directory may hold before anything is trained."""
+
 
 def new_run_dir(kind: str) -> Path:
     """Make a run directory of its own under ./runs; no other process gets the same, but all ranks do.
@@ -155,6 +158,8 @@ def opened_run_dir(out: Path, config: Any, source: Mapping[str, str]) -> Iterato
     except InputError:
         if is_new and not any(out.rglob("metrics.csv")):
             (out / "config.yaml").unlink(missing_ok=True)
+            for left in [path for path in out.glob("trainings/**/*") if path.name in BEFORE_TRAINING]:
+                left.unlink(missing_ok=True)  # of workers that were ended
             for folder in sorted(out.glob("trainings/**/"), reverse=True):
                 with contextlib.suppress(OSError):  # it holds something
                     folder.rmdir()

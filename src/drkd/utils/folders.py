@@ -1,6 +1,8 @@
 """Folders that this process makes, and takes away again where nothing came of them."""
 
 import contextlib
+import errno
+import os
 from pathlib import Path
 
 _made: list[Path] = []
@@ -13,9 +15,16 @@ def make_folder(path: Path, *, exclusive: bool = False) -> None:
     Args:
         path: the folder.
         exclusive: raise FileExistsError if it exists, so that of two processes only one makes it.
+
+    Raises:
+        NotADirectoryError: if a file is where a folder above it should be.
+        FileExistsError: if a file is in its own place.
     """
     for parent in reversed(path.parents):
-        _make(parent)
+        try:
+            _make(parent)
+        except FileExistsError as reason:
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(parent)) from reason
     if exclusive:
         path.mkdir()
         _made.append(path.absolute())

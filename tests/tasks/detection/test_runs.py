@@ -48,7 +48,7 @@ def finished(folder, tmp_path_factory):
 def test_a_run_directory_is_complete(finished):
     out, summary = finished
     files = ("config.yaml", "metrics.csv", "timing.csv", "checkpoints", "model.safetensors", "summary.json", "teacher")
-    assert {path.name for path in out.iterdir()} == {*files, "cases.png"}
+    assert {path.name for path in out.iterdir()} == {*files, "cases.png", "data.json"}
     with (out / "metrics.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 2
