@@ -5,7 +5,7 @@ from pathlib import Path
 
 from drkd.data.problems import OnProblem, Problem, shown
 
-BESIDE_A_CONFIGURATION = ("metrics.csv", "checkpoints", "trainings", "model.safetensors", "data.json", "study.log")
+BESIDE_A_CONFIGURATION = ("metrics.csv", "checkpoints", "trainings", "model.safetensors", "data.json", "trials.json")
 """A folder with a `config.yaml` and one of these is a run directory."""
 
 CACHE = "teacher-cache"
