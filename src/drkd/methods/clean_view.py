@@ -12,7 +12,7 @@ from torch import Tensor
 
 from drkd.methods.papers import ALPHA, TEMPERATURE, distil
 from drkd.methods.registry import method
-from drkd.objective.objective import Objective, Options
+from drkd.objective.objective import Objective, ObjectiveOptions
 from drkd.targets import CleanView, Rectified, Rectifier
 
 PAGE = "docs/methods/clean_view.md"
@@ -20,7 +20,10 @@ PAGE = "docs/methods/clean_view.md"
 
 @method(label="KD, clean view", colour="#bc9fd1", clean_view=True, page=PAGE)
 def kd_clean_view(
-    teacher: Callable[..., Tensor], alpha: float = ALPHA, temperature: float = TEMPERATURE, **options: Unpack[Options]
+    teacher: Callable[..., Tensor],
+    alpha: float = ALPHA,
+    temperature: float = TEMPERATURE,
+    **options: Unpack[ObjectiveOptions],
 ) -> Objective:
     """`kd` from un-augmented images: (1 - a) CE(y, p) + a T^2 CE(softmax_T(w), softmax_T(z)).
 
@@ -36,7 +39,10 @@ def kd_clean_view(
 
 @method(label="Tf-KD_self, clean view", colour="#7fcbb0", self_taught=True, clean_view=True, page=PAGE)
 def tf_kd_self_clean_view(
-    teacher: Callable[..., Tensor], alpha: float = ALPHA, temperature: float = TEMPERATURE, **options: Unpack[Options]
+    teacher: Callable[..., Tensor],
+    alpha: float = ALPHA,
+    temperature: float = TEMPERATURE,
+    **options: Unpack[ObjectiveOptions],
 ) -> Objective:
     """`tf_kd_self` from un-augmented images: (1 - a) CE(y, p) + a T^2 CE(softmax_T(w), softmax_T(z)).
 
@@ -57,7 +63,7 @@ def dr_kd_clean_view(
     temperature: float = TEMPERATURE,
     *,
     rectify: Rectifier = "swap",
-    **options: Unpack[Options],
+    **options: Unpack[ObjectiveOptions],
 ) -> Objective:
     """`dr_kd` from un-augmented images: (1 - a) CE(y, p) + a T^2 CE(softmax_T(swap(w, y)), softmax_T(z)).
 

@@ -10,7 +10,7 @@ from torch import nn
 from drkd.methods.papers import ALPHA, TEMPERATURE, distil
 from drkd.methods.registry import method
 from drkd.objective.losses import max_over_mean
-from drkd.objective.objective import Objective, Options
+from drkd.objective.objective import Objective, ObjectiveOptions
 from drkd.objective.schedules import Complement, Growing, Linear
 from drkd.objective.terms import Penalty, Term
 from drkd.targets import ClassMean, Ema, LastBatch, Memory, OneHot, Partner, Rectified, Rectifier, Target
@@ -21,7 +21,7 @@ from drkd.utils.errors import InputError
 
 @method(label="PS-KD", colour="#cc79a7")
 def ps_kd(
-    alpha: float = 0.8, *, epochs: int | None = None, keep: Keep = "full", **options: Unpack[Options]
+    alpha: float = 0.8, *, epochs: int | None = None, keep: Keep = "full", **options: Unpack[ObjectiveOptions]
 ) -> Objective:
     """PS-KD (arXiv 2006.12000): the student's own prediction at its last visit of the sample, ever more of it.
 
@@ -54,7 +54,7 @@ def online_dr_kd(
     decay: float | None = None,
     rectify: Rectifier = "swap",
     keep: Keep | None = None,
-    **options: Unpack[Options],
+    **options: Unpack[ObjectiveOptions],
 ) -> Objective:
     """Online DR-KD (ours): rectify the student's own past, so that no pretraining and no second network is needed.
 
@@ -85,7 +85,7 @@ def online_dr_kd(
 
 
 @method(label="OLS", colour="#117733")
-def ols(alpha: float = 0.5, **options: Unpack[Options]) -> Objective:
+def ols(alpha: float = 0.5, **options: Unpack[ObjectiveOptions]) -> Objective:
     """Online label smoothing (arXiv 2011.12562): the mean prediction for the class over the last epoch teaches.
 
     (1 - a) CE(y, p) + a CE(S[y], p), where S[c] is the mean of p over the samples of class c that were predicted
@@ -102,7 +102,7 @@ def ols(alpha: float = 0.5, **options: Unpack[Options]) -> Objective:
 
 
 @method(label="MaxSup", colour="#332288")
-def max_sup(weight: float = 0.2, *, initial_weight: float = 0.1, **options: Unpack[Options]) -> Objective:
+def max_sup(weight: float = 0.2, *, initial_weight: float = 0.1, **options: Unpack[ObjectiveOptions]) -> Objective:
     """MaxSup (arXiv 2502.15798): label smoothing's penalty on the largest logit in place of the label's.
 
     CE(y, p) + w (max_k z_k - mean_k z_k), where w goes linearly from `initial_weight` to `weight` over the training.
@@ -119,7 +119,7 @@ def max_sup(weight: float = 0.2, *, initial_weight: float = 0.1, **options: Unpa
 
 
 @method(label="CS-KD", colour="#882255", doubles_batch=True)
-def cs_kd(weight: float = 1.0, temperature: float = 4.0, **options: Unpack[Options]) -> Objective:
+def cs_kd(weight: float = 1.0, temperature: float = 4.0, **options: Unpack[ObjectiveOptions]) -> Objective:
     """CS-KD (arXiv 2003.13964): a sample learns from the student's prediction for another one of its class.
 
     CE(y, p) + w T^2 CE(softmax_T(z'), softmax_T(z)), where z' are the student's logits for the partner, without
@@ -134,7 +134,7 @@ def cs_kd(weight: float = 1.0, temperature: float = 4.0, **options: Unpack[Optio
 
 
 @method(label="DLB", colour="#999933", doubles_batch=True)
-def dlb(weight: float = 1.0, temperature: float = 3.0, **options: Unpack[Options]) -> Objective:
+def dlb(weight: float = 1.0, temperature: float = 3.0, **options: Unpack[ObjectiveOptions]) -> Objective:
     """DLB (arXiv 2203.16172): the student's logits at the last step teach the same samples, seen anew, at this one.
 
     CE(y, p) over the last batch and the new one + w T^2 CE(softmax_T(z_last), softmax_T(z)) over the last one. The
@@ -147,7 +147,7 @@ def dlb(weight: float = 1.0, temperature: float = 3.0, **options: Unpack[Options
     return _added("dlb", LastBatch(), weight, temperature, options)
 
 
-def _added(name: str, target: Target, weight: float, temperature: float, options: Options) -> Objective:
+def _added(name: str, target: Target, weight: float, temperature: float, options: ObjectiveOptions) -> Objective:
     """CE(y, p) + w T^2 CE(softmax_T(target), softmax_T(z)), the latter over the rows that have a target."""
     check_positive("temperature", temperature)
     check_not_negative("weight", weight)

@@ -14,7 +14,7 @@ from typing import Literal, Unpack
 from torch import Tensor
 
 from drkd.methods.registry import method
-from drkd.objective.objective import Objective, Options
+from drkd.objective.objective import Objective, ObjectiveOptions
 from drkd.objective.terms import Term
 from drkd.targets import OneHot, Rectified, Rectifier, Target, Teacher, Uniform, Virtual, as_target
 from drkd.targets.rectify import swap
@@ -31,7 +31,7 @@ TEMPERATURE = 1.0
 
 
 @method(label="Cross-entropy", colour="#444444")
-def cross_entropy(**options: Unpack[Options]) -> Objective:
+def cross_entropy(**options: Unpack[ObjectiveOptions]) -> Objective:
     """Plain cross-entropy with the labels: CE(y, p).
 
     Example:
@@ -44,7 +44,7 @@ def cross_entropy(**options: Unpack[Options]) -> Objective:
 
 @method(label="Label smoothing", colour="#0072b2")
 def label_smoothing(
-    epsilon: float = 0.1, *, convention: Convention = "batchmean", **options: Unpack[Options]
+    epsilon: float = 0.1, *, convention: Convention = "batchmean", **options: Unpack[ObjectiveOptions]
 ) -> Objective:
     """Label smoothing (arXiv 1512.00567): (1 - e) CE(y, p) + e CE(1/K, p).
 
@@ -70,7 +70,7 @@ def kd(
     *,
     convention: Convention = "batchmean",
     multiplier: float = 1.0,
-    **options: Unpack[Options],
+    **options: Unpack[ObjectiveOptions],
 ) -> Objective:
     """Knowledge distillation from any network (Tf-KD, arXiv 1909.11723, Eq. 4, with the T^2 of its code).
 
@@ -101,7 +101,7 @@ def tf_kd_self(
     *,
     convention: Convention = "batchmean",
     multiplier: float = 1.0,
-    **options: Unpack[Options],
+    **options: Unpack[ObjectiveOptions],
 ) -> Objective:
     """Tf-KD_self (arXiv 1909.11723): `kd` in which the teacher is the student's own trained copy.
 
@@ -123,7 +123,7 @@ def tf_kd_reg(
     *,
     convention: Convention = "batchmean",
     multiplier: float = 1.0,
-    **options: Unpack[Options],
+    **options: Unpack[ObjectiveOptions],
 ) -> Objective:
     """Tf-KD_reg (arXiv 1909.11723): a virtual teacher u with `correct_prob` on the label, the rest spread evenly.
 
@@ -154,7 +154,7 @@ def dr_kd(
     student_swap: bool = False,
     convention: Convention = "batchmean",
     multiplier: float = 1.0,
-    **options: Unpack[Options],
+    **options: Unpack[ObjectiveOptions],
 ) -> Objective:
     """DR-KD (arXiv 2201.11319): Tf-KD_self whose self-teacher is rectified with the label before it teaches.
 
@@ -185,7 +185,7 @@ def distil(
     temperature: float,
     convention: Convention,
     multiplier: float,
-    options: Options,
+    options: ObjectiveOptions,
     rectify_student: Callable[[Tensor, Tensor], Tensor] | None = None,
 ) -> Objective:
     """(1 - a) CE(y, p) + a T^2 CE(softmax_T(target), softmax_T(z)): what all distillation here has in common."""

@@ -40,7 +40,7 @@ EXTREME_WEIGHT = 100.0
 """Above this a soft target drowns the labels: a warning says so."""
 
 
-class Options(TypedDict, total=False):
+class ObjectiveOptions(TypedDict, total=False):
     """What every method takes besides its own arguments, and hands to `Objective`."""
 
     reduction: Reduction
@@ -103,7 +103,7 @@ class Objective(nn.Module):
         reduction: Reduction | None = None,
     ) -> dict[str, Tensor]:
         how = self.reduction if reduction is None else _checked(reduction)
-        by_row: RowReduction = "none" if how == "none" else "sum"
+        term_reduction: RowReduction = "none" if how == "none" else "sum"
         all_counted = check_labels(logits, labels, self.ignore_index, caller=self.name)
         for need, given in (("inputs", inputs), ("index", index)):
             if given is None and need in self.needs:
@@ -124,7 +124,7 @@ class Objective(nn.Module):
             if weight == 0:
                 parts[term.name] = logits.new_zeros(labels.shape if how == "none" else ())
                 continue
-            values = term(logits, batch, by_row)
+            values = term(logits, batch, term_reduction)
             divisor = self._rows_of_term(values["rows"], rows) if "rows" in values else counted
             contribution = values["loss"] if weight == 1 else weight * values["loss"]
             if how == "batchmean":
