@@ -1,6 +1,5 @@
 """The first signal waits for the step at hand and a checkpoint, a second one does not."""
 
-import os
 import signal
 import threading
 from contextlib import suppress
@@ -43,7 +42,7 @@ class Interrupting(nn.Module):
         self.passes += self.training
         if self.passes == self.at and self.training:
             for _ in range(self.times):
-                os.kill(os.getpid(), self.number)
+                signal.raise_signal(self.number)
         return self.net(inputs)
 
 
@@ -108,7 +107,7 @@ def test_handlers_are_as_they_were():
 def test_an_ignored_signal_stays_ignored():
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     with deferred() as pending:
-        os.kill(os.getpid(), signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
         assert not pending.agreed(CPU, step=1)
 
 

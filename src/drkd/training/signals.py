@@ -49,10 +49,9 @@ def deferred() -> Iterator[Pending]:
     Outside the main thread nothing changes: Python lets no other thread handle signals.
 
     Example:
-        >>> import os
         >>> try:
         ...     with deferred() as pending:
-        ...         os.kill(os.getpid(), signal.SIGINT)
+        ...         signal.raise_signal(signal.SIGINT)
         ...         print("finished, and", pending.agreed(torch.device("cpu"), step=1))
         ... except KeyboardInterrupt:
         ...     print("interrupted")

@@ -1,4 +1,3 @@
-import os
 import signal
 
 import pytest
@@ -95,7 +94,7 @@ def ctrl_c():
 def test_an_interruption_saves_the_step_at_hand(data, tmp_path):
     student = make("ssd")
     interrupt = student.transform.register_forward_hook(
-        lambda *_: os.kill(os.getpid(), signal.SIGINT) if student.training else None
+        lambda *_: signal.raise_signal(signal.SIGINT) if student.training else None
     )
     with pytest.raises(KeyboardInterrupt):
         drkd.fit(student, drkd.cross_entropy(), data, out=tmp_path, **QUICK)
