@@ -130,7 +130,7 @@ def run_in_order(
 
 
 def attempt(work: Work[ArgumentT], job: Job[ArgumentT], on_event: OnEvent) -> Outcome:
-    """What a job comes to; a training that diverged is a result too."""
+    """The result of a job; that a training diverged is one too."""
     try:
         return work(job.argument, on_event)
     except NonFiniteLossError as reason:
