@@ -40,7 +40,7 @@ def readable_or_refused(root):
 
 @settings(max_examples=60, deadline=None, derandomize=True)
 @given(kind=st.sampled_from(["PNG", "JPEG", "GIF", "TIFF"]), **DAMAGE)
-def test_a_image_damaged_at_random_is_read_or_refused(tmp_path_factory, kind, cut, flips):
+def test_an_image_damaged_at_random_is_read_or_refused(tmp_path_factory, kind, cut, flips):
     root = tmp_path_factory.mktemp("fuzz")
     for c, name in enumerate(CLASSES):
         (root / name).mkdir()

@@ -135,10 +135,11 @@ def write_photos(root):
 
 
 @pytest.mark.parametrize("below", ["", "run", "cat/run", "../photos/run"])
-def test_a_run_inside_its_data_is_refused(tmp_path, below):
+@pytest.mark.parametrize("name", ["", "imagenet:"])
+def test_a_run_inside_its_data_is_refused(tmp_path, below, name):
     photos = write_photos(tmp_path / "photos")
     out = photos / below
-    config, source = resolve(TrainConfig, {**QUICK, "data": str(photos), "out": str(out)})
+    config, source = resolve(TrainConfig, {**QUICK, "data": f"{name}{photos}", "out": str(out)})
     with pytest.raises(InputError, match=r"is inside the data in .*, where it would be read; choose another folder"):
         train(config, source, out)
     assert {path.name for path in photos.iterdir()} == {"cat", "dog"}

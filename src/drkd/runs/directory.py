@@ -98,8 +98,10 @@ def refuse_output_in_data(out: Path, data: str) -> None:
     Raises:
         InputError: if `out` is inside the folder `data`.
     """
-    if data not in BY_NAME and Path(data).is_dir():
-        folder = Path(data).resolve()
+    known, _, path = data.partition(":")  # NAME:FOLDER is a folder too
+    read = path if known in BY_NAME else data
+    if read and Path(read).is_dir():
+        folder = Path(read).resolve()
         if folder in (out.resolve(), *out.resolve().parents):
             raise InputError(f"--out {out} is inside the data in {data}, where it would be read; choose another folder")
 

@@ -104,7 +104,7 @@ class TrainState:
         Damaged checkpoints are skipped with a warning.
 
         Raises:
-            InputError: for a checkpoint of a training that another teacher taught, or of other data.
+            InputError: for a checkpoint of a training with another teacher or other data.
         """
         for directory in reversed(_complete(folder)):
             damage = _damage(directory)
