@@ -85,7 +85,7 @@ class TrainingKeywords(MethodKeywords, FitOptionsKeywords, DataKeywords, total=F
 class CompareKeywords(TrainingKeywords, total=False):
     """See `drkd.config.CompareConfig`."""
 
-    task: Literal["classification", "detection"]
+    task: Literal["classification", "detection", "multilabel"]
     methods: Sequence[str] | str
     method_options: Mapping[str, Mapping[str, Any]]
     teacher: Path | None

@@ -19,7 +19,7 @@ from drkd.config.groups import (
 STANDARD = ["cross_entropy", "label_smoothing", "tf_kd_reg", "tf_kd_self", "dr_kd", "ps_kd", "online_dr_kd"]
 """What `compare` and `bench` take where no method is named."""
 
-TASK = "classification, or detection: images with boxes, see docs/detection.md"
+TASK = "classification; detection: images with boxes; or multilabel: several classes true of an image"
 
 
 class TrainingConfig(MethodSettings, CacheOptions, ProcessOptions, FitOptions, NetworkOptions, DataOptions):
@@ -29,7 +29,7 @@ class TrainingConfig(MethodSettings, CacheOptions, ProcessOptions, FitOptions, N
 class TrainConfig(TrainingConfig, FitSettings):
     """One network, one method."""
 
-    task: Literal["classification", "detection"] = Field("classification", description=TASK)
+    task: Literal["classification", "detection", "multilabel"] = Field("classification", description=TASK)
     method: str = Field("dr_kd", description="see `drkd list methods`")
     teacher: Text | None = Field(None, description="run directory or file of the teacher (default: trained first)")
     label_noise: float = Field(0.0, ge=0, lt=1, description="fraction of the training and validation labels made wrong")
@@ -43,7 +43,7 @@ class TrainConfig(TrainingConfig, FitSettings):
 class CompareConfig(TrainingConfig):
     """Several methods, several seeds, side by side."""
 
-    task: Literal["classification", "detection"] = Field("classification", description=TASK)
+    task: Literal["classification", "detection", "multilabel"] = Field("classification", description=TASK)
     methods: Names = Field(STANDARD, description="comma-separated; see `drkd list methods`")
     method_options: dict[str, dict[str, Any]] = Field({}, description="settings by method; in a file only")
     teacher: Text | None = Field(

@@ -150,7 +150,7 @@ def load_data(
         warnings.warn(
             f"{len(left_out)} images that cannot be read are left out ({counts}): {named(left_out)}", stacklevel=2
         )
-    mean, std = raw.statistics or _measure(splits["train"])
+    mean, std = raw.statistics or measure_statistics(splits["train"])
     splits["train"] = _limited(splits["train"], limit_train, seed=seed, what="training")
     splits["test"] = _limited(splits["test"], limit_test, seed=0, what="test")
     if download:
@@ -279,7 +279,7 @@ def _with_noise(labels: Tensor, fraction: float, num_classes: int, *, seed: list
     return torch.from_numpy(noisy)
 
 
-def _measure(split: Split, most: int = 5000) -> readers.Statistics:
+def measure_statistics(split: Split, most: int = 5000) -> readers.Statistics:
     """Mean and deviation per channel over up to `most` images, evenly spaced."""
     sample = split.inputs[torch.arange(0, len(split), max(1, len(split) // most))].double() / 255
     mean, std = sample.mean(dim=(0, 2, 3)), sample.std(dim=(0, 2, 3)).clamp(min=1e-3)

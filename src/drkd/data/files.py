@@ -104,3 +104,9 @@ def cannot_be_read(location: Path, reason: OSError) -> Problem:
     """A problem with permissions or the medium."""
     where = Path(reason.filename or location)
     return problem_at(where, f"cannot be listed or read: {reason.strerror}; change its permissions", "no permission")
+
+
+def inside(root: Path, path: Path) -> bool:
+    """Whether a path that a file of labels names stays below `root`. By its name: links may lead elsewhere."""
+    whole = os.path.normpath(root.absolute())
+    return os.path.commonpath([whole, os.path.normpath(path.absolute())]) == whole

@@ -85,7 +85,7 @@ def load_images(
     """
     if not lazy and len(sources) * channels * size * size <= MEMORY_LIMIT:
         return decode_all(sources, size, channels, margin=margin, failed=failed)
-    _settle(enumerate(in_threads(_whole if thorough else _header, sources)), failed)
+    _settle(enumerate(in_threads(damage_of if thorough else _header, sources)), failed)
     return LazyImages(sources, size, channels, margin)
 
 
@@ -180,7 +180,8 @@ def _header(source: Source) -> Problem | None:
     return None
 
 
-def _whole(source: Source) -> Problem | None:
+def damage_of(source: Source) -> Problem | None:
+    """What a whole look at an image shows that its header does not; None where it can be read."""
     try:
         with opened(source) as image:
             converted(image, source, 3)

@@ -5,7 +5,7 @@ collects all.
 """
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -77,6 +77,14 @@ def named(bad: Sequence[Problem]) -> str:
     """The first few with their reasons, and how many more there are."""
     rest = f", and {len(bad) - NAMED} more" if len(bad) > NAMED else ""
     return ", ".join(f"{problem.location} ({problem.reason.split(': ', 1)[-1]})" for problem in bad[:NAMED]) + rest
+
+
+def describe_errors(problems: Iterable[Problem], most: int = 20) -> str:
+    """Every error with its file, in one message; of very many the first ones."""
+    errors = [found for found in problems if found.severity == "error"]
+    rest = f"; and {len(errors) - most} more, `drkd check` lists them" if len(errors) > most else ""
+    count = "" if len(errors) == 1 else f"{len(errors)} problems: "
+    return f"{count}{'; '.join(map(str, errors[:most]))}{rest}"
 
 
 def problem_at(location: Path, reason: str, kind: str, severity: Severity = "error") -> Problem:

@@ -21,7 +21,7 @@ class Manifest:
     """What is written into an exported file.
 
     Attributes:
-        model, classes, image_size, channels, mean, std, margin: see `drkd.models.files.ModelInfo`.
+        model, classes, image_size, channels, mean, std, margin, task: see `drkd.models.files.ModelInfo`.
         sha256: of the network that was exported.
         quantize: None or `int8`.
         input: what the file takes.
@@ -37,6 +37,7 @@ class Manifest:
     quantize: str | None
     input: str = INPUT
     margin: float = 1.0
+    task: str = "classification"
 
     @classmethod
     def of(cls, info: "ModelInfo", *, sha256: str, quantize: str | None) -> "Manifest":
@@ -49,7 +50,7 @@ class Manifest:
             'uint8 (B, C, H, W), 0 to 255'
         """
         own = (info.model, info.classes, info.image_size, info.channels, info.mean, info.std)
-        return cls(*own, sha256=sha256, quantize=quantize, margin=info.margin)
+        return cls(*own, sha256=sha256, quantize=quantize, margin=info.margin, task=info.task)
 
     def to_json(self) -> "JsonObject":
         """As it is kept in a file."""
@@ -62,6 +63,7 @@ class Manifest:
         Raises:
             InputError: if the file `path` was not written by drkd, or by one whose files take something else.
         """
+        content = {"task": "classification", **content}  # files of earlier versions do not say it
         missing = [name for name in KEYS if name not in content]
         if missing:
             raise InputError(

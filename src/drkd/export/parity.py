@@ -56,7 +56,7 @@ class Parity:
 
 
 def compare_logits(before: Logits, after: Logits, labels: NDArray[np.int64]) -> Parity:
-    """Logits (N, K) of the network and of its export, and the labels (N,).
+    """Logits (N, K) of the network and of its export, and the labels (N,), or (N, K) of several at once.
 
     Example:
         >>> before, after = np.float32([[2, 0], [1, 0]]), np.float32([[2, 0], [0, 1]])
@@ -64,9 +64,13 @@ def compare_logits(before: Logits, after: Logits, labels: NDArray[np.int64]) -> 
         >>> found.largest_difference, found.agreement, found.accuracy_before, found.accuracy_after
         (1.0, 0.5, 1.0, 0.5)
     """
-    guesses, answers = before.argmax(axis=1), after.argmax(axis=1)
+    if labels.ndim == 2:  # a yes or no for each class
+        known = labels >= 0
+        guesses, answers, labels = (before > 0)[known], (after > 0)[known], labels[known]
+    else:
+        guesses, answers = before.argmax(axis=1), after.argmax(axis=1)
     return Parity(
-        samples=len(labels),
+        samples=len(before),
         largest_difference=float(np.abs(before.astype(np.float64) - after).max()),
         largest_logit=float(np.abs(before).max()),
         agreement=float((guesses == answers).mean()),

@@ -10,6 +10,7 @@ from drkd.data.files import IMAGE_SUFFIXES, files_below, is_image
 from drkd.data.images import decode_all
 from drkd.data.problems import OnProblem, Problem, refuse
 from drkd.export.runtimes import NetworkSession, Session, is_exported, open_session
+from drkd.tasks import get_task
 from drkd.utils.device import choose_device
 from drkd.utils.errors import InputError
 
@@ -18,7 +19,7 @@ BATCH = 256
 
 @dataclass(frozen=True)
 class Prediction:
-    """The most probable class of an image."""
+    """The most probable class of an image; of several labels at once, one that is more probable than not."""
 
     file: str
     label: str
@@ -85,6 +86,7 @@ def _predict(session: Session, files: Sequence[Path], on_problem: OnProblem) -> 
     rows = [row for row in range(len(files)) if row not in failed]
     if not rows:
         return
-    probs = torch.softmax(torch.from_numpy(session(pixels[rows].numpy())), dim=1)
-    for row, probability, label in zip(rows, *(t.tolist() for t in probs.max(dim=1)), strict=True):
-        yield Prediction(str(files[row]), info.classes[label], probability)
+    logits = torch.from_numpy(session(pixels[rows].numpy()))
+    for row, found in zip(rows, get_task(info.task).name_classes(logits, info.classes), strict=True):
+        for label, probability in found:
+            yield Prediction(str(files[row]), label, probability)

@@ -90,12 +90,13 @@ def colour_of(name: str) -> str | None:
 
 
 def classes_of(panel: Panel) -> list[list[str]]:
-    """Of detectors, mAP50 in % of each class, mean over seeds: a heading row, then a row per method; else nothing."""
+    """The `class_metric` of each class in %, mean over seeds: a heading row, then a row per method; or nothing."""
+    task = get_task(panel.task)
     seeds = {name: _known(results.details.get("per_class", [])) for name, results in panel.methods.items()}
     names = list(dict.fromkeys(name for of_method in seeds.values() for seed in of_method for name in seed))
     if not names:
         return []
-    metric = get_task(panel.task).metric("map50")
+    metric = task.metric(task.class_metric)
     table = [[f"{metric.heading} by class", *names]]
     for method, of_method in seeds.items():
         values = {name: [seed[name][metric.name] for seed in of_method if name in seed] for name in names}

@@ -1,15 +1,16 @@
-"""What is trained: classifiers and detectors, one object each in `TASKS`; losses and metrics of segmentation."""
+"""What is trained, an object each in `TASKS`: classifiers of one label or several, detectors; losses of pixels."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from drkd.tasks.classification import Classification
 from drkd.tasks.detection.task import Detection
+from drkd.tasks.multilabel.task import MultiLabel
 from drkd.tasks.task import Metric, SplitMetrics, Task, TaskData
 
 __all__ = ["TASKS", "Metric", "SplitMetrics", "Task", "TaskData", "get_task", "metrics_from_json", "task_of"]
 
-TASKS: dict[str, Task] = {task.name: task for task in (Classification(), Detection())}
+TASKS: dict[str, Task] = {task.name: task for task in (Classification(), Detection(), MultiLabel())}
 """Every task by the name that `--task` takes."""
 
 
@@ -25,9 +26,14 @@ def get_task(name: str = "classification") -> Task:
 
 def task_of(measured: SplitMetrics) -> Task:
     """The task whose metrics of a split these are."""
-    return next(task for task in TASKS.values() if task.primary in measured.__dataclass_fields__)
+    return _first(measured.__dataclass_fields__)
 
 
 def metrics_from_json(content: Mapping[str, Any]) -> SplitMetrics:
     """The metrics that a file keeps, of whichever task they are."""
-    return next(task for task in TASKS.values() if task.primary in content).metrics_from_json(content)
+    return _first(content).metrics_from_json(content)
+
+
+def _first(metrics: Collection[str]) -> Task:
+    """The task that decides by one of these metrics. The last that does: accuracy is also known of several labels."""
+    return next(task for task in reversed(TASKS.values()) if task.primary in metrics)

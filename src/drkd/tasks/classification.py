@@ -2,15 +2,15 @@
 
 import contextlib
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from drkd.tasks.task import Metric, SplitMetrics, Task, TaskData
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
     from drkd.config import TrainConfig
     from drkd.data import Data
@@ -37,7 +37,7 @@ class Classification(Task):
         Metric("ece", "ECE %", "ECE", 100, 1),
         Metric("aurc", "AURC e-3", "AURC", 1000, 1),
     )
-    validation_metrics = ("accuracy", "nll")
+    validation_metrics: ClassVar[tuple[str, ...]] = ("accuracy", "nll")
     details = ("reliability",)
     teacher_metric = "accuracy"
     better, worse = "is more accurate than", "is less accurate than"
@@ -118,6 +118,10 @@ class Classification(Task):
         from drkd.models.deployed import Deployed
 
         return Deployed(network, info.mean, info.std).eval().requires_grad_(False)
+
+    def name_classes(self, logits: "Tensor", classes: Sequence[str]) -> list[list[tuple[str, float]]]:
+        probabilities, labels = logits.softmax(dim=1).max(dim=1)
+        return [[(classes[k], p)] for k, p in zip(labels.tolist(), probabilities.tolist(), strict=True)]
 
     def describe_metrics(self, measured: SplitMetrics) -> str:
         values = asdict(measured)

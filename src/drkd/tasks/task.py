@@ -6,13 +6,13 @@ methods. The learner, which `drkd.fit` finds by the type of the data, is the tas
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sized
+from collections.abc import Callable, Mapping, Sequence, Sized
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
     from drkd.config import TrainConfig
     from drkd.data.checking import Findings
@@ -75,6 +75,7 @@ class Task(ABC):
         metrics: what is measured on a split; the first one is compared, plotted and chosen by.
         validation_metrics: those that are kept of the validation split.
         details: what else is kept of the test split of every seed, by its name in the metrics.
+        class_metric: what a table of classes shows, where `details` has `per_class`.
         teacher_metric: what is reported of the teacher on the training split.
         better, worse: in a sentence, between the names of two methods.
         legend: what the metrics mean, below a table.
@@ -84,6 +85,7 @@ class Task(ABC):
     metrics: ClassVar[tuple[Metric, ...]]
     validation_metrics: ClassVar[tuple[str, ...]]
     details: ClassVar[tuple[str, ...]]
+    class_metric: ClassVar[str]
     teacher_metric: ClassVar[str]
     better: ClassVar[str]
     worse: ClassVar[str]
@@ -174,6 +176,10 @@ class Task(ABC):
         Raises:
             InputError: for a task that cannot do so yet.
         """
+
+    @abstractmethod
+    def name_classes(self, logits: "Tensor", classes: Sequence[str]) -> list[list[tuple[str, float]]]:
+        """What logits (B, K) of a deployed network say: for each image, classes with their probabilities."""
 
     @abstractmethod
     def describe_metrics(self, measured: SplitMetrics) -> str:

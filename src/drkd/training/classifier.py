@@ -60,7 +60,7 @@ class ClassifierLearner(Learner[Data, Batch]):
         loss = losses["loss"]
         total = loss if batch.loss_scale == 1 else loss * batch.loss_scale
         correct = (logits.detach().argmax(dim=1) == batch.labels).sum()
-        rows = (batch.labels != IGNORED).sum() if self.some_ignored else len(batch.labels)
+        rows = (batch.labels != IGNORED).sum() if self.some_ignored else batch.labels.numel()
         return StepLosses(total, {**losses, "loss": loss.detach()}, rows, correct)
 
     def _forward(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:

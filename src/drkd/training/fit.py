@@ -109,12 +109,12 @@ def learner_type(data: Any) -> type[Learner[Any, Any]]:
     Raises:
         InputError: for data of no task.
     """
-    if isinstance(data, Data):
-        return ClassifierLearner
-    if not hasattr(data, "learner_type"):
+    if hasattr(data, "learner_type"):
+        learner: type[Learner[Any, Any]] = data.learner_type()
+        return learner
+    if not isinstance(data, Data):
         raise InputError(
             f"fit needs data of drkd, got {type(data).__name__}; use drkd.load_data, drkd.from_tensors or "
             "drkd.tasks.detection.load_detection"
         )
-    learner: type[Learner[Any, Any]] = data.learner_type()
-    return learner
+    return ClassifierLearner

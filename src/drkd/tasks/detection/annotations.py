@@ -1,6 +1,5 @@
 """What files of annotations say: images with their boxes, and problems with them."""
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,9 +44,3 @@ class Annotations:
 
 Listed = tuple[tuple[str, ...], dict[str, list[Annotated | None]]]
 """What a layout's reader gives: the classes, and the images of each split, None where one cannot be used."""
-
-
-def inside(root: Path, path: Path) -> bool:
-    """Whether a path that an annotation names stays below `root`. By its name: links may lead elsewhere."""
-    whole = os.path.normpath(root.absolute())
-    return os.path.commonpath([whole, os.path.normpath(path.absolute())]) == whole

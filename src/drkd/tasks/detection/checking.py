@@ -3,9 +3,8 @@
 from pathlib import Path
 
 from drkd.data.checking import Findings, Progress
-from drkd.data.decoding import converted, opened
-from drkd.data.images import in_threads
-from drkd.data.problems import BadImageError, Problem
+from drkd.data.images import damage_of, in_threads
+from drkd.data.problems import Problem
 from drkd.tasks.detection.reading import read_annotations
 
 
@@ -22,7 +21,7 @@ def check_boxes(name: str | Path, *, progress: Progress | None = None) -> Findin
     problems: list[Problem] = []
     found = read_annotations(Path(name), problems.append)
     files = [one.image for part in found.splits.values() for one in part]
-    for count, problem in enumerate(in_threads(_damage, files), start=1):
+    for count, problem in enumerate(in_threads(damage_of, files), start=1):
         problems += [] if problem is None else [problem]
         if progress is not None:
             progress(count, len(files))
@@ -30,13 +29,3 @@ def check_boxes(name: str | Path, *, progress: Progress | None = None) -> Findin
     problems.sort(key=lambda problem: order.index(problem.severity))
     counts = {split: len(part) + found.skipped[split] for split, part in found.splits.items()}
     return Findings(str(name), counts, found.classes, tuple(problems))
-
-
-def _damage(file: Path) -> Problem | None:
-    """What a whole look shows that the header does not."""
-    try:
-        with opened(file) as image:
-            converted(image, file, 3)
-    except BadImageError as bad:
-        return bad.problem
-    return None

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from drkd.data.files import is_hidden, read_bytes, splits_in, visible
+from drkd.data.files import inside, is_hidden, read_bytes, splits_in, visible
 from drkd.data.problems import OnProblem, problem_at, shown, some
-from drkd.tasks.detection.annotations import Annotated, Box, Listed, inside
+from drkd.tasks.detection.annotations import Annotated, Box, Listed
 from drkd.utils.errors import InputError
 from drkd.utils.text import printable
 

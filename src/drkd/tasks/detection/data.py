@@ -14,12 +14,12 @@ from drkd.data.by_name import draw_by_name, warn_without_validation
 from drkd.data.files import is_hidden, is_image
 from drkd.data.images import MEMORY_LIMIT, in_threads
 from drkd.data.own_output import is_own_output
-from drkd.data.problems import BadImageError, OnProblem, Problem
+from drkd.data.problems import BadImageError, OnProblem, Problem, describe_errors
 from drkd.data.record import DataRecord, FileRecord, relative_name, with_splits
 from drkd.tasks.detection.annotations import Annotated, Annotations
 from drkd.tasks.detection.dataset import DetectionData
 from drkd.tasks.detection.networks import SIZE
-from drkd.tasks.detection.reading import describe_errors, read_annotations, upright_size
+from drkd.tasks.detection.reading import read_annotations, upright_size
 from drkd.tasks.detection.splits import DetectionSplit, Images, decode, scaled
 from drkd.utils.errors import InputError
 from drkd.utils.hashing import file_hash

@@ -4,7 +4,6 @@ Two layouts are known, Pascal VOC (`voc.py`) and COCO (`coco.py`). What is wrong
 """
 
 import math
-from collections.abc import Iterable
 from pathlib import Path
 
 from drkd.data.checking import ORIENTATION
@@ -50,14 +49,6 @@ def read_annotations(root: Path, on_problem: OnProblem) -> Annotations:
         if not part:
             on_problem(problem_at(root, f"has no images in the {split} split that can be used", "empty split"))
     return Annotations(classes, splits, {split: len(listed[split]) - len(part) for split, part in splits.items()})
-
-
-def describe_errors(problems: Iterable[Problem], most: int = 20) -> str:
-    """Every error with its file, in one message; of very many the first ones."""
-    errors = [found for found in problems if found.severity == "error"]
-    rest = f"; and {len(errors) - most} more, `drkd check --task detection` lists them" if len(errors) > most else ""
-    count = "" if len(errors) == 1 else f"{len(errors)} problems: "
-    return f"{count}{'; '.join(map(str, errors[:most]))}{rest}"
 
 
 def upright_size(image: Path) -> tuple[int, int]:

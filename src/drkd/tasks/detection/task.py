@@ -1,6 +1,6 @@
 """Networks that find objects on images: torchvision's detectors."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -10,7 +10,7 @@ from drkd.utils.errors import InputError
 from drkd.utils.text import printable
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
     from drkd.config import TrainConfig
     from drkd.data.checking import Findings
@@ -27,6 +27,7 @@ class Detection(Task):
     metrics = (Metric("map", "mAP %", "mAP"), Metric("map50", "mAP50 %", "mAP50"), Metric("ar", "AR %", "AR"))
     validation_metrics = ("map", "map50", "ar")
     details = ("per_class",)
+    class_metric = "map50"
     teacher_metric = "map50"
     better, worse = "has a higher mAP than", "has a lower mAP than"
     legend = (
@@ -131,6 +132,9 @@ class Detection(Task):
             f"{info.model} is a detector, and this is for networks that name whole images; use "
             "drkd.tasks.detection.detect in Python"
         )
+
+    def name_classes(self, logits: "Tensor", classes: Sequence[str]) -> list[list[tuple[str, float]]]:
+        raise InputError("a detector names boxes, not images; use drkd.tasks.detection.detect in Python")
 
     def describe_metrics(self, measured: SplitMetrics) -> str:
         values = asdict(measured)

@@ -5,9 +5,9 @@ import xml.etree.ElementTree as ET
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
-from drkd.data.files import is_image, read_bytes, visible
+from drkd.data.files import inside, is_image, read_bytes, visible
 from drkd.data.problems import OnProblem, problem_at, shown, some
-from drkd.tasks.detection.annotations import Annotated, Box, Listed, inside
+from drkd.tasks.detection.annotations import Annotated, Box, Listed
 from drkd.utils.text import printable
 
 LISTS = ("train", "val", "test")

@@ -1,0 +1,218 @@
+"""Images with several labels, read and divided into splits for a training."""
+
+import hashlib
+import warnings
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from drkd.data.augment import AUGMENTATIONS, Augmentation
+from drkd.data.by_name import draw_by_name, fraction_of, warn_without_validation
+from drkd.data.datasets import Data, Split, measure_statistics
+from drkd.data.images import common_size, load_images
+from drkd.data.problems import Problem, describe_errors
+from drkd.data.readers import MIXED_SIZE
+from drkd.data.record import DataRecord, FileRecord, relative_name, rows_hash, with_splits
+from drkd.tasks.multilabel.learning import MultiLabelLearner
+from drkd.tasks.multilabel.reading import Listed, list_labels
+from drkd.utils.checks import IGNORED
+from drkd.utils.errors import InputError
+from drkd.utils.hashing import file_hash
+
+TEST_FRACTION = 0.2
+"""Of the images, drawn one by one by a hash of the name, where the folder has neither a test nor a validation split."""
+
+OF_IMAGES = ("wrong row", "empty row", "unreadable image", "label out of range")
+"""Problems of single images, which `skip_bad_images` leaves out."""
+
+
+@dataclass(frozen=True)
+class MultiLabelData(Data):
+    """Images of which several classes are true at once; see `Data`.
+
+    The labels of a split are int64 (N, K): 1 where a class is true, 0 where not, -100 where it is not known.
+    """
+
+    def learner_type(self) -> type[MultiLabelLearner]:
+        """What `drkd.fit` trains with."""
+        return MultiLabelLearner
+
+    @classmethod
+    def of(
+        cls,
+        train: tuple[Tensor, Tensor],
+        test: tuple[Tensor, Tensor],
+        *,
+        val: tuple[Tensor, Tensor] | None = None,
+        classes: tuple[str, ...],
+        name: str = "tensors",
+    ) -> "MultiLabelData":
+        """Data of tensors: inputs (N, ...), which a network gets as they are, and labels (N, K).
+
+        Raises:
+            InputError: for labels of another shape or value.
+
+        Example:
+            >>> rows, labels = torch.randn(4, 5), torch.tensor([[0, 1], [1, 1], [0, 0], [-100, 1]])
+            >>> len(MultiLabelData.of((rows, labels), (rows, labels), classes=("a", "b")).val)
+            0
+        """
+        none = train[0][:0], train[1][:0]
+        splits = {"train": train, "val": none if val is None else val, "test": test}
+        for split, (inputs, labels) in splits.items():
+            if labels.shape != (len(inputs), len(classes)):
+                shape, there = (len(inputs), len(classes)), tuple(labels.shape)
+                raise InputError(f"the {split} labels must be {shape}, a column per class, got {there}")
+            if not torch.isin(labels.long(), torch.tensor([0, 1, IGNORED])).all() or labels.is_floating_point():
+                raise InputError(f"the {split} labels must be integers, 1 for yes, 0 for no, {IGNORED} for not known")
+        held = {split: Split(inputs, labels.long()) for split, (inputs, labels) in splits.items()}
+        record = DataRecord(classes, {}, rows_hash(held))
+        three = held["train"], held["val"], held["test"]
+        return cls(name, classes, *three, augmentation=Augmentation(), mean=(0.0,), std=(1.0,), record=record)
+
+
+def load_multilabel(
+    name: str | Path,
+    *,
+    seed: int = 0,
+    validation: float = 0.1,
+    limit_train: int | None = None,
+    limit_test: int | None = None,
+    image_size: int | None = None,
+    augment: str | None = None,
+    skip_bad_images: bool = False,
+) -> MultiLabelData:
+    """Images with several labels from a folder of CSV or Parquet files; see `drkd.tasks.multilabel.reading`.
+
+    Args:
+        name: the folder.
+        seed, validation: of the validation split where the folder has none, drawn image by image by a hash of name and
+            seed; 0 for none.
+        limit_train, limit_test: keep so many images, those with the lowest hash.
+        image_size: scale and crop images to this side length; their own by default.
+        augment: as for `drkd.load_data`; crop_flip by default.
+        skip_bad_images: leave out images that cannot be read, and rows that are wrong.
+
+    Raises:
+        InputError: for a folder that cannot be used; it lists every problem with its file.
+
+    Example:
+        >>> import tempfile
+        >>> from PIL import Image
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     for number in range(10):
+        ...         Image.new("RGB", (8, 8), (number, 0, 0)).save(f"{folder}/{number}.png")
+        ...     rows = [f"{number}.png,{number % 2},{int(number > 5)}" for number in range(10)]
+        ...     _ = Path(folder, "labels.csv").write_text("file,odd,large\\n" + "\\n".join(rows))
+        ...     data = load_multilabel(folder, validation=0)
+        >>> len(data.train), len(data.test), data.classes, data.test.labels
+        (9, 1, ('odd', 'large'), tensor([[1, 1]]))
+    """
+    if augment is not None and augment not in AUGMENTATIONS:
+        raise InputError(f"unknown augmentation {augment!r}; choose from {', '.join(AUGMENTATIONS)}")
+    files = list_files(name)
+    content = f"{Path(name).resolve()} {DataRecord((), files).fingerprint}"
+    listed, problems, own, unread = _read(str(name), image_size, content)
+    errors = [each for each in problems if each.severity == "error"]
+    if fatal := [each for each in errors if not skip_bad_images or each.kind not in OF_IMAGES]:
+        raise InputError(describe_errors(fatal))
+    if errors:
+        warnings.warn(f"left out: {describe_errors(errors)}", stacklevel=2)
+    for each in problems:
+        if each.severity == "warning":
+            warnings.warn(str(each), stacklevel=2)
+    splits = _divide(own, validation, seed)
+    mean, std = measure_statistics(splits["train"])
+    skipped = {split: unread.get(split, 0) for split in splits}
+    for split, most, by in (("train", limit_train, seed), ("test", limit_test, 0)):
+        if most is not None:
+            splits[split] = _limited(splits[split], most, f"limit {by}", split)
+    used = with_splits(files, {split: part.names for split, part in splits.items()})
+    in_files = any(file.split for file in used.values())
+    return MultiLabelData(
+        str(name),
+        listed.classes,
+        splits["train"],
+        splits["val"],
+        splits["test"],
+        augmentation=AUGMENTATIONS[augment or "crop_flip"],
+        mean=mean,
+        std=std,
+        skipped_images=skipped,
+        record=DataRecord(listed.classes, used, "" if in_files else rows_hash(splits)),
+    )
+
+
+def list_files(name: str | Path) -> dict[str, FileRecord]:
+    """The files of labels with a hash of what they say, and the images they name; nothing is decoded."""
+    root = Path(name)
+    problems: list[Problem] = []  # `load_multilabel` reports them
+    listed = list_labels(root, problems.append)
+    found = {relative_name(path, root): FileRecord(file_hash(path)[:16], path.stat().st_size) for path in listed.files}
+    for part in listed.splits.values():
+        for source, labels, called in zip(part.sources, part.labels, part.names, strict=True):
+            if isinstance(source, Path):
+                digest = hashlib.sha256(str(labels).encode()).hexdigest()[:16]
+                found[called] = FileRecord(digest, source.stat().st_size)
+    return found
+
+
+@lru_cache(maxsize=2)
+def _read(name: str, size: int | None, content: str) -> tuple[Listed, list[Problem], dict[str, Split], dict[str, int]]:
+    """A folder's own splits, decoded once for all the trainings of a process, and what is wrong with it.
+
+    The last is how many images of each split cannot be read.
+    """
+    del content  # other files, or files that have changed, are read again
+    problems: list[Problem] = []
+    listed = list_labels(Path(name), problems.append)
+    side = size
+    if side is None:
+        side = common_size([source for part in listed.splits.values() for source in part.sources])
+    if side is None:
+        reason = f"has images that differ in size or are not square: scaled and cropped to {MIXED_SIZE}x{MIXED_SIZE}"
+        problems.append(Problem("warning", name, f"{reason}; choose with --image-size", "differing sizes"))
+    splits, skipped = {}, {}
+    for split, part in listed.splits.items():
+        failed: dict[int, Problem] = {}
+        images = load_images(part.sources, side or MIXED_SIZE, failed=failed)
+        whole = Split(images, torch.tensor(part.labels).reshape(len(part), len(listed.classes)), part.names)
+        splits[split] = whole.select(torch.tensor([row for row in range(len(part)) if row not in failed]).long())
+        problems += failed.values()
+        skipped[split] = len(failed)
+    return listed, problems, splits, skipped
+
+
+def _divide(own: dict[str, Split], validation: float, seed: int) -> dict[str, Split]:
+    """Training, validation and test splits from those that the folder has."""
+    splits = dict(own)
+    if "test" not in splits and "val" in splits:
+        splits["test"] = splits.pop("val")
+    if "test" not in splits:
+        rest, taken = draw_by_name(splits["train"].names, TEST_FRACTION, "test")
+        if not len(rest) or not len(taken):
+            raise InputError(
+                f"{len(splits['train'])} images are too few to be divided: {TEST_FRACTION:.0%} of them are drawn for "
+                f"testing by a hash of each name, which takes {len(taken)} here; add images, or give a test split"
+            )
+        splits["train"], splits["test"] = splits["train"].select(rest), splits["train"].select(taken)
+    if validation == 0:
+        splits["val"] = splits["train"].select(torch.arange(0))
+    elif "val" not in splits:
+        rest, taken = draw_by_name(splits["train"].names, validation, f"validation {seed}")
+        if not len(taken) or not len(rest):
+            warn_without_validation(seed, validation, len(splits["train"]))
+            rest, taken = torch.arange(len(splits["train"])), torch.arange(0)
+        splits["train"], splits["val"] = splits["train"].select(rest), splits["train"].select(taken)
+    return {name: splits[name] for name in ("train", "val", "test")}
+
+
+def _limited(split: Split, most: int, draw: str, what: str) -> Split:
+    """The `most` images with the lowest hash, in their order."""
+    if most > len(split):
+        raise InputError(f"the limit of {most} {what} images exceeds the {len(split)} there are; lower it")
+    by_hash = sorted(range(len(split)), key=lambda row: fraction_of(split.names[row], draw))
+    return split.select(torch.tensor(sorted(by_hash[:most])))
