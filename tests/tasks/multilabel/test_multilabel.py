@@ -247,3 +247,15 @@ def test_bad_rows_and_images_can_be_left_out(tmp_path):
     assert len(data.train) + len(data.val) + len(data.test) == 18
     assert data.skipped_images["train"] == 1
     assert check_labels(tmp_path).count("error") == {"wrong row": 1, "unreadable image": 1}
+
+
+@pytest.mark.parametrize("make", [drkd.cs_kd, drkd.ols])
+def test_methods_that_need_one_class_are_refused(make, folder):
+    labels = torch.randint(2, (8, 3))
+    data = MultiLabelData.of((torch.randn(8, 6), labels), (torch.randn(8, 6), labels), classes=CLASSES)
+    with pytest.raises(InputError, match="needs the one class of each image"):
+        drkd.fit(torch.nn.Linear(6, 3), make(), data, epochs=1)
+    options = {**QUICK, "data": str(folder), "method": make.__name__}
+    with pytest.raises(InputError, match="needs the one class of each image"):
+        train(*resolve(TrainConfig, options), folder.parent / "refused")
+    assert not (folder.parent / "refused").exists()

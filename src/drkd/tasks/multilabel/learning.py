@@ -3,11 +3,15 @@
 import torch
 from torch import Tensor, nn
 
+from drkd.config import FitSettings
 from drkd.data.datasets import Data
 from drkd.data.loader import Batch
+from drkd.objective.objective import Objective
+from drkd.targets import ClassMean
 from drkd.tasks.multilabel.metrics import evaluate_multilabel
 from drkd.training.classifier import ClassifierLearner
 from drkd.utils.distributed import from_rank_0
+from drkd.utils.errors import InputError
 
 
 class PerClass(nn.Module):
@@ -48,8 +52,11 @@ class MultiLabelLearner(ClassifierLearner):
         ['epoch', 'lr', 'loss', 'ce', 'smoothing', 'smoothing_kl', 'train_accuracy']
     """
 
-    def __init__(self, data: Data, *args: object) -> None:
-        super().__init__(data, *args)  # type: ignore[arg-type]
+    def __init__(
+        self, data: Data, student: nn.Module, objective: Objective, settings: FitSettings, device: torch.device
+    ) -> None:
+        refuse_by_class(objective)
+        super().__init__(data, student, objective, settings, device)
         self.data = data
         if self.metric is not None:
             self.metric = "val_mean_ap"
@@ -63,3 +70,15 @@ class MultiLabelLearner(ClassifierLearner):
             return {}
         found = evaluate_multilabel(self.student, self.data, "val")
         return from_rank_0({"val_mean_ap": found.mean_ap, "val_accuracy": found.accuracy, "val_nll": found.nll})
+
+
+def refuse_by_class(objective: Objective) -> None:
+    """Refuse methods that need one class of an image: they pair or average images of a class.
+
+    Raises:
+        InputError: for such a method.
+    """
+    if "pairs" in objective.needs or any(isinstance(target, ClassMean) for target in objective.targets):
+        raise InputError(
+            f"`{objective.name}` needs the one class of each image, and here several are true; choose another method"
+        )

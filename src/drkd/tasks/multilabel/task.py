@@ -73,14 +73,15 @@ class MultiLabel(Classification):
         return create_from(config, teacher=None if teacher is None else PerClass(teacher), student=PerClass(student))
 
     def check_settings(self, config: "TrainConfig", objective: "Objective") -> None:
+        from drkd.tasks.multilabel.learning import refuse_by_class
+
         for wrong, option, why in (
             (config.label_noise > 0, "--label-noise", "it replaces one class by another"),
             (config.download, "--download", "its data is a folder of your own"),
         ):
             if wrong:
                 raise InputError(f"multilabel takes no {option}: {why}; leave it out")
-        if "pairs" in objective.needs:
-            raise InputError(f"multilabel cannot train with {config.method}: it pairs images of one class")
+        refuse_by_class(objective)
 
     def evaluate(self, network: "nn.Module", data: TaskData, split: str) -> SplitMetrics:
         from drkd.tasks.multilabel.metrics import evaluate_multilabel
