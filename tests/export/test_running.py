@@ -19,6 +19,7 @@ from drkd.export import latency
 from drkd.export.checksums import record_path
 from drkd.export.exporting import export_run
 from drkd.export.latency import bench_files
+from drkd.export.manifest import KEYS
 from drkd.export.memory import Memory, measure_here, measure_memory
 from drkd.export.predicting import predict_files
 from drkd.export.runtimes import open_session

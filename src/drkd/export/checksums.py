@@ -13,7 +13,6 @@ from pathlib import Path
 
 from drkd.utils.errors import InputError
 
-
 SEAL = "sha256_before"
 """What the seal is called in the metadata of an ONNX file."""
 

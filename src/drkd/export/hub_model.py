@@ -60,6 +60,24 @@ class HubModel(nn.Module, PyTorchModelHubMixin, library_name="drkd"):
         write_model(save_directory / "model.safetensors", self.deployed.network.state_dict(), self.info)
 
     @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: str | Path, **options: Any) -> "HubModel":
+        """The network in a folder, or on the Hub; `options` as Hugging Face's mixin takes them.
+
+        Raises:
+            InputError: if the folder's `config.json` is damaged, or says something else than the model file.
+        """
+        try:
+            return super().from_pretrained(pretrained_model_name_or_path, **options)
+        except InputError:
+            raise
+        except (LookupError, TypeError, ValueError) as reason:  # what follows from other content than it takes
+            why = " ".join(str(reason).split())
+            raise InputError(
+                f"{pretrained_model_name_or_path} is no folder of `drkd push`, or its config.json is damaged: {why}; "
+                "copy it anew"
+            ) from reason
+
+    @classmethod
     def _load_as_safetensor(cls, model: Any, model_file: str, map_location: str, strict: bool) -> Any:
         tensors, info = read_model(model_file)  # checked
         for name, theirs in vars(info).items():
