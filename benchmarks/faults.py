@@ -13,6 +13,13 @@ are compared byte for byte with those of a training that nothing happened to.
     term       SIGTERM at a random moment: exit code 143, and not a step lost
     damage     a bit flipped, or the file cut, anywhere in the newest checkpoint; in a finished model
     full       the disk takes no more than a few bytes; a folder that cannot be written to
+    tune       a search killed at random moments and right before writes, resumed until it is through
+    writers    two starts in the same moment, in one run directory and with default names
+    data       files added, removed, renamed, moved to another class, changed; then everything that uses the run
+    bits       a bit flipped, or the file cut, in every file that drkd reads of a run and around it
+
+Of the last two, each reading is `refused`, `said` (a note tells of it), `unaffected` (the same content was read) or
+`silent`, which must not be; `crashed` is a refusal without a sentence.
 
 "Lost" counts steps that were made twice, in the worst case of each kind; an interval is five steps, and a killed
 training may be in the middle of the step after it.
@@ -20,10 +27,8 @@ training may be in the middle of the step after it.
 
 import argparse
 import json
-import multiprocessing
 import random
 import shutil
-import signal
 import tempfile
 import time
 import warnings
@@ -32,87 +37,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from damaged import flipped_bits
+from disturbed import killed_searches, two_writers
+from moved import changed_data
 from sabotage import at_call, harm, no_room
-
-INTERVAL = 5
-OPTIONS = {
-    "resume": True,
-    "limit_train": 150,
-    "epochs": 3,
-    "batch_size": 25,
-    "checkpoint_every": str(INTERVAL),
-    "method": "dr_kd",
-}
-FILES = ("model.safetensors", "metrics.csv", "teacher/model.safetensors", "teacher/metrics.csv")
-
-context = multiprocessing.get_context("forkserver")
-context.set_forkserver_preload(
-    [
-        "drkd.runs.training",
-        "sklearn.datasets",
-        "sklearn.model_selection",
-        "torch._dynamo",
-        "torch.fx.experimental.optimization",
-    ]
-)
-
-
-def train(out: Path, steps: Any, said: Any, sabotage: Callable[[], None] | None) -> None:
-    """What the process does: the training, with what is to go wrong in it."""
-    import torch
-
-    from drkd.cli import _terminate
-    from drkd.config import TrainConfig, resolve
-    from drkd.runs.training import train as run
-    from drkd.training.step import Stepper
-
-    torch.set_num_threads(1)
-    signal.signal(signal.SIGTERM, _terminate)
-    take_step = Stepper.step
-
-    def counted(stepper: Any, batch: Any) -> bool:
-        stepped = take_step(stepper, batch)
-        steps.value += 1
-        return stepped
-
-    Stepper.step = counted
-    if sabotage is not None:
-        sabotage()
-    try:
-        summary = run(*resolve(TrainConfig, OPTIONS), out)
-    except Exception as reason:
-        said.put(f"{type(reason).__name__}: {reason}")
-        raise SystemExit(1) from None
-    said.put(summary.notes)
-
-
-class Session:
-    """One process that trains into `out`; `steps` counts its optimizer steps."""
-
-    def __init__(self, out: Path, sabotage: Callable[[], None] | None = None) -> None:
-        self.steps, self.said = context.Value("i", 0), context.Queue()
-        self.process = context.Process(target=train, args=(out, self.steps, self.said, sabotage))
-        self.process.start()
-
-    def end(self) -> int:
-        """Wait for its end; the exit code."""
-        self.process.join(timeout=120)
-        assert self.process.exitcode is not None, "a training hangs"
-        return self.process.exitcode
-
-    def message(self) -> Any:
-        return self.said.get(timeout=10)
-
-
-def finish(out: Path) -> int:
-    """Train until it is through; the steps made."""
-    session = Session(out)
-    assert session.end() == 0, session.message()
-    return session.steps.value
-
-
-def content(out: Path) -> list[bytes]:
-    return [(out / file).read_bytes() for file in FILES]
+from sessions import INTERVAL, Session, content, finish
 
 
 class Campaign:
@@ -259,7 +188,7 @@ class Campaign:
         row["told"] += "cannot write" in session.message() and session.end() == 1
 
 
-KINDS = ("random", "call", "term", "damage", "full")
+KINDS = ("random", "call", "term", "damage", "full", "tune", "writers", "data", "bits")
 
 
 def main() -> None:
@@ -278,18 +207,30 @@ def main() -> None:
 def campaign(*, short: bool, seed: int, kinds: Sequence[str] = KINDS) -> dict[str, dict[str, Any]]:
     """Counts by kind: trainings, faults, how many ended equal, the most steps lost, how many damages were told."""
     warnings.simplefilter("ignore")
-    with tempfile.TemporaryDirectory() as folder:
-        run = Campaign(Path(folder), random.Random(seed))
-        stages: dict[str, Callable[[], None]] = {
-            "random": lambda: run.random_kills(4 if short else 100),
-            "call": lambda: run.kills_at_calls(4 if short else None),
-            "term": lambda: run.terminations(2 if short else 20),
-            "damage": lambda: run.damage(*((4, 20) if short else (150, 50))),
-            "full": lambda: run.full_disk([3000] if short else [0, 100, 1000, 3000, 20_000, 45_000]),
-        }
-        for kind in kinds:
-            stages[kind]()
-        return run.results
+    draw = random.Random(seed)
+    with tempfile.TemporaryDirectory() as name:
+        folder, results = Path(name), {}
+        if set(kinds) & {"random", "call", "term", "damage", "full"}:
+            run = Campaign(folder, draw)
+            stages: dict[str, Callable[[], None]] = {
+                "random": lambda: run.random_kills(4 if short else 100),
+                "call": lambda: run.kills_at_calls(4 if short else None),
+                "term": lambda: run.terminations(2 if short else 20),
+                "damage": lambda: run.damage(*((4, 20) if short else (150, 50))),
+                "full": lambda: run.full_disk([3000] if short else [0, 100, 1000, 3000, 20_000, 45_000]),
+            }
+            for kind in [kind for kind in kinds if kind in stages]:
+                stages[kind]()
+            results = run.results
+        if "tune" in kinds:
+            results["tune"] = killed_searches(folder, draw, randomly=0 if short else 20, at_calls=1 if short else 20)
+        if "writers" in kinds:
+            results |= two_writers(folder, rounds=1 if short else 5)
+        if "data" in kinds:
+            results |= changed_data(folder / "data", draw, images=1 if short else 6)
+        if "bits" in kinds:
+            results |= flipped_bits(folder / "bits", draw, each=3 if short else 100)
+        return results
 
 
 if __name__ == "__main__":

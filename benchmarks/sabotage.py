@@ -10,8 +10,11 @@ from pathlib import Path
 from typing import Any
 
 
-def at_call(number: int, *, torn: bool) -> None:
-    """Die at the call with this number of those that change the disk; `torn`: with half a file written."""
+def at_call(number: int, *, torn: bool = False, counter: Any = None) -> None:
+    """Die at the call with this number of those that change the disk; `torn`: with half a file written.
+
+    `counter` is a shared value that counts them; no call has the number 0.
+    """
     import drkd.utils.files
 
     calls = 0
@@ -20,6 +23,8 @@ def at_call(number: int, *, torn: bool) -> None:
         def wrapped(*arguments: Any, **named: Any) -> Any:
             nonlocal calls
             calls += 1
+            if counter is not None:
+                counter.value += 1
             if calls == number:
                 if torn and writes:
                     function(*arguments, **named)

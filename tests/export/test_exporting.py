@@ -10,6 +10,7 @@ import torch
 import drkd
 from drkd import InputError, ParityError
 from drkd.export import exporting, runtimes
+from drkd.export.checksums import SEAL, seal
 from drkd.export.exporting import export_run
 from drkd.export.manifest import KEYS, Manifest
 from drkd.export.parity import FLOAT, Tolerance, compare_logits, logits_of, refuse_beyond
@@ -101,7 +102,7 @@ def test_a_damaged_record_is_refused(exported, tmp_path):
 
 def test_onnx_metadata_can_be_read_without_drkd(exported):
     said = {entry.key: json.loads(entry.value) for entry in onnx.load(exported["onnx"].path).metadata_props}
-    assert set(said) == set(KEYS)
+    assert set(said) == {*KEYS, SEAL}
     assert said["classes"] == [str(digit) for digit in range(10)]
     assert (said["image_size"], said["channels"], said["mean"]) == (8, 1, list(DATA.mean))
 
@@ -124,6 +125,7 @@ def test_networks_export(model, tmp_path):
     pixels = torch.randint(0, 256, (5, 3, 16, 16), dtype=torch.uint8)
     expected = deployed(pixels)
     write_onnx(deployed, Manifest.of(info, sha256="", quantize=None), tmp_path / "model.onnx")
+    seal(tmp_path / "model.onnx")
     found = torch.from_numpy(logits_of(open_session(tmp_path / "model.onnx", threads=1), pixels.numpy()))
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5 * expected.abs().max().item())
 

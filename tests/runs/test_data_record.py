@@ -71,7 +71,7 @@ def test_resuming_with_other_data_is_refused_and_says_what_changed(photos, tmp_p
     noise(7).save(photos / "cat" / "new.png")
     (photos / "dog" / "3.png").rename(photos / "cat" / "3b.png")
     with pytest.raises(
-        InputError, match=r"photos has changed.*2 files added \(.*\), 1 removed \(dog/3.png\); give the"
+        InputError, match=r"photos has changed.*1 file added \(cat/new.png\), 1 relabelled \(cat/3b.png\); give the"
     ):
         run(photos, tmp_path / "run", resume=True)
     (photos / "cat" / "new.png").unlink()

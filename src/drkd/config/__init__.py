@@ -22,7 +22,8 @@ from drkd.config.options import (
     TrainingConfig,
     TuneConfig,
 )
-from drkd.config.resolving import as_yaml, did_you_mean, differences, read_options, read_record, resolve, validated
+from drkd.config.resolving import did_you_mean, read_options, resolve, validated
+from drkd.config.written import as_yaml, differences, read_record, read_written
 
 __all__ = [
     "DETECTION",
@@ -47,6 +48,7 @@ __all__ = [
     "differences",
     "read_options",
     "read_record",
+    "read_written",
     "resolve",
     "validated",
     "was_given",

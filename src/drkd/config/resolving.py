@@ -1,4 +1,4 @@
-"""From the command line, a file and the defaults to one configuration, and from there to a file again."""
+"""From the command line, a file and the defaults to one configuration."""
 
 import difflib
 from collections.abc import Callable, Iterable, Mapping
@@ -9,8 +9,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from drkd.config.effects import refuse_without_effect
-from drkd.config.fields import as_bytes
-from drkd.config.options import DETECTION, EMBEDDED, WITHOUT_EFFECT, CompareConfig, TrainingConfig
+from drkd.config.options import DETECTION, EMBEDDED, CompareConfig, TrainingConfig
 from drkd.utils.errors import InputError
 
 Config = TypeVar("Config", bound=BaseModel)
@@ -58,17 +57,6 @@ def resolve(
     return config, source
 
 
-def read_record(kind: type[Config], file: Path) -> Config:
-    """The configuration that a run wrote, as it is.
-
-    Raises:
-        InputError: if it cannot be read, or is something else.
-    """
-    return validated(
-        kind, read_options(file, needs=("data", "model")), called=lambda name: f"{file}: --{_dashed(name)}"
-    )
-
-
 def validated(kind: type[Config], values: Mapping[str, Any], *, called: Callable[[str], str] = str) -> Config:
     """A configuration of checked values.
 
@@ -112,29 +100,6 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
 def _dashed(name: str) -> str:
     return name.replace("_", "-")
-
-
-def as_yaml(config: BaseModel, source: Mapping[str, str]) -> str:
-    """A configuration as YAML that `--config` reads back, with the source of each value beside it."""
-    lines = []
-    for name, value in config.model_dump().items():
-        text = yaml.safe_dump({name: value}, default_flow_style=True, sort_keys=False, width=10**6).strip()
-        lines.append(f"{text[1:-1]}  # {source[name]}")
-    return "\n".join(lines) + "\n"
-
-
-def differences(old: Mapping[str, Any], new: BaseModel) -> list[str]:
-    """Options that change the result and differ between a run's `config.yaml` and `new`."""
-
-    def effect(name: str, value: Any) -> Any:
-        """A cache of any size rounds a teacher's answers."""
-        return as_bytes(str(value)) > 0 if name == "cache_size" else value
-
-    return [
-        name
-        for name, value in new.model_dump().items()
-        if name not in WITHOUT_EFFECT and effect(name, old.get(name, value)) != effect(name, value)
-    ]
 
 
 def _special_defaults(kind: type[BaseModel], values: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:

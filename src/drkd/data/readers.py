@@ -17,7 +17,7 @@ from drkd.data.listing import Listing, Sample, judge_classes
 from drkd.data.parquet import Rows, list_parquet
 from drkd.data.problems import OnProblem, Problem, describe_problems, refuse
 from drkd.data.published import list_imagenet, list_tiny_imagenet
-from drkd.data.record import FileRecord, relative_name
+from drkd.data.record import FileRecord, record_files, relative_name
 from drkd.utils.errors import InputError
 
 Images = Tensor | LazyImages
@@ -270,17 +270,13 @@ def list_files(name: str) -> dict[str, FileRecord]:
     if layout == "digits":
         return {}
     if layout in ("cifar10", "cifar100"):
-        files = sorted(root.glob("cifar-*/*"))
-        return {relative_name(path, root): FileRecord(None, path.stat().st_size) for path in files}
-    found: dict[str, FileRecord] = {}
+        return record_files(dict.fromkeys(sorted(root.glob("cifar-*/*"))), root)
+    found: dict[Path, int | str | None] = {}
     problems: list[Problem] = []  # `read` reports them
     for part in LISTINGS[layout](root, problems.append).splits.values():
         if isinstance(part, Rows):
             for path, labels in part.labels.items():
-                digest = hashlib.sha256(str(list(labels)).encode()).hexdigest()
-                found[relative_name(path, root)] = FileRecord(digest, path.stat().st_size)
+                found[path] = hashlib.sha256(str(list(labels)).encode()).hexdigest()
             continue
-        for source, label in part:
-            if isinstance(source, Path) and source.exists():
-                found[relative_name(source, root)] = FileRecord(label, source.stat().st_size)
-    return found
+        found |= {source: label for source, label in part if isinstance(source, Path) and source.exists()}
+    return record_files(found, root)

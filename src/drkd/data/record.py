@@ -1,13 +1,14 @@
 """What a training's data were: files with their labels and sizes, and which split each of them was in.
 
-A run keeps the record, so that it notices data that have changed since. Nothing is decoded for it.
+A run keeps the record, so that it notices data that have changed since. Nothing is decoded for it; files are read and
+hashed where they are not too many.
 """
 
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -16,8 +17,12 @@ from torch import Tensor
 from drkd.data.by_name import same_name
 from drkd.data.problems import NAMED
 from drkd.utils.files import JsonObject
+from drkd.utils.hashing import file_hash
 
 SPLIT_NAMES = {"train", "training", "val", "valid", "validation", "test", "testing"}
+
+HASHED_BYTES = 2 * 10**9
+"""Files of a data set are hashed where they take no more together; of larger ones a record knows names and sizes."""
 
 SAMPLED = 256
 """So many rows of data that are no files go into the fingerprint."""
@@ -30,11 +35,18 @@ class FileRecord(NamedTuple):
         label: class of an image; a hash of what a file of labels or boxes says; None where neither applies.
         bytes: its size.
         split: `train`, `val` or `test` if a training uses it as an image.
+        content: the beginning of its SHA-256; None where files were not hashed, see `HASHED_BYTES`.
     """
 
     label: int | str | None
     bytes: int
     split: str | None = None
+    content: str | None = None
+
+    def differs(self, other: "FileRecord") -> bool:
+        """Whether the content is another one, as far as both know it."""
+        known = self.content is not None and other.content is not None
+        return self.bytes != other.bytes or (known and self.content != other.content)
 
 
 Files = Mapping[str, FileRecord]
@@ -83,16 +95,18 @@ class DataRecord:
     def trained_on(self, now: "DataRecord", split: str) -> list[str]:
         """Images of a split of the data as they are now that were in this record's training split.
 
-        A file that was moved from one split's folder to another is known by the rest of its path and its size.
+        A file that was moved or renamed is known by its content; where files were not hashed, one that was moved from
+        one split's folder to another is known by the rest of its path and its size.
         """
         trained = {(_without_split(name), self.files[name].bytes) for name in self.images("train")}
+        contents = {self.files[name].content for name in self.images("train")} - {None}
         found = []
         for name in now.images(split):
-            before, size = self.files.get(name), now.files[name].bytes
-            if before is not None and before.bytes == size and before.split is not None:
+            before, file = self.files.get(name), now.files[name]
+            if before is not None and before.split is not None and not before.differs(file):
                 in_training = before.split == "train"
             else:
-                in_training = (_without_split(name), size) in trained
+                in_training = (_without_split(name), file.bytes) in trained or file.content in contents
             if in_training:
                 found.append(name)
         return found
@@ -107,6 +121,28 @@ class DataRecord:
         """What `to_json` gave."""
         files = {str(name): FileRecord(*file) for name, file in content["files"].items()}
         return cls(tuple(content["classes"]), files, str(content["rows"]))
+
+
+def record_files(labelled: Mapping[Path, int | str | None], root: Path) -> dict[str, FileRecord]:
+    """The records of files below `root`, given their labels."""
+    sizes = {path: path.stat() for path in labelled}
+    hashed = sum(size.st_size for size in sizes.values()) <= HASHED_BYTES
+    found = {}
+    for path, label in labelled.items():
+        size = sizes[path]
+        content = _content(path.absolute(), size.st_size, size.st_mtime_ns) if hashed else None
+        found[relative_name(path, root)] = FileRecord(label, size.st_size, content=content)
+    return found
+
+
+@lru_cache(maxsize=2**18)
+def _content(path: Path, size: int, changed: int) -> str | None:
+    """The hash of a file as it was at a time: the trainings of a comparison need not read all files again."""
+    del size, changed
+    try:
+        return file_hash(path)[:16]
+    except OSError:  # whoever decodes it reports that
+        return None
 
 
 def with_splits(files: Files, splits: Mapping[str, Sequence[str]]) -> dict[str, FileRecord]:
@@ -147,19 +183,36 @@ def describe_changes(before: Files, after: Files) -> str:
     """
     gone = {name: file for name, file in before.items() if name not in after}
     new = {name: file for name, file in after.items() if name not in before}
-    was_there = {(name.rpartition("/")[2], file.bytes): name for name, file in gone.items()}
-    relabelled = []
+    was_there = {key: name for name, file in gone.items() for key in _traces(name, file)}
+    relabelled: list[str] = []
+    renamed: list[str] = []
     for name, file in list(new.items()):  # a file in another class folder has another label
-        former = was_there.pop((name.rpartition("/")[2], file.bytes), None)
+        former = next((was_there[key] for key in _traces(name, file) if was_there.get(key) in gone), None)
         if former is not None:
-            relabelled.append(name)
+            same_place = gone[former].label == file.label and former.rpartition("/")[2] != name.rpartition("/")[2]
+            (renamed if same_place else relabelled).append(name)
             del new[name], gone[former]
     both = [name for name in before if name in after]
     other = [name for name in both if before[name].bytes != after[name].bytes]
-    relabelled += [name for name in both if name not in other and before[name].label != after[name].label]
-    parts = {"added": list(new), "removed": list(gone), "relabelled": relabelled, "of another size": other}
+    rest = [name for name in both if name not in other]
+    replaced = [name for name in rest if before[name].label == after[name].label and before[name].differs(after[name])]
+    relabelled += [name for name in rest if before[name].label != after[name].label]
+    parts = {
+        "added": list(new),
+        "removed": list(gone),
+        "renamed": renamed,
+        "relabelled": relabelled,
+        "of another size": other,
+        "of other content": replaced,
+    }
     found = [f"{len(names)} {what} ({first_names(names)})" for what, names in parts.items() if names]
     return ", ".join(found).replace(" ", " file " if found[0].startswith("1 ") else " files ", 1) if found else ""
+
+
+def _traces(name: str, file: FileRecord) -> list[tuple[str, int]]:
+    """What a file is known by where its path has changed: its name and size, its content."""
+    own_name = (name.rpartition("/")[2], file.bytes)
+    return [own_name] if file.content is None else [own_name, (file.content, file.bytes)]
 
 
 def _without_split(name: str) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from drkd.config import METHOD_SETTINGS, read_options
+from drkd.config import METHOD_SETTINGS, read_written
 from drkd.export.records import read_records
 from drkd.models.files import ModelInfo
 from drkd.runs.directory import method_dirname
@@ -40,7 +40,7 @@ def model_card(run: Path, info: ModelInfo, name: str) -> str:
     Raises:
         InputError: if the run is not finished.
     """
-    config = read_options(run / "config.yaml", needs=("data",))
+    config = read_written(run / "config.yaml", needs=("data",))
     summary, task = RunSummary.read(run), get_task(info.task)
     header = {"library_name": "drkd", "pipeline_tag": "image-classification", "tags": ["drkd", summary.method]}
     size, channels = info.image_size, "grey" if info.channels == 1 else "colour"

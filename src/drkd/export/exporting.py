@@ -13,12 +13,12 @@ import torch
 from torch import nn
 
 from drkd.data.datasets import Data, Split
-from drkd.export.checksums import checksums
+from drkd.export.checksums import checksums, seal
 from drkd.export.manifest import Manifest
 from drkd.export.parity import FLOAT, INT8, Tolerance, compare_logits, logits_of, refuse_beyond
 from drkd.export.quantizing import Calibration, evenly, quantize_onnx
 from drkd.export.records import Calibrated, ExportRecord
-from drkd.export.runtimes import NetworkSession, Pixels, files_of, open_session
+from drkd.export.runtimes import NetworkSession, Pixels, files_of, session_class
 from drkd.export.writing import FORMATS, Format, write_onnx
 from drkd.runs.evaluating import data_of
 from drkd.targets import state_hash
@@ -82,7 +82,7 @@ def export_run(
     deployed = get_task(info.task).deploy(model, info)
     target = Path(out) if out is not None else _default_path(source, f"model{'-int8' if quantize else ''}")
     target = target if target.suffix == chosen.suffix else target.with_name(target.name + chosen.suffix)
-    known = cast("Data", data_of(source, info, data))
+    known = cast("Data", data_of(source, info, data, split or "either"))
     name, part = _split(known, split)
     manifest = Manifest.of(info, sha256=state_hash(model), quantize=quantize)
     tolerance = tolerance or (INT8 if quantize else FLOAT)
@@ -90,10 +90,11 @@ def export_run(
     with _scratch(target) as folder:
         fresh = folder / target.name
         _write(deployed, manifest, fresh, chosen, seen, calibration)
+        seal(fresh)
         pixels = _pixels(part, samples)
         labels = part.labels[torch.from_numpy(evenly(len(part), samples))].numpy()
         before, after = (
-            logits_of(session, pixels) for session in (NetworkSession(source), open_session(fresh, allow_code=True))
+            logits_of(session, pixels) for session in (NetworkSession(source), session_class(fresh)(fresh))
         )
         parity = compare_logits(before, after, labels)
         refuse_beyond(tolerance, parity, target.name, "try another --calibration, or " if quantize else "")

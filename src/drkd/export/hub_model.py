@@ -24,6 +24,7 @@ class HubModel(nn.Module, PyTorchModelHubMixin, library_name="drkd"):
         image_size: side length of the images.
         channels: 1 for grey, 3 for colour.
         mean, std: per channel, as fractions of full brightness.
+        margin: how much larger than `image_size` images are scaled before their centre is cropped.
 
     Attributes:
         info: all of that.
@@ -36,12 +37,19 @@ class HubModel(nn.Module, PyTorchModelHubMixin, library_name="drkd"):
     """
 
     def __init__(
-        self, model: str, classes: list[str], image_size: int, channels: int, mean: list[float], std: list[float]
+        self,
+        model: str,
+        classes: list[str],
+        image_size: int,
+        channels: int,
+        mean: list[float],
+        std: list[float],
+        margin: float = 1.0,
     ) -> None:
         super().__init__()
         network = create_model(model, num_classes=len(classes), image_size=image_size, channels=channels)
         self.deployed = Deployed(network, mean, std)
-        self.info = ModelInfo(model, tuple(classes), image_size, channels, tuple(mean), tuple(std))
+        self.info = ModelInfo(model, tuple(classes), image_size, channels, tuple(mean), tuple(std), margin=margin)
 
     def forward(self, pixels: Tensor) -> Tensor:
         logits: Tensor = self.deployed(pixels)
@@ -50,6 +58,24 @@ class HubModel(nn.Module, PyTorchModelHubMixin, library_name="drkd"):
     def _save_pretrained(self, save_directory: Path) -> None:
         """The file that a run writes: weights under the network's own names, and what they are."""
         write_model(save_directory / "model.safetensors", self.deployed.network.state_dict(), self.info)
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: str | Path, **options: Any) -> "HubModel":
+        """The network in a folder, or on the Hub; `options` as Hugging Face's mixin takes them.
+
+        Raises:
+            InputError: if the folder's `config.json` is damaged, or says something else than the model file.
+        """
+        try:
+            return super().from_pretrained(pretrained_model_name_or_path, **options)
+        except InputError:
+            raise
+        except (LookupError, TypeError, ValueError) as reason:  # what follows from other content than it takes
+            why = " ".join(str(reason).split())
+            raise InputError(
+                f"{pretrained_model_name_or_path} is no folder of `drkd push`, or its config.json is damaged: {why}; "
+                "copy it anew"
+            ) from reason
 
     @classmethod
     def _load_as_safetensor(cls, model: Any, model_file: str, map_location: str, strict: bool) -> Any:

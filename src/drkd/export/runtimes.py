@@ -3,6 +3,7 @@
 Nothing here imports torch unless the file needs it.
 """
 
+import warnings
 from abc import ABC, abstractmethod
 from importlib import import_module
 from pathlib import Path
@@ -95,9 +96,15 @@ def open_session(path: Path, *, threads: int | None = None, allow_code: bool = F
             f"{path} can run code when it is loaded; if you trust where it comes from, add --allow-code, or else take "
             "another format"
         )
-    if is_exported(path):
-        check_files(path)
-    return session_class(path)(path, threads)
+    checked = check_files(path) if is_exported(path) else True
+    session = session_class(path)(path, threads)
+    if not checked:
+        warnings.warn(
+            f"{path} has neither its record {path.name}.json beside it nor a checksum of its own: whether it is what "
+            "was written is not checked",
+            stacklevel=2,
+        )
+    return session
 
 
 def session_class(path: Path) -> type[Session]:

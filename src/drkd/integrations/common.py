@@ -1,12 +1,10 @@
 """What the adapters share: data sets that number their rows, what an objective has learned, what cannot be had."""
 
-import json
 from collections.abc import Mapping, Sized
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
@@ -15,7 +13,7 @@ from drkd.objective.objective import Objective, check_protocol
 from drkd.targets import CleanView, Frozen, Target
 from drkd.utils.checks import IGNORED
 from drkd.utils.errors import InputError
-from drkd.utils.files import write_tensors
+from drkd.utils.files import read_about, read_tensors, write_tensors
 
 
 class Indexed(Dataset[Any]):
@@ -188,9 +186,8 @@ def read_learned(objective: Objective, path: Path, device: torch.device) -> None
             f"there is no {path}, which holds what `{objective.name}` has learned; resume from a checkpoint that was "
             "written with the same objective"
         )
-    with safe_open(path, "pt", device=str(device)) as file:
-        learned = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # it is no dictionary
-        restore(objective, learned, json.loads(file.metadata()["drkd"]))
+    learned = {name: tensor.to(device) for name, tensor in read_tensors(path).items()}
+    restore(objective, learned, read_about(path))
 
 
 def _teachers(objective: Objective) -> list[str | None]:

@@ -276,7 +276,7 @@ class SelfDistillationTrainer(Trainer):
             path.unlink(missing_ok=True)
             teacher.train(resume_from_checkpoint=_newest(args.output_dir) if resume else None)
             if teacher.is_world_process_zero():
-                write_tensors(path, teacher.model.state_dict())
+                write_tensors(path, teacher.model.state_dict(), {"network": "self_teacher"})
         model: nn.Module = teacher.model
         return model
 

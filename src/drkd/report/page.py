@@ -4,9 +4,9 @@ import base64
 import re
 from pathlib import Path
 
-import yaml
 from jinja2 import Environment, PackageLoader
 
+from drkd.config import read_written
 from drkd.report.plots import draw_all
 from drkd.report.sentences import conclusions
 from drkd.report.table import classes_of, columns_of, label_of, legend_of, rows, title
@@ -88,11 +88,11 @@ def _inline(file: Path, name: str) -> str:
 
 
 def _settings(file: Path) -> list[tuple[str, str, str]]:
-    """(option, value, source) of each line of a `config.yaml`."""
+    """(option, value, source) of a `config.yaml`."""
+    options = read_written(file)
+    sources = dict(re.findall(r"^([a-z_]+): .*  # (.*)$", file.read_text(encoding="utf-8"), re.MULTILINE))
     lines = []
-    for line in file.read_text(encoding="utf-8").splitlines():
-        setting, _, source = line.rpartition("  # ")
-        ((name, value),) = yaml.safe_load(setting).items()
+    for name, value in options.items():
         shown = ", ".join(str(part) for part in value) if isinstance(value, list) else value
-        lines.append((name, "" if value is None else str(shown), source))
+        lines.append((name, "" if value is None else str(shown), sources.get(name, "")))
     return lines

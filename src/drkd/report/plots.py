@@ -14,8 +14,11 @@ from matplotlib.figure import Figure
 from drkd.report.table import colour_of, label_of
 from drkd.runs.directory import method_dirname
 from drkd.runs.results import ComparisonResults, Panel
+from drkd.runs.summary import RunSummary
 from drkd.studies.statistics import paired
 from drkd.tasks import get_task
+from drkd.utils.errors import InputError
+from drkd.utils.hashing import file_hash
 from drkd.utils.plain_plots import plain_text
 
 Curves = dict[tuple[str, str], np.ndarray[Any, np.dtype[np.float64]]]
@@ -61,9 +64,12 @@ def read_curves(results: ComparisonResults, out: Path) -> Curves:
             runs = []
             for file in sorted(folder.glob(f"seed-*/{method_dirname(method)}/metrics.csv")):
                 try:
+                    known = RunSummary.read(file.parent).metrics_sha256
+                    if known not in (None, file_hash(file)):
+                        raise ValueError("its content is not what was written")
                     with file.open(encoding="utf-8") as lines:
                         runs.append([float(row[column]) for row in csv.DictReader(lines) if column in row])
-                except (OSError, ValueError, TypeError, csv.Error) as reason:
+                except (InputError, OSError, ValueError, TypeError, csv.Error) as reason:
                     warnings.warn(f"{file} is damaged and left out of the curves: {reason}", stacklevel=2)
             if any(runs):
                 shortest = min(len(run) for run in runs)

@@ -63,7 +63,7 @@ def refuse_changed_data(out: Path, config: TrainConfig, *, finished: bool) -> No
         )
 
 
-def check_data(run: Path, data: TaskData, *, same: bool, split: str | None = None) -> None:
+def check_data(run: Path, data: TaskData, *, same: bool, split: str) -> None:
     """Warn of data that have changed since the training; never measure on what was trained on.
 
     Where samples are no files, none can be found again in data that have changed: those are refused as a whole.
@@ -72,7 +72,7 @@ def check_data(run: Path, data: TaskData, *, same: bool, split: str | None = Non
         run: the run directory.
         data: what is used now.
         same: whether these are the data that the run names, and no others.
-        split: which one is measured on, if any is.
+        split: which one is measured on; `either` for that of validation or that of test.
 
     Raises:
         InputError: if images of `split` were trained on, or may have been.
@@ -84,12 +84,12 @@ def check_data(run: Path, data: TaskData, *, same: bool, split: str | None = Non
     changed = f"the data in {data.name} has changed since the training: {changes}"
     if same:
         warnings.warn(changed, stacklevel=3)
-    if split not in ("val", "test"):
-        return
-    trained = record.trained_on(data.record, split)
-    some = f"{len(trained)} images of the {split} split of {data.name} were trained on: {first_names(trained)}"
-    if trained and not same:
-        warnings.warn(some, stacklevel=3)
-    elif same and (trained or not record.images("train")):
-        reason = some if trained else f"{changed}, so its {split} split may hold samples that were trained on"
-        raise InputError(f"{reason}; give the original data, other data with --data, or train again")
+    for measured in {"either": ("val", "test"), "train": ()}.get(split, (split,)):
+        trained = record.trained_on(data.record, measured)
+        some = f"{len(trained)} images of the {measured} split of {data.name} were trained on: {first_names(trained)}"
+        if trained and not same:
+            warnings.warn(some, stacklevel=3)
+        elif same and (trained or not record.images("train")):
+            reason = f"{changed}, so its {measured} split may hold samples that were trained on"
+            reason = some if trained else reason
+            raise InputError(f"{reason}; give the original data, other data with --data, or train again")

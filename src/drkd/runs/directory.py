@@ -8,7 +8,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any, Literal
 
-from drkd.config import as_yaml, differences, read_options
+from drkd.config import as_yaml, differences, read_written
 from drkd.data.readers import BY_NAME
 from drkd.utils.distributed import from_rank_0, rank
 from drkd.utils.errors import InputError
@@ -123,7 +123,7 @@ def inspect_run_dir(out: Path, config: Any, *, finished: str) -> Literal["new", 
         if out.exists() and (not out.is_dir() or {*out.iterdir()} - {*half_written(out), out / LOCK}):
             raise InputError(f"{out} exists and is no run directory; choose another with --out")
         return "new"
-    changed = differences(read_options(record), config)
+    changed = differences(read_written(record), config)
     if changed:
         raise InputError(f"{out} holds a run with other settings ({', '.join(changed)}); choose another --out")
     if not (out / finished).exists():

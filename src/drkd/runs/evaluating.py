@@ -61,7 +61,7 @@ def run_of(source: Path) -> Path:
 
 
 def data_of(
-    source: Path, info: ModelInfo, data: str | None = None, split: str | None = None, *, skip_bad_images: bool = False
+    source: Path, info: ModelInfo, data: str | None = None, split: str = "either", *, skip_bad_images: bool = False
 ) -> TaskData:
     """The data of the run in `source`, or other data, split and limited as the run's and normalised for its network.
 
@@ -69,7 +69,7 @@ def data_of(
         source: a run directory, or its model file.
         info: what the model file says of itself.
         data: a data set or folder in place of the run's.
-        split: which one is measured on, if any is.
+        split: which one is measured on; `either` where that is chosen later.
 
     Raises:
         InputError: if the data's classes are not the network's, no data is known, or the split was trained on.

@@ -42,7 +42,8 @@ class RunSummary:
         teacher_cached: fraction of the epochs whose answers of the teacher were found in a cache, since the training
             was last resumed; None without a cache.
         data_size: `classes`, `image_size`, and the samples of `train`, `val` and `test`.
-        data_fingerprint: hash of the names, labels, sizes and splits of the data.
+        data_fingerprint: hash of the names, labels, sizes, contents and splits of the data.
+        metrics_sha256: of `metrics.csv`.
     """
 
     method: str
@@ -68,6 +69,7 @@ class RunSummary:
     teacher_cached: float | None = None
     data_size: dict[str, int] = field(default_factory=dict)
     data_fingerprint: str | None = None
+    metrics_sha256: str | None = None
 
     def write(self, out: Path) -> None:
         """Write `summary.json` into the run directory `out`."""
@@ -95,6 +97,6 @@ class RunSummary:
 
 OPTIONAL: Any = (
     *("wall_seconds", "effective_weights", "notes", "teacher_train_map50", "data_fingerprint"),
-    *("seconds_per_epoch", "teacher_cached", "data_size"),
+    *("seconds_per_epoch", "teacher_cached", "data_size", "metrics_sha256"),
 )
 """What a summary may lack."""

@@ -40,6 +40,7 @@ from drkd.training.loop import Row
 from drkd.utils.device import choose_device, set_up_process
 from drkd.utils.distributed import rank, wait_for_all
 from drkd.utils.errors import InputError
+from drkd.utils.hashing import file_hash
 
 FEW_SAMPLES = 50
 """A validation split with fewer is warned of."""
@@ -211,6 +212,7 @@ def summarise(config: TrainConfig, prepared: Prepared, result: TrainResult, out:
             **{split: len(getattr(data, split)) for split in ("train", "val", "test")},
         },
         data_fingerprint=None if data.record is None else data.record.fingerprint,
+        metrics_sha256=file_hash(out / "metrics.csv") if rank() == 0 else None,
     )
 
 

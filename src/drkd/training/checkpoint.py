@@ -212,6 +212,8 @@ def _write(folder: Path, step: int, tensors: Mapping[str, Mapping[str, Tensor]],
             pointer = folder / f".{link}.tmp"
             pointer.unlink(missing_ok=True)
             pointer.symlink_to(directory.name)
+            if (folder / link).is_dir() and not (folder / link).is_symlink():  # a copy of the run that followed links
+                shutil.rmtree(folder / link)
             pointer.replace(folder / link)
         flush_to_disk(folder)
         pointed = {(folder / link).resolve() for link in ("last", "best")}

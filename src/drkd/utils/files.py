@@ -6,6 +6,7 @@ Everything is written under another name and then renamed, so that a reader find
 import hashlib
 import json
 import os
+import warnings
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -191,6 +192,8 @@ def _checked(path: Path, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     """`tensors`, if they and what `path` says of them are what drkd wrote; files of others have no checksum."""
     about = read_about(path)
     written = about.pop("sha256", None)
+    if not about:
+        warnings.warn(f"{path} has no checksum: whether it is what was written is not checked", stacklevel=3)
     if about and written is None:
         raise InputError(f"{path} has no checksum: it is damaged, or an older drkd wrote it; train again")
     if about and content_hash(tensors, about) != written:

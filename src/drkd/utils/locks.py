@@ -1,11 +1,15 @@
 """Locks that name their process, and that end with it however it ends."""
 
+import contextlib
 import os
 import platform
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+BEYOND = 2**30
+"""The byte of the file that is locked on Windows: far behind the holder's name. Untested there."""
 
 
 class LockedError(Exception):
@@ -16,8 +20,7 @@ class LockedError(Exception):
 def locked(path: Path) -> Iterator[None]:
     """Hold the lock file `path`, which is there only meanwhile.
 
-    The system releases the lock of a process that dies; a file that it leaves is no obstacle. Where the system has no
-    such locks (Windows) the file only names the process.
+    The system releases the lock of a process that dies; a file that it leaves is no obstacle.
 
     Raises:
         LockedError: if another process holds it.
@@ -29,10 +32,12 @@ def locked(path: Path) -> Iterator[None]:
         os.write(descriptor, f"process {os.getpid()} on {platform.node()}".encode())
         yield
     finally:
-        if sys.platform == "win32":
+        if sys.platform == "win32":  # which removes no open file; whoever takes it in between keeps it
             os.close(descriptor)
-        path.unlink(missing_ok=True)  # while it is held, so that no other holder's file goes
-        if sys.platform != "win32":
+            with contextlib.suppress(OSError):
+                path.unlink()
+        else:
+            path.unlink(missing_ok=True)  # while it is held, so that no other holder's file goes
             os.close(descriptor)
 
 
@@ -40,7 +45,18 @@ def _acquire(path: Path) -> int:
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
         if sys.platform == "win32":
-            return descriptor
+            import msvcrt
+
+            try:
+                os.lseek(descriptor, BEYOND, os.SEEK_SET)  # what is locked there, nobody else can read
+                msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+                os.lseek(descriptor, 0, os.SEEK_SET)
+                return descriptor
+            except OSError as reason:
+                os.lseek(descriptor, 0, os.SEEK_SET)
+                holder = os.read(descriptor, 1000).decode("utf-8", "replace")
+                os.close(descriptor)
+                raise LockedError(holder or "another process") from reason
         import fcntl
 
         try:

@@ -15,7 +15,7 @@ from drkd.data.files import is_hidden, is_image
 from drkd.data.images import MEMORY_LIMIT, in_threads
 from drkd.data.own_output import is_own_output
 from drkd.data.problems import BadImageError, OnProblem, Problem, describe_errors
-from drkd.data.record import DataRecord, FileRecord, relative_name, with_splits
+from drkd.data.record import DataRecord, FileRecord, record_files, relative_name, with_splits
 from drkd.tasks.detection.annotations import Annotated, Annotations
 from drkd.tasks.detection.dataset import DetectionData
 from drkd.tasks.detection.networks import SIZE
@@ -119,15 +119,14 @@ def load_detection(
 def list_files(name: str | Path) -> dict[str, FileRecord]:
     """The images and annotations below a folder: sizes, and a hash of what annotations say. Nothing is decoded."""
     root = Path(name)
-    found: dict[str, FileRecord] = {}
+    found: dict[Path, int | str | None] = {}
     for folder, below, names in os.walk(root):
         below[:] = [each for each in below if not is_hidden(each) and not is_own_output(Path(folder, each))]
         for path in (Path(folder, each) for each in names if not each.startswith(".")):
             kind = path.suffix.lower()
             if path.is_file() and (is_image(path) or kind in ANNOTATION_SUFFIXES):
-                label = file_hash(path)[:16] if kind in ANNOTATION_SUFFIXES else None
-                found[relative_name(path, root)] = FileRecord(label, path.stat().st_size)
-    return found
+                found[path] = file_hash(path)[:16] if kind in ANNOTATION_SUFFIXES else None
+    return record_files(found, root)
 
 
 @lru_cache(maxsize=2)
