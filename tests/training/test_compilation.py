@@ -6,6 +6,7 @@ from torch import nn
 
 import drkd
 from drkd import InputError
+from drkd.models.counting import count_macs
 from drkd.training import compilation
 from drkd.training.compilation import Compiled, choose_memory_format, has_compiler, should_compile
 
@@ -123,6 +124,20 @@ def test_only_long_trainings_are_compiled_by_themselves(monkeypatch):
     assert not auto(10**9)
     assert should_compile("on", resnet, (3, 32, 32), images=1, device=CPU)
     assert not should_compile("off", resnet, (3, 32, 32), images=10**9, device=CPU)
+
+
+def test_a_short_training_is_not_counted(monkeypatch):
+    """The bound holds for a network that scales its images up fourfold, in whose layers weights count most often."""
+    scales_up = nn.Sequential(nn.Upsample(scale_factor=4), nn.Conv2d(3, 8, 3, padding=1))
+    weights = sum(weight.numel() for weight in scales_up.parameters())
+    assert count_macs(scales_up, (3, 8, 8)) <= compilation.USES_OF_A_WEIGHT * weights * 3 * 8 * 8
+    counted = []
+    monkeypatch.setattr(compilation, "has_compiler", lambda: True)
+    monkeypatch.setattr(compilation, "count_macs", lambda *_: counted.append(1) or 1)
+    images = compilation.COMPILE_FROM / (3 * compilation.USES_OF_A_WEIGHT * weights * 3 * 8 * 8)
+    for number in (int(images), int(images) + 1):
+        assert not should_compile("auto", scales_up, (3, 8, 8), images=number, device=CPU)
+    assert counted == [1]
 
 
 class OnlyNumbers(nn.Module):

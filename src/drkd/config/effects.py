@@ -41,14 +41,22 @@ TABLE = (
 """Settings of methods are not here: a method refuses what it does not take."""
 
 
-def refuse_without_effect(config: BaseModel, source: Mapping[str, str]) -> None:
+def as_flag(name: str) -> str:
+    """An option as the command line writes it."""
+    return f"--{name.replace('_', '-')}"
+
+
+def refuse_without_effect(
+    config: BaseModel, origins: Mapping[str, str], *, called: Callable[[str], str] = as_flag
+) -> None:
     """Refuse an option that was given and has no effect.
 
     A file may hold a default of such an option: a run's own `config.yaml` has all of them.
 
     Args:
         config: whose options are looked at.
-        source: where each of its values came from, as `resolve` says it.
+        origins: where each of its values came from, as `resolve` says it.
+        called: how messages call an option.
 
     Raises:
         InputError: for the first such option, with what to do.
@@ -62,19 +70,18 @@ def refuse_without_effect(config: BaseModel, source: Mapping[str, str]) -> None:
 --optimizer sgd
     """
     for option, because, when, instead in TABLE:
-        if {option, because} <= set(type(config).model_fields) and was_given(config, source, option):
+        if {option, because} <= set(type(config).model_fields) and was_given(config, origins, option):
             value = getattr(config, because)
             if when(value):
-                flag = f"--{because.replace('_', '-')}"
-                beside = f"without {flag}" if value is None else f"with {flag} {value}"
-                raise InputError(
-                    f"--{option.replace('_', '-')} has no effect {beside}; leave it out, or choose {instead}"
-                )
+                name = called(because)
+                beside = f"without {name}" if value is None else f"with {name} {value}"
+                better = instead.replace(as_flag(because), name)
+                raise InputError(f"{called(option)} has no effect {beside}; leave it out, or choose {better}")
 
 
-def was_given(config: BaseModel, source: Mapping[str, str], option: str) -> bool:
+def was_given(config: BaseModel, origins: Mapping[str, str], option: str) -> bool:
     """Whether somebody gave a value to `option`; a default in a file does not count."""
     value = getattr(config, option)
-    if value is None or source.get(option) not in GIVEN:
+    if value is None or origins.get(option) not in GIVEN:
         return False
-    return source[option] == "command line" or value != type(config).model_fields[option].default
+    return origins[option] == "command line" or value != type(config).model_fields[option].default

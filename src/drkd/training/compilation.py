@@ -4,6 +4,7 @@ None changes the result by more than rounding. What `auto` chooses depends on th
 clock, so that a run and its resumption choose alike. The figures behind both rules are in docs/speed.md.
 """
 
+import math
 import os
 import shutil
 import warnings
@@ -22,6 +23,10 @@ Compile = Literal["auto", "on", "off"]
 COMPILE_FROM = 1e14
 """Multiply-adds of a training from which `auto` compiles on a processor: an hour or so of two cores. Compiling takes
 up to two minutes."""
+
+USES_OF_A_WEIGHT = 16
+"""Per value of an image, and no more, in any network: one layer uses a weight once per pixel of its output, which may
+lie larger than the image, and a layer may be called again. It spares short trainings the count of multiply-adds."""
 
 
 def choose_memory_format(choice: MemoryFormat, student: nn.Module) -> torch.memory_format:
@@ -49,6 +54,9 @@ def should_compile(
     """
     if choice != "auto" or device.type != "cpu" or not has_compiler():
         return choice == "on"
+    weights = sum(weight.numel() for weight in student.parameters())
+    if 3 * weights * USES_OF_A_WEIGHT * math.prod(image) * images < COMPILE_FROM:
+        return False
     try:
         macs = count_macs(student, image)
     except Exception:  # a network that cannot run on shapes alone says so in its own way

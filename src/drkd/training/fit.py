@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from drkd.config import FitSettings, validated
+from drkd.config.effects import refuse_without_effect
 from drkd.config.keywords import FitKeywords
 from drkd.data.datasets import Data
 from drkd.data.record import DataRecord
@@ -58,7 +59,8 @@ def fit(
         selected one: the last of those with the highest `val_accuracy` or `val_map`, or the last of all.
 
     Raises:
-        InputError: for a plain loss in place of an objective, unknown settings, and values that do not fit.
+        InputError: for a plain loss in place of an objective, unknown settings, values that do not fit, and options
+            without effect beside others.
         NonFiniteLossError: when a loss becomes NaN or infinite; names the step, the method and the part.
 
     Example:
@@ -77,6 +79,7 @@ def fit(
         raise InputError(f"fit takes settings or options, got both; put {', '.join(options)} into the settings")
     if settings is None:
         settings = validated(FitSettings, {**learner_class.defaults, **options})
+        refuse_without_effect(settings, dict.fromkeys(options, "command line"), called=str)
     device = choose_device(settings.device)
     torch.manual_seed(settings.seed)
     layout = learner_class.choose_memory_format(settings.memory_format, student)
