@@ -100,6 +100,7 @@ class DetectionSplits:
     mean: tuple[float, ...] = (0.0, 0.0, 0.0)  # a detector's own transform normalises
     std: tuple[float, ...] = (1.0, 1.0, 1.0)
     margin: float = 1.0
+    interpolation: str = "bilinear"
 
 
 def decode(file: Path, size: int) -> Tensor:
