@@ -19,6 +19,7 @@ from drkd.data import readers
 from drkd.data.augment import AUGMENTATIONS, Augmentation
 from drkd.data.by_name import draw_test, draw_validation
 from drkd.data.images import LazyImages
+from drkd.data.preprocessing import Preprocessing
 from drkd.data.problems import named
 from drkd.data.record import DataRecord, rows_hash, with_splits
 from drkd.utils.errors import InputError
@@ -32,6 +33,9 @@ DATASETS = {
     "FOLDER": "a folder per class, under train/val/test or directly; Tiny ImageNet as published; Parquet files",
 }
 """Names that `load_data` knows, with a description of one line."""
+
+DECODING = 2
+"""How images in files become pixels: another number where the same file gives other ones. 1 decoded every JPEG whole."""
 
 VALIDATION = 0.1
 """Fraction of the training split that is held out for validation by default."""
@@ -69,6 +73,7 @@ class Data:
         augmentation: applied to training images.
         mean, std: per channel, as fractions of full brightness.
         margin: how much larger than `image_size` images are scaled before their centre is cropped.
+        interpolation: by which they are scaled, `bilinear` or `bicubic`.
         skipped_images: how many images of each split could not be read and were left out; see `load_data`.
         record: what a run keeps of it, to notice data that have changed.
     """
@@ -82,6 +87,7 @@ class Data:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     margin: float = 1.0
+    interpolation: str = "bilinear"
     skipped_images: Mapping[str, int] = field(default_factory=lambda: dict.fromkeys(("train", "val", "test"), 0))
     record: DataRecord | None = None
 
@@ -104,7 +110,7 @@ def load_data(
     limit_train: int | None = None,
     limit_test: int | None = None,
     label_noise: float = 0.0,
-    image_size: int | None = None,
+    image_size: int | Preprocessing | None = None,
     augment: str | None = None,
     download: bool = False,
     skip_bad_images: bool = False,
@@ -120,7 +126,8 @@ def load_data(
         limit_train: keep this many training samples, stratified; validation and test stay whole.
         limit_test: keep this many test samples, stratified; the same for every seed.
         label_noise: fraction of the training and validation labels that is replaced by another class.
-        image_size: scale and crop images to this side length; their own by default.
+        image_size: scale and crop images to this side length, or as a network wants them (its mean and deviation
+            replace the data's); by default their own.
         augment: one of `AUGMENTATIONS`; the data set's usual one by default.
         download: let torchvision fetch a data set that is missing.
         skip_bad_images: leave out images that cannot be read, with a warning; they are counted in `skipped_images`.
@@ -142,7 +149,8 @@ def load_data(
         raise InputError(f"the validation fraction must lie in [0, 1), got {validation}")
     files = readers.list_files(str(name))
     listed = f"{Path(name).resolve()} {DataRecord((), files).fingerprint}"
-    raw = _read(str(name), image_size, download, skip_bad_images, listed)
+    wanted = image_size if isinstance(image_size, Preprocessing) else Preprocessing(image_size)
+    raw = _read(str(name), replace(wanted, mean=None, std=None), download, skip_bad_images, listed)
     splits, skipped = divide(raw, validation=validation, seed=seed)
     left_out = [problem for problems in raw.left_out.values() for problem in problems]
     if left_out:
@@ -150,7 +158,11 @@ def load_data(
         warnings.warn(
             f"{len(left_out)} images that cannot be read are left out ({counts}): {named(left_out)}", stacklevel=2
         )
-    mean, std = raw.statistics or measure_statistics(splits["train"])
+    mean, std = (
+        wanted.statistics(int(splits["train"].inputs.shape[1]))
+        or raw.statistics
+        or measure_statistics(splits["train"])
+    )
     splits["train"] = _limited(splits["train"], limit_train, seed=seed, what="training")
     splits["test"] = _limited(splits["test"], limit_test, seed=0, what="test")
     if download:
@@ -169,6 +181,7 @@ def load_data(
         mean=mean,
         std=std,
         margin=raw.margin,
+        interpolation=raw.interpolation,
         skipped_images=skipped,
         record=record,
     )
@@ -224,7 +237,8 @@ def fingerprint(split: Split) -> str:
     if isinstance(split.inputs, Tensor):
         digest.update(split.inputs.contiguous().numpy().data)
         return digest.hexdigest()
-    digest.update(str((split.inputs.channels, split.inputs.margin)).encode())
+    images = split.inputs
+    digest.update(str((DECODING, images.channels, images.margin, images.interpolation)).encode())
     for source in split.inputs.sources:
         if isinstance(source, bytes):
             digest.update(source)
@@ -235,9 +249,9 @@ def fingerprint(split: Split) -> str:
 
 
 @lru_cache(maxsize=2)
-def _read(name: str, image_size: int | None, download: bool, skip_bad_images: bool, listed: str) -> readers.Raw:
+def _read(name: str, wanted: Preprocessing, download: bool, skip_bad_images: bool, listed: str) -> readers.Raw:
     del listed  # other files, or files that have changed, are read again
-    return readers.read(name, image_size, download=download, skip_bad_images=skip_bad_images)
+    return readers.read(name, wanted, download=download, skip_bad_images=skip_bad_images)
 
 
 def _limited(split: Split, limit: int | None, *, seed: int, what: str) -> Split:

@@ -32,8 +32,9 @@ class LazyImages:
     """Images that are decoded when they are asked for, by several threads.
 
     Indexed with an integer tensor (B,), it gives uint8 (B, C, size, size), as a tensor of all images would. Images
-    are scaled until the shorter side is `margin * size` long, and cropped about their centre. `workers` is the number
-    of threads, None for one per processor, 8 at most; it changes no image.
+    are scaled until the shorter side is `margin * size` long, by `interpolation` (`bilinear` or `bicubic`, with
+    antialiasing), and cropped about their centre. `workers` is the number of threads, None for one per processor, 8 at
+    most; it changes no image.
     """
 
     sources: Sequence[Source]
@@ -41,6 +42,7 @@ class LazyImages:
     channels: int
     margin: float = 1.0
     workers: int | None = None
+    interpolation: str = "bilinear"
 
     def __len__(self) -> int:
         return len(self.sources)
@@ -52,7 +54,14 @@ class LazyImages:
 
     def __getitem__(self, index: Tensor) -> Tensor:
         sources = [self.sources[i] for i in index.tolist()]
-        return decode_all(sources, self.size, self.channels, margin=self.margin, workers=self.workers)
+        return decode_all(
+            sources,
+            self.size,
+            self.channels,
+            margin=self.margin,
+            interpolation=self.interpolation,
+            workers=self.workers,
+        )
 
     def select(self, index: Tensor) -> "LazyImages":
         """The same, for a part of the images."""
@@ -65,6 +74,7 @@ def load_images(
     channels: int = 3,
     *,
     margin: float = 1.0,
+    interpolation: str = "bilinear",
     lazy: bool = False,
     failed: dict[int, Problem] | None = None,
     thorough: bool = False,
@@ -75,7 +85,7 @@ def load_images(
         sources: N files, or the bytes of N files.
         size: side length.
         channels: 1 for grey, 3 for colour.
-        margin: see `LazyImages`.
+        margin, interpolation: see `LazyImages`.
         lazy: on demand, whatever fits.
         failed: takes in what cannot be read, by position; without it, that is an error.
         thorough: decode images on demand once at the start, to find bad ones; otherwise only headers are read.
@@ -84,9 +94,9 @@ def load_images(
         InputError: that names what cannot be read, unless `failed` takes it in.
     """
     if not lazy and len(sources) * channels * size * size <= MEMORY_LIMIT:
-        return decode_all(sources, size, channels, margin=margin, failed=failed)
+        return decode_all(sources, size, channels, margin=margin, interpolation=interpolation, failed=failed)
     _settle(enumerate(in_threads(damage_of if thorough else _header, sources)), failed)
-    return LazyImages(sources, size, channels, margin)
+    return LazyImages(sources, size, channels, margin, interpolation=interpolation)
 
 
 def common_size(sources: Sequence[Source]) -> int | None:
@@ -117,7 +127,14 @@ def random_crops(images: Tensor | LazyImages, index: Tensor, uniforms: NDArray[n
     """
     if isinstance(images, LazyImages):
         sources = [images.sources[i] for i in index.tolist()]
-        return decode_all(sources, images.size, images.channels, uniforms=uniforms, workers=images.workers)
+        return decode_all(
+            sources,
+            images.size,
+            images.channels,
+            uniforms=uniforms,
+            interpolation=images.interpolation,
+            workers=images.workers,
+        )
     from torchvision.transforms.v2.functional import resized_crop
 
     height, width = images.shape[2:]
@@ -135,6 +152,7 @@ def decode_all(
     *,
     margin: float = 1.0,
     uniforms: NDArray[np.float64] | None = None,
+    interpolation: str = "bilinear",
     failed: dict[int, Problem] | None = None,
     workers: int | None = None,
 ) -> Tensor:
@@ -150,7 +168,8 @@ def decode_all(
 
     def fill(row: int) -> Problem | None:
         try:
-            out[row] = decode(sources[row], size, channels, margin, None if uniforms is None else uniforms[row])
+            numbers = None if uniforms is None else uniforms[row]
+            out[row] = decode(sources[row], size, channels, margin, numbers, interpolation)
         except BadImageError as bad:
             return bad.problem
         return None

@@ -4,7 +4,7 @@ import difflib
 import hashlib
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -15,6 +15,7 @@ from drkd.data.folders import list_folder
 from drkd.data.images import LazyImages, common_size, load_images
 from drkd.data.listing import Listing, Sample, judge_classes
 from drkd.data.parquet import Rows, list_parquet
+from drkd.data.preprocessing import Preprocessing, scaled
 from drkd.data.problems import OnProblem, Problem, describe_problems, refuse
 from drkd.data.published import list_imagenet, list_tiny_imagenet
 from drkd.data.record import FileRecord, record_files, relative_name
@@ -40,7 +41,7 @@ class Raw:
         splits: (images uint8 (N, C, H, W), labels int64 (N,)) by name.
         augmentation: the name of its usual augmentation.
         statistics: mean and deviation per channel, as fractions of full brightness; None to measure them.
-        margin: see `drkd.data.images.LazyImages`.
+        margin, interpolation: see `drkd.data.images.LazyImages`.
         fixed_test: number of samples that make up the test split where the files bring none.
         left_out: images that could not be read and were left out, by split.
         names: the images' paths below the data's folder, by split; empty where they are no files.
@@ -53,29 +54,27 @@ class Raw:
     augmentation: str = "crop_flip"
     statistics: Statistics | None = None
     margin: float = 1.0
+    interpolation: str = "bilinear"
     fixed_test: float | int = 0.2
     left_out: Mapping[str, list[Problem]] = field(default_factory=dict)
     names: Mapping[str, list[str]] = field(default_factory=dict)
     keys: Sequence[str] = ()
 
 
-def read_digits(image_size: int | None = None) -> Raw:
+def read_digits(wanted: Preprocessing) -> Raw:
     """scikit-learn's 1,797 handwritten digits, 8x8, grey: embedded, nothing to fetch."""
     from sklearn.datasets import load_digits
-    from torchvision.transforms.v2.functional import resize
 
     digits = load_digits()
     images = torch.from_numpy(digits.images).mul(255 / 16).round().to(torch.uint8).unsqueeze(1)
-    if image_size not in (None, 8):
-        images = resize(images, [image_size, image_size])
     labels = torch.from_numpy(digits.target).long()
-    return Raw(tuple("0123456789"), {"train": (images, labels)}, "shift", fixed_test=360)
+    splits: dict[str, tuple[Images, Tensor]] = {"train": (scaled(images, wanted), labels)}
+    return _as_wanted(Raw(tuple("0123456789"), splits, "shift", fixed_test=360), wanted)
 
 
-def read_cifar(name: str, root: Path, download: bool, image_size: int | None = None) -> Raw:
+def read_cifar(name: str, root: Path, download: bool, wanted: Preprocessing) -> Raw:
     """CIFAR-10 or CIFAR-100 in the original Python layout, through torchvision."""
     from torchvision import datasets
-    from torchvision.transforms.v2.functional import resize
 
     kind = {"cifar10": datasets.CIFAR10, "cifar100": datasets.CIFAR100}[name]
     location = root / kind.base_folder
@@ -90,9 +89,7 @@ def read_cifar(name: str, root: Path, download: bool, image_size: int | None = N
         ) from reason
     splits: dict[str, tuple[Images, Tensor]] = {}
     for split, part in parts.items():
-        images = torch.from_numpy(part.data).permute(0, 3, 1, 2).contiguous()
-        if image_size not in (None, 32):
-            images = resize(images, [image_size, image_size])
+        images = scaled(torch.from_numpy(part.data).permute(0, 3, 1, 2).contiguous(), wanted)
         labels = torch.tensor(part.targets)
         if labels.min() < 0 or labels.max() >= len(part.classes):
             raise InputError(
@@ -100,7 +97,12 @@ def read_cifar(name: str, root: Path, download: bool, image_size: int | None = N
                 f"{split} split; unpack the archive again"
             )
         splits[split] = (images, labels)
-    return Raw(tuple(parts["train"].classes), splits, "cifar", CIFAR_STATISTICS)
+    return _as_wanted(Raw(tuple(parts["train"].classes), splits, "cifar", CIFAR_STATISTICS), wanted)
+
+
+def _as_wanted(raw: Raw, wanted: Preprocessing) -> Raw:
+    """Says of images that were brought to what is wanted that they were."""
+    return replace(raw, margin=wanted.margin or raw.margin, interpolation=wanted.interpolation or raw.interpolation)
 
 
 LISTINGS: dict[str, Callable[[Path, OnProblem], Listing]] = {
@@ -160,12 +162,14 @@ def find_layout(name: str) -> tuple[str, Path]:
         raise InputError(f"cannot look into the folder {root}: {reason.strerror}; change its permissions") from reason
 
 
-def read(name: str, image_size: int | None = None, *, download: bool = False, skip_bad_images: bool = False) -> Raw:
+def read(
+    name: str, image_size: int | Preprocessing | None = None, *, download: bool = False, skip_bad_images: bool = False
+) -> Raw:
     """The data set that a name or a path stands for.
 
     Args:
         name: one of `BY_NAME`, or the path of a folder.
-        image_size: scale and crop images to this side length; their own by default.
+        image_size: scale and crop images to this side length, or as a network wants them; their own by default.
         download: let torchvision fetch CIFAR.
         skip_bad_images: leave out images that cannot be read.
 
@@ -173,41 +177,40 @@ def read(name: str, image_size: int | None = None, *, download: bool = False, sk
         InputError: for whatever `drkd check` calls an error; all images that cannot be read together.
     """
     layout, root = find_layout(name)
+    wanted = image_size if isinstance(image_size, Preprocessing) else Preprocessing(image_size)
     if layout == "digits":
-        return read_digits(image_size)
+        return read_digits(wanted)
     if layout in ("cifar10", "cifar100"):
-        return read_cifar(layout, root, download, image_size)
+        return read_cifar(layout, root, download, wanted)
     listing = LISTINGS[layout](root, refuse)
     advice = (
         "remove or replace {}, train with --skip-bad-images to leave {} out, or list every problem with "
         + f"`drkd check {name}`"
     )
     if layout == "tiny_imagenet":
-        return _decoded(root, listing, image_size or 64, skip_bad_images, advice, "tiny_imagenet", TINY_STATISTICS)
+        wanted = replace(wanted, image_size=wanted.image_size or 64)
+        return _decoded(root, listing, wanted, skip_bad_images, advice, "tiny_imagenet", TINY_STATISTICS)
     if layout == "imagenet":
         # a random part of the whole image is scaled for training; for measuring, 256/224 of the size is cropped
-        size = image_size or 224
-        return _decoded(
-            root, listing, size, skip_bad_images, advice, "imagenet", IMAGENET_STATISTICS, margin=256 / 224, lazy=True
-        )
-    return _decoded(root, listing, image_size, skip_bad_images, advice)
+        wanted = replace(wanted, image_size=wanted.image_size or 224, margin=wanted.margin or 256 / 224)
+        return _decoded(root, listing, wanted, skip_bad_images, advice, "imagenet", IMAGENET_STATISTICS, lazy=True)
+    return _decoded(root, listing, wanted, skip_bad_images, advice)
 
 
 def _decoded(
     root: Path,
     listing: Listing,
-    image_size: int | None,
+    wanted: Preprocessing,
     skip: bool,
     advice: str,
     augmentation: str = "crop_flip",
     statistics: Statistics | None = None,
     *,
-    margin: float = 1.0,
     lazy: bool = False,
 ) -> Raw:
     """The images of a listing; what cannot be read is left out, or refused all at once."""
     samples = {split: list(part) for split, part in listing.splits.items()}
-    size = image_size
+    size = wanted.image_size
     if size is None:
         size = common_size([source for part in samples.values() for source, _ in part])
     splits: dict[str, tuple[Images, Tensor]] = {}
@@ -217,7 +220,8 @@ def _decoded(
         images = load_images(
             [source for source, _ in part],
             size or MIXED_SIZE,
-            margin=margin,
+            margin=wanted.margin or 1.0,
+            interpolation=wanted.interpolation or "bilinear",
             lazy=lazy,
             failed=failed,
             thorough=skip,
@@ -249,7 +253,8 @@ def _decoded(
         for split, part in samples.items()
     }
     keys = keys_of(samples["train"], listing)
-    return Raw(listing.classes, splits, augmentation, statistics, margin, left_out=left_out, names=names, keys=keys)
+    raw = Raw(listing.classes, splits, augmentation, statistics, left_out=left_out, names=names, keys=keys)
+    return _as_wanted(raw, wanted)
 
 
 def keys_of(samples: Sequence[Sample], listing: Listing) -> list[str]:

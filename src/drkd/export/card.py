@@ -49,6 +49,8 @@ def model_card(run: Path, info: ModelInfo, name: str) -> str:
         f"# {info.model}, trained with {summary.method}\n",
         f"An image classifier for {len(info.classes)} classes, {size}x{size} {channels} images: "
         f"{_some(info.classes)}.\n",
+        f"Images are scaled until their shorter side has {round(size * info.margin)} pixels ({info.interpolation}, "
+        f"antialiased), then the middle {size}x{size} is taken.\n",
         f"## Training\n\n{_training(config, summary)}",
         f"## Measured\n\n{_measured(summary, task)}",
         _compared(run, summary.method, task),

@@ -24,7 +24,7 @@ class HubModel(nn.Module, PyTorchModelHubMixin, library_name="drkd"):
         image_size: side length of the images.
         channels: 1 for grey, 3 for colour.
         mean, std: per channel, as fractions of full brightness.
-        margin: how much larger than `image_size` images are scaled before their centre is cropped.
+        margin, interpolation: how its images are scaled before they are cropped, see `drkd.ModelInfo`.
 
     Attributes:
         info: all of that.
@@ -45,11 +45,21 @@ class HubModel(nn.Module, PyTorchModelHubMixin, library_name="drkd"):
         mean: list[float],
         std: list[float],
         margin: float = 1.0,
+        interpolation: str = "bilinear",
     ) -> None:
         super().__init__()
         network = create_model(model, num_classes=len(classes), image_size=image_size, channels=channels)
         self.deployed = Deployed(network, mean, std)
-        self.info = ModelInfo(model, tuple(classes), image_size, channels, tuple(mean), tuple(std), margin=margin)
+        self.info = ModelInfo(
+            model,
+            tuple(classes),
+            image_size,
+            channels,
+            tuple(mean),
+            tuple(std),
+            margin=margin,
+            interpolation=interpolation,
+        )
 
     def forward(self, pixels: Tensor) -> Tensor:
         logits: Tensor = self.deployed(pixels)

@@ -21,7 +21,8 @@ class Manifest:
     """What is written into an exported file.
 
     Attributes:
-        model, classes, image_size, channels, mean, std, margin, task: see `drkd.models.files.ModelInfo`.
+        model, classes, image_size, channels, mean, std, margin, interpolation, task: see
+            `drkd.models.files.ModelInfo`.
         sha256: of the network that was exported.
         quantize: None or `int8`.
         input: what the file takes.
@@ -38,6 +39,7 @@ class Manifest:
     input: str = INPUT
     margin: float = 1.0
     task: str = "classification"
+    interpolation: str = "bilinear"
 
     @classmethod
     def of(cls, info: "ModelInfo", *, sha256: str, quantize: str | None) -> "Manifest":
@@ -50,7 +52,8 @@ class Manifest:
             'uint8 (B, C, H, W), 0 to 255'
         """
         own = (info.model, info.classes, info.image_size, info.channels, info.mean, info.std)
-        return cls(*own, sha256=sha256, quantize=quantize, margin=info.margin, task=info.task)
+        how = {"margin": info.margin, "interpolation": info.interpolation, "task": info.task}
+        return cls(*own, sha256=sha256, quantize=quantize, **how)
 
     def to_json(self) -> "JsonObject":
         """As it is kept in a file."""
@@ -63,8 +66,7 @@ class Manifest:
         Raises:
             InputError: if the file `path` was not written by drkd, or by one whose files take something else.
         """
-        content = {"task": "classification", **content}  # files of earlier versions do not say it
-        missing = [name for name in KEYS if name not in content]
+        missing = [name for name in KEYS if name not in content and name not in SINCE]
         if missing:
             raise InputError(
                 f"{path} does not say what it takes and answers (no {', '.join(missing)}); give a file of `drkd export`"
@@ -72,11 +74,11 @@ class Manifest:
         if content["input"] != INPUT:
             raise InputError(f"{path} takes {content['input']}, this drkd feeds {INPUT}; export it anew")
         lists = {name: tuple(content[name]) for name in ("classes", "mean", "std")}
-        return cls(**{**{name: content[name] for name in KEYS}, **lists})
+        return cls(**{**{name: content[name] for name in KEYS if name in content}, **lists})
 
 
-KEYS = tuple(field.name for field in fields(Manifest))
-"""What every file says."""
+KEYS, SINCE = tuple(field.name for field in fields(Manifest)), ("interpolation", "task")
+"""What every file says; what those of the first drkd do not say, where it was bilinear and classification."""
 
 
 def as_text(manifest: Manifest) -> str:

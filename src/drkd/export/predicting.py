@@ -80,7 +80,9 @@ def images_in(path: Path, on_problem: OnProblem = refuse) -> list[Path]:
 def _predict(session: Session, files: Sequence[Path], on_problem: OnProblem) -> Iterator[Prediction]:
     failed: dict[int, Problem] = {}
     info = session.info
-    pixels = decode_all(files, info.image_size, info.channels, margin=info.margin, failed=failed)
+    pixels = decode_all(
+        files, info.image_size, info.channels, margin=info.margin, interpolation=info.interpolation, failed=failed
+    )
     for problem in failed.values():
         on_problem(problem)
     rows = [row for row in range(len(files)) if row not in failed]

@@ -33,7 +33,7 @@ class Adapted(nn.Module):
     def __init__(self, network: nn.Module, own: ModelInfo, given: ModelInfo) -> None:
         super().__init__()
         self.network = network
-        self.size = own.image_size
+        self.size, self.interpolation = own.image_size, own.interpolation
         statistics = {"mean": own.mean, "std": own.std, "mean_given": given.mean, "std_given": given.std}
         for name, values in statistics.items():
             self.register_buffer(name, torch.tensor(values).view(1, -1, 1, 1))
@@ -41,13 +41,14 @@ class Adapted(nn.Module):
     def forward(self, inputs: Tensor) -> Tensor:
         images = inputs * self.std_given + self.mean_given
         if images.shape[-1] != self.size:
-            images = F.interpolate(images, (self.size, self.size), mode="bilinear", antialias=True)
+            images = F.interpolate(images, (self.size, self.size), mode=self.interpolation, antialias=True)
+            images = images.clamp(0, 1) if self.interpolation == "bicubic" else images  # as pixels are, beside edges
         logits: Tensor = self.network((images - self.mean) / self.std)
         return logits
 
 
 def differences(own: ModelInfo, given: ModelInfo) -> list[str]:
-    """In what two networks want their images differently.
+    """In what two networks want their images differently, as far as it can be mended.
 
     Example:
         >>> one = ModelInfo("mlp", ("a", "b"), 8, 1, (0.5,), (0.25,))

@@ -6,14 +6,16 @@ from pathlib import Path
 
 from torch import Tensor
 
+from drkd.data.preprocessing import Preprocessing
 from drkd.utils.errors import InputError
 from drkd.utils.files import JsonObject, read_about, read_tensors, write_tensors
 
 KINDS = {"model": str, "classes": list, "image_size": int, "channels": int}
 """What a network is built from, and what it is in the file."""
+INTERPOLATIONS = ("bilinear", "bicubic")
+"""How images may be scaled."""
 
-
-UNSAID = {"task": "classification", "margin": 1.0}
+UNSAID = {"task": "classification", "margin": 1.0, "interpolation": "bilinear"}
 """What goes without saying in a file."""
 
 
@@ -29,6 +31,7 @@ class ModelInfo:
         mean, std: per channel, as fractions of full brightness.
         task: what the network was trained for.
         margin: images are scaled until their shorter side is `margin * image_size` long, and cropped about the centre.
+        interpolation: by which images are scaled, `bilinear` or `bicubic`, with antialiasing.
     """
 
     model: str
@@ -39,6 +42,12 @@ class ModelInfo:
     std: tuple[float, ...]
     task: str = "classification"
     margin: float = 1.0
+    interpolation: str = "bilinear"
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """How it wants its images."""
+        return Preprocessing(self.image_size, self.mean, self.std, self.margin, self.interpolation)
 
     def to_json(self) -> JsonObject:
         """As it is kept in a file.
@@ -72,6 +81,11 @@ class ModelInfo:
                     f"{path} needs to say the {name} of its {content['channels']} channels as fractions, got "
                     f"{value!r}; give a file that drkd wrote"
                 )
+        if content.get("interpolation", "bilinear") not in INTERPOLATIONS:
+            raise InputError(
+                f"{path} wants its images scaled by {content['interpolation']!r}, this drkd knows "
+                f"{' and '.join(INTERPOLATIONS)}; update drkd"
+            )
         known: JsonObject = {name: content[name] for name in cls.__dataclass_fields__ if name in content}
         known |= {name: tuple(value) for name, value in known.items() if isinstance(value, list)}
         return cls(**known)

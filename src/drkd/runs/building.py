@@ -25,6 +25,7 @@ def model_info(config: TrainConfig, data: TaskData) -> ModelInfo:
         std=tuple(data.std),
         task=config.task,
         margin=data.margin,
+        interpolation=data.interpolation,
     )
 
 

@@ -1,13 +1,9 @@
 """A trained network measured on a data set."""
 
-import warnings
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
-from torch import Tensor
-
 from drkd.config import TrainConfig, read_record
-from drkd.data import Data
 from drkd.models.files import ModelInfo
 from drkd.runs.data_record import check_data
 from drkd.tasks import SplitMetrics, TaskData, get_task
@@ -63,7 +59,7 @@ def run_of(source: Path) -> Path:
 def data_of(
     source: Path, info: ModelInfo, data: str | None = None, split: str = "either", *, skip_bad_images: bool = False
 ) -> TaskData:
-    """The data of the run in `source`, or other data, split and limited as the run's and normalised for its network.
+    """The data of the run in `source`, or other data, split and limited as the run's, scaled and normalised for its network.
 
     Args:
         source: a run directory, or its model file.
@@ -75,17 +71,18 @@ def data_of(
         InputError: if the data's classes are not the network's, no data is known, or the split was trained on.
     """
     record, same = run_of(source) / "config.yaml", False
-    wanted: dict[str, object] = {"image_size": info.image_size if data else None}
+    options: dict[str, object] = {"image_size": info.image_size if data else None}
     if record.is_file():
         config = read_record(TrainConfig, record)
         same = data is None or data == config.data or Path(data).resolve() == Path(config.data).resolve()
-        wanted |= {name: getattr(config, name) for name in (OF_SPLITS if same else OF_OTHER_DATA)}
+        options |= {name: getattr(config, name) for name in (OF_SPLITS if same else OF_OTHER_DATA)}
         data = data or config.data
     if skip_bad_images:
-        wanted["skip_bad_images"] = True
+        options["skip_bad_images"] = True
     if data is None:
         raise InputError(f"{source} does not say which data it was trained on; give --data")
-    loaded = get_task(info.task).load(TrainConfig.model_validate({**wanted, "data": data, "task": info.task}))
+    of_data = TrainConfig.model_validate({**options, "data": data, "task": info.task})
+    loaded = get_task(info.task).load(of_data, info.preprocessing)
     for what, has, needs in (
         ("classes", list(loaded.classes), list(info.classes)),
         ("colour channels", loaded.channels, info.channels),
@@ -93,19 +90,4 @@ def data_of(
         if has != needs:
             raise InputError(f"{data} has other {what} than the network in {source}: {has} instead of {needs}")
     check_data(run_of(source), loaded, same=same, split=split)
-    return _as_seen_by(info, loaded) if isinstance(loaded, Data) else loaded
-
-
-def _as_seen_by(info: ModelInfo, data: Data) -> TaskData:
-    """Data with the preprocessing of a network in place of their own."""
-    splits = {name: getattr(data, name) for name in ("train", "val", "test")}
-    if info.margin != data.margin:
-        if any(isinstance(split.inputs, Tensor) for split in splits.values()):
-            warnings.warn(
-                f"the network wants images scaled to {info.margin:g} times {info.image_size} pixels before they are "
-                f"cropped, and those of {data.name} are in memory without that margin: its figures may be too low",
-                stacklevel=3,
-            )
-        lazy = {name: split for name, split in splits.items() if not isinstance(split.inputs, Tensor)}
-        splits |= {name: replace(one, inputs=replace(one.inputs, margin=info.margin)) for name, one in lazy.items()}
-    return replace(data, **splits, mean=info.mean, std=info.std, margin=info.margin)
+    return loaded

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from drkd.config import TrainConfig
     from drkd.data import Data
     from drkd.data.checking import Findings
+    from drkd.data.preprocessing import Preprocessing
     from drkd.data.record import FileRecord
     from drkd.models.files import ModelInfo
     from drkd.objective.objective import Objective
@@ -43,7 +44,7 @@ class Classification(Task):
     better, worse = "is more accurate than", "is less accurate than"
     legend = "Accuracy: mean and standard deviation over seeds, test split."
 
-    def load(self, config: "TrainConfig") -> "Data":
+    def load(self, config: "TrainConfig", wanted: "Preprocessing | None" = None) -> "Data":
         from drkd.data import load_data
 
         return load_data(
@@ -53,7 +54,7 @@ class Classification(Task):
             limit_train=config.limit_train,
             limit_test=config.limit_test,
             label_noise=config.label_noise,
-            image_size=config.image_size,
+            image_size=wanted or config.image_size,
             augment=config.augment,
             download=config.download,
             skip_bad_images=config.skip_bad_images,

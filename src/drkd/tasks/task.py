@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from drkd.config import TrainConfig
     from drkd.data.checking import Findings
+    from drkd.data.preprocessing import Preprocessing
     from drkd.data.record import DataRecord, FileRecord
     from drkd.models.files import ModelInfo
     from drkd.objective.objective import Objective
@@ -50,6 +51,8 @@ class TaskData(Protocol):
     def std(self) -> tuple[float, ...]: ...
     @property
     def margin(self) -> float: ...
+    @property
+    def interpolation(self) -> str: ...
     @property
     def skipped_images(self) -> Mapping[str, int]: ...
     @property
@@ -111,8 +114,8 @@ class Task(ABC):
         return next(metric for metric in self.metrics if metric.name == name)
 
     @abstractmethod
-    def load(self, config: "TrainConfig") -> TaskData:
-        """The data that `config` names, split for its seed."""
+    def load(self, config: "TrainConfig", wanted: "Preprocessing | None" = None) -> TaskData:
+        """The data that `config` names, split for its seed; `wanted` is how a network wants its images, if it says."""
 
     @abstractmethod
     def list_files(self, name: str) -> "Mapping[str, FileRecord]":

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from drkd.data.decoding import converted, opened
+from drkd.data.decoding import converted, opened, reduce, scaled_part, upright_size
 from drkd.data.record import DataRecord
 from drkd.utils.errors import InputError
 
@@ -100,15 +100,19 @@ class DetectionSplits:
     mean: tuple[float, ...] = (0.0, 0.0, 0.0)  # a detector's own transform normalises
     std: tuple[float, ...] = (1.0, 1.0, 1.0)
     margin: float = 1.0
+    interpolation: str = "bilinear"
 
 
 def decode(file: Path, size: int) -> Tensor:
     """An image as uint8 (3, H, W), upright and scaled."""
     with opened(file) as image:
+        whole = upright_size(image)
+        reduced = reduce(image, min(whole), min(size, *whole))
         upright = converted(image, file, 3)
-        shape = scaled(*upright.size, size)
+        width, height = whole if reduced.factor > 1 else upright.size
+        shape = scaled(width, height, size)
         if shape != upright.size:
-            upright = upright.resize(shape, Image.Resampling.BILINEAR)
+            upright = scaled_part(upright, (0, 0, width, height), shape, Image.Resampling.BILINEAR, reduced)
         return torch.from_numpy(np.array(upright).transpose(2, 0, 1).copy())
 
 

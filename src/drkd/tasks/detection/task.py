@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from drkd.config import TrainConfig
     from drkd.data.checking import Findings
+    from drkd.data.preprocessing import Preprocessing
     from drkd.data.record import FileRecord
     from drkd.models.files import ModelInfo
     from drkd.objective.objective import Objective
@@ -36,7 +37,7 @@ class Detection(Task):
         "position."
     )
 
-    def load(self, config: "TrainConfig") -> "DetectionData":
+    def load(self, config: "TrainConfig", wanted: "Preprocessing | None" = None) -> "DetectionData":
         from drkd.tasks.detection.data import load_detection
 
         return load_detection(
