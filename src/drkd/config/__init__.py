@@ -1,7 +1,7 @@
 """The run's configuration, validated."""
 
 from drkd.config.effects import was_given
-from drkd.config.fields import as_bytes
+from drkd.config.fields import as_average, as_bytes
 from drkd.config.groups import (
     METHOD_SETTINGS,
     CheckpointOptions,
@@ -42,6 +42,7 @@ __all__ = [
     "TrainConfig",
     "TrainingConfig",
     "TuneConfig",
+    "as_average",
     "as_bytes",
     "as_yaml",
     "did_you_mean",

@@ -2,7 +2,7 @@
 
 import re
 from pathlib import PurePath
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
@@ -58,3 +58,29 @@ Text = Annotated[
     AfterValidator(_whole),
 ]
 """Text, or what Python callers give in its place: a path, or a number of steps."""
+
+
+def as_average(text: str) -> tuple[Literal["ema", "swa"], float | None]:
+    """Which average of the weights, with its number: a decay of `ema`, where `swa` begins; None where not given.
+
+    Example:
+        >>> as_average("ema"), as_average("ema:0.99"), as_average("swa:0.5")
+        (('ema', None), ('ema', 0.99), ('swa', 0.5))
+    """
+    match = re.fullmatch(r"(ema|swa)(?::(\d+(?:\.\d*)?|\.\d+))?", text)
+    kind, number = (match[1], match[2]) if match else ("", None)
+    value = None if number is None else float(number)
+    if kind == "ema" and (value is None or 0 < value <= 1):
+        return "ema", value
+    if kind == "swa" and (value is None or value < 1):
+        return "swa", value
+    raise ValueError("ema, ema:DECAY (above 0, at most 1), swa or swa:FROM (a fraction of the training, below 1)")
+
+
+def _average(value: str) -> str:
+    as_average(value)
+    return value
+
+
+Average = Annotated[str, AfterValidator(_average)]
+"""How weights are averaged, as `as_average` reads it."""

@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from drkd.config.fields import Fractions, Size, Text
+from drkd.config.fields import Average, Fractions, Size, Text
 
 
 class Options(BaseModel):
@@ -85,6 +85,9 @@ class SelectionOptions(Options):
 
     select: Literal["best", "last"] = Field(
         "best", description="network that is kept: of the epoch best on validation, or of the last"
+    )
+    average: Average | None = Field(
+        None, description="keep an average of the weights instead: ema, ema:DECAY, swa or swa:FROM (default: none)"
     )
 
 

@@ -45,6 +45,7 @@ class FitOptionsKeywords(TypedDict, total=False):
     compile: Literal["auto", "on", "off"]
     workers: int | None
     select: Literal["best", "last"]
+    average: str | None
     out: Path | None
     resume: bool
     checkpoint_every: str | int

@@ -133,6 +133,11 @@ class Ema(Target):
         self.average = copy.deepcopy(student).eval().requires_grad_(False)
         self.updates: Tensor
         self.register_buffer("updates", torch.zeros((), dtype=torch.float64))
+        self._made = 0  # the buffer's value, where reading it stalls no accelerator
+        places = list(zip(_places(self.average), _places(student), strict=True))
+        floating = [ours[0][ours[1]].is_floating_point() for ours, _ in places]
+        self._averaged = [pair for pair, averaged in zip(places, floating, strict=True) if averaged]
+        self._copied = [pair for pair, averaged in zip(places, floating, strict=True) if not averaged]
 
     @property
     def student(self) -> nn.Module:
@@ -151,16 +156,33 @@ class Ema(Target):
     def reset(self) -> None:
         self.average.load_state_dict(self.student.state_dict())
         self.updates.zero_()
+        self._made = 0
 
     @torch.no_grad()
     def update(self, epoch: int = 0) -> None:
-        self.updates += 1
-        step = (1 / (self.updates + 1)).clamp(min=1 - self.decay)
-        for ours, theirs in zip(_tensors(self.average), _tensors(self.student), strict=True):
-            if ours.is_floating_point():
-                ours.lerp_(theirs, step.to(ours.dtype))
-            else:
-                ours.copy_(theirs)
+        self._made += 1
+        self.updates.fill_(self._made)
+        averages = [ours[name] for (ours, name), _ in self._averaged]
+        news = [theirs[name] for _, (theirs, name) in self._averaged]
+        torch._foreach_lerp_(averages, news, max(1 / (self._made + 1), 1 - self.decay))
+        for (ours, name), (theirs, _) in self._copied:  # such as a batch norm's count
+            ours[name].copy_(theirs[name])
+
+    def average_of(self, network: nn.Module) -> nn.Module | None:
+        """The average of `network`, which is the student or a part of it; None where it is neither.
+
+        Example:
+            >>> student = nn.Sequential(nn.Linear(2, 3))
+            >>> ema = Ema(student)
+            >>> ema.average_of(student[0]) is ema.average[0], ema.average_of(nn.Linear(2, 3))
+            (True, None)
+        """
+        found = zip(self.student.modules(), self.average.modules(), strict=True)
+        return next((ours for theirs, ours in found if theirs is network), None)
+
+    def _load_from_state_dict(self, *args: Any) -> None:
+        super()._load_from_state_dict(*args)
+        self._made = int(self.updates)
 
 
 def as_target(teacher: Teacher) -> Target:
@@ -178,8 +200,18 @@ def state_hash(module: nn.Module) -> str:
     return content_hash(module.state_dict())
 
 
-def _tensors(module: nn.Module) -> list[Tensor]:
-    return [*module.parameters(), *module.buffers()]
+def _places(module: nn.Module) -> list[tuple[dict[str, Tensor], str]]:
+    """Where a module holds its tensors, each of them once: to walk through all modules takes longer than to average.
+
+    Tensors may be replaced there, as `.to()` does with buffers; the dictionaries stay.
+    """
+    found: dict[int, tuple[dict[str, Tensor], str]] = {}
+    for part in module.modules():
+        for tensors in (part._parameters, part._buffers):
+            for name, tensor in tensors.items():
+                if tensor is not None:
+                    found.setdefault(id(tensor), (cast("dict[str, Tensor]", tensors), name))
+    return list(found.values())
 
 
 def _folded(network: nn.Module) -> nn.Module | None:

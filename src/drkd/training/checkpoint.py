@@ -21,6 +21,7 @@ from torch import Tensor, nn, optim
 
 from drkd.objective.objective import Objective
 from drkd.targets import Frozen
+from drkd.training.averaging import Average
 from drkd.training.sums import EpochSums
 from drkd.utils.errors import InputError, StorageError
 from drkd.utils.files import cannot_write, flush_to_disk, write_json, write_tensors
@@ -30,7 +31,7 @@ MANIFEST = "manifest.json"
 """SHA-256 of every other file of a checkpoint."""
 
 TENSORS = ("student", "objective", "optimizer", "best", "rng")
-"""Files of tensors that every checkpoint has. Others that lie there are not read."""
+"""Files of tensors that every checkpoint has, and `average` where the weights are averaged. Others are not read."""
 
 COMPLETE_CHECKPOINTS = 2
 """How many checkpoints are kept."""
@@ -65,6 +66,7 @@ class TrainState:
         sums: the running epoch's sums over batches.
         result: how far it is.
         data: fingerprint of what it is trained on; None if that is not known.
+        average: of the student's weights, what is kept in their place; None where the student itself is.
     """
 
     student: nn.Module
@@ -75,6 +77,7 @@ class TrainState:
     sums: EpochSums = field(default_factory=EpochSums)
     result: TrainResult = field(default_factory=TrainResult)
     data: str | None = None
+    average: Average | None = None
 
     def save(self, folder: Path, *, best: bool) -> None:
         """Write a checkpoint under `folder` and point `last` at it, and `best` if asked."""
@@ -96,6 +99,10 @@ class TrainState:
             "teachers": self._teachers,
             "data": self.data,
         }
+        if self.average is not None:
+            state["average"] = self.average.name
+            if (averaged := self.average.state()) is not None:
+                tensors["average"] = averaged
         _write(folder, self.result.step, tensors, state, best)
 
     def restore(self, folder: Path) -> bool:
@@ -130,7 +137,15 @@ class TrainState:
                 f"the training in {directory.parent.parent} began with other data (SHA-256 {state['data']}, now "
                 f"{self.data}); give the original data, or choose another --out"
             )
+        average = None if self.average is None else self.average.name
+        if state.get("average") != average:
+            raise InputError(
+                f"the training in {directory.parent.parent} began with average={state.get('average')}, now it is "
+                f"{average}; give the same, or choose another --out"
+            )
         self.student.load_state_dict(tensors["student"])
+        if self.average is not None and self.average.state() is not None:
+            self.average.load(load_file(directory / "average.safetensors"))
         self.objective.load_state_dict(tensors["objective"])
         _restore_optimizer(self.optimizer, tensors["optimizer"])
         self.scaler.load_state_dict(state["scaler"])

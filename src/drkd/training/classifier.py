@@ -67,6 +67,9 @@ class ClassifierLearner(Learner[Data, Batch]):
         logits = self.model(batch.inputs)
         return logits, self.objective(logits, batch.labels, inputs=batch.inputs, index=batch.index)
 
+    def forward(self, network: nn.Module, batch: Batch) -> object:
+        return network(batch.inputs)
+
     def validate(self) -> dict[str, float]:
         if not len(self.validation.split):
             return {}

@@ -16,6 +16,7 @@ from drkd.config.keywords import FitKeywords
 from drkd.data.datasets import Data
 from drkd.data.record import DataRecord
 from drkd.objective.objective import Objective, check_protocol
+from drkd.training.averaging import make_average
 from drkd.training.checkpoint import TrainResult, TrainState
 from drkd.training.classifier import ClassifierLearner
 from drkd.training.learner import Learner
@@ -42,12 +43,14 @@ def fit(
 
     Args:
         student: trained in place, and left in eval mode with its selected weights, the last where `data.val` is empty.
+            With `average` these are averages (`drkd.training.averaging`).
         objective: any object with the protocol of `drkd.objective.objective`. What it learned in an earlier training is
             forgotten, unless this one resumes. Of detectors any method without `pairs`
             or `replay`; a detector that teaches is an `AtPositions`.
         data: see `drkd.load_data`, `drkd.from_tensors` and `drkd.tasks.detection.load_detection`.
         settings: all settings at once, such as the configuration of a run, in place of `options`.
-        on_epoch: called with each new row, before a checkpoint is written.
+        on_epoch: called with each new row, before a checkpoint is written; with `average` the student has the
+            average's weights meanwhile.
         options: `epochs`, `lr` and so on, as on the command line; see `drkd.config.FitSettings`. `batch_size` counts
             samples over all ranks. `out` is a run directory for `metrics.csv`, `timing.csv` and checkpoints: nothing is
             written without. Detectors have defaults of their own (`drkd.config.DETECTION`).
@@ -90,6 +93,7 @@ def fit(
     record: DataRecord | None = getattr(data, "record", None)
     state = TrainState(student, objective, make_optimizer(student, settings), scaler)
     state.data = None if record is None else record.fingerprint
+    state.average = make_average(student, objective, settings)
     out = None if settings.out is None else Path(settings.out)
     if settings.resume and out is not None:
         state.restore(out / "checkpoints")

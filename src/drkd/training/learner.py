@@ -73,5 +73,9 @@ class Learner(ABC, Generic[DataT, BatchT]):
         """The student's losses on a batch, with gradients."""
 
     @abstractmethod
+    def forward(self, network: nn.Module, batch: BatchT) -> object:
+        """The pass of `network`, the student or a copy of it, through a batch as it is trained on."""
+
+    @abstractmethod
     def validate(self) -> dict[str, float]:
         """The student's metrics on the validation split, named `val_...`; nothing where that is empty."""

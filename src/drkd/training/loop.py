@@ -2,7 +2,8 @@
 
 A batch goes: loader -> `Stepper.step` (losses, backward, optimizer) -> `objective.update`. After an epoch's last batch
 the validation split is measured, the weights are kept where they are the best so far, a row is written, and a
-checkpoint when one is due. SIGINT and SIGTERM wait for the current step and a checkpoint after it.
+checkpoint when one is due. Where weights are averaged, it is the average that is measured and kept. SIGINT and SIGTERM
+wait for the current step and a checkpoint after it.
 """
 
 import csv
@@ -11,6 +12,7 @@ import math
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -43,11 +45,13 @@ def run_epochs(
         state: what is trained, how far it is, and at the end the weights to keep.
         stepper: makes a step of a batch, and the row of an epoch.
         settings: of the training.
-        metric: keep the epoch with the highest; None keeps the last.
+        metric: keep the epoch with the highest, of those that have an average if there is to be one; None keeps the
+            last.
         out: run directory for `metrics.csv`, `timing.csv` and checkpoints; nothing is written without.
-        on_epoch: called with each new row, before a checkpoint is written.
+        on_epoch: called with each new row, before a checkpoint is written; the student is then as it would be kept.
     """
-    objective, result = state.objective, state.result
+    objective, result, average = state.objective, state.result, state.average
+    first_choice = 0 if average is None else average.first_epoch
     policy, checkpoints = CheckpointPolicy(settings.checkpoint_every), None if out is None else out / "checkpoints"
     steps_per_epoch = stepper.steps_per_epoch
     steps = settings.epochs * steps_per_epoch
@@ -65,6 +69,8 @@ def run_epochs(
                 result.step += 1
                 if stepped:
                     objective.update(progress=result.step / steps, epoch=result.step // steps_per_epoch)
+                    if average is not None:
+                        average.after_step()
                 else:
                     objective.discard()
                 result.seconds = earlier + time.perf_counter() - started
@@ -77,15 +83,16 @@ def run_epochs(
                         signals.obey()
             stepper.guard.report()
 
-            row = stepper.measure(epoch)
-            result.history.append(row)
-            best = select_epoch(result.history, metric) == epoch
-            if best:
-                state.keep(copy=metric is not None)  # without a metric the live weights will do
-            result.seconds = earlier + time.perf_counter() - started
-            result.seconds_per_epoch.append(result.seconds - sum(result.seconds_per_epoch))
-            if on_epoch is not None:
-                on_epoch(row)
+            with nullcontext() if average is None else average.in_student(epoch, stepper.learner):
+                row = stepper.measure(epoch)
+                result.history.append(row)
+                best = select_epoch(result.history, metric, first_choice) == epoch
+                if best:
+                    state.keep(copy=metric is not None or average is not None)  # else the live weights will do
+                result.seconds = earlier + time.perf_counter() - started
+                result.seconds_per_epoch.append(result.seconds - sum(result.seconds_per_epoch))
+                if on_epoch is not None:
+                    on_epoch(row)
             save = stop or policy.after_epoch(result.step) or result.step == steps  # after the last step, too
             if out is not None and (save or time.monotonic() - written >= SECONDS_BETWEEN_ROWS):
                 write_rows(out, result)
@@ -95,19 +102,24 @@ def run_epochs(
             if stop:
                 wait_for_all()
                 signals.obey()
-    result.best_epoch = select_epoch(result.history, metric)
+    result.best_epoch = select_epoch(result.history, metric, first_choice)
 
 
-def select_epoch(history: Sequence[Row], metric: str | None) -> int:
+def select_epoch(history: Sequence[Row], metric: str | None, first: int = 0) -> int:
     """The last of the epochs with the highest `metric`, or the last of all.
+
+    Those before `first` are chosen only as long as there are no others.
 
     Example:
         >>> history = [{"val_accuracy": 0.5}, {"val_accuracy": 0.7}, {"val_accuracy": 0.6}]
         >>> select_epoch(history, "val_accuracy"), select_epoch(history, None)
         (1, 2)
+        >>> select_epoch(history, "val_accuracy", first=2)
+        2
     """
     last = len(history) - 1
-    return last if metric is None else max(range(last + 1), key=lambda epoch: (history[epoch][metric], epoch))
+    candidates = range(first if first <= last else 0, last + 1)
+    return last if metric is None else max(candidates, key=lambda epoch: (history[epoch][metric], epoch))
 
 
 def write_rows(out: Path, result: TrainResult) -> None:

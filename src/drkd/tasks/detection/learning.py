@@ -69,6 +69,9 @@ class DetectorLearner(Learner[DetectionSplits, DetectionBatch]):
         named = {"loss": total, **losses, **parts}
         return StepLosses(total, {name: value.detach() for name, value in named.items()}, len(batch.images))
 
+    def forward(self, network: nn.Module, batch: DetectionBatch) -> object:
+        return network(batch.images, batch.targets)
+
     def validate(self) -> dict[str, float]:
         if not len(self.data.val):
             return {}
