@@ -14,6 +14,9 @@ VALUES = {
     "cache_size": "2GB",
     "calibration": "percentile",
     "calibration_samples": 64,
+    "head_epochs": 2,
+    "head_lr": 0.5,
+    "layer_decay": 0.5,
 }
 """For each option of the table one that is not its default."""
 
@@ -23,6 +26,7 @@ DECIDING = {
     "task": ("detection", "classification"),
     "cache_size": ("0", "1GB"),
     "quantize": (None, "int8"),
+    "freeze": ("backbone", 2),
 }
 """For each option that decides: a value beside which the other has no effect, and one beside which it has."""
 

@@ -3,7 +3,7 @@
 Each field is an option of the same name (`--batch-size` for `batch_size`) and a key of the same name in a file.
 """
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -66,6 +66,23 @@ class OptimizerOptions(Options):
     clip_norm: float | None = Field(None, gt=0, description="largest norm of the gradient")
 
 
+class FineTuningOptions(Options):
+    """Which parts of a pretrained network learn, and how fast."""
+
+    freeze: Literal["backbone"] | Annotated[int, Field(ge=1)] | None = Field(
+        None,
+        description="backbone: train the classifier alone; a number: keep the first so many blocks as they are",
+    )
+    head_epochs: int = Field(0, ge=0, description="train the classifier alone for so many epochs, then all")
+    head_lr: float | None = Field(
+        None, gt=0, description="learning rate of the classifier at its highest (default: that of all)"
+    )
+    layer_decay: float | None = Field(
+        None, gt=0, le=1, description="factor on the learning rate for each block further from the classifier"
+    )
+    no_norm_decay: bool = Field(False, description="no weight decay on norms and biases")
+
+
 class ComputeOptions(Options):
     """What computes, and in which form."""
 
@@ -99,7 +116,9 @@ class CheckpointOptions(Options):
     checkpoint_every: Text = Field("epoch", description="epoch, a number of steps, or seconds such as 30s")
 
 
-class FitOptions(CheckpointOptions, SelectionOptions, ComputeOptions, OptimizerOptions, ScheduleOptions):
+class FitOptions(
+    CheckpointOptions, SelectionOptions, ComputeOptions, FineTuningOptions, OptimizerOptions, ScheduleOptions
+):
     """What all trainings have in common."""
 
 
@@ -117,9 +136,11 @@ class ProcessOptions(Options):
 
 
 class CacheOptions(Options):
-    """Where a teacher's answers are kept."""
+    """Where the answers of frozen networks are kept."""
 
-    cache_size: Size = Field("0", description="most that the cache of teachers' answers may hold, such as 2GB; 0: none")
+    cache_size: Size = Field(
+        "0", description="most that the cache of teachers' answers and frozen features may hold, such as 2GB; 0: none"
+    )
     cache: Text | None = Field(None, description="its folder (default: teacher-cache, beside the run)")
 
 

@@ -39,6 +39,11 @@ class FitOptionsKeywords(TypedDict, total=False):
     momentum: float
     weight_decay: float
     clip_norm: float | None
+    freeze: Literal["backbone"] | int | None
+    head_epochs: int
+    head_lr: float | None
+    layer_decay: float | None
+    no_norm_decay: bool
     device: str
     precision: Precision
     memory_format: Literal["auto", "contiguous", "channels_last"]

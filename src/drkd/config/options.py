@@ -53,7 +53,7 @@ class CompareConfig(TrainingConfig):
     label_noise: Fractions = Field([0.0], description="comma-separated; a panel for each")
     jobs: int | None = Field(None, ge=1, description="trainings at once (default: one per processor, 1 on a GPU)")
     launcher: Literal["local", "ray"] = Field("local", description="local processes, or ray: the workers of a cluster")
-    cache_size: Size = Field("1GB", description="most that the cache of teachers' answers may hold; 0: none")
+    cache_size: Size = Field("1GB", description="most that teachers' answers and frozen features may hold; 0: none")
     checkpoint_every: Text = Field("30s", description="epoch, a number of steps, or seconds such as 30s")
 
 
@@ -70,7 +70,7 @@ class TuneConfig(TrainingConfig):
     teacher: Text | None = Field(
         None, description="run directory or file of the teacher of all methods that take one (default: the baseline)"
     )
-    cache_size: Size = Field("1GB", description="most that the cache of teachers' answers may hold; 0: none")
+    cache_size: Size = Field("1GB", description="most that teachers' answers and frozen features may hold; 0: none")
 
 
 class ReproduceConfig(Options):

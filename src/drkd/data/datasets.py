@@ -295,6 +295,13 @@ def _with_noise(labels: Tensor, fraction: float, num_classes: int, *, seed: list
 
 def measure_statistics(split: Split, most: int = 5000) -> readers.Statistics:
     """Mean and deviation per channel over up to `most` images, evenly spaced."""
-    sample = split.inputs[torch.arange(0, len(split), max(1, len(split) // most))].double() / 255
-    mean, std = sample.mean(dim=(0, 2, 3)), sample.std(dim=(0, 2, 3)).clamp(min=1e-3)
+    rows = torch.arange(0, len(split), max(1, len(split) // most))
+    counts = torch.zeros(split.inputs.shape[1], 256, dtype=torch.float64)  # of each value: exact, and soon counted
+    for first in range(0, len(rows), 100):
+        images = split.inputs[rows[first : first + 100]]
+        for channel, values in zip(counts, images.transpose(0, 1), strict=True):
+            channel += torch.bincount(values.flatten(), minlength=256)
+    levels, number = torch.arange(256, dtype=torch.float64) / 255, counts.sum(dim=1)
+    mean = counts @ levels / number
+    std = ((counts * (levels - mean[:, None]) ** 2).sum(dim=1) / (number - 1)).sqrt().clamp(min=1e-3)
     return tuple(round(v, 6) for v in mean.tolist()), tuple(round(v, 6) for v in std.tolist())

@@ -11,6 +11,7 @@ from drkd.models import CONTIGUOUS
 from drkd.models.files import ModelInfo
 from drkd.tasks import TaskData, get_task
 from drkd.training.compilation import MemoryFormat
+from drkd.training.freezing import check_head_epochs
 from drkd.utils.errors import InputError
 
 
@@ -36,6 +37,19 @@ def build_student(config: TrainConfig, data: TaskData) -> nn.Module:
     if config.sync_batchnorm:
         student = nn.SyncBatchNorm.convert_sync_batchnorm(student)  # type: ignore[no-untyped-call]
     return student
+
+
+def check_fine_tuning(config: TrainConfig) -> None:
+    """Refuse to keep weights as they are that are random.
+
+    Raises:
+        InputError: for frozen parts without pretrained weights, and for epochs of the classifier that are all epochs.
+    """
+    if config.freeze is not None and config.weights is None:
+        raise InputError(
+            f"--freeze {config.freeze} would keep random weights as they are; give pretrained ones with --weights"
+        )
+    check_head_epochs(config)
 
 
 def describe_weights(config: TrainConfig) -> str:
@@ -74,6 +88,7 @@ def refuse_without_teacher(config: TrainingConfig, source: Mapping[str, str], me
         if (
             was_given(config, source, option)
             and as_bytes(config.cache_size)
+            and config.freeze != "backbone"
             and all(method.teacher == "none" or method.clean_view for method in methods)
         ):
             flag = f"--{option.replace('_', '-')}"

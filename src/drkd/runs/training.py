@@ -25,10 +25,18 @@ from drkd.methods.registry import get_method
 from drkd.models.adapted import Adapted
 from drkd.models.files import write_model
 from drkd.objective.objective import Objective
-from drkd.runs.building import build_student, describe_weights, memory_format, model_info, refuse_without_teacher
+from drkd.runs.building import (
+    build_student,
+    check_fine_tuning,
+    describe_weights,
+    memory_format,
+    model_info,
+    refuse_without_teacher,
+)
 from drkd.runs.data_record import refuse_changed_data, write_record
 from drkd.runs.directory import inspect_run_dir, kept_epoch, one_writer, open_run_dir
 from drkd.runs.events import EpochDone, OnEvent, ignore_event
+from drkd.runs.features import Fitted, choose_fitted
 from drkd.runs.summary import FILE, RunSummary, TeacherRecord
 from drkd.runs.teachers import load_teacher
 from drkd.targets import Cached, state_hash
@@ -113,7 +121,8 @@ def _train(
     config: TrainConfig, prepared: Prepared, out: Path, *, resume: bool, name: str | None, on_event: OnEvent
 ) -> RunSummary:
     task, data, student = prepared.task, prepared.data, prepared.student
-    objective = task.objective(config, data, teacher=prepared.teacher, student=student, out=out)
+    fitted = choose_fitted(config, data, student.to(prepared.device), prepared.teacher, out=out)
+    objective = task.objective(config, fitted.data, teacher=fitted.teacher, student=fitted.student, out=out)
 
     def after_epoch(row: Row) -> None:
         if row["epoch"] in config.keep_epochs and rank() == 0:
@@ -125,11 +134,12 @@ def _train(
     started = time.perf_counter()
     weights = objective.effective_weights(len(data.classes))
     here = {"out": str(out), "resume": resume, "device": str(prepared.device), "memory_format": memory_format(config)}
-    settings = config.model_copy(update=here)
-    result = fit(student, objective, data, settings=settings, on_epoch=after_epoch)
+    settings = config.model_copy(update=here | ({"freeze": None} if fitted.on_features else {}))
+    result = fit(fitted.student, objective, fitted.data, settings=settings, on_epoch=after_epoch)
+    student.eval()
     if rank() == 0:  # before anything else can fail
         write_model(out / "model.safetensors", student.state_dict(), model_info(config, data))
-    summary = summarise(config, prepared, result, out)
+    summary = summarise(config, prepared, fitted, result, out)
     wall_seconds = time.perf_counter() - started
     return replace(
         summary, wall_seconds=wall_seconds, effective_weights=weights, teacher_cached=_fraction_found(objective)
@@ -163,6 +173,7 @@ def prepare(config: TrainConfig, source: Source, out: Path, on_event: OnEvent = 
             f"the epoch is chosen on {len(data.val)} validation samples only: the choice is close to chance",
             stacklevel=2,
         )
+    check_fine_tuning(config)
     student = build_student(config, data)
     if config.teacher is not None:
         refuse_without_teacher(config, {"teacher": "command line"}, [get_method(config.method)])
@@ -183,10 +194,10 @@ def prepare(config: TrainConfig, source: Source, out: Path, on_event: OnEvent = 
     return Prepared(task, data, student, teacher, teacher_path, teacher_seconds, device)
 
 
-def summarise(config: TrainConfig, prepared: Prepared, result: TrainResult, out: Path) -> RunSummary:
+def summarise(config: TrainConfig, prepared: Prepared, fitted: Fitted, result: TrainResult, out: Path) -> RunSummary:
     """Measure what was trained."""
     task, data, teacher = prepared.task, prepared.data, prepared.teacher
-    taught = {} if teacher is None else asdict(task.evaluate(teacher, data, "train"))
+    taught = {} if fitted.teacher is None else asdict(task.evaluate(fitted.teacher, fitted.data, "train"))
     rectified = [row["rectified"] for row in result.history if "rectified" in row]
     return RunSummary(
         method=config.method,
@@ -195,8 +206,8 @@ def summarise(config: TrainConfig, prepared: Prepared, result: TrainResult, out:
         best_epoch=result.best_epoch,
         select=config.select if len(data.val) else "last",
         train_accuracy=result.history[result.best_epoch].get("train_accuracy"),
-        val=task.evaluate(prepared.student, data, "val") if len(data.val) else None,
-        test=task.evaluate(prepared.student, data, "test"),
+        val=task.evaluate(fitted.student, fitted.data, "val") if len(data.val) else None,
+        test=task.evaluate(fitted.student, fitted.data, "test"),
         kept_epochs={str(epoch): _measure_kept(out, epoch, prepared) for epoch in config.keep_epochs},
         rectified_fraction_per_epoch=rectified or None,
         teacher=None if teacher is None else TeacherRecord(str(prepared.teacher_path), _weights_hash(teacher)),

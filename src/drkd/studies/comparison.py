@@ -17,9 +17,10 @@ from typing import Any, Unpack
 from drkd.config import METHOD_SETTINGS, CompareConfig, TrainConfig, TuneConfig, resolve, validated
 from drkd.config.keywords import CompareKeywords
 from drkd.methods.registry import all_settings, get_method, parse_variant
-from drkd.runs.building import describe_weights, refuse_without_teacher
+from drkd.runs.building import check_fine_tuning, describe_weights, refuse_without_teacher
 from drkd.runs.directory import inspect_run_dir, method_dirname, new_run_dir, one_writer, opened_run_dir
 from drkd.runs.events import OnEvent, RunFailed, ignore_event
+from drkd.runs.features import keep_features
 from drkd.runs.results import FILE, ComparisonResults
 from drkd.runs.summary import RunSummary
 from drkd.runs.training import train
@@ -113,12 +114,15 @@ def _run(config: CompareConfig, source: Mapping[str, str], out: Path, on_event: 
         results = ComparisonResults.read(out)
         if not results.failures:
             return Comparison(results, out)
-    weights(trainings)  # refuses bad settings before anything is written, and so does the next line
+    weights(trainings)  # refuses bad settings before anything is written, and so do the next lines
     check_used(config, source, trainings)
+    for training in trainings:
+        check_fine_tuning(training.config)
     device = choose_device(config.device)
     processes = config.jobs or (processor_count() if device.type == "cpu" else 1)
     jobs = [Job(t.name, t, after=None if t.taught_by is None else t.taught_by.name) for t in trainings]
     with opened_run_dir(out, config, source):
+        keep_features(trainings[0].config, trainings[0].out)
         if config.launcher == "ray":
             from drkd.studies.ray_jobs import run_jobs_on_ray
 
@@ -169,6 +173,7 @@ def plan(config: CompareConfig, names: Sequence[str], out: Path) -> list[Trainin
                     "teacher": None if get_method(method).teacher == "none" else own_teacher,
                     "epochs": config.epochs * times,
                     "warmup_epochs": config.warmup_epochs * times,  # the same fraction, as milestones are
+                    "head_epochs": config.head_epochs * times,
                     "method": method,
                     "seed": seed,
                     "label_noise": noise,

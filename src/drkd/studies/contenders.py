@@ -20,7 +20,8 @@ from drkd.targets.teacher_cache import HEADER, TeacherCache
 from drkd.training.checkpoint import TrainState
 from drkd.training.classifier import ClassifierLearner
 from drkd.training.compilation import choose_memory_format
-from drkd.training.step import Stepper, make_optimizer
+from drkd.training.optimizer import make_optimizer
+from drkd.training.step import Stepper
 from drkd.utils.timing import WARM_UP, peak_bytes
 
 CACHED = "dr_kd_cached"

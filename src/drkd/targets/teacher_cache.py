@@ -1,9 +1,11 @@
 """A teacher's answers on disk: logits of every training sample in every epoch, in float16.
 
+The features of a frozen backbone are kept alike, in float32, as those of epoch 0.
+
 Augmentation is a function of (seed, epoch, index), so whoever sees the same images may share one pass of the teacher.
 
     ROOT/KEY/about.json             what the answers belong to, all of it
-    ROOT/KEY/epoch-E-HASH.npy       (N, K) or (N, K, ...) float16, written once complete; HASH is that of its bytes
+    ROOT/KEY/epoch-E-HASH.npy       (N, K) or (N, K, ...), written once complete; HASH is that of its bytes
 
 Only what matches exactly is found. A file appears whole or not at all; one that was changed afterwards is refused.
 """
@@ -37,6 +39,7 @@ class TeacherCache:
         root: the folder that all answers share.
         belongs_to: what these answers belong to; values that JSON knows.
         limit: bytes that all answers under `root` may take. What was not used for longest makes way.
+        dtype: of the answers.
 
     Example:
         >>> import tempfile
@@ -47,15 +50,18 @@ class TeacherCache:
         ((5, 3), None)
     """
 
-    def __init__(self, root: Path, belongs_to: Mapping[str, Any], *, limit: int) -> None:
+    def __init__(
+        self, root: Path, belongs_to: Mapping[str, Any], *, limit: int, dtype: type[np.floating[Any]] = np.float16
+    ) -> None:
         self.root = root
+        self.dtype = dtype
         self.limit = limit
         self.belongs_to = json.loads(json.dumps(belongs_to))  # tuples become lists, as they are read back
         digest = hashlib.sha256(json.dumps(self.belongs_to, sort_keys=True).encode()).hexdigest()
         self.folder = root / digest[:16]
         self.full = False
 
-    def read(self, epoch: int, *, rows: int) -> NDArray[np.float16] | None:
+    def read(self, epoch: int, *, rows: int) -> NDArray[Any] | None:
         """The answers of `epoch` as a read-only memory map with so many `rows`, or None if there are none.
 
         Raises:
@@ -66,19 +72,19 @@ class TeacherCache:
             return None
         try:
             about = (self.folder / "about.json").read_text(encoding="utf-8")
-            answers: NDArray[np.float16] = np.load(found[0], mmap_mode="r", allow_pickle=False)
+            answers: NDArray[Any] = np.load(found[0], mmap_mode="r", allow_pickle=False)
         except FileNotFoundError:  # it has just made way for others
             return None
         except (OSError, ValueError, EOFError) as reason:
             raise InputError(f"{_DAMAGED} {found[0]}: {reason}; delete that file") from reason
         if about != as_json(self.belongs_to):
             raise InputError(f"the teacher's answers in {self.folder} belong to something else; delete that folder")
-        if answers.dtype != np.float16 or len(answers) != rows or _hash(answers) not in found[0].name:
+        if answers.dtype != self.dtype or len(answers) != rows or _hash(answers) not in found[0].name:
             raise InputError(f"{_DAMAGED} {found[0]}: its content does not fit its name; delete that file")
         os.utime(self.folder)
         return answers
 
-    def write(self, epoch: int, answers: NDArray[np.float16]) -> None:
+    def write(self, epoch: int, answers: NDArray[Any]) -> None:
         """Keep the answers of a whole epoch, if there is room."""
         if self.full or not self._make_room(HEADER + answers.nbytes):
             return
@@ -119,5 +125,5 @@ class TeacherCache:
         warnings.warn(f"the teacher cache {self.root} {why}", stacklevel=4)
 
 
-def _hash(answers: NDArray[np.float16]) -> str:
+def _hash(answers: NDArray[Any]) -> str:
     return hashlib.sha256(np.ascontiguousarray(answers).data).hexdigest()[:16]

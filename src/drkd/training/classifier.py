@@ -46,10 +46,18 @@ class ClassifierLearner(Learner[Data, Batch]):
         self.validation = self._in_order(data, data.val, settings)
         self.metric = "val_accuracy" if settings.select == "best" and len(data.val) else None
         objective.prepare(self._in_order(data, data.train, settings))
-        self.model: Callable[[Tensor], Tensor] = DistributedDataParallel(student) if world_size() > 1 else student
-        shape = tuple(data.train.inputs.shape[1:])
-        if should_compile(settings.compile, student, shape, images=settings.epochs * len(data.train), device=device):
-            self.model = Compiled(self.model, self.loader.rows, required=settings.compile == "on")
+        shape, images = tuple(data.train.inputs.shape[1:]), settings.epochs * len(data.train)
+        self.compiles = should_compile(settings.compile, student, shape, images=images, device=device)
+        self.compiling_is_required = settings.compile == "on"
+        self.model: Callable[[Tensor], Tensor] = student
+        self.wrap()
+
+    def wrap(self) -> None:
+        self.model = self.student  # the one before goes first: it watches the parameters that learned until now
+        if world_size() > 1:
+            self.model = DistributedDataParallel(self.student)
+        if self.compiles:
+            self.model = Compiled(self.model, self.loader.rows, required=self.compiling_is_required)
 
     def losses(self, batch: Batch) -> StepLosses:
         if self.dtype == torch.float32:  # a context that does nothing takes time too

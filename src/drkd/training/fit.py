@@ -19,9 +19,11 @@ from drkd.objective.objective import Objective, check_protocol
 from drkd.training.averaging import make_average
 from drkd.training.checkpoint import TrainResult, TrainState
 from drkd.training.classifier import ClassifierLearner
+from drkd.training.freezing import Freezing
 from drkd.training.learner import Learner
 from drkd.training.loop import Row, run_epochs, warn_if_nothing_was_rectified
-from drkd.training.step import Stepper, make_optimizer
+from drkd.training.optimizer import make_optimizer
+from drkd.training.step import Stepper
 from drkd.utils.device import choose_device
 from drkd.utils.distributed import rank
 from drkd.utils.errors import InputError
@@ -88,10 +90,13 @@ def fit(
     layout = learner_class.choose_memory_format(settings.memory_format, student)
     for module in (student, objective):
         module.to(device).to(memory_format=layout)
+    freezing = Freezing(student, settings)
+    optimizer = make_optimizer(student, settings)
+    freezing.begin(0)
     learner = learner_class(data, student, objective, settings, device)
     scaler = torch.amp.GradScaler(device.type, enabled=settings.precision == "float16")
     record: DataRecord | None = getattr(data, "record", None)
-    state = TrainState(student, objective, make_optimizer(student, settings), scaler)
+    state = TrainState(student, objective, optimizer, scaler)
     state.data = None if record is None else record.fingerprint
     state.average = make_average(student, objective, settings)
     out = None if settings.out is None else Path(settings.out)
@@ -101,8 +106,11 @@ def fit(
         out = None  # rank 0 alone writes
     elif out is not None:
         out.mkdir(parents=True, exist_ok=True)
-    stepper = Stepper(state, learner, settings, device)
-    run_epochs(state, stepper, settings, metric=learner.metric, out=out, on_epoch=on_epoch)
+    stepper = Stepper(state, learner, settings, device, freezing)
+    try:
+        run_epochs(state, stepper, settings, metric=learner.metric, out=out, on_epoch=on_epoch)
+    finally:
+        freezing.release()
     student.load_state_dict(state.best)
     student.to(memory_format=torch.contiguous_format).eval()
     objective.eval()

@@ -68,6 +68,9 @@ class Learner(ABC, Generic[DataT, BatchT]):
         """How weights lie in memory; see `drkd.training.compilation`."""
         return choose_memory_format(choice, student)
 
+    def wrap(self) -> None:
+        """Make what calls the student anew: other parameters of it learn from now on."""
+
     @abstractmethod
     def losses(self, batch: BatchT) -> StepLosses:
         """The student's losses on a batch, with gradients."""

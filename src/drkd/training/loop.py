@@ -62,8 +62,7 @@ def run_epochs(
         while result.step < steps:
             epoch, first = divmod(result.step, steps_per_epoch)
             started, earlier = time.perf_counter(), result.seconds
-            state.student.train()
-            objective.train()
+            stepper.begin(epoch)
             for batch in stepper.learner.loader.batches(epoch, start=first):
                 stepped = stepper.step(batch)
                 result.step += 1

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from drkd.config import FitSettings
 from drkd.training.checkpoint import TrainState
+from drkd.training.freezing import Freezing
 from drkd.training.learner import BatchT, Learner
 from drkd.training.learning_rate import learning_rate
 from drkd.utils.errors import InputError, NonFiniteLossError
@@ -24,21 +25,35 @@ class Stepper(Generic[BatchT]):
         learner: serves batches and computes their losses.
         settings: of the training.
         device: where it runs.
+        freezing: what of the student learns in which epoch; by default all that wants a gradient.
     """
 
     def __init__(
-        self, state: TrainState, learner: Learner[Any, BatchT], settings: FitSettings, device: torch.device
+        self,
+        state: TrainState,
+        learner: Learner[Any, BatchT],
+        settings: FitSettings,
+        device: torch.device,
+        freezing: Freezing | None = None,
     ) -> None:
         self.state, self.learner, self.settings = state, learner, settings
+        self.freezing = freezing or Freezing(state.student, settings)
         self.steps_per_epoch = len(learner.loader)
         self.parameters = list(state.student.parameters())
         self.guard = NonFiniteGuard(state, device)
 
+    def begin(self, epoch: int) -> None:
+        """Put everything into the mode of training, for the steps of `epoch`."""
+        if self.freezing.begin(epoch):
+            self.learner.wrap()
+        self.state.objective.train()
+
     def step(self, batch: BatchT) -> bool:
         """Make one optimizer step; False where it was skipped, because a scaled gradient overflowed."""
         state, scaler = self.state, self.state.scaler
+        rate = self.rate(state.result.step)
         for group in state.optimizer.param_groups:
-            group["lr"] = self.rate(state.result.step)
+            group["lr"] = rate * group["lr_scale"]
         with self.guard:
             losses = self.learner.losses(batch)
         for parameter in self.parameters:  # what `zero_grad` does, without its bookkeeping
@@ -130,19 +145,3 @@ def _bad_gradients(state: TrainState) -> str:
     where = f"of {bad[0]}{f' and {len(bad) - 1} more' if bad[1:] else ''}" if bad else "as a whole"
     advice = "lower the learning rate or clip gradients"
     return f"the gradient of `{state.objective.name}` {where} is NaN or infinite; {advice}"
-
-
-def make_optimizer(student: nn.Module, settings: FitSettings) -> torch.optim.Optimizer:
-    """The optimizer that `settings` name, over all parameters that want a gradient.
-
-    Raises:
-        InputError: if there are none.
-    """
-    parameters = [parameter for parameter in student.parameters() if parameter.requires_grad]
-    if not parameters:
-        raise InputError("the student has no parameters to train; pass a network with requires_grad parameters")
-    fused = parameters[0].device.type in ("cpu", "cuda")
-    lr, weight_decay = settings.lr, settings.weight_decay
-    if settings.optimizer == "adamw":
-        return torch.optim.AdamW(parameters, lr=lr, weight_decay=weight_decay, fused=fused)
-    return torch.optim.SGD(parameters, lr=lr, momentum=settings.momentum, weight_decay=weight_decay, fused=fused)

@@ -89,6 +89,10 @@ def check_settings(settings: FitSettings) -> None:
         (settings.precision != "float32", f"--precision {settings.precision}", "it computes in float32"),
         (settings.compile == "on", "--compile on", "the number of boxes changes from step to step"),
         (settings.memory_format == "channels_last", "--memory-format channels_last", "it is not measured there"),
+        (settings.freeze is not None, "--freeze", "it is for classifiers"),
+        (settings.head_epochs > 0, "--head-epochs", "it is for classifiers"),
+        (settings.head_lr is not None, "--head-lr", "it is for classifiers"),
+        (settings.layer_decay is not None, "--layer-decay", "it is for classifiers"),
         (settings.workers is not None, "--workers", "its loader takes no number of them"),
         (world_size() > 1, "more than one process", "it trains in one"),
     ):

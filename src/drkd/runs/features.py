@@ -1,0 +1,149 @@
+"""Frozen backbones are asked once: the classifier alone is trained, on features that are kept as teachers' answers are.
+
+Features are kept by image, so that all trainings that freeze the same backbone share them, whatever their seeds hold
+out: in memory within a process, and where `--cache-size` asks for it on disk, in the folder of the teachers' answers.
+"""
+
+import warnings
+from collections.abc import Hashable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from drkd._version import __version__
+from drkd.config import TrainConfig, as_bytes
+from drkd.data import Data
+from drkd.data.augment import Augmentation
+from drkd.data.keys import image_keys
+from drkd.models.parts import classifier_of
+from drkd.runs.building import build_student, memory_format
+from drkd.targets.teacher_cache import TeacherCache
+from drkd.tasks import TaskData, get_task
+from drkd.tasks.classification import default_cache
+from drkd.training.compilation import choose_memory_format
+from drkd.training.features import features_of, with_features
+from drkd.utils.device import choose_device
+from drkd.utils.distributed import world_size
+from drkd.utils.errors import InputError
+from drkd.utils.hashing import content_hash
+
+FEATURES = 1
+"""Which features a cache holds: another number where the same backbone is asked in another way."""
+
+SPLITS = ("train", "val", "test")
+
+REMEMBERED = 4
+"""Data sets, as one backbone sees them, that a process remembers: those of the seeds that are trained in turns."""
+
+_remembered: dict[Hashable, dict[str, Tensor]] = {}
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What a training trains and measures.
+
+    Attributes:
+        student, data, teacher: as they are, or on features the classifiers alone.
+        on_features: whether they are the classifiers.
+    """
+
+    student: nn.Module
+    data: TaskData
+    teacher: nn.Module | None
+    on_features: bool = False
+
+
+def choose_fitted(
+    config: TrainConfig, data: TaskData, student: nn.Module, teacher: nn.Module | None, *, out: Path
+) -> Fitted:
+    """The classifiers of student and teacher on features where `config` freezes the backbone, else all as it is.
+
+    Args:
+        config: of the run.
+        data, student, teacher: what it is made of, on the device of the training.
+        out: its run directory.
+    """
+    if config.freeze != "backbone" or not isinstance(data, Data):
+        return Fitted(student, data, teacher)
+    reason = _why_asked_always(config, data)
+    if not reason and teacher is not None and not _shares_backbone(teacher, student):
+        reason = "the teacher has another one"
+    if reason:
+        warnings.warn(f"the frozen backbone is asked in every step, not once: {reason}", stacklevel=2)
+        return Fitted(student, data, teacher)
+    features = _features(config, data, student, out)
+    _, head = classifier_of(student)
+    return Fitted(head, features, None if teacher is None else classifier_of(teacher)[1], on_features=True)
+
+
+def keep_features(config: TrainConfig, out: Path) -> None:
+    """Ask the backbone now, with all processors, what the runs beside `out` would ask it at the same time."""
+    if config.freeze != "backbone" or not as_bytes(config.cache_size):
+        return
+    data = get_task(config.task).load(config)
+    if isinstance(data, Data) and not _why_asked_always(config, data):
+        _features(config, data, build_student(config, data).to(choose_device(config.device)), out)
+
+
+def _why_asked_always(config: TrainConfig, data: Data) -> str | None:
+    if data.augmentation != Augmentation():
+        return "images are augmented; with --augment none a training takes seconds"
+    return "several processes share each batch" if world_size() > 1 or config.devices > 1 else None
+
+
+def _features(config: TrainConfig, data: Data, student: nn.Module, out: Path) -> Data:
+    """`data` as the backbone of `student` sees them."""
+    network = {
+        "backbone": _backbone_hash(student),
+        "model": config.model,
+        "mean": data.mean,
+        "std": data.std,
+        "device": next(student.parameters()).device.type,
+    }
+    seen = None if data.record is None else (data.record.fingerprint, data.image_size, data.margin, str(network))
+    known = _remembered.get(seen)
+    if known is None:
+        keys = np.concatenate([image_keys(getattr(data, split)) for split in SPLITS])
+        _, first, row_of = np.unique(keys, return_index=True, return_inverse=True)
+        images = content_hash({"keys": torch.from_numpy(keys[first].view(np.uint8).copy())})
+        belongs_to = {"drkd": __version__, "features": FEATURES, **network, "images": images}
+        root = Path(config.cache) if config.cache is not None else default_cache(out)
+        cache = TeacherCache(root, belongs_to, limit=as_bytes(config.cache_size), dtype=np.float32)
+        kept = cache.read(0, rows=len(first)) if cache.limit else None
+        if kept is None:
+            kept = _ask(config, data, student)[first]
+            if cache.limit:
+                cache.write(0, kept)
+        ends = np.cumsum([len(getattr(data, split)) for split in SPLITS])
+        parts = np.split(kept[row_of], ends[:-1])
+        known = {split: torch.from_numpy(part) for split, part in zip(SPLITS, parts, strict=True)}
+        if seen is not None:
+            _remembered[seen] = known
+            for oldest in list(_remembered)[:-REMEMBERED]:
+                del _remembered[oldest]
+    return with_features(data, known)
+
+
+def _ask(config: TrainConfig, data: Data, student: nn.Module) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
+    """The features (N, F) of all splits, one after the other."""
+    student.to(memory_format=choose_memory_format(memory_format(config), student))
+    features = torch.cat([features_of(student, data, split) for split in SPLITS])
+    student.to(memory_format=torch.contiguous_format)
+    return features.numpy()
+
+
+def _backbone_hash(network: nn.Module) -> str:
+    """The identity of all that comes before the classifier."""
+    prefix, _ = classifier_of(network)
+    state = network.state_dict()
+    return content_hash({name: state[name] for name in state if not name.startswith(f"{prefix}.")})
+
+
+def _shares_backbone(teacher: nn.Module, student: nn.Module) -> bool:
+    try:
+        return _backbone_hash(teacher) == _backbone_hash(student)
+    except InputError:  # it has no classifier of its own to be told apart
+        return False
