@@ -22,7 +22,9 @@ class DataOptions(Options):
     data: Text = Field("digits", description="data set by name, a folder, or NAME:FOLDER for a data set elsewhere")
     image_size: int | None = Field(None, ge=4, description="scale and crop images to this side length")
     augment: str | None = Field(
-        None, description="none, shift, crop_flip, cifar, tiny_imagenet or imagenet (default: the data's)"
+        None,
+        description="none, shift, crop_flip, cifar, tiny_imagenet or imagenet (default: the data's); add trivial, "
+        "randaugment, jitter, erasing and others with +, as imagenet+trivial; see docs/data.md",
     )
     validation: float = Field(
         0.1,

@@ -24,9 +24,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from drkd.data.augment import ATTEMPTS, Augmentation, augment, random_numbers
+from drkd.data.augment import OF_CROP, Augmentation, augment, random_numbers, with_smallest_area
 from drkd.data.datasets import Data, Split
 from drkd.data.images import LazyImages, random_crops
+from drkd.data.operations import erase, operate
 from drkd.utils.checks import IGNORED
 from drkd.utils.errors import InputError
 
@@ -178,20 +179,26 @@ class Loader:
         labels = self._labels.index_select(0, index)
         if self.pairs:
             labels.masked_fill_(torch.from_numpy(views == PARTNER).to(self.device), IGNORED)
-        if self.augmentation.resized_crop:
-            uniforms = random_numbers(self.seed, epoch, views, rows, count=4 + 2 + 2 * ATTEMPTS)
-            images = random_crops(self._inputs, ours, uniforms[:, 4:])  # the first 4 are those of `augment`
+        how = self.augmentation
+        uniforms = random_numbers(self.seed, epoch, views, rows, count=how.numbers)
+        if how.resized_crop:
+            images = random_crops(self._inputs, ours, with_smallest_area(uniforms[:, OF_CROP], how.smallest_area))
         elif isinstance(self._inputs, LazyImages):
             images = self._inputs[ours]
         else:
             images = self._inputs.index_select(0, index if self._inputs.device == index.device else ours)
-        images = images.to(self.device, non_blocking=True)
         if images.dtype != torch.uint8:  # no images, but a table's rows or words
-            return images, labels, index
-        if self.augmentation.degrees:
+            return images.to(self.device, non_blocking=True), labels, index
+        if not how.by_image:
+            images = images.to(self.device, non_blocking=True)
+        if how.degrees:
             images = images.float()
-        images = augment(images, ours, self.augmentation, seed=self.seed, epoch=epoch, view=views)
-        return images.float().div_(255).sub_(self.mean).div_(self.std), labels, index
+        images = augment(images, ours, how, seed=self.seed, epoch=epoch, view=views)
+        if how.by_image:
+            images = operate(images.to(torch.uint8), uniforms, how, workers=self.workers)
+            images = images.to(self.device, non_blocking=True)
+        images = images.float().div_(255).sub_(self.mean).div_(self.std)
+        return erase(images, uniforms, how.erasing) if how.erasing else images, labels, index
 
     @cached_property
     def _inputs(self) -> Tensor | LazyImages:
@@ -199,7 +206,7 @@ class Loader:
         images = self.split.inputs
         if isinstance(images, LazyImages):
             return replace(images, workers=self.workers)
-        if self.device.type != "cuda":
+        if self.device.type != "cuda" or self.augmentation.by_image:
             return images
         free, _ = torch.cuda.mem_get_info(self.device)
         return images.to(self.device) if images.nbytes <= free / 2 else images
