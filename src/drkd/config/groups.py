@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from drkd.config.fields import Fractions, Size, Text
+from drkd.config.fields import Fractions, Size, Text, Weights
 
 
 class Options(BaseModel):
@@ -62,6 +62,9 @@ class OptimizerOptions(Options):
     """How a step is made."""
 
     batch_size: int = Field(128, ge=1, description="samples per optimizer step")
+    sampler: Literal["shuffled", "balanced"] = Field(
+        "shuffled", description="shuffled (each sample once an epoch), or balanced (each class equally often)"
+    )
     optimizer: Literal["sgd", "adamw"] = Field("sgd", description="sgd (with momentum) or adamw")
     momentum: float = Field(0.9, ge=0, lt=1, description="of sgd")
     weight_decay: float = Field(5e-4, ge=0, description="pull of all weights towards 0")
@@ -120,6 +123,14 @@ class CacheOptions(Options):
 
     cache_size: Size = Field("0", description="most that the cache of teachers' answers may hold, such as 2GB; 0: none")
     cache: Text | None = Field(None, description="its folder (default: teacher-cache, beside the run)")
+
+
+class LossOptions(Options):
+    """How much a sample counts, whatever the method."""
+
+    class_weights: Weights | None = Field(
+        None, description="how much a sample of each class counts: balanced, or a number for each (default: all alike)"
+    )
 
 
 class MethodSettings(Options):

@@ -163,7 +163,7 @@ def apply(image: Tensor, name: str, magnitude: float) -> Tensor:
     """
     from torchvision.transforms.v2 import functional as T
 
-    def moved(translate: tuple[int, int] = (0, 0), shear: tuple[float, float] = (0.0, 0.0)) -> Tensor:
+    def moved(translate: tuple[int, int] = (0, 0), shear: tuple[float, float] = (0.0, 0.0)) -> Any:
         corner = [0.0, 0.0] if any(shear) else None
         return T.affine(image, 0.0, list(translate), 1.0, list(shear), center=corner)
 
