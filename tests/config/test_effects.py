@@ -12,6 +12,8 @@ VALUES = {
     "gamma": 0.5,
     "cache": "kept",
     "cache_size": "2GB",
+    "class_weights": "balanced",
+    "sampler": "balanced",
     "calibration": "percentile",
     "calibration_samples": 64,
     "head_epochs": 2,
@@ -25,6 +27,7 @@ DECIDING = {
     "schedule": ("cosine", "step"),
     "task": ("detection", "classification"),
     "cache_size": ("0", "1GB"),
+    "sampler": ("balanced", "shuffled"),
     "quantize": (None, "int8"),
     "freeze": ("backbone", 2),
 }

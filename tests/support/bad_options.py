@@ -61,7 +61,11 @@ OPTIONS = {
         (*TRAIN, "--data", "digit"),
         r"no data set and no folder is called 'digit'; did you mean d",
     ),
-    "unknown augmentation": (nothing, (*TRAIN, "--augment", "flip"), "unknown augmentation 'flip'; choose from none"),
+    "unknown augmentation": (
+        nothing,
+        (*TRAIN, "--augment", "flop"),
+        r"unknown augmentation 'flop'; did you mean flip\?",
+    ),
     "unknown device": (nothing, (*TRAIN, "--device", "warp"), "the device 'warp' cannot be used here"),
     "unknown recipe": (nothing, ("reproduce", "dr_kd/nonsense"), "dr_kd/nonsense.*drkd list recipes"),
     "unknown list": (nothing, ("list", "networks"), "list knows methods, models, .*got 'networks'"),

@@ -23,6 +23,10 @@ Names = Annotated[list[str], BeforeValidator(_split), AfterValidator(_once), Fie
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Epochs = Annotated[list[Annotated[int, Field(ge=0)]], BeforeValidator(_split), AfterValidator(_once)]
 Fractions = Annotated[list[Fraction], BeforeValidator(_split), AfterValidator(_once), Field(min_length=1)]
+Weights = Annotated[
+    list[Annotated[float, Field(ge=0)]] | Literal["balanced"],
+    BeforeValidator(lambda value: value if value == "balanced" else _split(value)),
+]
 
 
 def as_bytes(size: str) -> int:

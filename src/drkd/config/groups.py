@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from drkd.config.fields import Average, Fractions, Size, Text
+from drkd.config.fields import Average, Fractions, Size, Text, Weights
 
 
 class Options(BaseModel):
@@ -22,7 +22,9 @@ class DataOptions(Options):
     data: Text = Field("digits", description="data set by name, a folder, or NAME:FOLDER for a data set elsewhere")
     image_size: int | None = Field(None, ge=4, description="scale and crop images to this side length")
     augment: str | None = Field(
-        None, description="none, shift, crop_flip, cifar, tiny_imagenet or imagenet (default: the data's)"
+        None,
+        description="none, shift, crop_flip, cifar, tiny_imagenet or imagenet (default: the data's); add trivial, "
+        "randaugment, jitter, erasing and others with +, as imagenet+trivial; see docs/data.md",
     )
     validation: float = Field(
         0.1,
@@ -60,6 +62,9 @@ class OptimizerOptions(Options):
     """How a step is made."""
 
     batch_size: int = Field(128, ge=1, description="samples per optimizer step")
+    sampler: Literal["shuffled", "balanced"] = Field(
+        "shuffled", description="shuffled (each sample once an epoch), or balanced (each class equally often)"
+    )
     optimizer: Literal["sgd", "adamw"] = Field("sgd", description="sgd (with momentum) or adamw")
     momentum: float = Field(0.9, ge=0, lt=1, description="of sgd")
     weight_decay: float = Field(5e-4, ge=0, description="pull of all weights towards 0")
@@ -142,6 +147,14 @@ class CacheOptions(Options):
         "0", description="most that the cache of teachers' answers and frozen features may hold, such as 2GB; 0: none"
     )
     cache: Text | None = Field(None, description="its folder (default: teacher-cache, beside the run)")
+
+
+class LossOptions(Options):
+    """How much a sample counts, whatever the method."""
+
+    class_weights: Weights | None = Field(
+        None, description="how much a sample of each class counts: balanced, or a number for each (default: all alike)"
+    )
 
 
 class MethodSettings(Options):

@@ -35,6 +35,7 @@ class FitOptionsKeywords(TypedDict, total=False):
     gamma: float
     warmup_epochs: float
     batch_size: int
+    sampler: Literal["shuffled", "balanced"]
     optimizer: Literal["sgd", "adamw"]
     momentum: float
     weight_decay: float
@@ -82,6 +83,7 @@ class TrainingKeywords(MethodKeywords, FitOptionsKeywords, DataKeywords, total=F
 
     model: str
     weights: Path | None
+    class_weights: Literal["balanced"] | Sequence[float] | None
     deterministic: bool
     threads: int | None
     cache_size: str

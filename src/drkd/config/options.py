@@ -10,6 +10,7 @@ from drkd.config.groups import (
     DataOptions,
     FitOptions,
     FitSettings,
+    LossOptions,
     MethodSettings,
     NetworkOptions,
     Options,
@@ -22,7 +23,9 @@ STANDARD = ["cross_entropy", "label_smoothing", "tf_kd_reg", "tf_kd_self", "dr_k
 TASK = "classification; detection: images with boxes; or multilabel: several classes true of an image"
 
 
-class TrainingConfig(MethodSettings, CacheOptions, ProcessOptions, FitOptions, NetworkOptions, DataOptions):
+class TrainingConfig(
+    MethodSettings, CacheOptions, ProcessOptions, LossOptions, FitOptions, NetworkOptions, DataOptions
+):
     """What `train`, `compare` and `tune` have in common."""
 
 

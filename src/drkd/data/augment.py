@@ -5,6 +5,7 @@ batch size, any number of devices and a resumed run all see the same images.
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -13,6 +14,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+
+AREA, SHAPE, ATTEMPTS = (0.08, 1.0), (3 / 4, 4 / 3), 10
+"""Of `resized_crop`: fractions of the area, ratios of width to height, attempts before the largest crop that fits."""
+
+OF_CROP, OF_JITTER, OF_ERASING, OF_POLICY = slice(4, 26), slice(26, 31), slice(31, 54), 54
+"""Which of an image's random numbers each part takes: those of `augment` are the first 4, those of a policy the last,
+three for each operation."""
 
 
 @dataclass(frozen=True)
@@ -25,12 +33,35 @@ class Augmentation:
         pad: random crop of the image's size from the image padded with this many black pixels.
         flip: mirror left and right with probability 1/2.
         degrees: rotate about the centre by up to this angle either way; nearest pixel, black corners.
+        policy: `trivial` (TrivialAugment, arXiv 2103.10158, its wide space) or `randaugment` (RandAugment, arXiv
+            1909.13719), in the form that torchvision gives them; see `drkd.data.operations`.
+        operations, magnitude: of `randaugment`: how many operations an image gets, and how strong, from 0 to 30.
+        jitter: largest changes of brightness, contrast and saturation, as factors, and of hue, in turns (0.5 at most);
+            in random order.
+        erasing: probability that a random rectangle becomes the mean colour (random erasing, arXiv 1708.04896).
+        smallest_area: of `resized_crop`, a fraction of the image.
     """
 
     resized_crop: bool = False
     pad: int = 0
     flip: bool = False
     degrees: float = 0.0
+    policy: Literal["none", "trivial", "randaugment"] = "none"
+    operations: int = 2
+    magnitude: int = 9
+    jitter: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)
+    erasing: float = 0.0
+    smallest_area: float = AREA[0]
+
+    @property
+    def by_image(self) -> bool:
+        """Whether an operation is chosen for each image: such are made on the processor, whatever the device."""
+        return self.policy != "none" or any(self.jitter)
+
+    @property
+    def numbers(self) -> int:
+        """How many random numbers an image takes."""
+        return OF_POLICY + 3 * (self.operations if self.policy == "randaugment" else 1)
 
 
 AUGMENTATIONS = {
@@ -41,10 +72,8 @@ AUGMENTATIONS = {
     "tiny_imagenet": Augmentation(flip=True, degrees=20.0),
     "imagenet": Augmentation(resized_crop=True, flip=True),
 }
-"""Augmentations by name; `cifar`, `tiny_imagenet` and `imagenet` are the papers'."""
-
-AREA, SHAPE, ATTEMPTS = (0.08, 1.0), (3 / 4, 4 / 3), 10
-"""Of `resized_crop`: fractions of the area, ratios of width to height, attempts before the largest crop that fits."""
+"""Augmentations by name; `cifar`, `tiny_imagenet` and `imagenet` are the papers'. `drkd.data.augment_names` adds to
+them."""
 
 
 def augment(
@@ -56,7 +85,7 @@ def augment(
     epoch: int,
     view: int | NDArray[np.int64] = 0,
 ) -> Tensor:
-    """Crop, flip and rotate every image by its own random numbers, looking up each pixel once; no resized crop.
+    """Crop, flip and rotate every image by its own random numbers, looking up each pixel once; nothing else.
 
     Args:
         images: (B, C, H, W), of any dtype; float32 or float64 where `augmentation` rotates.
@@ -129,6 +158,21 @@ def _centres(side: int, like: Tensor) -> Tensor:
     """Where the centres of `side` pixels are between -1 and 1."""
     ends = torch.linspace(-1, 1, side, dtype=like.dtype, device=like.device)
     return ends * (side - 1) / side
+
+
+def with_smallest_area(uniforms: NDArray[np.float64], smallest: float) -> NDArray[np.float64]:
+    """The numbers with which `crop_box` takes areas from `smallest` on in place of `AREA`'s; of (B, 2 + 2 * ATTEMPTS).
+
+    Example:
+        >>> with_smallest_area(np.full((1, 22), 0.5), 0.54)[0, :3]
+        array([0.5 , 0.5 , 0.75])
+    """
+    low, high = AREA
+    if smallest == low:
+        return uniforms
+    moved = uniforms.copy()
+    moved[:, 2::2] = (smallest + uniforms[:, 2::2] * (high - smallest) - low) / (high - low)
+    return moved
 
 
 def crop_box(uniforms: NDArray[np.float64], width: int, height: int) -> tuple[int, int, int, int]:

@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 
 from drkd.data import readers
-from drkd.data.augment import AUGMENTATIONS, Augmentation
+from drkd.data.augment import Augmentation
+from drkd.data.augment_names import parse_augmentation
 from drkd.data.by_name import draw_test, draw_validation
 from drkd.data.images import LazyImages
 from drkd.data.preprocessing import Preprocessing
@@ -128,7 +129,7 @@ def load_data(
         label_noise: fraction of the training and validation labels that is replaced by another class.
         image_size: scale and crop images to this side length, or as a network wants them (its mean and deviation
             replace the data's); by default their own.
-        augment: one of `AUGMENTATIONS`; the data set's usual one by default.
+        augment: see `drkd.data.augment_names.parse_augmentation`; the data set's usual one by default.
         download: let torchvision fetch a data set that is missing.
         skip_bad_images: leave out images that cannot be read, with a warning; they are counted in `skipped_images`.
 
@@ -143,8 +144,7 @@ def load_data(
     """
     if not 0 <= label_noise < 1:
         raise InputError(f"label noise must lie in [0, 1), got {label_noise}")
-    if augment is not None and augment not in AUGMENTATIONS:
-        raise InputError(f"unknown augmentation {augment!r}; choose from {', '.join(AUGMENTATIONS)}")
+    chosen = None if augment is None else parse_augmentation(augment)
     if not 0 <= validation < 1:
         raise InputError(f"the validation fraction must lie in [0, 1), got {validation}")
     files = readers.list_files(str(name))
@@ -172,7 +172,7 @@ def load_data(
     for stream, split in enumerate(("train", "val")):
         noisy = _with_noise(splits[split].labels, label_noise, len(raw.classes), seed=[seed, stream])
         splits[split] = replace(splits[split], labels=noisy)
-    augmentation = AUGMENTATIONS[augment or raw.augmentation]
+    augmentation = chosen or parse_augmentation(raw.augmentation)
     return Data(
         str(name),
         raw.classes,

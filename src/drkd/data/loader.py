@@ -11,6 +11,7 @@ A method declares what it needs of the batches, and the loader provides it:
 
     replay    the samples of the previous batch come first, in a second view (none in an epoch's first batch)
     pairs     after all others, a partner for each of them: another sample of its class, with the ignored label
+    balanced  each class equally often (`drkd.data.sampling`); a sample that comes again is seen in another view
 """
 
 from collections.abc import Iterator, Sequence
@@ -24,17 +25,22 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from drkd.data.augment import ATTEMPTS, Augmentation, augment, random_numbers
+from drkd.data.augment import OF_CROP, Augmentation, augment, random_numbers, with_smallest_area
 from drkd.data.datasets import Data, Split
 from drkd.data.images import LazyImages, random_crops
+from drkd.data.operations import erase, operate
+from drkd.data.sampling import balanced_order, repetitions
 from drkd.utils.checks import IGNORED
 from drkd.utils.errors import InputError
 
 FIRST, REPLAY, PARTNER, CHOICE = range(4)
 """Views: new samples, samples seen again, partners; and the random numbers that choose partners."""
 
-Part = tuple[NDArray[np.int64], int]
-"""Samples, and the view that shows them."""
+VIEWS = 4
+"""A sample that comes for the n-th time in an epoch, from 0, is shown in a view that is `VIEWS * n` higher."""
+
+Part = tuple[NDArray[np.int64], int | NDArray[np.int64]]
+"""Samples, and the view that shows them, or one for each."""
 
 BLOCK_BYTES = 2**20
 """Batches are made together as long as their inputs take no more: about what a processor's cache holds."""
@@ -67,7 +73,7 @@ class Loader:
             before, because batch norm cannot train on one.
         training: shuffle and augment; otherwise serve in order, unchanged.
         seed: for the order and the augmentation.
-        needs: what the method declares; `replay` and `pairs` are for training only.
+        needs: what the method declares, and `balanced`, which a training may ask for; all are for training only.
         device: where batches are put.
         rank, world_size: serve every `world_size`-th sample of each batch, starting at `rank`.
         workers: threads that decode images, one per processor by default, 8 at most; 0 decodes in the calling thread
@@ -77,7 +83,7 @@ class Loader:
         rows: number of rows of a full batch, as served to this rank.
     """
 
-    provides = frozenset({"inputs", "index", "pairs", "replay"})
+    provides = frozenset({"inputs", "index", "pairs", "replay", "balanced"})
 
     def __init__(
         self,
@@ -109,7 +115,9 @@ class Loader:
         self.batch_size = batch_size
         self.training = training
         self.seed = seed
-        self.replay, self.pairs = training and "replay" in needs, training and "pairs" in needs
+        self.replay, self.pairs, self.balanced = (
+            training and need in needs for need in ("replay", "pairs", "balanced")
+        )
         self.rank, self.world_size, self.workers = rank, world_size, workers
         self.rows = len(range(rank, batch_size, world_size)) * (1 + self.replay) * (1 + self.pairs)
         self.bounds = [*range(0, len(split), batch_size), len(split)]
@@ -129,12 +137,16 @@ class Loader:
     def _batches(self, epoch: int, start: int) -> Iterator[Batch]:
         order = np.arange(len(self.split))
         partners = self._partners(order, epoch) if self.pairs else None
-        if self.training:
+        repeated = None
+        if self.balanced:
+            order = balanced_order(self.split.labels.numpy(), np.random.default_rng([self.seed, epoch]))
+            repeated = repetitions(order)
+        elif self.training:
             order = np.random.default_rng([self.seed, epoch]).permutation(order)
         together = self._batches_per_block
         for first in range(start, len(self), together):
             numbers = range(first, min(first + together, len(self)))
-            parts, scales = zip(*(self._parts(order, partners, number) for number in numbers), strict=True)
+            parts, scales = zip(*(self._parts(order, repeated, partners, number) for number in numbers), strict=True)
             served = self._serve([part for batch in parts for part in batch], epoch)
             if len(numbers) == 1:
                 yield Batch(*served, scales[0])
@@ -154,14 +166,23 @@ class Loader:
         return max(1, BLOCK_BYTES // max(1, self.rows * self._inputs.shape[1:].numel() * bytes_per_value))
 
     def _parts(
-        self, order: NDArray[np.int64], partners: NDArray[np.int64] | None, number: int
+        self,
+        order: NDArray[np.int64],
+        repeated: NDArray[np.int64] | None,
+        partners: NDArray[np.int64] | None,
+        number: int,
     ) -> tuple[list[Part], float]:
         """The parts of batch `number` on this rank, and its `loss_scale`."""
+
+        def part(begin: int, end: int, view: int) -> Part:
+            ours = slice(begin + self.rank, end, self.world_size)
+            return order[ours], view if repeated is None else view + VIEWS * repeated[ours]
+
         begin, end = self.bounds[number : number + 2]
-        parts = [(order[begin:end][self.rank :: self.world_size], FIRST)]
+        parts = [part(begin, end, FIRST)]
         if self.replay and number:
             end_of_last, begin = begin, self.bounds[number - 1]
-            parts.insert(0, (order[begin:end_of_last][self.rank :: self.world_size], REPLAY))
+            parts.insert(0, part(begin, end_of_last, REPLAY))
         loss_scale = 1.0
         if self.world_size > 1 and (of_all_ranks := int(self._counts[order[begin:end]].sum())):
             loss_scale = sum(int(self._counts[rows].sum()) for rows, _ in parts) * self.world_size / of_all_ranks
@@ -172,26 +193,32 @@ class Loader:
     def _serve(self, parts: Sequence[Part], epoch: int) -> tuple[Tensor, Tensor, Tensor]:
         """Inputs, labels and index of the samples of all `parts`, each in its view."""
         rows = np.concatenate([rows for rows, _ in parts])
-        views = np.repeat([view for _, view in parts], [len(rows) for rows, _ in parts])
+        views = np.concatenate([np.broadcast_to(view, len(rows)) for rows, view in parts])
         ours = torch.from_numpy(rows)
         index = ours.to(self.device, non_blocking=True)
         labels = self._labels.index_select(0, index)
         if self.pairs:
             labels.masked_fill_(torch.from_numpy(views == PARTNER).to(self.device), IGNORED)
-        if self.augmentation.resized_crop:
-            uniforms = random_numbers(self.seed, epoch, views, rows, count=4 + 2 + 2 * ATTEMPTS)
-            images = random_crops(self._inputs, ours, uniforms[:, 4:])  # the first 4 are those of `augment`
+        how = self.augmentation
+        uniforms = random_numbers(self.seed, epoch, views, rows, count=how.numbers)
+        if how.resized_crop:
+            images = random_crops(self._inputs, ours, with_smallest_area(uniforms[:, OF_CROP], how.smallest_area))
         elif isinstance(self._inputs, LazyImages):
             images = self._inputs[ours]
         else:
             images = self._inputs.index_select(0, index if self._inputs.device == index.device else ours)
-        images = images.to(self.device, non_blocking=True)
         if images.dtype != torch.uint8:  # no images, but a table's rows or words
-            return images, labels, index
-        if self.augmentation.degrees:
+            return images.to(self.device, non_blocking=True), labels, index
+        if not how.by_image:
+            images = images.to(self.device, non_blocking=True)
+        if how.degrees:
             images = images.float()
-        images = augment(images, ours, self.augmentation, seed=self.seed, epoch=epoch, view=views)
-        return images.float().div_(255).sub_(self.mean).div_(self.std), labels, index
+        images = augment(images, ours, how, seed=self.seed, epoch=epoch, view=views)
+        if how.by_image:
+            images = operate(images.to(torch.uint8), uniforms, how, workers=self.workers)
+            images = images.to(self.device, non_blocking=True)
+        images = images.float().div_(255).sub_(self.mean).div_(self.std)
+        return erase(images, uniforms, how.erasing) if how.erasing else images, labels, index
 
     @cached_property
     def _inputs(self) -> Tensor | LazyImages:
@@ -199,7 +226,7 @@ class Loader:
         images = self.split.inputs
         if isinstance(images, LazyImages):
             return replace(images, workers=self.workers)
-        if self.device.type != "cuda":
+        if self.device.type != "cuda" or self.augmentation.by_image:
             return images
         free, _ = torch.cuda.mem_get_info(self.device)
         return images.to(self.device) if images.nbytes <= free / 2 else images

@@ -18,6 +18,7 @@ import yaml
 from torch import nn
 
 from drkd.config import METHOD_SETTINGS, TrainConfig
+from drkd.objective.class_weights import ClassWeights
 from drkd.objective.objective import Objective
 from drkd.targets import Teacher
 from drkd.utils.errors import InputError
@@ -212,6 +213,7 @@ def create(
     teacher: Teacher | None = None,
     student: nn.Module | None = None,
     epochs: int | None = None,
+    class_weights: ClassWeights | None = None,
 ) -> Objective:
     """The method called `name` with `settings`, and with what else it asks for.
 
@@ -219,6 +221,7 @@ def create(
         name: of a method.
         settings: its own arguments.
         teacher, student, epochs: given to the methods that take them.
+        class_weights: see `Objective`.
 
     Raises:
         InputError: for an unknown name or setting, or a missing teacher.
@@ -234,7 +237,8 @@ def create(
         raise InputError(f"{name} needs a teacher; give one with --teacher RUN_OR_FILE")
     available = {"teacher": teacher, "student": student, "epochs": epochs}
     takes = inspect.signature(info.make).parameters
-    return info.make(**settings, **{key: value for key, value in available.items() if key in takes})
+    options = {} if class_weights is None else {"class_weights": class_weights}
+    return info.make(**settings, **{key: value for key, value in available.items() if key in takes}, **options)
 
 
 def create_from(config: TrainConfig, *, teacher: Teacher | None, student: nn.Module) -> Objective:
@@ -243,8 +247,14 @@ def create_from(config: TrainConfig, *, teacher: Teacher | None, student: nn.Mod
     Raises:
         InputError: as `create`.
     """
-    settings = _given_settings(config)
-    return create(config.method, settings, teacher=teacher, student=student, epochs=config.epochs)
+    return create(
+        config.method,
+        _given_settings(config),
+        teacher=teacher,
+        student=student,
+        epochs=config.epochs,
+        class_weights=config.class_weights,
+    )
 
 
 def all_settings(config: TrainConfig) -> dict[str, Any]:

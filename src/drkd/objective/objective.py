@@ -24,6 +24,7 @@ from typing import Literal, TypedDict
 import torch
 from torch import Tensor, nn
 
+from drkd.objective.class_weights import ClassWeights, RowWeights, weighted
 from drkd.objective.losses import to_float32
 from drkd.objective.terms import LossTerm, RowReduction
 from drkd.targets import Samples, StudentBatch, Target
@@ -45,6 +46,7 @@ class ObjectiveOptions(TypedDict, total=False):
 
     reduction: Reduction
     ignore_index: int
+    class_weights: ClassWeights | None
 
 
 class Objective(nn.Module):
@@ -56,6 +58,8 @@ class Objective(nn.Module):
         reduction: `batchmean` (sum over classes, mean over the rows that count), `sum`, or `none` for a value per row;
             a call may ask for another one.
         ignore_index: the label of rows that do not count. A batch without any other row has loss 0.
+        class_weights: how much a row of each class counts, in every term; `balanced` goes by the labels that `prepare`
+            sees. None counts all alike. See `drkd.objective.class_weights`.
         rectify_student: what is done to the student's logits before every term sees them; gradients flow through it.
 
     Calling it with logits (B, K) or (B, K, ...), integer labels (B,) or (B, ...), and `inputs` and `index` where
@@ -79,6 +83,7 @@ class Objective(nn.Module):
         *,
         reduction: Reduction = "batchmean",
         ignore_index: int = IGNORED,
+        class_weights: ClassWeights | None = None,
         rectify_student: Callable[[Tensor, Tensor], Tensor] | None = None,
     ) -> None:
         super().__init__()
@@ -86,6 +91,7 @@ class Objective(nn.Module):
         self.terms = nn.ModuleList(terms)
         self.reduction: Reduction = _checked(reduction)
         self.ignore_index = ignore_index
+        self.row_weights = None if class_weights is None else RowWeights(class_weights)
         self.rectify_student = rectify_student
         self.progress = 0.0
         self.epoch = 0
@@ -116,6 +122,8 @@ class Objective(nn.Module):
             logits = self.rectify_student(logits, labels)
         rows: int | Tensor = labels.numel() if all_counted else (labels != IGNORED).sum()
         counted = rows if isinstance(rows, int) else rows.clamp(min=1)
+        by_row = None if self.row_weights is None else self.row_weights.of(labels, logits)
+        divided_by = counted if by_row is None else self._rows_of_term(by_row.sum(), rows)
         batch = StudentBatch(logits.detach(), labels, inputs, index, all_counted)
         loss: Tensor | None = None
         parts: dict[str, Tensor] = {}
@@ -124,8 +132,11 @@ class Objective(nn.Module):
             if weight == 0:
                 parts[term.name] = logits.new_zeros(labels.shape if how == "none" else ())
                 continue
-            values = term(logits, batch, term_reduction)
-            divisor = self._rows_of_term(values["rows"], rows) if "rows" in values else counted
+            if by_row is None:
+                values = term(logits, batch, term_reduction)
+            else:
+                values = weighted(term(logits, batch, "none"), by_row, summed=how != "none")
+            divisor = self._rows_of_term(values["rows"], rows) if "rows" in values else divided_by
             contribution = values["loss"] if weight == 1 else weight * values["loss"]
             if how == "batchmean":
                 contribution = contribution / divisor
@@ -144,12 +155,16 @@ class Objective(nn.Module):
     def reset(self) -> None:
         """Forget what an earlier training taught: it may have been of other samples. Schedules begin anew."""
         self.progress, self.epoch = 0.0, 0
+        if self.row_weights is not None:
+            self.row_weights.reset()
         for target in self.targets:
             target.reset()
 
     def prepare(self, samples: Samples) -> None:
         """Start a training: forget the last one, and let the targets see the samples, un-augmented and in order."""
         self.reset()
+        if self.row_weights is not None:
+            self.row_weights.prepare(samples.split.labels)
         for target in self.targets:
             target.prepare(samples)
 
@@ -207,11 +222,13 @@ class Objective(nn.Module):
     def _rows_of_term(self, taught: Tensor, rows: int | Tensor) -> Tensor:
         """What the sum of a term is divided by that has a target in `taught` of this rank's `rows` only.
 
+        Where classes have weights, `taught` is a sum of weights.
+
         A loop with several ranks weighs each rank's loss by its part of all rows. A term whose rows are cut otherwise
         takes the same part of its own rows over all ranks, so that its gradient is that of one process, too.
         """
         if world_size() == 1 or not self.training or taught.dim():
-            return taught.clamp(min=1)
+            return taught.clamp(min=torch.finfo(taught.dtype).tiny if taught.is_floating_point() else 1)
         both = add_up(torch.stack([taught.double(), torch.as_tensor(rows, device=taught.device).double()]))
         return (both[0] * rows / both[1].clamp(min=1)).clamp(min=torch.finfo(torch.float32).tiny).to(torch.float32)
 

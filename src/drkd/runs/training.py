@@ -168,6 +168,12 @@ def prepare(config: TrainConfig, source: Source, out: Path, on_event: OnEvent = 
         raise InputError("--sync-batchnorm needs an accelerator: torch has none for processors; leave it out")
     task = get_task(config.task)
     data = task.load(config)
+    weights = config.class_weights
+    if isinstance(weights, list) and len(weights) != len(data.classes):
+        classes = ", ".join(data.classes[:5]) + (", ..." if len(data.classes) > 5 else "")
+        raise InputError(
+            f"--class-weights needs {len(data.classes)} numbers, one for each class ({classes}), got {len(weights)}"
+        )
     if config.select == "best" and 0 < len(data.val) < FEW_SAMPLES:
         warnings.warn(
             f"the epoch is chosen on {len(data.val)} validation samples only: the choice is close to chance",

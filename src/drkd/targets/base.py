@@ -4,7 +4,7 @@ An objective calls a target with a `StudentBatch` and gets a `TargetOutput`. Cal
 later call reads; `update` does, after the optimizer step.
 """
 
-from collections.abc import Iterable, Sized
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -23,11 +23,20 @@ class Inputs(Protocol):
     def inputs(self) -> Tensor: ...
 
 
+class Labelled(Protocol):
+    """The samples of a split, as far as an objective looks at them."""
+
+    @property
+    def labels(self) -> Tensor: ...
+
+    def __len__(self) -> int: ...
+
+
 class Samples(Protocol):
     """The training samples, un-augmented and in order: a `drkd.data.loader.Loader` is one."""
 
     @property
-    def split(self) -> Sized: ...
+    def split(self) -> Labelled: ...
 
     def batches(self) -> Iterable[Inputs]: ...
 

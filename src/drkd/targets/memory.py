@@ -20,7 +20,7 @@ class Memory(Target):
     """The student's own logits at its last visit of the sample, kept by sample index (PS-KD, arXiv 2006.12000).
 
     A sample that was never visited has no target yet. In training mode a call queues its rows; `update` writes them.
-    Rows with non-finite logits are never written.
+    Rows with non-finite logits are never written. Of a sample that is there twice the last row counts.
 
     Args:
         size: number of samples, where known. `drkd.fit` fills it in; else the table grows as needed. Loading a state
@@ -75,8 +75,10 @@ class Memory(Target):
         return TargetOutput(self._unpack(index, batch.logits.shape[1]), batch.per_row(self.seen[index]))
 
     def update(self, epoch: int = 0) -> None:
-        for index, logits in self.queue.take():
-            self._fit(logits, index)  # other ranks' samples may lie beyond our own
+        for index, said in self.queue.take():
+            self._fit(said, index)  # other ranks' samples may lie beyond our own
+            all_differ = said.device.type == "cpu" and len(set(index.tolist())) == len(index)
+            logits = said if all_differ else said[last_visits(index)]
             finite = logits.isfinite()
             if logits.device.type == "cpu" and finite.all():  # as almost always
                 for name, values in self._pack(logits).items():
@@ -143,3 +145,14 @@ class Memory(Target):
     def _load_from_state_dict(self, state: dict[str, Tensor], prefix: str, *args: object) -> None:
         resize_buffers(self, state, prefix, TABLES)
         super()._load_from_state_dict(state, prefix, *args)
+
+
+def last_visits(index: Tensor) -> Tensor:
+    """For each row of `index` (B,), the last row of the same sample: writing those, no order of the writes matters.
+
+    Example:
+        >>> last_visits(torch.tensor([4, 9, 4]))
+        tensor([2, 1, 2])
+    """
+    ordered, rows = index.sort(stable=True)
+    return rows[torch.searchsorted(ordered, index, right=True) - 1]

@@ -136,7 +136,7 @@ def with_cache(teacher: "nn.Module", config: "TrainConfig", data: "Data", out: P
     """`teacher`, or where `config` asks for it a target that keeps the teacher's answers.
 
     They are kept beside the run directory `out`, unless `config` names another folder. Several processes under
-    `torchrun` ask the teacher: none of them sees a whole epoch.
+    `torchrun` ask the teacher: none of them sees a whole epoch, and no epoch of balanced sampling is one.
     """
     from drkd._version import __version__
     from drkd.config import as_bytes
@@ -148,7 +148,7 @@ def with_cache(teacher: "nn.Module", config: "TrainConfig", data: "Data", out: P
     from drkd.utils.distributed import world_size
 
     limit = as_bytes(config.cache_size)
-    if not limit or world_size() > 1 or get_method(config.method).clean_view:
+    if not limit or world_size() > 1 or get_method(config.method).clean_view or config.sampler == "balanced":
         return teacher
     with contextlib.suppress(RuntimeError, NotImplementedError):  # a network that cannot run on shapes alone
         if count_macs(teacher, data.train.inputs.shape[1:]) < CHEAP:

@@ -34,7 +34,7 @@ class ClassifierLearner(Learner[Data, Batch]):
             batch_size=settings.batch_size,
             training=True,
             seed=settings.seed,
-            needs=objective.needs,
+            needs=objective.needs | ({"balanced"} if settings.sampler == "balanced" else set()),
             device=device,
             rank=rank(),
             world_size=world_size(),

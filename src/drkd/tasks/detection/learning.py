@@ -51,6 +51,10 @@ class DetectorLearner(Learner[DetectionSplits, DetectionBatch]):
         device: torch.device,
     ) -> None:
         check_settings(settings)
+        if getattr(objective, "row_weights", None) is not None:
+            raise InputError(
+                "detection takes no class weights: most of the scored positions are background; leave them out"
+            )
         self.data, self.student, self.objective = data, student, objective
         self.loader = DetectionLoader(
             data, data.train, batch_size=settings.batch_size, training=True, seed=settings.seed, device=device
@@ -94,6 +98,7 @@ def check_settings(settings: FitSettings) -> None:
         (settings.head_lr is not None, "--head-lr", "it is for classifiers"),
         (settings.layer_decay is not None, "--layer-decay", "it is for classifiers"),
         (settings.workers is not None, "--workers", "its loader takes no number of them"),
+        (settings.sampler != "shuffled", f"--sampler {settings.sampler}", "an image has several classes"),
         (world_size() > 1, "more than one process", "it trains in one"),
     ):
         if wrong:
