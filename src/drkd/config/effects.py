@@ -17,13 +17,13 @@ class WithoutEffect(NamedTuple):
 
     Attributes:
         option: by field name.
-        because: the option that decides, by field name.
-        when: whether the value of that option leaves `option` without effect.
+        because: the option that decides, by field name, or several of them.
+        when: whether the value of that option leaves `option` without effect; of several, that of each.
         instead: what to choose for the option to count.
     """
 
     option: str
-    because: str
+    because: str | tuple[str, ...]
     when: Callable[[Any], bool]
     instead: str
 
@@ -32,6 +32,9 @@ TABLE = (
     WithoutEffect("momentum", "optimizer", lambda name: name != "sgd", "--optimizer sgd"),
     WithoutEffect("milestones", "schedule", lambda name: name != "step", "--schedule step"),
     WithoutEffect("gamma", "schedule", lambda name: name != "step", "--schedule step"),
+    WithoutEffect("mixup", "task", lambda name: name == "detection", "--task classification"),
+    WithoutEffect("cutmix", "task", lambda name: name == "detection", "--task classification"),
+    WithoutEffect("mix_prob", ("mixup", "cutmix"), lambda alpha: alpha == 0, "--mixup 0.2 or --cutmix 1"),
     WithoutEffect("cache", "task", lambda name: name == "detection", "--task classification"),
     WithoutEffect("cache_size", "task", lambda name: name == "detection", "--task classification"),
     WithoutEffect("cache", "cache_size", lambda size: as_bytes(size) == 0, "--cache-size 2GB"),
@@ -62,11 +65,13 @@ def refuse_without_effect(config: BaseModel, source: Mapping[str, str]) -> None:
 --optimizer sgd
     """
     for option, because, when, instead in TABLE:
-        if {option, because} <= set(type(config).model_fields) and was_given(config, source, option):
-            value = getattr(config, because)
-            if when(value):
-                flag = f"--{because.replace('_', '-')}"
-                beside = f"without {flag}" if value is None else f"with {flag} {value}"
+        causes = (because,) if isinstance(because, str) else because
+        if {option, *causes} <= set(type(config).model_fields) and was_given(config, source, option):
+            values = {cause: getattr(config, cause) for cause in causes}
+            if all(when(value) for value in values.values()):
+                flags = [f"--{cause.replace('_', '-')}" for cause in causes]
+                missing = not any(values.values())
+                beside = f"without {' and '.join(flags)}" if missing else f"with {flags[0]} {values[causes[0]]}"
                 raise InputError(
                     f"--{option.replace('_', '-')} has no effect {beside}; leave it out, or choose {instead}"
                 )

@@ -66,6 +66,20 @@ class OptimizerOptions(Options):
     clip_norm: float | None = Field(None, gt=0, description="largest norm of the gradient")
 
 
+class MixingOptions(Options):
+    """Training images that are made of two."""
+
+    mixup: float = Field(
+        0.0, ge=0, description="a of the Beta(a, a) that draws how two images are blended, such as 0.2; 0: none"
+    )
+    cutmix: float = Field(
+        0.0,
+        ge=0,
+        description="the same for boxes of one image put into another, such as 1; with both, each half the time",
+    )
+    mix_prob: float = Field(0.5, ge=0, le=1, description="fraction of the images that mixup and cutmix mix")
+
+
 class ComputeOptions(Options):
     """What computes, and in which form."""
 
@@ -96,7 +110,7 @@ class CheckpointOptions(Options):
     checkpoint_every: Text = Field("epoch", description="epoch, a number of steps, or seconds such as 30s")
 
 
-class FitOptions(CheckpointOptions, SelectionOptions, ComputeOptions, OptimizerOptions, ScheduleOptions):
+class FitOptions(CheckpointOptions, SelectionOptions, ComputeOptions, MixingOptions, OptimizerOptions, ScheduleOptions):
     """What all trainings have in common."""
 
 

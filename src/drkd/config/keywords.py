@@ -39,6 +39,9 @@ class FitOptionsKeywords(TypedDict, total=False):
     momentum: float
     weight_decay: float
     clip_norm: float | None
+    mixup: float
+    cutmix: float
+    mix_prob: float
     device: str
     precision: Precision
     memory_format: Literal["auto", "contiguous", "channels_last"]

@@ -1,7 +1,7 @@
 """Mixup and cutmix: images of two samples each, replayable.
 
-Whether an image is mixed, how and how much are functions of (seed, epoch, index), as its augmentation is. Its partner is
-the next sample of the batch, of all ranks together and the first after the last: the order of the samples is random
+Whether an image is mixed, how and how much are functions of (seed, epoch, index), as its augmentation is. Its partner
+is the next sample of the batch, of all ranks together and the first after the last: the order of the samples is random
 already. So every number of workers and of ranks, and every resume, sees the same images.
 """
 
@@ -16,8 +16,8 @@ from drkd.data.augment import random_numbers
 from drkd.utils.errors import InputError
 from drkd.utils.labels import MixedLabels, mix_labels
 
-VIEW = 4
-"""The view whose random numbers these are; those below are the loader's."""
+VIEW = 100
+"""The view whose random numbers these are; the loader's own are smaller."""
 
 Numbers = NDArray[np.float64]
 
@@ -44,12 +44,14 @@ class Mixing:
     def __bool__(self) -> bool:
         return self.prob > 0 and (self.mixup > 0 or self.cutmix > 0)
 
-    def check_inputs(self, inputs: Tensor | object) -> None:
+    def check_inputs(self, inputs: object) -> None:
         """Refuse inputs that cannot be mixed.
 
         Raises:
             InputError: for whole numbers that are no images, and for cutmix of what has no area.
         """
+        if not self:
+            return
         dtype, shape = getattr(inputs, "dtype", torch.uint8), tuple(getattr(inputs, "shape", ()))
         if not (dtype.is_floating_point or dtype == torch.uint8):
             raise InputError(f"mixup and cutmix mix images or floats, these inputs are {dtype}; leave both out")
@@ -100,7 +102,9 @@ def mix(
     if mixing.cutmix:
         boxes = np.zeros((len(uniforms), 4), dtype=np.int64)
         height, width = inputs.shape[2:]
-        boxes[by_cutmix] = cut_boxes(_beta(mixing.cutmix, uniforms[by_cutmix, 2]), uniforms[by_cutmix, 3:], height, width)
+        boxes[by_cutmix] = cut_boxes(
+            _beta(mixing.cutmix, uniforms[by_cutmix, 2]), uniforms[by_cutmix, 3:], height, width
+        )
         left, top, right, bottom = boxes.T
         weight[by_cutmix] = (1 - (right - left) * (bottom - top) / (height * width))[by_cutmix]
         left, top, right, bottom = torch.from_numpy(boxes).to(device).T[:, :, None]

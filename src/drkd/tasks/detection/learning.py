@@ -86,6 +86,7 @@ def check_settings(settings: FitSettings) -> None:
         (settings.precision != "float32", f"--precision {settings.precision}", "it computes in float32"),
         (settings.compile == "on", "--compile on", "the number of boxes changes from step to step"),
         (settings.memory_format == "channels_last", "--memory-format channels_last", "it is not measured there"),
+        (settings.mixup > 0 or settings.cutmix > 0, "--mixup and --cutmix", "boxes cannot be mixed"),
         (settings.workers is not None, "--workers", "its loader takes no number of them"),
         (world_size() > 1, "more than one process", "it trains in one"),
     ):
