@@ -69,3 +69,4 @@ from drkd.utils.errors import InputError as InputError
 from drkd.utils.errors import NonFiniteLossError as NonFiniteLossError
 from drkd.utils.errors import ParityError as ParityError
 from drkd.utils.errors import StorageError as StorageError
+from drkd.utils.labels import MixedLabels as MixedLabels

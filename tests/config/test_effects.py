@@ -10,6 +10,9 @@ VALUES = {
     "momentum": 0.5,
     "milestones": [0.5],
     "gamma": 0.5,
+    "mixup": 0.2,
+    "cutmix": 1.0,
+    "mix_prob": 0.9,
     "cache": "kept",
     "cache_size": "2GB",
     "class_weights": "balanced",
@@ -26,6 +29,8 @@ DECIDING = {
     "optimizer": ("adamw", "sgd"),
     "schedule": ("cosine", "step"),
     "task": ("detection", "classification"),
+    "mixup": (0.0, 0.2),
+    "cutmix": (0.0, 1.0),
     "cache_size": ("0", "1GB"),
     "sampler": ("balanced", "shuffled"),
     "quantize": (None, "int8"),
@@ -34,12 +39,20 @@ DECIDING = {
 """For each option that decides: a value beside which the other has no effect, and one beside which it has."""
 
 KINDS = (TrainConfig, CompareConfig, TuneConfig, ExportConfig)
-CASES = [(kind, row) for kind in KINDS for row in TABLE if {row.option, row.because} <= set(kind.model_fields)]
+
+
+def causes(row):
+    return (row.because,) if isinstance(row.because, str) else row.because
+
+
+CASES = [(kind, row) for kind in KINDS for row in TABLE if {row.option, *causes(row)} <= set(kind.model_fields)]
 
 
 @pytest.mark.parametrize(("kind", "row"), CASES, ids=lambda each: getattr(each, "option", None) or each.__name__)
 def test_each_row_of_the_table(tmp_path, kind, row):
-    idle, effective = ({row.option: VALUES[row.option], row.because: value} for value in DECIDING[row.because])
+    idle, effective = (
+        {row.option: VALUES[row.option], **{cause: DECIDING[cause][which] for cause in causes(row)}} for which in (0, 1)
+    )
     if row.option == "cache":
         effective = {"cache_size": "1GB", **effective}
     message = rf"--{row.option.replace('_', '-')} has no effect with(out)? --.*; leave it out, or choose {row.instead}"

@@ -172,7 +172,8 @@ def test_smooth_needs_two_classes():
 @pytest.mark.parametrize(
     ("labels", "message"),
     [
-        (torch.rand(2, 3), r"integer labels \(2,\), got float32 \(2, 3\); turn mixup"),
+        (torch.full((2, 3), 0.5), r"weights that add up to 1 in each row .*, got a sum of 1\.5; divide votes"),
+        (torch.rand(2), r"integer labels \(2,\) or distributions \(2, 3\), got float32 \(2,\)"),
         (torch.tensor([0, 3]), "labels from 0 to 2 .* got 0 to 3"),
         (torch.tensor([0, -1]), "labels from 0 to 2 .* got -1 to 0"),
         (torch.tensor([0]), r"labels \(2,\) beside logits \(2, 3\), got \(1,\)"),

@@ -17,13 +17,13 @@ class WithoutEffect(NamedTuple):
 
     Attributes:
         option: by field name.
-        because: the option that decides, by field name.
-        when: whether the value of that option leaves `option` without effect.
+        because: the option that decides, by field name, or several of them.
+        when: whether the value of that option leaves `option` without effect; of several, that of each.
         instead: what to choose for the option to count.
     """
 
     option: str
-    because: str
+    because: str | tuple[str, ...]
     when: Callable[[Any], bool]
     instead: str
 
@@ -41,6 +41,9 @@ TABLE = (
     WithoutEffect("sampler", "task", lambda name: name != "classification", "--task classification"),
     WithoutEffect("cache", "sampler", lambda name: name == "balanced", "--sampler shuffled"),
     WithoutEffect("cache_size", "sampler", lambda name: name == "balanced", "--sampler shuffled"),
+    WithoutEffect("mixup", "task", lambda name: name != "classification", "--task classification"),
+    WithoutEffect("cutmix", "task", lambda name: name != "classification", "--task classification"),
+    WithoutEffect("mix_prob", ("mixup", "cutmix"), lambda alpha: alpha == 0, "--mixup 0.2 or --cutmix 1"),
     WithoutEffect("cache", "cache_size", lambda size: as_bytes(size) == 0, "--cache-size 2GB"),
     WithoutEffect("calibration", "quantize", lambda name: name is None, "--quantize int8"),
     WithoutEffect("calibration_samples", "quantize", lambda name: name is None, "--quantize int8"),
@@ -77,12 +80,16 @@ def refuse_without_effect(
 --optimizer sgd
     """
     for option, because, when, instead in TABLE:
-        if {option, because} <= set(type(config).model_fields) and was_given(config, origins, option):
-            value = getattr(config, because)
-            if when(value):
-                name = called(because)
-                beside = f"without {name}" if value is None else f"with {name} {value}"
-                better = instead.replace(as_flag(because), name)
+        causes = (because,) if isinstance(because, str) else because
+        if {option, *causes} <= set(type(config).model_fields) and was_given(config, origins, option):
+            values = {cause: getattr(config, cause) for cause in causes}
+            if all(when(value) for value in values.values()):
+                names = [called(cause) for cause in causes]
+                missing = not any(values.values())
+                beside = f"without {' and '.join(names)}" if missing else f"with {names[0]} {values[causes[0]]}"
+                better = instead
+                for cause in causes:
+                    better = better.replace(as_flag(cause), called(cause))
                 raise InputError(f"{called(option)} has no effect {beside}; leave it out, or choose {better}")
 
 

@@ -88,6 +88,20 @@ class FineTuningOptions(Options):
     no_norm_decay: bool = Field(False, description="no weight decay on norms and biases")
 
 
+class MixingOptions(Options):
+    """Training images that are made of two."""
+
+    mixup: float = Field(
+        0.0, ge=0, description="a of the Beta(a, a) that draws how two images are blended, such as 0.2; 0: none"
+    )
+    cutmix: float = Field(
+        0.0,
+        ge=0,
+        description="the same for boxes of one image put into another, such as 1; with both, each half the time",
+    )
+    mix_prob: float = Field(0.5, ge=0, le=1, description="fraction of the images that mixup and cutmix mix")
+
+
 class ComputeOptions(Options):
     """What computes, and in which form."""
 
@@ -122,7 +136,13 @@ class CheckpointOptions(Options):
 
 
 class FitOptions(
-    CheckpointOptions, SelectionOptions, ComputeOptions, FineTuningOptions, OptimizerOptions, ScheduleOptions
+    CheckpointOptions,
+    SelectionOptions,
+    ComputeOptions,
+    FineTuningOptions,
+    MixingOptions,
+    OptimizerOptions,
+    ScheduleOptions,
 ):
     """What all trainings have in common."""
 

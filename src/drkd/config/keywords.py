@@ -45,6 +45,9 @@ class FitOptionsKeywords(TypedDict, total=False):
     head_lr: float | None
     layer_decay: float | None
     no_norm_decay: bool
+    mixup: float
+    cutmix: float
+    mix_prob: float
     device: str
     precision: Precision
     memory_format: Literal["auto", "contiguous", "channels_last"]

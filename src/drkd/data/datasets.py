@@ -47,12 +47,14 @@ class Split:
     """Samples: `inputs` uint8 (N, C, H, W), in memory or decoded on demand, and `labels` int64 (N,).
 
     Inputs of another dtype are no images (see `from_tensors`) and are served as they are. `names` are the paths of
-    images that are files, below the data's folder.
+    images that are files, below the data's folder. `probs` (N, K) are the labels' distributions where several
+    annotators voted; a training learns from them, and all else goes by the class with most votes in `labels`.
     """
 
     inputs: Tensor | LazyImages
     labels: Tensor
     names: Sequence[str] = ()
+    probs: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -60,7 +62,8 @@ class Split:
     def select(self, index: Tensor) -> "Split":
         """Some of the samples, renumbered from 0."""
         inputs = self.inputs.select(index) if isinstance(self.inputs, LazyImages) else self.inputs[index]
-        return Split(inputs, self.labels[index], [self.names[row] for row in index.tolist()] if self.names else ())
+        names = [self.names[row] for row in index.tolist()] if self.names else ()
+        return Split(inputs, self.labels[index], names, None if self.probs is None else self.probs[index])
 
 
 @dataclass(frozen=True)

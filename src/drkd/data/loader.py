@@ -18,7 +18,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import cached_property
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 import torch
@@ -28,10 +28,12 @@ from torch import Tensor
 from drkd.data.augment import OF_CROP, Augmentation, augment, random_numbers, with_smallest_area
 from drkd.data.datasets import Data, Split
 from drkd.data.images import LazyImages, random_crops
+from drkd.data.mixing import Mixing, draw, mix
 from drkd.data.operations import erase, operate
 from drkd.data.sampling import balanced_order, repetitions
 from drkd.utils.checks import IGNORED
 from drkd.utils.errors import InputError
+from drkd.utils.labels import MixedLabels
 
 FIRST, REPLAY, PARTNER, CHOICE = range(4)
 """Views: new samples, samples seen again, partners; and the random numbers that choose partners."""
@@ -51,14 +53,15 @@ class Batch(NamedTuple):
 
     Attributes:
         inputs: (B, C, H, W) float32, augmented and normalised; inputs that are no images (B, ...) as they are.
-        labels: (B,) int64; -100 for rows that do not count.
+        labels: (B,) int64; -100 for rows that do not count. Of mixed images `MixedLabels`; of a training split with
+            votes (B, K) float32, zeros in rows that do not count.
         index: (B,) int64, the samples' positions in their split.
         loss_scale: this rank's fraction of the global batch's rows that count, times the number of ranks: 1 unless they
             are cut unevenly.
     """
 
     inputs: Tensor
-    labels: Tensor
+    labels: Tensor | MixedLabels
     index: Tensor  # type: ignore[assignment]  # hides tuple.index, which no one calls on a batch
     loss_scale: float
 
@@ -81,6 +84,7 @@ class Loader:
 
     Attributes:
         rows: number of rows of a full batch, as served to this rank.
+        mixing: how training images are mixed; not at all, unless it is set.
     """
 
     provides = frozenset({"inputs", "index", "pairs", "replay", "balanced"})
@@ -109,11 +113,13 @@ class Loader:
             )
         self.device = torch.device(device)
         self.split = split
+        self.num_classes = len(data.classes)
         self.augmentation = data.augmentation if training else Augmentation()
         self.mean = torch.tensor(data.mean, device=device).view(1, -1, 1, 1)
         self.std = torch.tensor(data.std, device=device).view(1, -1, 1, 1)
         self.batch_size = batch_size
         self.training = training
+        self.mixing = Mixing()
         self.seed = seed
         self.replay, self.pairs, self.balanced = (
             training and need in needs for need in ("replay", "pairs", "balanced")
@@ -149,11 +155,15 @@ class Loader:
             parts, scales = zip(*(self._parts(order, repeated, partners, number) for number in numbers), strict=True)
             served = self._serve([part for batch in parts for part in batch], epoch)
             if len(numbers) == 1:
-                yield Batch(*served, scales[0])
+                whole = Batch(*served, scales[0])
+                yield self._mixed(whole, parts[0], epoch) if self.mixing else whole
                 continue
             sizes = [sum(len(rows) for rows, _ in batch) for batch in parts]
             cut = (torch.split(whole, sizes) for whole in served)
-            for inputs, labels, index, loss_scale in zip(*cut, scales, strict=True):
+            for rows, inputs, labels, index, loss_scale in zip(parts, *cut, scales, strict=True):
+                if self.mixing:
+                    yield self._mixed(Batch(inputs, labels, index, loss_scale), rows, epoch)
+                    continue
                 # A copy is aligned in memory like a batch made alone, and the rounding of a matrix product may depend
                 # on that: a resumed epoch, whose blocks begin elsewhere, has to compute the same.
                 yield Batch(inputs.clone(), labels, index, loss_scale)
@@ -188,7 +198,25 @@ class Loader:
             loss_scale = sum(int(self._counts[rows].sum()) for rows, _ in parts) * self.world_size / of_all_ranks
         if partners is not None:
             parts += [(partners[rows], PARTNER) for rows, _ in parts]
+        if self.mixing and self.world_size > 1:  # each row's neighbour is another rank's
+            neighbours = np.roll(np.arange(begin, end), -1)[self.rank :: self.world_size]
+            parts.append((order[neighbours], FIRST if repeated is None else FIRST + VIEWS * repeated[neighbours]))
         return parts, loss_scale
+
+    def _mixed(self, batch: Batch, parts: Sequence[Part], epoch: int) -> Batch:
+        """A batch whose images are mixed with their neighbours in the batch of all ranks."""
+        own, alone = parts[0][0], self.world_size == 1
+        partner = np.roll(own, -1) if alone else parts[-1][0]
+        uniforms = draw(self.seed, epoch, own, self._counts[own] & self._counts[partner])
+
+        def both(rows: Tensor) -> tuple[Tensor, Tensor]:
+            return (rows, rows.roll(-1, dims=0)) if alone else (rows[: len(own)], rows[len(own) :])
+
+        labels, index = both(cast(Tensor, batch.labels)), both(batch.index)
+        inputs, mixed = mix(
+            *both(batch.inputs), labels, index, self.mixing, uniforms=uniforms, num_classes=self.num_classes
+        )
+        return Batch(inputs, mixed, index[0], batch.loss_scale)
 
     def _serve(self, parts: Sequence[Part], epoch: int) -> tuple[Tensor, Tensor, Tensor]:
         """Inputs, labels and index of the samples of all `parts`, each in its view."""
@@ -198,7 +226,8 @@ class Loader:
         index = ours.to(self.device, non_blocking=True)
         labels = self._labels.index_select(0, index)
         if self.pairs:
-            labels.masked_fill_(torch.from_numpy(views == PARTNER).to(self.device), IGNORED)
+            taken = torch.from_numpy(views == PARTNER).to(self.device).view(-1, *[1] * (labels.dim() - 1))
+            labels.masked_fill_(taken, 0 if labels.is_floating_point() else IGNORED)
         how = self.augmentation
         uniforms = random_numbers(self.seed, epoch, views, rows, count=how.numbers)
         if how.resized_crop:
@@ -239,7 +268,8 @@ class Loader:
 
     @cached_property
     def _labels(self) -> Tensor:
-        return self.split.labels.to(self.device)
+        votes = self.split.probs if self.training else None
+        return (self.split.labels if votes is None else votes).to(self.device)
 
     def _partners(self, rows: NDArray[np.int64], epoch: int) -> NDArray[np.int64]:
         """For each sample another one of its class, drawn evenly; itself where it is alone."""

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from drkd.utils.checks import IGNORED
 from drkd.utils.errors import InputError
+from drkd.utils.labels import MixedLabels
 
 ClassWeights = Literal["balanced"] | Sequence[float] | Tensor
 """`balanced`: from the training labels, see `balanced_weights`; or a number for each class."""
@@ -54,8 +55,10 @@ class RowWeights:
         if self.balanced:
             self.weights = balanced_weights(labels)
 
-    def of(self, labels: Tensor, logits: Tensor) -> Tensor:
+    def of(self, labels: Tensor, logits: Tensor, mixed: MixedLabels | None = None) -> Tensor:
         """What each row counts, of the type and on the device of `logits` (B, K) or (B, K, ...); see `row_weights`.
+
+        `labels` are integers; where labels name several classes, the heaviest of each row beside `mixed`.
 
         Raises:
             InputError: for another number of classes, or before `prepare` where the weights go by the labels.
@@ -71,7 +74,10 @@ class RowWeights:
         if len(self.weights) != classes:
             raise InputError(f"class weights must be {classes} numbers, one for each class, got {len(self.weights)}")
         self.weights = self.weights.to(logits.device)
-        return row_weights(self.weights.to(logits.dtype), labels)
+        weights = self.weights.to(logits.dtype)
+        if mixed is None:
+            return row_weights(weights, labels)
+        return row_weights(weights, mixed.probs).where(labels != IGNORED, 0.0)
 
 
 def _checked(weights: Sequence[float] | Tensor) -> Tensor:

@@ -41,6 +41,27 @@ def hard_cross_entropy(logits: Tensor, labels: Tensor, *, ignore_index: int = -1
     return rows if reduction == "none" else rows.sum()
 
 
+def mixed_cross_entropy(logits: Tensor, probs: Tensor) -> Tensor:
+    """Cross-entropy with a distribution as the label: `-sum_k probs_k * log softmax(logits)_k`.
+
+    Args:
+        logits: (B, K) or (B, K, ...).
+        probs: the same shape; 0 for classes that a label does not name, whatever their logit.
+
+    Returns:
+        (B,) or (B, ...) in nats.
+
+    Example:
+        >>> mixed_cross_entropy(torch.zeros(1, 4), torch.tensor([[0.5, 0.5, 0.0, 0.0]]))
+        tensor([1.3863])
+    """
+    if is_large(logits):
+        rows: Tensor = ChunkedSoftCrossEntropy.apply(logits, probs.log(), 1.0, 1.0)[0]
+        return rows
+    log_probs = torch.log_softmax(to_float32(logits), dim=1)
+    return -(probs * log_probs.masked_fill(probs == 0, 0.0)).sum(dim=1)
+
+
 def soft_cross_entropy(
     student_logits: Tensor,
     target_logits: Tensor,

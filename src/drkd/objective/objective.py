@@ -19,7 +19,7 @@ them is an `nn.Module` with these, with `name`, `progress` and `epoch`, and with
 import math
 import warnings
 from collections.abc import Callable, Sequence
-from typing import Literal, TypedDict
+from typing import Literal, TypedDict, cast
 
 import torch
 from torch import Tensor, nn
@@ -31,6 +31,7 @@ from drkd.targets import Samples, StudentBatch, Target
 from drkd.utils.checks import IGNORED, check_count, check_fraction, check_labels
 from drkd.utils.distributed import add_up, world_size
 from drkd.utils.errors import InputError, NonFiniteLossError
+from drkd.utils.labels import MixedLabels, as_mixed
 
 Reduction = Literal["none", "sum", "batchmean"]
 
@@ -62,10 +63,11 @@ class Objective(nn.Module):
             sees. None counts all alike. See `drkd.objective.class_weights`.
         rectify_student: what is done to the student's logits before every term sees them; gradients flow through it.
 
-    Calling it with logits (B, K) or (B, K, ...), integer labels (B,) or (B, ...), and `inputs` and `index` where
-    `needs` asks for them, returns a dictionary: `loss` to call backward on; then, detached, each term's weighted
-    contribution under its name (they add up to `loss`), `<name>_kl`, the plain KL divergence in nats between a soft
-    target and the student, and `rectified`, the fraction of the rows whose target was changed, or 1 for each of them.
+    Calling it with logits (B, K) or (B, K, ...), labels, and `inputs` and `index` where `needs` asks for them, returns
+    a dictionary: `loss` to call backward on; then, detached, each term's weighted contribution under its name (they
+    add up to `loss`), `<name>_kl`, the plain KL divergence in nats between a soft target and the student, and
+    `rectified`, the fraction of the rows whose target was changed, or 1 for each of them. Labels are integers (B,) or
+    (B, ...), distributions shaped like the logits, or `drkd.MixedLabels`.
 
     Attributes:
         needs: what a call or a batch must have, from all terms.
@@ -102,7 +104,7 @@ class Objective(nn.Module):
     def forward(
         self,
         logits: Tensor,
-        labels: Tensor,
+        labels: Tensor | MixedLabels,
         *,
         inputs: Tensor | None = None,
         index: Tensor | None = None,
@@ -110,7 +112,11 @@ class Objective(nn.Module):
     ) -> dict[str, Tensor]:
         how = self.reduction if reduction is None else _checked(reduction)
         term_reduction: RowReduction = "none" if how == "none" else "sum"
-        all_counted = check_labels(logits, labels, self.ignore_index, caller=self.name)
+        mixed: MixedLabels | None = None
+        if isinstance(labels, Tensor) and not labels.is_floating_point():
+            all_counted = check_labels(logits, labels, self.ignore_index, caller=self.name)
+        else:
+            mixed, labels, all_counted = self._distributions(logits, labels)
         for need, given in (("inputs", inputs), ("index", index)):
             if given is None and need in self.needs:
                 raise InputError(f"`{self.name}` needs the batch's {need}, got none; pass {need}={need}")
@@ -119,12 +125,12 @@ class Objective(nn.Module):
         if not all_counted:
             labels = labels.where(labels != self.ignore_index, torch.full_like(labels, IGNORED))
         if self.rectify_student is not None:
-            logits = self.rectify_student(logits, labels)
+            logits = self.rectify_student(logits, labels if mixed is None else mixed.probs)
         rows: int | Tensor = labels.numel() if all_counted else (labels != IGNORED).sum()
         counted = rows if isinstance(rows, int) else rows.clamp(min=1)
-        by_row = None if self.row_weights is None else self.row_weights.of(labels, logits)
+        by_row = None if self.row_weights is None else self.row_weights.of(labels, logits, mixed)
         divided_by = counted if by_row is None else self._rows_of_term(by_row.sum(), rows)
-        batch = StudentBatch(logits.detach(), labels, inputs, index, all_counted)
+        batch = StudentBatch(logits.detach(), labels, inputs, index, all_counted, mixed)
         loss: Tensor | None = None
         parts: dict[str, Tensor] = {}
         for term in self._terms():
@@ -218,6 +224,15 @@ class Objective(nn.Module):
             'tf_kd_reg: ce 0.5, soft 8 (public code: 8 K)'
         """
         return f"{self.name}: {', '.join(term.describe_weight() for term in self._terms())}"
+
+    def _distributions(self, logits: Tensor, labels: Tensor | MixedLabels) -> tuple[MixedLabels | None, Tensor, bool]:
+        """Labels that name several classes, the heaviest class of each row, and whether all rows count."""
+        found = as_mixed(logits, labels, caller=self.name)
+        if found is None:  # no labels at all: this says so
+            return None, cast(Tensor, labels), check_labels(logits, cast(Tensor, labels), IGNORED, caller=self.name)
+        mixed, heaviest = found
+        ignored = (heaviest == IGNORED) | (heaviest == self.ignore_index)
+        return mixed, heaviest, heaviest.device.type == "cpu" and not bool(ignored.any())
 
     def _rows_of_term(self, taught: Tensor, rows: int | Tensor) -> Tensor:
         """What the sum of a term is divided by that has a target in `taught` of this rank's `rows` only.

@@ -6,7 +6,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from drkd.objective.losses import hard_cross_entropy, soft_cross_entropy_and_entropy
+from drkd.objective.losses import hard_cross_entropy, mixed_cross_entropy, soft_cross_entropy_and_entropy
 from drkd.objective.schedules import Weight
 from drkd.targets import StudentBatch, Target
 from drkd.targets.base import ask
@@ -117,7 +117,7 @@ class Term(LossTerm):
     def forward(self, logits: Tensor, batch: StudentBatch, reduction: RowReduction) -> dict[str, Tensor]:
         output, labels = ask(self.target, batch), batch.labels
         if output.logits is None:
-            return {"loss": hard_cross_entropy(logits, labels, ignore_index=IGNORED, reduction=reduction)}
+            return {"loss": _label_loss(logits, batch, reduction)}
         valid = output.valid
         if valid is not None and valid.device.type == "cpu" and valid.all():
             valid = None  # spares a cross-entropy that no row takes
@@ -138,7 +138,7 @@ class Term(LossTerm):
             rows["rows"] = torch.ones_like(labels, dtype=torch.bool) if taught is None else taught
             loss = _only(loss, taught)
         elif valid is not None:
-            loss = loss.where(valid, hard_cross_entropy(logits, labels, ignore_index=IGNORED))
+            loss = loss.where(valid, _label_loss(logits, batch, "none"))
         rows["loss"] = _only(loss, counted)
         if output.changed is not None:
             rows["rectified"] = (output.changed if counted is None else output.changed & counted).float()
@@ -166,6 +166,14 @@ class Penalty(LossTerm):
     def forward(self, logits: Tensor, batch: StudentBatch, reduction: RowReduction) -> dict[str, Tensor]:
         values = _only(self.function(logits), None if batch.all_counted else batch.labels != IGNORED)
         return {"loss": values if reduction == "none" else values.sum()}
+
+
+def _label_loss(logits: Tensor, batch: StudentBatch, reduction: RowReduction) -> Tensor:
+    """Cross-entropy with the labels, 0 in rows that do not count."""
+    if batch.mixed is None:
+        return hard_cross_entropy(logits, batch.labels, ignore_index=IGNORED, reduction=reduction)
+    rows = _only(mixed_cross_entropy(logits, batch.mixed.probs), None if batch.all_counted else batch.labels != IGNORED)
+    return rows if reduction == "none" else rows.sum()
 
 
 def _only(values: Tensor, rows: Tensor | None) -> Tensor:

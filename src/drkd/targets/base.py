@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from drkd.utils.checks import check_index, check_logits
 from drkd.utils.distributed import gather
 from drkd.utils.errors import InputError
+from drkd.utils.labels import MixedLabels
 
 
 class Inputs(Protocol):
@@ -47,10 +48,12 @@ class StudentBatch:
 
     Attributes:
         logits: the student's, detached, (B, K) or dense (B, K, ...).
-        labels: integers (B,) or (B, ...); -100 in the rows that do not count.
+        labels: integers (B,) or (B, ...); -100 in the rows that do not count. Where labels are mixed, the class of the
+            largest weight.
         inputs: what the student was given; None unless the objective's `needs` has `inputs`.
         index: (B,), which sample each row is; None unless `needs` has `index`.
         all_counted: whether the labels are known to be int64, in range, and none of them ignored.
+        mixed: the labels' distributions, of the logits' dtype, where they name several classes; else None.
     """
 
     logits: Tensor
@@ -58,6 +61,7 @@ class StudentBatch:
     inputs: Tensor | None = None
     index: Tensor | None = None
     all_counted: bool = False
+    mixed: MixedLabels | None = None
 
     def index_for(self, target: "Target") -> Tensor:
         """The samples' index.
@@ -69,6 +73,20 @@ class StudentBatch:
         if self.index is None:
             raise InputError(f"`{name}` needs the samples' index (B,), got none; pass `index=`")
         return check_index(self.index, len(self.logits), caller=name)
+
+    def partners_for(self, target: "Target") -> tuple[Tensor, Tensor] | None:
+        """Of mixed images, which other sample each has in it, and the weight of its own; None where none is mixed.
+
+        Raises:
+            InputError: if it is not said which.
+        """
+        if self.mixed is None or self.mixed.weight is None:
+            return None
+        if self.mixed.partner_index is None:
+            raise InputError(
+                f"`{type(target).__name__}` needs to know which samples were mixed; give MixedLabels a partner_index"
+            )
+        return self.mixed.partner_index, self.mixed.weight
 
     def per_row(self, flags: Tensor) -> Tensor:
         """A boolean per sample (B,) as one per row, shaped like the labels."""
@@ -200,6 +218,21 @@ class Epochs(nn.Module):
     def _load_from_state_dict(self, *args: Any) -> None:
         super()._load_from_state_dict(*args)
         self.number = int(self.completed)
+
+
+def mix_logits(first: Tensor, second: Tensor, weight: Tensor) -> Tensor:
+    """Logits (B, K, ...) whose probabilities are the mean of two samples' with `weight` (B,) on the first.
+
+    Where the weight is 1 they are the first sample's as they are.
+
+    Example:
+        >>> one, other = torch.tensor([[0.2, 0.8]]).log(), torch.tensor([[0.6, 0.4]]).log()
+        >>> mix_logits(one, other, torch.tensor([0.75])).exp()
+        tensor([[0.3000, 0.7000]])
+    """
+    share = weight.to(first.dtype).view(-1, *[1] * (first.dim() - 1))
+    probs = share * torch.softmax(first, dim=1) + (1 - share) * torch.softmax(second, dim=1)
+    return first.where(share == 1, probs.clamp(min=torch.finfo(probs.dtype).tiny).log())
 
 
 def resize_buffers(target: Target, state: dict[str, Tensor], prefix: str, names: tuple[str, ...]) -> None:

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from drkd.targets.base import Epochs, Queue, StudentBatch, Target, TargetOutput, resize_buffers
+from drkd.utils.checks import IGNORED
 
 
 class ClassMean(Target):
@@ -11,7 +12,8 @@ class ClassMean(Target):
 
     During an epoch the probabilities of correctly predicted samples add up by class; at its end, which `update` knows
     by its count of completed epochs, their means become the targets of the next. A class without any is uniform, and
-    so are all of them in the first epoch. The logits handed out are log-probabilities.
+    so are all of them in the first epoch. The logits handed out are log-probabilities. A label that names several
+    classes is taught the mean of theirs by its weights, and adds to each by its weight; a mixed image adds nothing.
 
     Example:
         >>> target = ClassMean()
@@ -39,21 +41,35 @@ class ClassMean(Target):
             dtype = torch.promote_types(logits.dtype, torch.float32)
             self.means = torch.full((classes, classes), 1 / classes, device=logits.device, dtype=dtype)
             self.sums, self.counts = torch.zeros_like(self.means), torch.zeros_like(self.means[0])
+        tiny = torch.finfo(self.means.dtype).tiny
+        if batch.mixed is not None:
+            probs = batch.mixed.probs.to(self.means.dtype).movedim(1, -1)
+            adds = labels != IGNORED
+            if batch.mixed.weight is not None:
+                adds = adds & batch.per_row(batch.mixed.weight == 1)
+            self.queue.add(probs * adds.unsqueeze(-1), logits)
+            return TargetOutput((probs @ self.means).clamp(min=tiny).log().movedim(-1, 1).to(logits.dtype))
         self.queue.add(labels, logits)
         label_index = labels.clamp(0, classes - 1)  # ignored rows get some target; they do not count
-        tiny = torch.finfo(self.means.dtype).tiny
         return TargetOutput(self.means[label_index].clamp(min=tiny).log().movedim(-1, 1).to(logits.dtype))
 
     def update(self, epoch: int = 0) -> None:
         for labels, logits in self.queue.take():
             probs = torch.softmax(logits.to(self.sums.dtype), dim=1).movedim(1, -1).flatten(0, -2)
+            if labels.is_floating_point():  # each row a distribution over the classes, or zeros
+                weights = labels.flatten(0, -2)
+                right = logits.argmax(dim=1).flatten() == weights.argmax(dim=1)
+                weights = weights * right[:, None]
+                self.sums += weights.T @ probs
+                self.counts += weights.sum(dim=0)
+                continue
             right = (logits.argmax(dim=1) == labels).flatten().to(self.sums.dtype)  # never for ignored rows
             label_index = labels.flatten().clamp(min=0)
             self.sums.index_add_(0, label_index, probs * right[:, None])
             self.counts.index_add_(0, label_index, right)
         if self.epochs.ended(epoch):
             uniform = torch.full_like(self.sums, 1 / max(1, len(self.counts)))
-            mean = self.sums / self.counts.clamp(min=1)[:, None]
+            mean = self.sums / self.counts.clamp(min=torch.finfo(self.counts.dtype).tiny)[:, None]
             self.means = mean.where(self.counts[:, None] > 0, uniform)
             self.sums, self.counts = torch.zeros_like(self.sums), torch.zeros_like(self.counts)
 

@@ -6,7 +6,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from drkd.targets.base import Queue, Samples, StudentBatch, Target, TargetOutput, resize_buffers, to_half
+from drkd.targets.base import Queue, Samples, StudentBatch, Target, TargetOutput, mix_logits, resize_buffers, to_half
 from drkd.utils.checks import check_count
 from drkd.utils.errors import InputError
 
@@ -20,7 +20,9 @@ class Memory(Target):
     """The student's own logits at its last visit of the sample, kept by sample index (PS-KD, arXiv 2006.12000).
 
     A sample that was never visited has no target yet. In training mode a call queues its rows; `update` writes them.
-    Rows with non-finite logits are never written. Of a sample that is there twice the last row counts.
+    Rows with non-finite logits are never written. Of a sample that is there twice the last row counts. A mixed image
+    (mixup, cutmix) is taught the mean of both samples' remembered probabilities, by their weights in it, and is not
+    remembered itself: what the student says of it is said of neither sample.
 
     Args:
         size: number of samples, where known. `drkd.fit` fills it in; else the table grows as needed. Loading a state
@@ -71,8 +73,19 @@ class Memory(Target):
     def forward(self, batch: StudentBatch) -> TargetOutput:
         index = batch.index_for(self)
         self._fit(batch.logits, index)
+        if (partners := batch.partners_for(self)) is not None:
+            return self._mixed(batch, index, *partners)
         self.queue.add(index, batch.logits)
         return TargetOutput(self._unpack(index, batch.logits.shape[1]), batch.per_row(self.seen[index]))
+
+    def _mixed(self, batch: StudentBatch, index: Tensor, partner_index: Tensor, weight: Tensor) -> TargetOutput:
+        """Of two samples by their weights; only images that are wholly one sample's are queued to be written."""
+        self._fit(batch.logits, partner_index)
+        plain, classes = weight == 1, batch.logits.shape[1]
+        per_value = plain.view(-1, *[1] * (batch.logits.dim() - 1))
+        self.queue.add(index, batch.logits.where(per_value, torch.nan))  # which `update` never writes
+        both = mix_logits(self._unpack(index, classes), self._unpack(partner_index, classes), weight)
+        return TargetOutput(both, batch.per_row(self.seen[index] & (self.seen[partner_index] | plain)))
 
     def update(self, epoch: int = 0) -> None:
         for index, said in self.queue.take():

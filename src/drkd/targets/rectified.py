@@ -6,7 +6,7 @@ from typing import Literal
 from torch import Tensor
 
 from drkd.targets.base import StudentBatch, Target, TargetOutput, ask
-from drkd.targets.rectify import RECTIFIERS, labels_at, swap, swap_at
+from drkd.targets.rectify import RECTIFIERS, labels_at, swap, swap_at, swap_in_order
 from drkd.targets.rules import OneHot
 from drkd.utils.checks import IGNORED
 from drkd.utils.errors import InputError
@@ -21,7 +21,8 @@ class Rectified(Target):
     Args:
         target: the source of finite logits; `OneHot` is refused, since labels need no correction.
         rectifier: `swap`, `smooth` or `drop` (see `drkd.targets.rectify`), or a function of (logits, labels) that
-            returns corrected logits, or `(logits, valid)` to take rows out.
+            returns corrected logits, or `(logits, valid)` to take rows out. Where labels name several classes it gets
+            their distributions, shaped like the logits; in rows that do not count they are uniform.
 
     Example:
         >>> import torch
@@ -50,6 +51,11 @@ class Rectified(Target):
         before, valid, labels = output.logits, output.valid, batch.labels
         if before is None:
             raise InputError(f"`Rectified` needs logits, and {type(self.target).__name__} gave none; use it alone")
+        if batch.mixed is not None:
+            labels = batch.mixed.probs
+        if self.rectifier is swap and batch.mixed is not None:
+            after, changed = swap_in_order(before, labels, batch.mixed.most_named)
+            return TargetOutput(after, valid, changed if valid is None else changed & valid)
         if self.rectifier is swap:  # it knows what it changes, from the label's logit alone
             checked = batch.all_counted
             label_index, counted = (

@@ -2,6 +2,10 @@
 
 All leave a row as it is where the label attains the largest logit, alone or in a tie, and where the label is
 `ignore_index`; they differ in what becomes of the others.
+
+Labels may be distributions over the classes, shaped like the logits (mixup, cutmix, votes). Such a label names the
+classes whose weight exceeds its smallest one: what it gives to every class, as label smoothing does, names none. `swap`
+then puts the named classes in order; `smooth` and `drop` act where the largest logit is of no named class.
 """
 
 import math
@@ -12,6 +16,7 @@ from torch import Tensor
 
 from drkd.utils.checks import IGNORED, check_fraction, check_labels
 from drkd.utils.errors import InputError
+from drkd.utils.labels import as_mixed
 
 
 def swap(logits: Tensor, labels: Tensor, *, ignore_index: int = IGNORED) -> Tensor:
@@ -21,10 +26,14 @@ def swap(logits: Tensor, labels: Tensor, *, ignore_index: int = IGNORED) -> Tens
     values, so the softened distribution keeps its shape and only two classes trade names. With a teacher of another
     kind this is known as probability shift (arXiv 1911.07471).
 
+    A distribution as the label is a sequence of swaps: the class of the largest weight takes the largest logit, the
+    next one the largest that is left, and so on; of equal weights the lower class comes first. A class that has its
+    logit already changes places with none.
+
     Args:
         logits: the teacher's, (B, K) or dense (B, K, ...), of any float type.
-        labels: integers (B,) or (B, ...).
-        ignore_index: the label of rows that pass through.
+        labels: integers (B,) or (B, ...), or distributions (B, K) or (B, K, ...).
+        ignore_index: the label of rows that pass through; a distribution of zeros passes through, too.
 
     Returns:
         A new tensor like `logits`.
@@ -36,7 +45,11 @@ def swap(logits: Tensor, labels: Tensor, *, ignore_index: int = IGNORED) -> Tens
         >>> swap(torch.tensor([[5.0, 1.0, 2.0], [0.0, 3.0, 1.0]]), torch.tensor([2, 1]))
         tensor([[2., 1., 5.],
                 [0., 3., 1.]])
+        >>> swap(torch.tensor([[5.0, 1.0, 2.0]]), torch.tensor([[0.0, 0.4, 0.6]]))
+        tensor([[1., 2., 5.]])
     """
+    if (found := as_mixed(logits, labels, caller="swap")) is not None:
+        return swap_in_order(logits, found[0].probs, found[0].most_named)[0]
     label_index, counted = labels_at(logits, labels, ignore_index, "swap")
     return swap_at(logits, label_index, counted)[0]
 
@@ -53,11 +66,40 @@ def swap_at(logits: Tensor, label_index: Tensor, counted: Tensor | None) -> tupl
     return swapped, wrong.squeeze(1)
 
 
+def swap_in_order(logits: Tensor, probs: Tensor, most_named: int | None = None) -> tuple[Tensor, Tensor]:
+    """`swap` for distributions (B, K, ...) without its checks: the logits, and which rows (B, ...) were changed.
+
+    Args:
+        logits, probs: of the same shape; uniform in rows that pass through.
+        most_named: the most classes that a row names; without it an accelerator has to be asked.
+    """
+    floor = probs.amin(dim=1, keepdim=True)
+    left = probs - floor  # of the classes that are not in their places yet
+    if most_named is None:
+        most_named = int((left > 0).sum(dim=1).max()) if left.numel() else 0
+    if not most_named:
+        logits = logits.clone()
+    placed = torch.zeros_like(probs, dtype=torch.bool)
+    changed = torch.zeros_like(placed[:, 0])
+    for _ in range(most_named):
+        weight, label_index = left.max(dim=1, keepdim=True)
+        label_logit = logits.gather(1, label_index)
+        top_logit, top_index = logits.masked_fill(placed, -torch.inf).max(dim=1, keepdim=True)
+        wrong = (weight > 0) & (label_logit < top_logit)
+        demoted = logits.scatter(1, top_index, label_logit.where(wrong, top_logit))
+        logits = demoted.scatter_(1, label_index, top_logit.where(wrong, label_logit))
+        changed |= wrong.squeeze(1)
+        placed = placed.scatter(1, label_index, True)
+        left = left.scatter(1, label_index, 0.0)
+    return logits, changed
+
+
 def smooth(logits: Tensor, labels: Tensor, *, correct_prob: float = 0.9, ignore_index: int = IGNORED) -> Tensor:
     """Replace a wrong row by a smoothed label (label smoothing of the teacher's mistakes, arXiv 1911.07471).
 
-    The row becomes log-probabilities: `correct_prob` on the label, the rest spread evenly over the other classes. A
-    temperature above 1 softens them further, as it does any logits.
+    The row becomes log-probabilities: `correct_prob` on the label, the rest spread evenly over the other classes; with
+    a distribution as the label, the mean of these over its classes. A temperature above 1 softens them further, as it
+    does any logits.
 
     Args:
         logits, labels, ignore_index: as for `swap`.
@@ -68,12 +110,17 @@ def smooth(logits: Tensor, labels: Tensor, *, correct_prob: float = 0.9, ignore_
         tensor([[0.0500, 0.0500, 0.9000]])
     """
     check_fraction("correct_prob", correct_prob, open_ends=True)
-    label_index, wrong = _mistakes(logits, labels, ignore_index, "smooth")
+    mixed = as_mixed(logits, labels, caller="smooth")
+    wrong = _mistakes(logits, labels, ignore_index, "smooth") if mixed is None else _unnamed(logits, mixed[0].probs)
     classes = logits.shape[1]
     if classes < 2:
         raise InputError(f"`smooth` needs at least 2 classes, got logits {tuple(logits.shape)}")
-    other = math.log((1 - correct_prob) / (classes - 1))
-    smoothed = torch.full_like(logits, other).scatter(1, label_index, math.log(correct_prob))
+    other = (1 - correct_prob) / (classes - 1)
+    if mixed is not None:
+        smoothed = (other + (correct_prob - other) * mixed[0].probs).log().to(logits.dtype)
+    else:
+        label_index, _ = labels_at(logits, labels, ignore_index, "smooth")
+        smoothed = torch.full_like(logits, math.log(other)).scatter(1, label_index, math.log(correct_prob))
     return smoothed.where(wrong, logits)
 
 
@@ -90,7 +137,8 @@ def drop(logits: Tensor, labels: Tensor, *, ignore_index: int = IGNORED) -> tupl
         >>> drop(torch.tensor([[5.0, 1.0], [5.0, 1.0]]), torch.tensor([0, 1]))[1]
         tensor([ True, False])
     """
-    _, wrong = _mistakes(logits, labels, ignore_index, "drop")
+    mixed = as_mixed(logits, labels, caller="drop")
+    wrong = _mistakes(logits, labels, ignore_index, "drop") if mixed is None else _unnamed(logits, mixed[0].probs)
     return logits, ~wrong.squeeze(1)
 
 
@@ -102,10 +150,17 @@ RECTIFIERS: dict[str, Callable[[Tensor, Tensor], Tensor | tuple[Tensor, Tensor]]
 """Every rectifier that can be asked for by name."""
 
 
-def _mistakes(logits: Tensor, labels: Tensor, ignore_index: int, caller: str) -> tuple[Tensor, Tensor]:
-    """Where the label's logit is, and whether another is larger, both (B, 1) or (B, 1, ...)."""
+def _mistakes(logits: Tensor, labels: Tensor, ignore_index: int, caller: str) -> Tensor:
+    """Whether another logit is larger than the label's, (B, 1) or (B, 1, ...)."""
     label_index, counted = labels_at(logits, labels, ignore_index, caller)
-    return label_index, (logits.gather(1, label_index) < logits.amax(dim=1, keepdim=True)) & counted
+    return (logits.gather(1, label_index) < logits.amax(dim=1, keepdim=True)) & counted
+
+
+def _unnamed(logits: Tensor, probs: Tensor) -> Tensor:
+    """Whether the largest logit is of no class that the label names, (B, 1) or (B, 1, ...)."""
+    named = probs > probs.amin(dim=1, keepdim=True)
+    best = logits.masked_fill(~named, -torch.inf).amax(dim=1, keepdim=True)
+    return (best < logits.amax(dim=1, keepdim=True)) & named.any(dim=1, keepdim=True)
 
 
 def labels_at(logits: Tensor, labels: Tensor, ignore_index: int, caller: str) -> tuple[Tensor, Tensor]:

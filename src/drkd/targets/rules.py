@@ -57,6 +57,9 @@ class Virtual(Target):
         if classes < 2:
             raise InputError(f"`Virtual` needs at least 2 classes, got logits {tuple(logits.shape)}")
         right, wrong = self.correct_prob, (1 - self.correct_prob) / (classes - 1)
+        if batch.mixed is not None:  # of each class that the label names, its own teacher, in the label's proportions
+            probs = wrong + (right - wrong) * batch.mixed.probs
+            return TargetOutput(probs if self.probs_as_logits else probs.log())
         if not self.probs_as_logits:
             right, wrong = math.log(right), math.log(wrong)
         # ignored rows get some target; they do not count

@@ -103,7 +103,9 @@ class Classification(Task):
         return Adapted(teacher, own, student).eval()
 
     def check_settings(self, config: "TrainConfig", objective: "Objective") -> None:
-        """Classifiers take every setting."""
+        from drkd.training.classifier import check_mixing
+
+        check_mixing(config, objective)
 
     def evaluate(self, network: "nn.Module", data: TaskData, split: str) -> SplitMetrics:
         from drkd.training.metrics import evaluate
@@ -154,7 +156,7 @@ def with_cache(teacher: "nn.Module", config: "TrainConfig", data: "Data", out: P
         if count_macs(teacher, data.train.inputs.shape[1:]) < CHEAP:
             return teacher
     frozen = Frozen(teacher)
-    belongs_to = {
+    belongs_to: dict[str, Any] = {
         "drkd": __version__,
         "answers": ANSWERS,
         "teacher": frozen.identity,
@@ -165,6 +167,9 @@ def with_cache(teacher: "nn.Module", config: "TrainConfig", data: "Data", out: P
         "seed": config.seed,
         "precision": config.precision,
     }
+    if config.mixup or config.cutmix:  # an image's partner follows it in its batch
+        names = ("mixup", "cutmix", "mix_prob", "batch_size")
+        belongs_to["mixing"] = {name: getattr(config, name) for name in names}
     root = Path(config.cache) if config.cache is not None else default_cache(out)
     return Cached(frozen, TeacherCache(root, belongs_to, limit=limit), samples=len(data.train))
 

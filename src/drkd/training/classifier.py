@@ -9,13 +9,16 @@ from torch.nn.parallel import DistributedDataParallel
 from drkd.config import FitSettings
 from drkd.data.datasets import Data, Split
 from drkd.data.loader import Batch, Loader
+from drkd.data.mixing import Mixing
 from drkd.objective.objective import Objective
+from drkd.targets import ClassMean, Memory
 from drkd.training.compilation import Compiled, should_compile
 from drkd.training.learner import Learner, StepLosses
 from drkd.training.metrics import measure, predict_logits
 from drkd.utils.checks import IGNORED
 from drkd.utils.distributed import from_rank_0, rank, world_size
 from drkd.utils.errors import InputError
+from drkd.utils.labels import MixedLabels
 
 
 class ClassifierLearner(Learner[Data, Batch]):
@@ -42,6 +45,8 @@ class ClassifierLearner(Learner[Data, Batch]):
         )
         if missing := ", ".join(sorted(objective.needs - self.loader.provides)):
             raise InputError(f"`{objective.name}` needs {missing}, which the loader does not give")
+        self.loader.mixing = check_mixing(settings, objective)
+        self.loader.mixing.check_inputs(data.train.inputs)
         self.some_ignored = "pairs" in objective.needs or bool((data.train.labels == IGNORED).any())
         self.validation = self._in_order(data, data.val, settings)
         self.metric = "val_accuracy" if settings.select == "best" and len(data.val) else None
@@ -67,8 +72,11 @@ class ClassifierLearner(Learner[Data, Batch]):
                 logits, losses = self._forward(batch)
         loss = losses["loss"]
         total = loss if batch.loss_scale == 1 else loss * batch.loss_scale
-        correct = (logits.detach().argmax(dim=1) == batch.labels).sum()
-        rows = (batch.labels != IGNORED).sum() if self.some_ignored else batch.labels.numel()
+        labels = batch.labels
+        if isinstance(labels, MixedLabels) or labels.is_floating_point():  # accuracy goes by the heaviest class
+            labels = (labels if isinstance(labels, MixedLabels) else MixedLabels(labels)).heaviest
+        correct = (logits.detach().argmax(dim=1) == labels).sum()
+        rows = (labels != IGNORED).sum() if self.some_ignored else labels.numel()
         return StepLosses(total, {**losses, "loss": loss.detach()}, rows, correct)
 
     def _forward(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
@@ -95,3 +103,23 @@ class ClassifierLearner(Learner[Data, Batch]):
             device=self.device,
             workers=settings.workers,
         )
+
+
+def check_mixing(settings: FitSettings, objective: Objective) -> Mixing:
+    """How training images are to be mixed.
+
+    Raises:
+        InputError: for a method that cannot bear it.
+    """
+    mixing = Mixing(settings.mixup, settings.cutmix, settings.mix_prob)
+    if mixing and (pairs := sorted(objective.needs & {"pairs", "replay"})):
+        raise InputError(
+            f"`{objective.name}` takes no --mixup and --cutmix: it needs {pairs[0]}, another view of a sample or of "
+            "its class, and a mixed image is of two; leave them out"
+        )
+    if mixing and mixing.prob == 1 and any(isinstance(target, (Memory, ClassMean)) for target in objective.modules()):
+        raise InputError(
+            f"`{objective.name}` remembers what the student says of images that are not mixed, and with --mix-prob 1 "
+            "there are none; choose a smaller one"
+        )
+    return mixing

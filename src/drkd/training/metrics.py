@@ -1,6 +1,7 @@
 """How good a classifier is, and how well it knows: accuracy, NLL, ECE, AURC."""
 
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -102,7 +103,7 @@ def predict_logits(model: nn.Module, loader: Loader) -> tuple[Tensor, Tensor]:
     was_training = model.training
     model.eval()
     need = f"the network {type(model).__name__} must return"
-    pairs = [(check_logits(model(batch.inputs), need), batch.labels) for batch in loader.batches()]
+    pairs = [(check_logits(model(batch.inputs), need), cast(Tensor, batch.labels)) for batch in loader.batches()]
     model.train(was_training)
     return torch.cat([logits for logits, _ in pairs]), torch.cat([labels for _, labels in pairs])
 

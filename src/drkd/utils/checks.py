@@ -28,7 +28,7 @@ def check_labels(logits: Tensor, labels: Tensor, ignore_index: int, *, caller: s
         True where no row is ignored; False where some are, or where the values were not read.
 
     Raises:
-        InputError: for what is no tensor, integer logits, float labels (mixup), mismatched shapes, labels out of range.
+        InputError: for what is no tensor, integer logits, float labels, mismatched shapes, labels out of range.
 
     Example:
         >>> import torch
@@ -50,8 +50,7 @@ def check_labels(logits: Tensor, labels: Tensor, ignore_index: int, *, caller: s
     expected = shape[:1] + shape[2:]
     if labels.is_floating_point() or labels.is_complex():
         raise InputError(
-            f"`{caller}` needs integer labels {tuple(expected)}, got {str(labels.dtype).removeprefix('torch.')} "
-            f"{tuple(labels.shape)}; turn mixup or other soft labels off"
+            f"`{caller}` needs integer labels {tuple(expected)}, got {typed(labels)}; give the number of each class"
         )
     if labels.shape != expected:
         raise InputError(
@@ -89,6 +88,19 @@ def check_logits(logits: object, need: str) -> Tensor:
             "network's output before any argmax"
         )
     return logits
+
+
+def typed(value: object) -> str:
+    """What came, for a message: a tensor's type and shape, else the type.
+
+    Example:
+        >>> import torch
+        >>> typed(torch.zeros(2, 3)), typed(None)
+        ('float32 (2, 3)', 'NoneType')
+    """
+    if not isinstance(value, Tensor):
+        return type(value).__name__
+    return f"{str(value.dtype).removeprefix('torch.')} {tuple(value.shape)}"
 
 
 def check_index(index: object, rows: int, *, caller: str) -> Tensor:

@@ -97,6 +97,7 @@ def check_settings(settings: FitSettings) -> None:
         (settings.head_epochs > 0, "--head-epochs", "it is for classifiers"),
         (settings.head_lr is not None, "--head-lr", "it is for classifiers"),
         (settings.layer_decay is not None, "--layer-decay", "it is for classifiers"),
+        (settings.mixup > 0 or settings.cutmix > 0, "--mixup and --cutmix", "boxes cannot be mixed"),
         (settings.workers is not None, "--workers", "its loader takes no number of them"),
         (settings.sampler != "shuffled", f"--sampler {settings.sampler}", "an image has several classes"),
         (world_size() > 1, "more than one process", "it trains in one"),
