@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -52,8 +52,8 @@ class Manifest:
             'uint8 (B, C, H, W), 0 to 255'
         """
         own = (info.model, info.classes, info.image_size, info.channels, info.mean, info.std)
-        how = {"margin": info.margin, "interpolation": info.interpolation, "task": info.task}
-        return cls(*own, sha256=sha256, quantize=quantize, **how)
+        made = cls(*own, sha256=sha256, quantize=quantize)
+        return replace(made, margin=info.margin, interpolation=info.interpolation, task=info.task)
 
     def to_json(self) -> "JsonObject":
         """As it is kept in a file."""

@@ -255,6 +255,8 @@ def test_methods_that_need_one_class_are_refused(make, folder):
     data = MultiLabelData.of((torch.randn(8, 6), labels), (torch.randn(8, 6), labels), classes=CLASSES)
     with pytest.raises(InputError, match="needs the one class of each image"):
         drkd.fit(torch.nn.Linear(6, 3), make(), data, epochs=1)
+    with pytest.raises(InputError, match="--mixup and --cutmix need the one class"):
+        drkd.fit(torch.nn.Linear(6, 3), drkd.cross_entropy(), data, epochs=1, mixup=0.2)
     options = {**QUICK, "data": str(folder), "method": make.__name__}
     with pytest.raises(InputError, match="needs the one class of each image"):
         train(*resolve(TrainConfig, options), folder.parent / "refused")

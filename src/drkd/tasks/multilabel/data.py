@@ -2,25 +2,26 @@
 
 import hashlib
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from drkd.data.augment import AUGMENTATIONS, Augmentation
+from drkd.data.augment import Augmentation
+from drkd.data.augment_names import parse_augmentation
 from drkd.data.by_name import draw_by_name, fraction_of, warn_without_validation
 from drkd.data.datasets import Data, Split, measure_statistics
 from drkd.data.images import common_size, load_images
+from drkd.data.preprocessing import Preprocessing
 from drkd.data.problems import Problem, describe_errors
 from drkd.data.readers import MIXED_SIZE
-from drkd.data.record import DataRecord, FileRecord, relative_name, rows_hash, with_splits
+from drkd.data.record import DataRecord, FileRecord, record_files, rows_hash, with_splits
 from drkd.tasks.multilabel.learning import MultiLabelLearner
 from drkd.tasks.multilabel.reading import Listed, list_labels
 from drkd.utils.checks import IGNORED
 from drkd.utils.errors import InputError
-from drkd.utils.hashing import file_hash
 
 TEST_FRACTION = 0.2
 """Of the images, drawn one by one by a hash of the name, where the folder has neither a test nor a validation split."""
@@ -81,7 +82,7 @@ def load_multilabel(
     validation: float = 0.1,
     limit_train: int | None = None,
     limit_test: int | None = None,
-    image_size: int | None = None,
+    image_size: int | Preprocessing | None = None,
     augment: str | None = None,
     skip_bad_images: bool = False,
 ) -> MultiLabelData:
@@ -92,7 +93,7 @@ def load_multilabel(
         seed, validation: of the validation split where the folder has none, drawn image by image by a hash of name and
             seed; 0 for none.
         limit_train, limit_test: keep so many images, those with the lowest hash.
-        image_size: scale and crop images to this side length; their own by default.
+        image_size: scale and crop images to this side length, or as a network wants them; by default their own.
         augment: as for `drkd.load_data`; crop_flip by default.
         skip_bad_images: leave out images that cannot be read, and rows that are wrong.
 
@@ -111,11 +112,11 @@ def load_multilabel(
         >>> len(data.train) + len(data.test), data.classes, data.test.labels.shape[1]
         (10, ('odd', 'large'), 2)
     """
-    if augment is not None and augment not in AUGMENTATIONS:
-        raise InputError(f"unknown augmentation {augment!r}; choose from {', '.join(AUGMENTATIONS)}")
+    augmentation = parse_augmentation(augment or "crop_flip")
+    wanted = image_size if isinstance(image_size, Preprocessing) else Preprocessing(image_size)
     files = list_files(name)
     content = f"{Path(name).resolve()} {DataRecord((), files).fingerprint}"
-    listed, problems, own, unread = _read(str(name), image_size, content)
+    listed, problems, own, unread = _read(str(name), replace(wanted, mean=None, std=None), content)
     errors = [each for each in problems if each.severity == "error"]
     if fatal := [each for each in errors if not skip_bad_images or each.kind not in OF_IMAGES]:
         raise InputError(describe_errors(fatal))
@@ -125,7 +126,7 @@ def load_multilabel(
         if each.severity == "warning":
             warnings.warn(str(each), stacklevel=2)
     splits = _divide(own, validation, seed)
-    mean, std = measure_statistics(splits["train"])
+    mean, std = wanted.statistics(3) or measure_statistics(splits["train"])
     skipped = {split: unread.get(split, 0) for split in splits}
     for split, most, by in (("train", limit_train, seed), ("test", limit_test, 0)):
         if most is not None:
@@ -138,9 +139,11 @@ def load_multilabel(
         splits["train"],
         splits["val"],
         splits["test"],
-        augmentation=AUGMENTATIONS[augment or "crop_flip"],
+        augmentation=augmentation,
         mean=mean,
         std=std,
+        margin=wanted.margin or 1.0,
+        interpolation=wanted.interpolation or "bilinear",
         skipped_images=skipped,
         record=DataRecord(listed.classes, used, "" if in_files else rows_hash(splits)),
     )
@@ -151,17 +154,18 @@ def list_files(name: str | Path) -> dict[str, FileRecord]:
     root = Path(name)
     problems: list[Problem] = []  # `load_multilabel` reports them
     listed = list_labels(root, problems.append)
-    found = {relative_name(path, root): FileRecord(file_hash(path)[:16], path.stat().st_size) for path in listed.files}
+    labelled: dict[Path, int | str | None] = dict.fromkeys(listed.files)
     for part in listed.splits.values():
-        for source, labels, called in zip(part.sources, part.labels, part.names, strict=True):
+        for source, labels in zip(part.sources, part.labels, strict=True):
             if isinstance(source, Path):
-                digest = hashlib.sha256(str(labels).encode()).hexdigest()[:16]
-                found[called] = FileRecord(digest, source.stat().st_size)
-    return found
+                labelled[source] = hashlib.sha256(str(labels).encode()).hexdigest()[:16]
+    return record_files(labelled, root)
 
 
 @lru_cache(maxsize=2)
-def _read(name: str, size: int | None, content: str) -> tuple[Listed, list[Problem], dict[str, Split], dict[str, int]]:
+def _read(
+    name: str, wanted: Preprocessing, content: str
+) -> tuple[Listed, list[Problem], dict[str, Split], dict[str, int]]:
     """A folder's own splits, decoded once for all the trainings of a process, and what is wrong with it.
 
     The last is how many images of each split cannot be read.
@@ -169,7 +173,7 @@ def _read(name: str, size: int | None, content: str) -> tuple[Listed, list[Probl
     del content  # other files, or files that have changed, are read again
     problems: list[Problem] = []
     listed = list_labels(Path(name), problems.append)
-    side = size
+    side = wanted.image_size
     if side is None:
         side = common_size([source for part in listed.splits.values() for source in part.sources])
     if side is None:
@@ -178,7 +182,13 @@ def _read(name: str, size: int | None, content: str) -> tuple[Listed, list[Probl
     splits, skipped = {}, {}
     for split, part in listed.splits.items():
         failed: dict[int, Problem] = {}
-        images = load_images(part.sources, side or MIXED_SIZE, failed=failed)
+        images = load_images(
+            part.sources,
+            side or MIXED_SIZE,
+            margin=wanted.margin or 1.0,
+            interpolation=wanted.interpolation or "bilinear",
+            failed=failed,
+        )
         whole = Split(images, torch.tensor(part.labels).reshape(len(part), len(listed.classes)), part.names)
         splits[split] = whole.select(torch.tensor([row for row in range(len(part)) if row not in failed]).long())
         problems += failed.values()

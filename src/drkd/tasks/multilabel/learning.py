@@ -55,7 +55,7 @@ class MultiLabelLearner(ClassifierLearner):
     def __init__(
         self, data: Data, student: nn.Module, objective: Objective, settings: FitSettings, device: torch.device
     ) -> None:
-        refuse_by_class(objective)
+        refuse_by_class(objective, settings)
         super().__init__(data, student, objective, settings, device)
         self.data = data
         if self.metric is not None:
@@ -72,12 +72,18 @@ class MultiLabelLearner(ClassifierLearner):
         return from_rank_0({"val_mean_ap": found.mean_ap, "val_accuracy": found.accuracy, "val_nll": found.nll})
 
 
-def refuse_by_class(objective: Objective) -> None:
-    """Refuse methods that need one class of an image: they pair or average images of a class.
+def refuse_by_class(objective: Objective, settings: FitSettings) -> None:
+    """Refuse what needs one class of an image: methods that pair or average images of a class, sampling, mixing.
 
     Raises:
-        InputError: for such a method.
+        InputError: for such a method or setting.
     """
+    for wrong, option in (
+        (settings.mixup > 0 or settings.cutmix > 0, "--mixup and --cutmix"),
+        (settings.sampler != "shuffled", f"--sampler {settings.sampler}"),
+    ):
+        if wrong:
+            raise InputError(f"{option} need the one class of each image, and here several are true; leave it out")
     if "pairs" in objective.needs or any(isinstance(target, ClassMean) for target in objective.targets):
         raise InputError(
             f"`{objective.name}` needs the one class of each image, and here several are true; choose another method"

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from drkd.config import TrainConfig
     from drkd.data import Data
     from drkd.data.checking import Findings
+    from drkd.data.preprocessing import Preprocessing
     from drkd.data.record import FileRecord
     from drkd.objective.objective import Objective
     from drkd.tasks.multilabel.data import MultiLabelData
@@ -40,7 +41,7 @@ class MultiLabel(Classification):
         "accuracy and F1 at a probability of 0.5."
     )
 
-    def load(self, config: "TrainConfig") -> "MultiLabelData":
+    def load(self, config: "TrainConfig", wanted: "Preprocessing | None" = None) -> "MultiLabelData":
         from drkd.tasks.multilabel.data import load_multilabel
 
         return load_multilabel(
@@ -49,7 +50,7 @@ class MultiLabel(Classification):
             validation=config.validation,
             limit_train=config.limit_train,
             limit_test=config.limit_test,
-            image_size=config.image_size,
+            image_size=wanted or config.image_size,
             augment=config.augment,
             skip_bad_images=config.skip_bad_images,
         )
@@ -81,7 +82,7 @@ class MultiLabel(Classification):
         ):
             if wrong:
                 raise InputError(f"multilabel takes no {option}: {why}; leave it out")
-        refuse_by_class(objective)
+        refuse_by_class(objective, config)
 
     def evaluate(self, network: "nn.Module", data: TaskData, split: str) -> SplitMetrics:
         from drkd.tasks.multilabel.metrics import evaluate_multilabel
