@@ -75,7 +75,7 @@ class HubModel(nn.Module, PyTorchModelHubMixin, library_name="drkd"):
             LookupError,
             TypeError,
             ValueError,
-        ) as reason:  # what follows from other content than it takes
+        ) as reason:  # other content than it takes
             why = " ".join(str(reason).split())
             raise InputError(
                 f"{pretrained_model_name_or_path} is no folder of `drkd push`, or its config.json is damaged: {why}; "
