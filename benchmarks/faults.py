@@ -223,13 +223,13 @@ def campaign(*, short: bool, seed: int, kinds: Sequence[str] = KINDS) -> dict[st
                 stages[kind]()
             results = run.results
         if "tune" in kinds:
-            results["tune"] = killed_searches(folder, draw, randomly=0 if short else 20, at_calls=1 if short else 20)
+            results["tune"] = killed_searches(folder, draw, short=short)
         if "writers" in kinds:
-            results |= two_writers(folder, rounds=1 if short else 5)
+            results |= two_writers(folder, short=short)
         if "data" in kinds:
-            results |= changed_data(folder / "data", draw, images=1 if short else 6)
+            results |= changed_data(folder / "data", draw, short=short)
         if "bits" in kinds:
-            results |= flipped_bits(folder / "bits", draw, each=3 if short else 100)
+            results |= flipped_bits(folder / "bits", draw, short=short)
         return results
 
 

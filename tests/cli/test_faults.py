@@ -24,3 +24,11 @@ def test_no_fault_changes_what_comes_out(tmp_path):
     assert counts["term"]["most_lost"] == 0
     for kind in ("damage, checkpoint", "damage, model", "full"):
         assert counts[kind]["told"] == counts[kind]["faults"] > 0, (kind, counts[kind])
+    assert counts["tune"]["searches"] == counts["tune"]["equal"] == 1
+    assert counts["writers, train"] == {"starts": 2, "trained": 1, "refused": 1, "equal": 1}
+    read = {name: row for name, row in counts.items() if name.startswith(("data, ", "bits, "))}
+    assert len(read) > 25
+    for name, row in read.items():
+        assert not {"silent", "crashed"} & set(row), (name, row)
+        assert not row.get("on trained images"), (name, row)
+        assert row.get("refused", 0) + row.get("said", 0) > 0 or name == "data, predict", (name, row)

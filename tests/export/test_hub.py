@@ -186,6 +186,23 @@ def test_an_edited_description_is_refused(folder, tmp_path, change):
         HubModel.from_pretrained(str(tmp_path))
 
 
+@pytest.mark.parametrize("text", ['{"model": ', '{"mod": "mlp"}', "[]", ""])
+def test_a_damaged_description_is_refused(folder, tmp_path, text):
+    for file in folder.iterdir():
+        shutil.copy(file, tmp_path)
+    (tmp_path / "config.json").write_text(text)
+    with pytest.raises(
+        InputError, match=r"is no folder of `drkd push`, or its config.json is damaged: .*; copy it anew"
+    ):
+        HubModel.from_pretrained(str(tmp_path))
+
+
+def test_a_margin_is_kept(tmp_path):
+    small = {"model": "mlp", "classes": ["a", "b"], "image_size": 4, "channels": 1, "mean": [0.5], "std": [0.5]}
+    HubModel(**small, margin=1.25).save_pretrained(tmp_path)
+    assert HubModel.from_pretrained(str(tmp_path)).info.margin == 1.25
+
+
 def test_a_flipped_bit_in_a_shared_model_is_found(folder, tmp_path):
     for file in folder.iterdir():
         shutil.copy(file, tmp_path)

@@ -16,7 +16,7 @@ from PIL import Image
 import drkd
 from drkd import InputError
 from drkd.export import latency
-from drkd.export.checksums import record_path
+from drkd.export.checksums import check_files, record_path
 from drkd.export.exporting import export_run
 from drkd.export.latency import bench_files
 from drkd.export.manifest import KEYS
@@ -174,6 +174,25 @@ def test_a_flipped_bit_is_found_by_the_record_beside_the_file(exported, tmp_path
 
 
 @pytest.mark.skipif(not find_spec("openvino"), reason="an extra")
+@pytest.mark.parametrize("name", ["onnx", "int8", "torch"])
+def test_a_file_that_was_moved_alone_is_checked_by_its_own_checksum(exported, tmp_path, name):
+    copy = Path(shutil.copy(exported[name].path, tmp_path))
+    assert check_files(copy)
+    for seed in range(5):
+        shutil.copy(exported[name].path, copy)
+        flip(copy, seed)
+        with pytest.raises(InputError, match=r"is damaged: .* is not what was written; export it anew"):
+            open_session(copy, allow_code=True)
+
+
+def test_a_file_without_any_checksum_is_said_to_be_unchecked(exported, tmp_path):
+    model = onnx.load(exported["onnx"].path)
+    del model.metadata_props[-1]
+    onnx.save(model, tmp_path / "model.onnx")
+    with pytest.warns(UserWarning, match=r"model\.onnx has neither its record model\.onnx\.json .* is not checked"):
+        open_session(tmp_path / "model.onnx")
+
+
 def test_both_files_of_openvino_are_checked(run, tmp_path):
     record = export_run(run, "openvino", out=tmp_path / "model")
     assert set(record.checksums) == {"model.xml", "model.bin"}

@@ -1,4 +1,5 @@
 import re
+import shutil
 from html.parser import HTMLParser
 
 import pytest
@@ -7,6 +8,7 @@ from rich.console import Console
 import drkd
 from drkd import InputError
 from drkd.report import print_results, write_report
+from drkd.report.plots import read_curves
 from drkd.report.table import columns_of, legend_of, rows
 from drkd.tasks import get_task
 from panels import ALIKE, BETTER, made_up
@@ -103,3 +105,16 @@ def test_a_plot_that_fails_costs_no_page(done, monkeypatch):
             page = write_report(done.out).read_text()
     assert page.count("<svg") == 3
     assert write_report(done.out).read_text().count("<svg") == 4
+
+
+def test_metrics_that_were_changed_are_left_out_of_the_curves(done, tmp_path):
+    out = shutil.copytree(done.out, tmp_path / "run")
+    before = read_curves(done.results, out)
+    file = out / "trainings" / "clean-labels" / "seed-1" / "dr_kd" / "metrics.csv"
+    file.write_text(file.read_text().replace("0.", "1.", 1))
+    with pytest.warns(
+        UserWarning, match=r"dr_kd/metrics\.csv is damaged and left out of the curves: its content is not"
+    ):
+        after = read_curves(done.results, out)
+    assert before.keys() == after.keys()
+    assert [key for key in before if (before[key] != after[key]).any()] == [("clean labels", "dr_kd")]

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -117,6 +118,40 @@ def test_evaluate_refuses_images_that_were_trained_on(photos, tmp_path):
         pytest.raises(InputError, match=f"images of the test split of .* were trained on: .*test/{trained}"),
     ):
         evaluate_run(tmp_path / "run", data=None, split="test")
+
+
+@pytest.mark.parametrize("change", ["rename", "copyfile"])
+def test_a_trained_image_under_a_new_name_is_never_measured_on(photos, tmp_path, change):
+    run(photos, tmp_path / "run")
+    first = photos / sorted(read_record(tmp_path / "run").images("train"))[0]
+    names = [f"again-{number}.png" for number in range(40)]  # some of them are of the test split, by their hash
+    for name in names:
+        shutil.copyfile(first, first.with_name(name))
+    taken = {Path(name).name for name in drkd.load_data(photos).test.names} & set(names)
+    for name in names:
+        first.with_name(name).unlink()
+    new = first.with_name(sorted(taken)[0])
+    shutil.copyfile(first, new) if change == "copyfile" else first.rename(new)
+    said = r"1 file (added|renamed) \(cat/again-\d+\.png\)"
+    with (
+        pytest.warns(UserWarning, match=said),
+        pytest.raises(InputError, match=r"1 images of the test split of .* were trained on: cat/again-\d+\.png"),
+    ):
+        evaluate_run(tmp_path / "run", data=None, split="test")
+    with pytest.warns(UserWarning, match=said), pytest.raises(InputError, match="were trained on"):
+        export_run(tmp_path / "run", "torch")
+
+
+def test_other_content_of_the_same_size_is_noticed(photos, tmp_path, monkeypatch):
+    run(photos, tmp_path / "run")
+    file = photos / sorted(read_record(tmp_path / "run").images("test"))[0]
+    content = file.read_bytes()
+    file.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    with pytest.raises(InputError, match=r"1 file of other content \("):
+        run(photos, tmp_path / "run", resume=True)
+    monkeypatch.setattr(drkd.data.record, "HASHED_BYTES", 100)  # of more data, names and sizes are known
+    assert {each.content for each in drkd.load_data(photos).record.files.values()} == {None}
+    assert run(photos, tmp_path / "run", resume=True)
 
 
 def test_rows_of_a_table_cannot_be_found_again_so_other_tables_are_refused(tmp_path):

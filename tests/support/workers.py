@@ -1,5 +1,7 @@
 """What tests run in other processes; those import this file by its name."""
 
+import contextlib
+import json
 import os
 import time
 
@@ -7,11 +9,13 @@ import torch
 import torch.distributed as dist
 
 import drkd
-from drkd import NonFiniteLossError
+from drkd import InputError, NonFiniteLossError
 from drkd.methods.registry import create
+from drkd.runs.directory import LOCK, new_run_dir, one_writer
 from drkd.runs.events import EpochDone
 from drkd.runs.summary import RunSummary
 from drkd.training.metrics import Metrics
+from drkd.utils.locks import locked
 
 
 def train(rank, world_size, port, out):
@@ -34,7 +38,30 @@ def train(rank, world_size, port, out):
         histories[case] = (done.history, {name: value.clone() for name, value in student.state_dict().items()})
     torch.save(histories, out / f"{world_size}-{rank}.pt")
     if world_size > 1:
+        (out / f"writer-{rank}.json").write_text(json.dumps(write_together(rank, out)))
         dist.destroy_process_group()
+
+
+def write_together(rank, out):
+    """What a rank finds in a run directory of its training, and where a process that is none of them writes."""
+    os.chdir(out)
+    ours = new_run_dir("train")
+    with one_writer(ours):
+        dist.barrier()  # all are inside
+        found = {"folder": str(ours), "pid": os.getpid(), "lock": (ours / LOCK).read_text()}
+        dist.barrier()
+    taken = out / "taken"
+    with contextlib.ExitStack() as stack:
+        if rank == 1:
+            taken.mkdir()
+            stack.enter_context(locked(taken / LOCK))
+        dist.barrier()
+        try:
+            stack.enter_context(one_writer(taken))
+        except InputError as reason:
+            found["refused"] = str(reason)
+        dist.barrier()
+    return {**found, "left": (ours / LOCK).exists()}
 
 
 def work(argument, on_event):

@@ -1,5 +1,6 @@
 import errno
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -122,6 +123,13 @@ def test_the_newest_is_found_without_its_link(three):
     found = state()
     assert found.restore(three)
     assert found.result.step == 3
+
+
+def test_a_copy_of_a_run_that_followed_its_links_goes_on(three, tmp_path):
+    copy = shutil.copytree(three, tmp_path / "copy")
+    assert not (copy / "last").is_symlink()
+    trained(4).save(copy, best=False)
+    assert (copy / "last").readlink() == Path("step-4")
 
 
 def test_what_a_killed_process_left_is_neither_read_nor_kept(three):

@@ -1,3 +1,4 @@
+import json
 import socket
 
 import pytest
@@ -25,6 +26,18 @@ def test_two_ranks_train_like_one(tmp_path):
                 assert ours == pytest.approx(theirs, rel=1e-4, abs=1e-6)
             for name, value in weights.items():
                 assert torch.allclose(other[method][1][name], value, atol=1e-5)
+    check_writers(*(json.loads((tmp_path / f"writer-{rank}.json").read_text()) for rank in range(2)))
+
+
+def check_writers(first, second):
+    """All ranks of a training are one writer, named by rank 0, in a directory whose default name they agree on."""
+    assert first["folder"] == second["folder"]
+    assert first["folder"].startswith("runs/train-")
+    assert first["lock"] == second["lock"]
+    assert first["lock"].startswith(f"process {first['pid']} on ")
+    assert not first["left"]
+    assert first["refused"] == second["refused"]
+    assert f"taken is being written to by process {second['pid']} on " in first["refused"]
 
 
 def test_one_process_is_rank_0_of_1():

@@ -80,7 +80,12 @@ class HubModel(nn.Module, PyTorchModelHubMixin, library_name="drkd"):
             return super().from_pretrained(pretrained_model_name_or_path, **options)
         except InputError:
             raise
-        except (LookupError, TypeError, ValueError) as reason:  # what follows from other content than it takes
+        except (
+            AttributeError,
+            LookupError,
+            TypeError,
+            ValueError,
+        ) as reason:  # other content than it takes
             why = " ".join(str(reason).split())
             raise InputError(
                 f"{pretrained_model_name_or_path} is no folder of `drkd push`, or its config.json is damaged: {why}; "

@@ -75,7 +75,7 @@ class TeacherCache:
             answers: NDArray[Any] = np.load(found[0], mmap_mode="r", allow_pickle=False)
         except FileNotFoundError:  # it has just made way for others
             return None
-        except (OSError, ValueError, EOFError) as reason:
+        except Exception as reason:  # numpy raises any error on a damaged header
             raise InputError(f"{_DAMAGED} {found[0]}: {reason}; delete that file") from reason
         if about != as_json(self.belongs_to):
             raise InputError(f"the teacher's answers in {self.folder} belong to something else; delete that folder")
