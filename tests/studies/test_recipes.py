@@ -4,11 +4,13 @@ import re
 from pathlib import Path
 
 import pytest
+import torch
+from torch import nn
 
 from drkd.config import ScheduleOptions, TrainConfig
 from drkd.data.augment import AUGMENTATIONS
 from drkd.data.datasets import DATASETS
-from drkd.methods.registry import get_method
+from drkd.methods.registry import create_from, get_method
 from drkd.models import MODELS
 from drkd.studies.recipe import load_recipe, recipe_names
 from drkd.training.learning_rate import learning_rate
@@ -69,6 +71,10 @@ def test_a_recipe_can_be_run(name):
         assert recipe.teacher == recipe.baseline
     if recipe.published is None:
         assert name.startswith("dr_kd/")
+    losses = create_from(config, teacher=lambda inputs: inputs, student=nn.Identity())(
+        torch.randn(3, 4), torch.tensor([0, 1, 3]), inputs=torch.randn(3, 4), index=torch.arange(3)
+    )
+    assert torch.isfinite(losses["loss"])
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if "imagenet/" not in name.replace("tiny_imagenet/", "")])

@@ -27,8 +27,36 @@ def runs(tmp_path_factory):
     shutil.rmtree(folder)
 
 
-@pytest.mark.parametrize("name", recipe_names())
-def test_every_miniature_runs(name, runs):
+def exercised(name):
+    """What a miniature shows to run. All are trained on digits, many by the very same settings."""
+    recipe = load_recipe(name)
+    method, network, augment = (recipe.settings[key] for key in ("method", "model", "augment"))
+    if recipe.teacher_epoch is not None:
+        return "an early teacher", load_recipe(recipe.teacher).settings["model"]
+    return (method, network) if recipe.teacher or method == "cross_entropy" else (method, augment)
+
+
+FIRST = {}
+"""A recipe for each of these. `python benchmarks/miniatures.py` runs them all."""
+for recipe_name in sorted(recipe_names(), key=lambda name: ("/cifar100/" not in name, name)):
+    FIRST.setdefault(exercised(recipe_name), recipe_name)
+
+
+def test_the_other_miniatures_are_like_these(tmp_path):
+    trained = {
+        name: plan(load_recipe(name), ReproduceConfig(miniature=True, seeds=1, out=str(tmp_path)))[-1].config
+        for name in recipe_names()
+    }
+    for name, config in trained.items():
+        other = trained[FIRST[exercised(name)]]
+        differing = {key for key, value in config.model_dump().items() if value != getattr(other, key)}
+        assert differing <= {"teacher", "augment", "model", "alpha", "temperature", "multiplier"}
+        assert "model" not in differing or ("cross_entropy", load_recipe(name).settings["model"]) in FIRST
+    assert {config.augment for config in trained.values()} == {trained[name].augment for name in FIRST.values()}
+
+
+@pytest.mark.parametrize("name", FIRST.values())
+def test_a_miniature_of_each_kind_runs(name, runs):
     done = reproduce(name, miniature=True, seeds=1, jobs=1, out=str(runs))
     recipe = load_recipe(name)
     assert done.failures == {}
@@ -51,7 +79,8 @@ def test_every_miniature_runs(name, runs):
 
 
 def options(out, **others):
-    return {"seeds": 2, "jobs": 1, "data": "digits", "limit_train": 20, "limit_test": 20, "out": str(out), **others}
+    small = {"data": "digits", "limit_train": 20, "limit_test": 20, "checkpoint_every": "1000"}
+    return {"seeds": 2, "jobs": 1, **small, "out": str(out), **others}
 
 
 @pytest.fixture(scope="module")

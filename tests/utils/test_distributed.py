@@ -6,6 +6,7 @@ import torch
 import torch.multiprocessing as mp
 
 from drkd.utils import distributed
+from drkd.utils.workers import worker_context
 from workers import train
 
 
@@ -18,7 +19,8 @@ def test_two_ranks_train_like_one(tmp_path):
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     train(0, 1, port, tmp_path)
-    mp.spawn(train, args=(2, port, tmp_path), nprocs=2)
+    method = worker_context("drkd.studies.comparison").get_start_method()  # what it imports is imported once
+    mp.start_processes(train, args=(2, port, tmp_path), nprocs=2, start_method=method)
     alone, first, second = (torch.load(tmp_path / f"{name}.pt") for name in ("1-0", "2-0", "2-1"))
     for method, (history, weights) in alone.items():
         for other in (first, second):
