@@ -5,6 +5,7 @@ fuzzed as soon as it exists. Every line is made from a sound and small one, whic
 accepted.
 """
 
+import os
 import random
 import shutil
 import sys
@@ -52,16 +53,76 @@ PLACES = (
     *("comparison/trainings", ".", "", "/dev/null", "/dev/full", "text.txt/inside", "missing/inside", "x" * 300),
 )
 WORDS = (
-    *("", " ", "x", "None", "null", "true", "-", "--", "-1", "0", "1", "2", "1.5", "0.5", "nan", "inf", "-inf", "1e400"),
-    *("9" * 400, "18446744073709551616", "-9223372036854775809", "1e-320", "0x10", "1_0", "１", "½", "é", "日本語", "🙂"),
+    *(
+        "",
+        " ",
+        "x",
+        "None",
+        "null",
+        "true",
+        "-",
+        "--",
+        "-1",
+        "0",
+        "1",
+        "2",
+        "1.5",
+        "0.5",
+        "nan",
+        "inf",
+        "-inf",
+        "1e400",
+    ),
+    *(
+        "9" * 400,
+        "18446744073709551616",
+        "-9223372036854775809",
+        "1e-320",
+        "0x10",
+        "1_0",
+        "１",
+        "½",
+        "é",
+        "日本語",
+        "🙂",
+    ),
     *("\u202etxt", "a\u0301", "\udcff", "a\nb", "a\tb", "\x1b[31mred", "[/red]", "$x$", "{x}", "%s%n", "=cmd|", "<b>"),
-    *("a,b", ",", ",,", "1,1", "0,-1", "a:b", "a=b", "*", "~", "$(x)", "'", '"', "\\", ";", "&", "#", "@", "!x", "[", "]"),
+    *(
+        "a,b",
+        ",",
+        ",,",
+        "1,1",
+        "0,-1",
+        "a:b",
+        "a=b",
+        "*",
+        "~",
+        "$(x)",
+        "'",
+        '"',
+        "\\",
+        ";",
+        "&",
+        "#",
+        "@",
+        "!x",
+        "[",
+        "]",
+    ),
 )
 HUGE_YAML = (float("nan"), float("inf"), 2**70, -(10**40), 1e308, "a\0b", [], {}, [[]], {"a": {}}, [None], None, True)
 BOUNDS = {Ge: (0, -1, 1), Gt: (0, 1, -1), Le: (0, 1, -1), Lt: (0, -1, 1)}
 EXTRA: Mapping[str, Callable[[], list[str]]] = {
     "method": lambda: [*catalog.methods()],
-    "methods": lambda: [*catalog.methods(), "dr_kd,kd", "dr_kd:alpha=0.5", "dr_kd:alpha=x", "dr_kd:lr=1", "ols:::", "a"],
+    "methods": lambda: [
+        *catalog.methods(),
+        "dr_kd,kd",
+        "dr_kd:alpha=0.5",
+        "dr_kd:alpha=x",
+        "dr_kd:lr=1",
+        "ols:::",
+        "a",
+    ],
     "model": lambda: [*catalog.models(), *catalog.detectors(), "timm:resnet10t", "timm:", "timm:x"],
     "data": lambda: ["digits", "cifar10", "imagenet", "imagenet:pets", "cifar10:.", "digits:x", *PLACES],
     "what": lambda: ["methods", "models", "detectors", "datasets", "recipes", "all"],
@@ -193,7 +254,11 @@ def _options_file(command: Command, rng: random.Random) -> str:
     text = yaml.safe_dump(content, allow_unicode=rng.random() < 0.5)
     if rng.random() < 0.2:
         at = rng.randrange(len(text))
-        text = text[:at] + rng.choice(("", "[", "\t", "\0", "&a *a", "!!python/object:x", ": :", "\r\n", '"')) + text[at + 1 :]
+        text = (
+            text[:at]
+            + rng.choice(("", "[", "\t", "\0", "&a *a", "!!python/object:x", ": :", "\r\n", '"'))
+            + text[at + 1 :]
+        )
     return text
 
 
@@ -242,19 +307,34 @@ def set_up(root: Path, run: Callable[[list[str]], Any]) -> None:
     (root / "empty").mkdir()
     (root / "text.txt").write_text("text")
     (root / "options.yaml").write_text("epochs: 1\n")
-    run(["train", *SOUND["train"].split(), "--out", "run"])
-    run(["export", "run", *SOUND["export"].split()])
-    run(["export", "run", "--format", "torch", *SOUND["export"].split()])
-    run(["compare", *SOUND["compare"].split(), "--out", "comparison"])
-    run(["tune", *SOUND["tune"].split(), "--out", "tuned"])
+    for line in (
+        "train --out run",
+        "export run",
+        "export run --format torch",
+        "compare --out comparison",
+        "tune --out tuned",
+    ):
+        outcome = run([*line.split(), *SOUND[line.split()[0]].split()])
+        assert outcome.what == "accepted", outcome
+    for checkpoints in [*root.rglob("checkpoints")]:  # of finished trainings; hundreds of files
+        shutil.rmtree(checkpoints)
     for name in ("run", "comparison", "tuned", "pets", "coco"):
         shutil.copytree(root / name, root / "damaged" / name, symlinks=True)
 
 
-def spoil(work: Path, rng: random.Random, line: Line) -> None:
-    """Damage a file of each of the damaged folders, and write the line's file of options."""
+def place(made: Path, work: Path, line: Line, rng: random.Random) -> None:
+    """Make the folder that a line runs in: what it names of `made`, damaged where it says so."""
+    text = " ".join([*line.words, line.options or ""])
+    everything = {".", ".."} & {*line.words}
+    for entry in sorted([*made.iterdir(), *(made / "damaged").iterdir()]):
+        copy = work / entry.relative_to(made)
+        if entry.name == "damaged":
+            copy.mkdir(parents=True)
+        elif everything or str(entry.relative_to(made)) in text:
+            (shutil.copytree if entry.is_dir() else shutil.copy2)(entry, copy)
+    os.mkfifo(work / "pipe")
     for folder in sorted((work / "damaged").iterdir()):
-        files = sorted(path for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
+        files = sorted(path for path in folder.rglob("*") if path.is_file())
         harm(rng, rng.choice(files), flip=rng.random() < 0.5)
     if line.options is not None:
         (work / "options.yaml").write_bytes(line.options.encode("utf-8", "surrogateescape"))

@@ -23,7 +23,6 @@ import argparse
 import contextlib
 import io
 import json
-import os
 import random
 import re
 import resource
@@ -44,9 +43,9 @@ from unittest import mock
 
 import command_lines
 import python_calls
-from malformed import Malformed
 
 from drkd import InputError, NonFiniteLossError, ParityError, StorageError, cli
+from malformed import Malformed
 
 SECONDS = 60
 """How long a case may take."""
@@ -184,10 +183,8 @@ def fuzz_lines(root: Path, seed: int, numbers: Sequence[int]) -> Iterator[Outcom
         command_lines.set_up(made, run_line)
     for number in numbers:
         rng = random.Random(f"{seed} {number}")
-        shutil.copytree(made, work, symlinks=True)
-        os.mkfifo(work / "pipe")
         line = command_lines.random_line(rng, known)
-        command_lines.spoil(work, rng, line)
+        command_lines.place(made, work, line, rng)
         before = sorted(work.rglob("*"))
         with contextlib.chdir(work):
             outcome = run_line(line.words, encoding=rng.choice(("utf-8", "utf-8", "ascii", "latin-1")))
@@ -281,6 +278,8 @@ def main() -> int:
             unexpected.append({"number": number, **asdict(outcome)})
         if outcome.what == "unexpected" or arguments.only is not None:
             print(f"{outcome.what}, number {number}: {outcome.case}\n{outcome.said}\n", flush=True)
+        elif number % 100 == 99:
+            print(f"{number + 1} cases done", flush=True)
 
     results = campaign(counts, seed=arguments.seed, on_outcome=on_outcome)
     print(f"{'':12}" + "".join(f"{name:>12}" for name in OUTCOMES))

@@ -27,6 +27,7 @@ from torch import Tensor, nn
 from drkd.objective.losses import to_float32
 from drkd.objective.terms import LossTerm, RowReduction
 from drkd.targets import Samples, StudentBatch, Target
+from drkd.utils.arguments import check_arguments
 from drkd.utils.checks import IGNORED, check_count, check_fraction, check_labels
 from drkd.utils.distributed import add_up, world_size
 from drkd.utils.errors import InputError, NonFiniteLossError
@@ -82,6 +83,7 @@ class Objective(nn.Module):
         rectify_student: Callable[[Tensor, Tensor], Tensor] | None = None,
     ) -> None:
         super().__init__()
+        check_arguments(Objective.__init__, locals())
         self.name = name
         self.terms = nn.ModuleList(terms)
         self.reduction: Reduction = _checked(reduction)
@@ -149,6 +151,10 @@ class Objective(nn.Module):
 
     def prepare(self, samples: Samples) -> None:
         """Start a training: forget the last one, and let the targets see the samples, un-augmented and in order."""
+        if not hasattr(samples, "split"):
+            raise InputError(
+                f"`prepare` needs the training samples, a drkd.data.loader.Loader, got {type(samples).__name__}"
+            )
         self.reset()
         for target in self.targets:
             target.prepare(samples)

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from drkd.utils.arguments import check_arguments
 from drkd.utils.errors import InputError
 from drkd.utils.files import as_json, replacing, write_json
 
@@ -48,6 +49,7 @@ class TeacherCache:
     """
 
     def __init__(self, root: Path, belongs_to: Mapping[str, Any], *, limit: int) -> None:
+        check_arguments(TeacherCache.__init__, locals())
         self.root = root
         self.limit = limit
         self.belongs_to = json.loads(json.dumps(belongs_to))  # tuples become lists, as they are read back
