@@ -42,6 +42,7 @@ from typing import Any
 from unittest import mock
 
 import command_lines
+import fuzzed_folder
 import python_calls
 
 from drkd import InputError, NonFiniteLossError, ParityError, StorageError, cli
@@ -168,7 +169,8 @@ def judged(
     if code in (1, 2) and not any(line.startswith("drkd: ") for line in lines):
         faults.append("no reason given")
     if code == 1:
-        faults += [f"exit code 1 for {type(each).__name__}" for each in raised if not isinstance(each, FAILURES)]
+        raw = [each for each in raised if not isinstance(each, FAILURES) and not is_of_memory(each)]
+        faults += [f"exit code 1 for {type(each).__name__}" for each in raw]
         faults += [f"raw: {line}" for line in lines if re.search(r"\b(?!NonFinite)[A-Z]\w*(Error|Exception): ", line)]
     what = "unexpected" if faults else {0: "accepted", 1: "failed", 2: "refused"}[code]
     return Outcome(what, repr(words), "\n".join([*faults, f"exit code {code}", *texts]))
@@ -180,11 +182,11 @@ def fuzz_lines(root: Path, seed: int, numbers: Sequence[int]) -> Iterator[Outcom
     made, work = root / "made", root / "work"
     made.mkdir(parents=True)
     with contextlib.chdir(made):
-        command_lines.set_up(made, run_line)
+        fuzzed_folder.set_up(made, run_line)
     for number in numbers:
         rng = random.Random(f"{seed} {number}")
         line = command_lines.random_line(rng, known)
-        command_lines.place(made, work, line, rng)
+        fuzzed_folder.place(made, work, line, rng)
         before = sorted(work.rglob("*"))
         with contextlib.chdir(work):
             outcome = run_line(line.words, encoding=rng.choice(("utf-8", "utf-8", "ascii", "latin-1")))
@@ -235,11 +237,16 @@ def called(case: str, function: Callable[[], Any]) -> Outcome:
             what, said = "refused" if known else "unexpected", traceback.format_exc()
         except TooLongError:
             what, said = "unexpected", f"not done after {SECONDS} s"
-        except Exception:
-            what, said = "unexpected", traceback.format_exc()
+        except Exception as reason:
+            what, said = "failed" if is_of_memory(reason) else "unexpected", traceback.format_exc()
     if watch.faults:
         what, said = "unexpected", "\n".join([*watch.faults, said])
     return Outcome(what, case, said)
+
+
+def is_of_memory(reason: BaseException | None) -> bool:
+    """Whether somebody asked for more than the machine has, which no limit of ours can know."""
+    return isinstance(reason, MemoryError) or re.search(cli.OUT_OF_MEMORY, str(reason)) is not None
 
 
 FUZZERS = {"lines": fuzz_lines, "annotations": fuzz_annotations, "calls": fuzz_calls}

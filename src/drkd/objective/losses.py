@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from drkd.objective.chunked import ChunkedHardCrossEntropy, ChunkedSoftCrossEntropy, is_large
-from drkd.utils.checks import check_logits, check_positive
+from drkd.utils.checks import check_logits, check_temperature
 from drkd.utils.errors import InputError
 
 
@@ -157,8 +157,8 @@ def _check_pair(
             f"`{caller}` needs logits (B, K) or (B, K, ...) of both sides, got {tuple(student.shape)} and "
             f"{tuple(target.shape)}"
         )
-    check_positive("student_temperature", student_temperature)
-    check_positive("target_temperature", target_temperature)
+    check_temperature("student_temperature", student_temperature)
+    check_temperature("target_temperature", target_temperature)
 
 
 def _softened(logits: Tensor, temperature: float) -> Tensor:

@@ -11,7 +11,7 @@ from drkd.objective.schedules import Weight
 from drkd.targets import StudentBatch, Target
 from drkd.targets.base import ask
 from drkd.utils.arguments import check_arguments
-from drkd.utils.checks import IGNORED, check_positive
+from drkd.utils.checks import IGNORED, check_choice, check_temperature
 from drkd.utils.errors import InputError
 
 LAST_EPOCH = 2**31
@@ -98,7 +98,8 @@ class Term(LossTerm):
             raise InputError(f"a term needs a target, got {type(target).__name__}; a network is one as Frozen(network)")
         check_arguments(Term.__init__, locals())
         for what, value in (("target_temperature", target_temperature), ("student_temperature", student_temperature)):
-            check_positive(what, value)
+            check_temperature(what, value)
+        check_choice("without_target", without_target, ("label", "nothing"))
         self.target = target
         self.scale = scale
         self.target_temperature = target_temperature
