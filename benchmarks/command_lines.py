@@ -6,24 +6,18 @@ accepted.
 """
 
 import random
-import shutil
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
-from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
 import yaml
 from annotated_types import Ge, Gt, Le, Lt
 from pydantic.fields import FieldInfo
-from sabotage import harm
 
 import drkd.config
 from drkd import cli
 from drkd.cli import catalog
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "support"))
 
 SMALL = "--data digits --model mlp --limit-train 20 --limit-test 20 --epochs 1 --batch-size 10 --threads 1"
 SOUND = {
@@ -37,7 +31,7 @@ SOUND = {
 }
 """What a line of a command starts from; commands that are not here need nothing."""
 
-LONG = {"--epochs", "--seeds", "--trials", "--rounds", "--calls", "--jobs", "--devices", "--num-nodes", "--batch-sizes"}
+LONG = {"--epochs", "--seeds", "--trials", "--rounds", "--calls", "--jobs", "--devices", "--num-nodes"}
 """Options that a large number only makes take longer."""
 
 TOO_MUCH = {("--compile", "on"), ("--launcher", "ray")}
@@ -52,16 +46,80 @@ PLACES = (
     *("comparison/trainings", ".", "", "/dev/null", "/dev/full", "text.txt/inside", "missing/inside", "x" * 300),
 )
 WORDS = (
-    *("", " ", "x", "None", "null", "true", "-", "--", "-1", "0", "1", "2", "1.5", "0.5", "nan", "inf", "-inf", "1e400"),
-    *("9" * 400, "18446744073709551616", "-9223372036854775809", "1e-320", "0x10", "1_0", "１", "½", "é", "日本語", "🙂"),
+    *(
+        "",
+        " ",
+        "x",
+        "None",
+        "null",
+        "true",
+        "-",
+        "--",
+        "-1",
+        "0",
+        "1",
+        "2",
+        "1.5",
+        "0.5",
+        "nan",
+        "inf",
+        "-inf",
+        "1e400",
+    ),
+    *(
+        "9" * 400,
+        "18446744073709551616",
+        "100000",
+        "2147483648",
+        "9223372036854775808",
+        "1e308",
+        "-9223372036854775809",
+        "1e-320",
+        "0x10",
+        "1_0",
+        "１",
+        "½",
+        "é",
+        "日本語",
+        "🙂",
+    ),
     *("\u202etxt", "a\u0301", "\udcff", "a\nb", "a\tb", "\x1b[31mred", "[/red]", "$x$", "{x}", "%s%n", "=cmd|", "<b>"),
-    *("a,b", ",", ",,", "1,1", "0,-1", "a:b", "a=b", "*", "~", "$(x)", "'", '"', "\\", ";", "&", "#", "@", "!x", "[", "]"),
+    *(
+        "a,b",
+        ",",
+        ",,",
+        "1,1",
+        "0,-1",
+        "a:b",
+        "a=b",
+        "*",
+        "~",
+        "$(x)",
+        "'",
+        '"',
+        "\\",
+        ";",
+        "&",
+        "#",
+        "@",
+        "!x",
+        "[",
+        "]",
+    ),
 )
 HUGE_YAML = (float("nan"), float("inf"), 2**70, -(10**40), 1e308, "a\0b", [], {}, [[]], {"a": {}}, [None], None, True)
 BOUNDS = {Ge: (0, -1, 1), Gt: (0, 1, -1), Le: (0, 1, -1), Lt: (0, -1, 1)}
 EXTRA: Mapping[str, Callable[[], list[str]]] = {
     "method": lambda: [*catalog.methods()],
-    "methods": lambda: [*catalog.methods(), "dr_kd,kd", "dr_kd:alpha=0.5", "dr_kd:alpha=x", "dr_kd:lr=1", "ols:::", "a"],
+    "methods": lambda: [
+        *catalog.methods(),
+        "dr_kd,kd",
+        "dr_kd:alpha=0.5",
+        "dr_kd:alpha=x",
+        "dr_kd:lr=1",
+        "ols:::",
+        "a",
+    ],
     "model": lambda: [*catalog.models(), *catalog.detectors(), "timm:resnet10t", "timm:", "timm:x"],
     "data": lambda: ["digits", "cifar10", "imagenet", "imagenet:pets", "cifar10:.", "digits:x", *PLACES],
     "what": lambda: ["methods", "models", "detectors", "datasets", "recipes", "all"],
@@ -193,7 +251,11 @@ def _options_file(command: Command, rng: random.Random) -> str:
     text = yaml.safe_dump(content, allow_unicode=rng.random() < 0.5)
     if rng.random() < 0.2:
         at = rng.randrange(len(text))
-        text = text[:at] + rng.choice(("", "[", "\t", "\0", "&a *a", "!!python/object:x", ": :", "\r\n", '"')) + text[at + 1 :]
+        text = (
+            text[:at]
+            + rng.choice(("", "[", "\t", "\0", "&a *a", "!!python/object:x", ": :", "\r\n", '"'))
+            + text[at + 1 :]
+        )
     return text
 
 
@@ -228,33 +290,3 @@ def _too_much(flag: str, value: Any) -> bool:
         return (flag, str(value)) in TOO_MUCH or (flag in LONG and float(value) > 2)
     except (TypeError, ValueError, OverflowError):
         return False
-
-
-def set_up(root: Path, run: Callable[[list[str]], Any]) -> None:
-    """Make what the lines are about, in `root`: runs of all kinds, data, files; `run` runs a command line there."""
-    from image_files import noise, write_set
-    from shapes import write_coco, write_voc
-
-    write_set(root / "pets")
-    write_coco(root / "coco", train=3, val=2, test=0)
-    write_voc(root / "voc", train=3, val=2, test=0)
-    noise(0).save(root / "image.png")
-    (root / "empty").mkdir()
-    (root / "text.txt").write_text("text")
-    (root / "options.yaml").write_text("epochs: 1\n")
-    run(["train", *SOUND["train"].split(), "--out", "run"])
-    run(["export", "run", *SOUND["export"].split()])
-    run(["export", "run", "--format", "torch", *SOUND["export"].split()])
-    run(["compare", *SOUND["compare"].split(), "--out", "comparison"])
-    run(["tune", *SOUND["tune"].split(), "--out", "tuned"])
-    for name in ("run", "comparison", "tuned", "pets", "coco"):
-        shutil.copytree(root / name, root / "damaged" / name, symlinks=True)
-
-
-def spoil(work: Path, rng: random.Random, line: Line) -> None:
-    """Damage a file of each of the damaged folders, and write the line's file of options."""
-    for folder in sorted((work / "damaged").iterdir()):
-        files = sorted(path for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
-        harm(rng, rng.choice(files), flip=rng.random() < 0.5)
-    if line.options is not None:
-        (work / "options.yaml").write_bytes(line.options.encode("utf-8", "surrogateescape"))

@@ -23,7 +23,6 @@ import argparse
 import contextlib
 import io
 import json
-import os
 import random
 import re
 import resource
@@ -43,10 +42,11 @@ from typing import Any
 from unittest import mock
 
 import command_lines
+import fuzzed_folder
 import python_calls
-from malformed import Malformed
 
 from drkd import InputError, NonFiniteLossError, ParityError, StorageError, cli
+from malformed import Malformed
 
 SECONDS = 60
 """How long a case may take."""
@@ -169,7 +169,8 @@ def judged(
     if code in (1, 2) and not any(line.startswith("drkd: ") for line in lines):
         faults.append("no reason given")
     if code == 1:
-        faults += [f"exit code 1 for {type(each).__name__}" for each in raised if not isinstance(each, FAILURES)]
+        raw = [each for each in raised if not isinstance(each, FAILURES) and not is_of_memory(each)]
+        faults += [f"exit code 1 for {type(each).__name__}" for each in raw]
         faults += [f"raw: {line}" for line in lines if re.search(r"\b(?!NonFinite)[A-Z]\w*(Error|Exception): ", line)]
     what = "unexpected" if faults else {0: "accepted", 1: "failed", 2: "refused"}[code]
     return Outcome(what, repr(words), "\n".join([*faults, f"exit code {code}", *texts]))
@@ -181,13 +182,11 @@ def fuzz_lines(root: Path, seed: int, numbers: Sequence[int]) -> Iterator[Outcom
     made, work = root / "made", root / "work"
     made.mkdir(parents=True)
     with contextlib.chdir(made):
-        command_lines.set_up(made, run_line)
+        fuzzed_folder.set_up(made, run_line)
     for number in numbers:
         rng = random.Random(f"{seed} {number}")
-        shutil.copytree(made, work, symlinks=True)
-        os.mkfifo(work / "pipe")
         line = command_lines.random_line(rng, known)
-        command_lines.spoil(work, rng, line)
+        fuzzed_folder.place(made, work, line, rng)
         before = sorted(work.rglob("*"))
         with contextlib.chdir(work):
             outcome = run_line(line.words, encoding=rng.choice(("utf-8", "utf-8", "ascii", "latin-1")))
@@ -238,11 +237,16 @@ def called(case: str, function: Callable[[], Any]) -> Outcome:
             what, said = "refused" if known else "unexpected", traceback.format_exc()
         except TooLongError:
             what, said = "unexpected", f"not done after {SECONDS} s"
-        except Exception:
-            what, said = "unexpected", traceback.format_exc()
+        except Exception as reason:
+            what, said = "failed" if is_of_memory(reason) else "unexpected", traceback.format_exc()
     if watch.faults:
         what, said = "unexpected", "\n".join([*watch.faults, said])
     return Outcome(what, case, said)
+
+
+def is_of_memory(reason: BaseException | None) -> bool:
+    """Whether somebody asked for more than the machine has, which no limit of ours can know."""
+    return isinstance(reason, MemoryError) or re.search(cli.OUT_OF_MEMORY, str(reason)) is not None
 
 
 FUZZERS = {"lines": fuzz_lines, "annotations": fuzz_annotations, "calls": fuzz_calls}
@@ -281,6 +285,8 @@ def main() -> int:
             unexpected.append({"number": number, **asdict(outcome)})
         if outcome.what == "unexpected" or arguments.only is not None:
             print(f"{outcome.what}, number {number}: {outcome.case}\n{outcome.said}\n", flush=True)
+        elif number % 100 == 99:
+            print(f"{number + 1} cases done", flush=True)
 
     results = campaign(counts, seed=arguments.seed, on_outcome=on_outcome)
     print(f"{'':12}" + "".join(f"{name:>12}" for name in OUTCOMES))

@@ -94,13 +94,16 @@ SMALL: Mapping[str, Mapping[str, Any]] = {
 NUMBERS = (0, -1, 1, 3, 0.5, 1.5, -0.1, 1e-320, 1e308, float("nan"), float("inf"), 2**70, -(2**70), True, 1j)
 THINGS: tuple[Callable[[], Any], ...] = (
     *(partial(lambda value: value, value) for value in (*NUMBERS, *NUMBERS, None, None, None)),
-    *(partial(lambda value: value, value) for value in ("", "x", "digits", "é\x1b[31m", "a\0b", "x" * 5000, b"x", "-1")),
+    *(
+        partial(lambda value: value, value)
+        for value in ("", "x", "digits", "é\x1b[31m", "a\0b", "x" * 5000, b"x", "-1")
+    ),
     *(list, dict, set, object, lambda: [None], lambda: [1, 2], lambda: (0, 1), lambda: ["a", "a"], lambda: [[]]),
-    *(lambda: Path("missing"), lambda: Path(), lambda: {"a": 1}, lambda: print, lambda: int, lambda: range(3)),
+    *(lambda: Path("missing"), Path, lambda: {"a": 1}, lambda: print, lambda: int, lambda: range(3)),
     *(lambda: np.arange(4), lambda: np.zeros((4, 3), dtype=np.float32), lambda: np.float64(0.5), lambda: np.int64(2)),
     *(lambda: nn.Linear(2, 3), lambda: nn.Linear(5, 1), nn.Identity, drkd.cross_entropy, drkd.ps_kd, drkd.OneHot),
     *(lambda: torch.zeros(()), lambda: torch.tensor([1.0, 2.0], requires_grad=True), lambda: torch.device("cpu")),
-    *(lambda: lambda *values, **named: None, lambda: lambda *values, **named: torch.zeros(4, 3), lambda: torch.float16),
+    *(lambda: lambda _: None, lambda: lambda _: torch.zeros(4, 3), lambda: torch.float16),
 )
 """Odd in any place."""
 
@@ -110,7 +113,10 @@ TENSORS: tuple[Callable[[], Any], ...] = (
     *(partial(torch.ones, (4, 3), dtype=kind) for kind in (torch.float16, torch.bfloat16, torch.float64, torch.int64)),
     *(partial(torch.ones, (4, 3), dtype=kind) for kind in (torch.bool, torch.uint8, torch.complex64)),
     *(partial(torch.ones, (4,), dtype=kind) for kind in (torch.uint8, torch.int8, torch.int32, torch.bool, torch.half)),
-    *(partial(torch.tensor, values) for values in ([0, 1, 2, 3], [0, -1, 1, 2], [-100] * 4, [0, -100, 1, 2], [2**62] * 4)),
+    *(
+        partial(torch.tensor, values)
+        for values in ([0, 1, 2, 3], [0, -1, 1, 2], [-100] * 4, [0, -100, 1, 2], [2**62] * 4)
+    ),
     *(partial(torch.tensor, values) for values in ([0.0, 1.0, 2.0, 0.0], [[0, 1, 2, 0]], [0, 0, 0, 0], [7, 8, 9, 7])),
     *(lambda: torch.zeros(4, 3).to_sparse(), lambda: torch.zeros(4, 3, device="meta"), lambda: torch.ones(4, 3).t()),
 )
@@ -163,8 +169,12 @@ def functions() -> list[Function]:
     made.append(Function("objective.update", lambda **values: drkd.ps_kd().update(**values), {}, ("progress", "epoch")))
     made.append(Function("objective.prepare", lambda **values: drkd.ps_kd().prepare(**values), {}, ("samples",)))
     weights = {"num_classes": SOUND["num_classes"]}
-    made.append(Function("effective_weights", lambda **values: drkd.kd(nn.Linear(2, 3)).effective_weights(**values), weights, ()))
-    made.append(Function("Split.select", lambda **values: SOUND["data"]().train.select(**values), {"index": SOUND["index"]}, ()))
+    made.append(
+        Function(
+            "effective_weights", lambda **values: drkd.kd(nn.Linear(2, 3)).effective_weights(**values), weights, ()
+        )
+    )
+    made.append(Function("Split.select", SOUND["data"]().train.select, {"index": SOUND["index"]}, ()))
     return made
 
 
@@ -177,11 +187,11 @@ def _function(name: str, function: Callable[..., Any]) -> Function:
         sound.pop("data", None)
     others = {p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
     if any(p.kind is p.VAR_KEYWORD for p in parameters):
-        others |= _keywords(name, function)
+        others |= _keywords(name)
     return Function(name, function, sound, tuple(sorted(others - LEFT_OUT)))
 
 
-def _keywords(name: str, function: Callable[..., Any]) -> set[str]:
+def _keywords(name: str) -> set[str]:
     """What `**options` of a function takes."""
     kinds = {"fit": config.FitSettings, "self_distill": config.FitSettings, "reproduce": config.ReproduceConfig}
     kinds |= {"compare": config.CompareConfig, "tune": config.TuneConfig}

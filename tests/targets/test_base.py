@@ -53,4 +53,4 @@ def test_a_target_is_abstract_and_its_shape_is_checked():
 def test_a_boolean_per_sample_becomes_one_per_label():
     flags, dense = torch.tensor([True, False]), torch.zeros(2, 4, 5, dtype=torch.long)
     assert StudentBatch(A, torch.tensor([0, 1])).per_row(flags) is flags
-    assert StudentBatch(A, dense).per_row(flags).flatten(1).all(dim=1).tolist() == [True, False]
+    assert StudentBatch(torch.zeros(2, 3, 4, 5), dense).per_row(flags).flatten(1).all(dim=1).tolist() == [True, False]

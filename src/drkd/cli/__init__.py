@@ -6,6 +6,7 @@ line on standard error; `--debug` adds the traceback.
 
 import errno
 import io
+import re
 import signal
 import sys
 import traceback
@@ -26,6 +27,9 @@ INTERRUPTED = 130
 
 LONGEST_NAME = 200
 """Characters of a path that a message shows."""
+
+OUT_OF_MEMORY = "allocate memory|out of memory|Storage size calculation overflowed|Invalid shape dimension"
+"""What torch says in place of a MemoryError."""
 
 HOW_TO_RESUME = "interrupted; finished work is kept: repeat the command (train, compare, tune: with --out and --resume)"
 
@@ -70,11 +74,18 @@ def _run(arguments: list[str], *, debug: bool) -> int:
     except OSError as reason:
         return _fail(*_about_files(reason), debug)
     except Exception as reason:  # whatever went wrong, the user gets one line
-        ours = isinstance(reason, NonFiniteLossError | ParityError)
-        return _fail(str(reason) if ours else f"{type(reason).__name__}: {reason}", 1, debug)
+        return _fail(_about_failure(reason), 1, debug)
     finally:
         remove_empty_folders()
     return result if isinstance(result, int) else 0
+
+
+def _about_failure(reason: Exception) -> str:
+    """What to say of an error that is nobody's input."""
+    if isinstance(reason, MemoryError) or re.search(OUT_OF_MEMORY, str(reason)):
+        return f"not enough memory: {reason}; lower --batch-size, --image-size or the number of samples"
+    ours = isinstance(reason, NonFiniteLossError | ParityError)
+    return str(reason) if ours else f"{type(reason).__name__}: {reason}"
 
 
 def _about_files(reason: OSError) -> tuple[str, int]:

@@ -36,7 +36,7 @@ def as_bytes(size: str) -> int:
         >>> as_bytes("1.5GB"), as_bytes("20 MB"), as_bytes("0")
         (1500000000, 20000000, 0)
     """
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)B?", size.strip().upper())
+    match = re.fullmatch(r"(\d{1,15}(?:\.\d+)?)\s*([KMGT]?)B?", size.strip().upper())
     if match is None:
         raise ValueError("a size such as 500MB or 2GB, or 0")
     return int(float(match[1]) * 1000.0 ** " KMGT".index(match[2] or " "))

@@ -3,17 +3,28 @@
 Each field is an option of the same name (`--batch-size` for `batch_size`) and a key of the same name in a file.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from drkd.config.fields import Average, Fractions, Size, Text, Weights
+
+LARGEST = 2**32
+"""No option that is a whole number goes beyond: libraries cannot count further."""
 
 
 class Options(BaseModel):
     """What all groups are: unknown names are errors, values are checked and never change."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @field_validator("*")
+    @classmethod
+    def _of_a_machine(cls, value: Any) -> Any:
+        """Refuse whole numbers that no machine counts to."""
+        if isinstance(value, int) and value >= LARGEST:
+            raise ValueError(f"should be less than {LARGEST}")
+        return value
 
 
 class DataOptions(Options):
@@ -150,7 +161,7 @@ class FitOptions(
 class FitSettings(FitOptions):
     """Everything that `drkd.fit` can be asked for."""
 
-    seed: int = Field(0, ge=0, lt=2**32, description="fixes splits, initial weights, order and augmentation")
+    seed: int = Field(0, ge=0, description="fixes splits, initial weights, order and augmentation")
 
 
 class ProcessOptions(Options):
@@ -181,7 +192,7 @@ class MethodSettings(Options):
     """Settings of methods; None leaves the method its own default."""
 
     alpha: float | None = Field(None, ge=0, le=1, description="weight of the soft target (default: the method's)")
-    temperature: float | None = Field(None, gt=0, description="softening (default: the method's)")
+    temperature: float | None = Field(None, gt=0, le=1e6, description="softening (default: the method's)")
     epsilon: float | None = Field(None, ge=0, le=1, description="of label_smoothing")
     correct_prob: float | None = Field(None, gt=0, lt=1, description="of tf_kd_reg's virtual teacher")
     source: Literal["memory", "ema"] | None = Field(None, description="of online_dr_kd: memory or ema")

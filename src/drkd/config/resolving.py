@@ -14,6 +14,9 @@ from drkd.utils.errors import InputError
 
 Config = TypeVar("Config", bound=BaseModel)
 
+LARGEST_FILE = 10**6
+"""Bytes that a file of options may have."""
+
 
 def resolve(
     kind: type[Config], given: Mapping[str, Any], file: str | Path | None = None
@@ -122,7 +125,11 @@ def read_options(path: Path, *, needs: Iterable[str] = ()) -> dict[str, Any]:
         InputError: if it cannot be read, is something else, or lacks one of the options in `needs`.
     """
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        with path.open("rb") as file:
+            text = file.read(LARGEST_FILE + 1)
+        if len(text) > LARGEST_FILE:  # such as /dev/zero, which has no end
+            raise InputError(f"{path} is no file of options: it is larger than {LARGEST_FILE / 1e6:g} MB")
+        content = yaml.safe_load(text.decode("utf-8"))
     except OSError as reason:
         raise InputError(f"cannot read the configuration {path}: {reason.strerror}") from reason
     except (yaml.YAMLError, ValueError, RecursionError) as reason:  # also of dates, and of numbers of many digits

@@ -23,6 +23,7 @@ from drkd.data.images import LazyImages
 from drkd.data.preprocessing import Preprocessing
 from drkd.data.problems import named
 from drkd.data.record import DataRecord, rows_hash, with_splits
+from drkd.utils.arguments import check_arguments
 from drkd.utils.errors import InputError
 
 DATASETS = {
@@ -61,6 +62,13 @@ class Split:
 
     def select(self, index: Tensor) -> "Split":
         """Some of the samples, renumbered from 0."""
+        if not isinstance(index, Tensor) or index.is_floating_point() or index.is_complex() or index.dim() != 1:
+            came = f"{index.dtype} {tuple(index.shape)}" if isinstance(index, Tensor) else type(index).__name__
+            raise InputError(f"`select` needs a tensor of positions (N,), got {came}; pass torch.as_tensor")
+        if index.dtype != torch.bool and len(index) and not 0 <= int(index.min()) <= int(index.max()) < len(self):
+            raise InputError(
+                f"`select` needs positions from 0 to {len(self) - 1}, got {int(index.min())} to {int(index.max())}"
+            )
         inputs = self.inputs.select(index) if isinstance(self.inputs, LazyImages) else self.inputs[index]
         names = [self.names[row] for row in index.tolist()] if self.names else ()
         return Split(inputs, self.labels[index], names, None if self.probs is None else self.probs[index])
@@ -145,6 +153,7 @@ def load_data(
         >>> len(data.train), len(data.val), len(data.test), data.image_size
         (200, 144, 360, 8)
     """
+    check_arguments(load_data, locals())
     if not 0 <= label_noise < 1:
         raise InputError(f"label noise must lie in [0, 1), got {label_noise}")
     chosen = None if augment is None else parse_augmentation(augment)

@@ -6,6 +6,7 @@ from torch import Tensor
 from drkd.data.augment import Augmentation
 from drkd.data.datasets import VALIDATION, Data, Split, hold_out
 from drkd.data.record import DataRecord, rows_hash
+from drkd.utils.arguments import check_arguments
 from drkd.utils.checks import check_fraction
 from drkd.utils.errors import InputError
 
@@ -44,8 +45,11 @@ def from_tensors(
         >>> len(data.train), len(data.val), len(data.test), data.classes
         (15, 5, 10, ('0', '1', '2'))
     """
+    check_arguments(from_tensors, {"classes": classes, "name": name, "seed": seed})
     splits = {"train": train, "test": test} | ({} if val is None else {"val": val})
     for split, rows in splits.items():
+        if not isinstance(rows, tuple | list):
+            raise InputError(f"the {split} rows must be two tensors, inputs and labels, got {type(rows).__name__}")
         if len(rows) != 2 or not all(isinstance(part, Tensor) for part in rows):
             kinds = ", ".join(type(part).__name__ for part in rows)
             raise InputError(

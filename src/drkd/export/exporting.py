@@ -24,6 +24,8 @@ from drkd.runs.evaluating import data_of
 from drkd.targets import state_hash
 from drkd.tasks import get_task
 from drkd.tasks.loading import load_model
+from drkd.utils.arguments import check_arguments
+from drkd.utils.checks import check_count
 from drkd.utils.errors import InputError
 from drkd.utils.files import cannot_write, replacing
 from drkd.utils.locks import LockedError, locked
@@ -76,6 +78,9 @@ def export_run(
         ...     export_run(Path(folder) / "run", "torch").parity.agreement
         1.0
     """
+    check_arguments(export_run, locals())
+    for what, count in (("samples", samples), ("calibration_samples", calibration_samples)):
+        check_count(what, count)
     source = Path(run)
     chosen = _format(format, quantize, calibration)
     model, info = load_model(source)

@@ -7,6 +7,7 @@ from pathlib import Path
 from drkd.export.card import model_card
 from drkd.export.runtimes import needed
 from drkd.tasks.loading import load_deployed
+from drkd.utils.arguments import check_arguments
 from drkd.utils.errors import InputError
 from drkd.utils.files import cannot_write, replacing, write_json, write_text
 
@@ -48,6 +49,7 @@ def push_run(
         ...
         drkd.utils.errors.InputError: sending needs the repository as OWNER/NAME, got None
     """
+    check_arguments(push_run, locals())
     path = Path(run)
     owner, _, name = (repo or "").partition("/")
     if (send or repo is not None) and not (owner and name and "/" not in name):

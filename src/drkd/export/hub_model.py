@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from drkd.models import create_model
 from drkd.models.deployed import Deployed
 from drkd.models.files import ModelInfo, read_model, write_model
+from drkd.utils.arguments import check_arguments
 from drkd.utils.errors import InputError
 
 
@@ -47,6 +48,7 @@ class HubModel(nn.Module, PyTorchModelHubMixin, library_name="drkd"):
         margin: float = 1.0,
         interpolation: str = "bilinear",
     ) -> None:
+        check_arguments(HubModel.__init__, locals())
         super().__init__()
         network = create_model(model, num_classes=len(classes), image_size=image_size, channels=channels)
         self.deployed = Deployed(network, mean, std)

@@ -12,6 +12,7 @@ from drkd.export.memory import measure_memory
 from drkd.export.records import LATENCY, BenchedFile, CallTimes, LatencyResults, LatencySettings, MemorySetting
 from drkd.export.runtimes import Session, files_of, input_shape, is_exported, open_session, runs_code
 from drkd.models.files import model_file
+from drkd.utils.arguments import check_arguments
 from drkd.utils.errors import InputError
 from drkd.utils.files import write_checked_json
 from drkd.utils.machine import check_threads, environment, processor_name
@@ -55,6 +56,7 @@ def bench_files(
         ...
         drkd.utils.errors.InputError: --threads should be 1 or more, got 0
     """
+    check_arguments(bench_files, locals())
     for name, values in (("--threads", threads), ("--batch-sizes", batch_sizes), ("--calls", [calls])):
         if not values or min(values) < 1:
             raise InputError(f"{name} should be 1 or more, got {', '.join(map(str, values)) or 'nothing'}")

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from drkd.export.checksums import check_files
 from drkd.export.manifest import Manifest, from_properties, from_text
+from drkd.utils.arguments import check_arguments
 from drkd.utils.errors import InputError
 
 if TYPE_CHECKING:
@@ -89,6 +90,7 @@ def open_session(path: Path, *, threads: int | None = None, allow_code: bool = F
 
         With a file there, `open_session(path)(pixels)` are the logits (B, K) of pixels uint8 (B, C, H, W).
     """
+    check_arguments(open_session, locals())
     if is_exported(path) and not path.is_file():
         raise InputError(f"there is no file {path}; give a file of `drkd export`, or a run directory")
     if runs_code(path) and not allow_code:

@@ -15,7 +15,7 @@ from drkd.objective.schedules import Complement, Growing, Linear
 from drkd.objective.terms import Penalty, Term
 from drkd.targets import ClassMean, Ema, LastBatch, Memory, OneHot, Partner, Rectified, Rectifier, Target
 from drkd.targets.memory import Keep
-from drkd.utils.checks import check_count, check_fraction, check_not_negative, check_positive
+from drkd.utils.checks import check_count, check_fraction, check_not_negative, check_temperature
 from drkd.utils.errors import InputError
 
 
@@ -68,6 +68,10 @@ def online_dr_kd(
         >>> sorted(online_dr_kd().needs), sorted(online_dr_kd(source=Ema(student)).needs)
         (['index'], ['inputs'])
     """
+    if not isinstance(source, Target) and not (isinstance(source, str) and source in ("memory", "ema")):
+        raise InputError(
+            f'`online_dr_kd` needs source="memory", "ema" or a target such as Ema(student), got {source!r}'
+        )
     if decay is not None and source != "ema":
         raise InputError("online_dr_kd has a decay with source=ema only; choose that source, or leave the decay out")
     if keep is not None and source != "memory":
@@ -76,10 +80,6 @@ def online_dr_kd(
         if student is None:
             raise InputError('online_dr_kd with source="ema" needs the student that is trained')
         source = Ema(student) if decay is None else Ema(student, decay)
-    if not isinstance(source, Target) and source != "memory":
-        raise InputError(
-            f'`online_dr_kd` needs source="memory", "ema" or a target such as Ema(student), got {source!r}'
-        )
     target = Memory(keep=keep or "full") if source == "memory" else source
     return distil("online_dr_kd", Rectified(target, rectify), alpha, temperature, "batchmean", 1.0, options)
 
@@ -149,7 +149,7 @@ def dlb(weight: float = 1.0, temperature: float = 3.0, **options: Unpack[Objecti
 
 def _added(name: str, target: Target, weight: float, temperature: float, options: ObjectiveOptions) -> Objective:
     """CE(y, p) + w T^2 CE(softmax_T(target), softmax_T(z)), the latter over the rows that have a target."""
-    check_positive("temperature", temperature)
+    check_temperature("temperature", temperature)
     check_not_negative("weight", weight)
     soft = Term(
         target,

@@ -18,7 +18,7 @@ from drkd.objective.objective import Objective, ObjectiveOptions
 from drkd.objective.terms import Term
 from drkd.targets import OneHot, Rectified, Rectifier, Target, Teacher, Uniform, Virtual, as_target
 from drkd.targets.rectify import swap
-from drkd.utils.checks import check_fraction, check_positive
+from drkd.utils.checks import check_choice, check_fraction, check_positive, check_temperature
 from drkd.utils.errors import InputError
 
 Convention = Literal["batchmean", "reference"]
@@ -138,7 +138,7 @@ def tf_kd_reg(
     if not is_reference(convention, multiplier):
         return distil("tf_kd_reg", Virtual(correct_prob), alpha, temperature, convention, multiplier, options)
     check_fraction("alpha", alpha)
-    check_positive("temperature", temperature)
+    check_temperature("temperature", temperature)
     virtual = Virtual(correct_prob, probs_as_logits=True)
     soft = Term(virtual, alpha, name="soft", scale=multiplier, target_temperature=temperature, class_mean=True)
     return Objective("tf_kd_reg", [Term(OneHot(), 1 - alpha, name="ce"), soft], **options)
@@ -190,7 +190,7 @@ def distil(
 ) -> Objective:
     """(1 - a) CE(y, p) + a T^2 CE(softmax_T(target), softmax_T(z)): what all distillation here has in common."""
     check_fraction("alpha", alpha)
-    check_positive("temperature", temperature)
+    check_temperature("temperature", temperature)
     soft = Term(
         target,
         alpha,
@@ -207,8 +207,7 @@ def distil(
 
 def is_reference(convention: Convention, multiplier: float) -> bool:
     """Whether the public code's numbers are asked for."""
-    if convention not in ("batchmean", "reference"):
-        raise InputError(f"convention must be batchmean or reference, got {convention!r}")
+    check_choice("convention", convention, ("batchmean", "reference"))
     check_positive("multiplier", multiplier)
     if convention == "batchmean" and multiplier != 1.0:
         raise InputError(f'multiplier needs convention="reference", got {multiplier} without it; raise alpha instead')

@@ -18,6 +18,8 @@ from drkd.models.shufflenetv2 import shufflenetv2
 from drkd.models.small_cnn import small_cnn
 from drkd.models.vgg import vgg19_bn
 from drkd.models.wide_resnet import wrn16_2, wrn28_10, wrn40_2
+from drkd.utils.arguments import check_arguments
+from drkd.utils.checks import check_count
 from drkd.utils.errors import InputError
 from drkd.utils.files import read_tensors
 
@@ -69,6 +71,9 @@ def create_model(
         >>> sum(p.numel() for p in model.parameters())
         11220132
     """
+    check_arguments(create_model, locals())
+    for what, value in (("num_classes", num_classes), ("image_size", image_size), ("channels", channels)):
+        check_count(what, value)
     if name.startswith("timm:"):
         model = _from_timm(name.removeprefix("timm:"), num_classes, image_size, channels)
     elif name in MODELS:

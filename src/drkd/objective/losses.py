@@ -11,6 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from drkd.objective.chunked import ChunkedHardCrossEntropy, ChunkedSoftCrossEntropy, is_large
+from drkd.utils.checks import check_logits, check_temperature
+from drkd.utils.errors import InputError
 
 
 def to_float32(logits: Tensor) -> Tensor:
@@ -87,6 +89,7 @@ def soft_cross_entropy(
         >>> soft_cross_entropy(torch.zeros(1, 4), torch.randn(1, 4))
         tensor([1.3863])
     """
+    _check_pair("soft_cross_entropy", student_logits, target_logits, student_temperature, target_temperature)
     target_probs = torch.softmax(_softened(target_logits, target_temperature), dim=1)
     student_log_probs = torch.log_softmax(_softened(student_logits, student_temperature), dim=1)
     return -(target_probs * student_log_probs.masked_fill(target_probs == 0, 0.0)).sum(dim=1)
@@ -156,11 +159,27 @@ def kl_divergence(
         >>> bool(kl_divergence(logits, logits, student_temperature=4, target_temperature=4).abs() < 1e-6)
         True
     """
+    _check_pair("kl_divergence", student_logits, target_logits, student_temperature, target_temperature)
     target_log_probs = torch.log_softmax(to_float32(target_logits) / target_temperature, dim=1)
     student_log_probs = torch.log_softmax(to_float32(student_logits) / student_temperature, dim=1)
     target_probs = target_log_probs.exp()
     difference = target_log_probs - student_log_probs
     return (target_probs * difference.masked_fill(target_probs == 0, 0.0)).sum(dim=1)
+
+
+def _check_pair(
+    caller: str, student: Tensor, target: Tensor, student_temperature: float, target_temperature: float
+) -> None:
+    """Refuse what cannot be two sides of a divergence."""
+    for side, logits in (("student_logits", student), ("target_logits", target)):
+        check_logits(logits, f"`{caller}` needs as {side}")
+    if student.dim() < 2 or student.shape != target.shape:
+        raise InputError(
+            f"`{caller}` needs logits (B, K) or (B, K, ...) of both sides, got {tuple(student.shape)} and "
+            f"{tuple(target.shape)}"
+        )
+    check_temperature("student_temperature", student_temperature)
+    check_temperature("target_temperature", target_temperature)
 
 
 def _softened(logits: Tensor, temperature: float) -> Tensor:

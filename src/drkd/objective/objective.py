@@ -18,7 +18,7 @@ them is an `nn.Module` with these, with `name`, `progress` and `epoch`, and with
 
 import math
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Sized
 from typing import Literal, TypedDict, cast
 
 import torch
@@ -28,7 +28,8 @@ from drkd.objective.class_weights import ClassWeights, RowWeights, weighted
 from drkd.objective.losses import to_float32
 from drkd.objective.terms import LossTerm, RowReduction
 from drkd.targets import Samples, StudentBatch, Target
-from drkd.utils.checks import IGNORED, check_count, check_fraction, check_labels
+from drkd.utils.arguments import check_arguments
+from drkd.utils.checks import IGNORED, check_choice, check_count, check_fraction, check_labels
 from drkd.utils.distributed import add_up, world_size
 from drkd.utils.errors import InputError, NonFiniteLossError
 from drkd.utils.labels import MixedLabels, as_mixed
@@ -89,6 +90,7 @@ class Objective(nn.Module):
         rectify_student: Callable[[Tensor, Tensor], Tensor] | None = None,
     ) -> None:
         super().__init__()
+        check_arguments(Objective.__init__, locals())
         self.name = name
         self.terms = nn.ModuleList(terms)
         self.reduction: Reduction = _checked(reduction)
@@ -168,6 +170,10 @@ class Objective(nn.Module):
 
     def prepare(self, samples: Samples) -> None:
         """Start a training: forget the last one, and let the targets see the samples, un-augmented and in order."""
+        if not isinstance(getattr(samples, "split", None), Sized):
+            raise InputError(
+                f"`prepare` needs the training samples, a drkd.data.loader.Loader, got {type(samples).__name__}"
+            )
         self.reset()
         if self.row_weights is not None:
             self.row_weights.prepare(samples.split.labels)
@@ -301,6 +307,5 @@ def check_protocol(objective: object) -> None:
 
 
 def _checked(reduction: Reduction) -> Reduction:
-    if reduction not in ("none", "sum", "batchmean"):
-        raise InputError(f"reduction must be none, sum or batchmean, got {reduction!r}")
+    check_choice("reduction", reduction, ("none", "sum", "batchmean"))
     return reduction

@@ -10,7 +10,8 @@ from drkd.objective.losses import hard_cross_entropy, mixed_cross_entropy, soft_
 from drkd.objective.schedules import Weight
 from drkd.targets import StudentBatch, Target
 from drkd.targets.base import ask
-from drkd.utils.checks import IGNORED
+from drkd.utils.arguments import check_arguments
+from drkd.utils.checks import IGNORED, check_choice, check_temperature
 from drkd.utils.errors import InputError
 
 LAST_EPOCH = 2**31
@@ -95,6 +96,10 @@ class Term(LossTerm):
         super().__init__(weight, name)
         if not isinstance(target, Target):
             raise InputError(f"a term needs a target, got {type(target).__name__}; a network is one as Frozen(network)")
+        check_arguments(Term.__init__, locals())
+        for what, value in (("target_temperature", target_temperature), ("student_temperature", student_temperature)):
+            check_temperature(what, value)
+        check_choice("without_target", without_target, ("label", "nothing"))
         self.target = target
         self.scale = scale
         self.target_temperature = target_temperature
@@ -160,6 +165,7 @@ class Penalty(LossTerm):
     """
 
     def __init__(self, function: Callable[[Tensor], Tensor], weight: Weight = 1.0, *, name: str) -> None:
+        check_arguments(Penalty.__init__, locals())
         super().__init__(weight, name)
         self.function = function
 

@@ -27,6 +27,7 @@ from drkd.runs.training import train
 from drkd.studies.jobs import Job, Outcome, run_jobs
 from drkd.studies.results import BASELINE, CONTROL, as_csv, collect
 from drkd.tasks.classification import default_cache
+from drkd.utils.arguments import check_arguments
 from drkd.utils.device import choose_device
 from drkd.utils.errors import InputError
 from drkd.utils.files import write_text
@@ -96,6 +97,7 @@ def compare(
         >>> [(each.method, each.metric) for each in comparison.results.comparisons][:2]
         [('ps_kd', 'accuracy'), ('ps_kd', 'nll')]
     """
+    check_arguments(compare, {"config": config, "on_event": on_event})
     settings, source = resolve(CompareConfig, options, config)
     return run(settings, source, Path(settings.out) if settings.out else new_run_dir("compare"), on_event=on_event)
 

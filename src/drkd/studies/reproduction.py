@@ -22,6 +22,7 @@ from drkd.studies.deviations import deviations, overrides, scaled, why_incompara
 from drkd.studies.jobs import Job, Outcome, run_jobs
 from drkd.studies.recipe import Recipe, load_recipe
 from drkd.studies.statistics import paired
+from drkd.utils.arguments import check_arguments
 from drkd.utils.device import choose_device
 from drkd.utils.errors import InputError
 from drkd.utils.files import write_json
@@ -115,6 +116,7 @@ def reproduce(name: str, *, on_event: OnEvent = ignore_event, **options: Unpack[
         >>> [(line.role, line.published) for line in done.lines]
         [('teacher', 68.38), ('row', 70.96)]
     """
+    check_arguments(reproduce, {"name": name, "on_event": on_event})
     recipe = load_recipe(name)
     config, _ = resolve(ReproduceConfig, options)
     return run(recipe, config, plan(recipe, config), on_event=on_event)

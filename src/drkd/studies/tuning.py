@@ -27,6 +27,7 @@ from drkd.runs.training import train
 from drkd.studies.comparison import FROM_COMPARISON, Training, check_used, plan
 from drkd.studies.proposals import History, Proposal, Trial
 from drkd.studies.results import BASELINE
+from drkd.utils.arguments import check_arguments
 from drkd.utils.errors import InputError, NonFiniteLossError
 from drkd.utils.files import write_checked_json
 from drkd.utils.machine import Environment, environment
@@ -116,6 +117,7 @@ def tune(
         >>> found.best.partition("=")[0], len(found.results.trials)
         ('label_smoothing:epsilon', 2)
     """
+    check_arguments(tune, {"config": config, "on_trial": on_trial})
     settings, source = resolve(TuneConfig, options, config)
     out = Path(settings.out) if settings.out else new_run_dir("tune")
     return run(settings, source, out, on_trial=on_trial or _ignore)

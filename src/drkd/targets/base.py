@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from drkd.utils.checks import check_index, check_logits
+from drkd.utils.checks import IGNORED, check_index, check_labels, check_logits
 from drkd.utils.distributed import gather
 from drkd.utils.errors import InputError
 from drkd.utils.labels import MixedLabels
@@ -62,6 +62,14 @@ class StudentBatch:
     index: Tensor | None = None
     all_counted: bool = False
     mixed: MixedLabels | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse logits and labels that do not belong together; an objective has looked at the labels' values."""
+        if not isinstance(self.logits, Tensor) or not isinstance(self.labels, Tensor):
+            check_labels(self.logits, self.labels, IGNORED, caller="StudentBatch")
+        shape = self.logits.shape
+        if len(shape) < 2 or self.labels.shape != shape[:1] + shape[2:] or not self.logits.is_floating_point():
+            check_labels(self.logits, self.labels, IGNORED, caller="StudentBatch")
 
     def index_for(self, target: "Target") -> Tensor:
         """The samples' index.

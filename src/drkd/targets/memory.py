@@ -45,7 +45,8 @@ class Memory(Target):
 
     def __init__(self, size: int = 0, *, keep: Keep = "full") -> None:
         super().__init__()
-        if keep not in ("full", "half") and not (isinstance(keep, int) and keep is not True and keep > 0):
+        named = isinstance(keep, str) and keep in ("full", "half")
+        if not named and not (isinstance(keep, int) and keep is not True and keep > 0):
             raise InputError(f"`Memory` keeps full, half or a number of logits above 0, got {keep!r}")
         check_count("size", size, at_least=0)
         self.size = self.given_size = size

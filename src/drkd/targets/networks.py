@@ -83,8 +83,8 @@ class Frozen(Target):
         """The network's logits, without gradient."""
         if len(self._outside) > 1:
             self._choose(inputs)
-        with torch.no_grad():
-            return check_logits(self.network(inputs), f"the teacher {_name(self.network)} must return").detach()
+        logits = _asked(self.network, inputs, f"the teacher {_name(self.network)}")
+        return check_logits(logits, f"the teacher {_name(self.network)} must return").detach()
 
     def _choose(self, inputs: Any) -> None:
         """Keep the folded network if it answers like the original one, else the original."""
@@ -145,8 +145,8 @@ class Ema(Target):
         return self._outside[0]
 
     def forward(self, batch: StudentBatch) -> TargetOutput:
-        with torch.no_grad():
-            return TargetOutput(check_logits(self.average(batch.inputs), "the averaged student must return"))
+        logits = _asked(self.average, batch.inputs, "the averaged student")
+        return TargetOutput(check_logits(logits, "the averaged student must return"))
 
     def train(self, mode: bool = True) -> "Ema":
         super().train(mode)
@@ -212,6 +212,25 @@ def _places(module: nn.Module) -> list[tuple[dict[str, Tensor], str]]:
                 if tensor is not None:
                     found.setdefault(id(tensor), (cast("dict[str, Tensor]", tensors), name))
     return list(found.values())
+
+
+def _asked(network: Callable[..., Tensor], inputs: Any, who: str) -> Any:
+    """What a network says of inputs; those that it cannot take are refused, its other errors are its own."""
+    try:
+        with torch.no_grad():
+            return network(inputs)
+    except torch.OutOfMemoryError:
+        raise
+    except (RuntimeError, TypeError, ValueError, IndexError) as reason:  # what torch raises for shapes and types
+        came = (
+            f"{str(inputs.dtype).removeprefix('torch.')} {tuple(inputs.shape)}"
+            if isinstance(inputs, Tensor)
+            else type(inputs).__name__
+        )
+        first = str(reason).partition("\n")[0]
+        raise InputError(
+            f"{who} cannot be asked about inputs {came}: {first}; give it what it was trained on"
+        ) from reason
 
 
 def _folded(network: nn.Module) -> nn.Module | None:

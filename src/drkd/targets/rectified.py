@@ -8,6 +8,7 @@ from torch import Tensor
 from drkd.targets.base import StudentBatch, Target, TargetOutput, ask
 from drkd.targets.rectify import RECTIFIERS, labels_at, swap, swap_at, swap_in_order
 from drkd.targets.rules import OneHot
+from drkd.utils.arguments import check_arguments
 from drkd.utils.checks import IGNORED
 from drkd.utils.errors import InputError
 
@@ -34,6 +35,7 @@ class Rectified(Target):
     """
 
     def __init__(self, target: Target, rectifier: Rectifier = "swap") -> None:
+        check_arguments(Rectified.__init__, locals())
         super().__init__()
         if isinstance(target, (OneHot, Rectified)):
             raise InputError(

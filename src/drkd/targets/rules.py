@@ -5,6 +5,7 @@ import math
 import torch
 
 from drkd.targets.base import StudentBatch, Target, TargetOutput
+from drkd.utils.arguments import check_arguments
 from drkd.utils.checks import check_fraction
 from drkd.utils.errors import InputError
 
@@ -47,6 +48,7 @@ class Virtual(Target):
     """
 
     def __init__(self, correct_prob: float = 0.99, *, probs_as_logits: bool = False) -> None:
+        check_arguments(Virtual.__init__, locals())
         super().__init__()
         check_fraction("correct_prob", correct_prob, open_ends=True)
         self.correct_prob = correct_prob

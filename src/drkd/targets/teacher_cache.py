@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from drkd.utils.arguments import check_arguments
 from drkd.utils.errors import InputError
 from drkd.utils.files import as_json, replacing, write_json
 
@@ -53,6 +54,7 @@ class TeacherCache:
     def __init__(
         self, root: Path, belongs_to: Mapping[str, Any], *, limit: int, dtype: type[np.floating[Any]] = np.float16
     ) -> None:
+        check_arguments(TeacherCache.__init__, locals())
         self.root = root
         self.dtype = dtype
         self.limit = limit

@@ -6,6 +6,7 @@ from torch import nn
 
 from drkd.models.files import ModelInfo, model_file, read_model
 from drkd.tasks import get_task
+from drkd.utils.arguments import check_arguments
 from drkd.utils.errors import InputError
 
 
@@ -21,6 +22,7 @@ def load_model(source: str | Path) -> tuple[nn.Module, ModelInfo]:
     Raises:
         InputError: if there is no such file, it was not written by drkd, or it is damaged.
     """
+    check_arguments(load_model, {"source": source})
     tensors, info = read_model(source)
     network = get_task(info.task).build(info)
     try:

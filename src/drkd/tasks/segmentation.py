@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from drkd.objective.losses import hard_cross_entropy
 from drkd.objective.objective import Objective
+from drkd.utils.arguments import check_arguments
 from drkd.utils.errors import InputError
 
 AUX_WEIGHT = 0.5
@@ -94,6 +95,9 @@ def segmentation_losses(
         >>> sorted(losses)
         ['ce', 'loss', 'smoothing', 'smoothing_kl']
     """
+    check_arguments(
+        segmentation_losses, {"network": network, "images": images, "labels": labels, "aux_weight": aux_weight}
+    )
     outputs = _outputs(network(images))
     losses = objective(outputs["out"], labels, inputs=images, index=index)
     if "aux" not in outputs:
@@ -118,6 +122,7 @@ def mean_iou(
     Raises:
         InputError: if there is no pixel that counts.
     """
+    check_arguments(mean_iou, locals())
     from torchmetrics.classification import MulticlassConfusionMatrix
 
     network.eval()

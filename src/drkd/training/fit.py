@@ -24,6 +24,7 @@ from drkd.training.learner import Learner
 from drkd.training.loop import Row, run_epochs, warn_if_nothing_was_rectified
 from drkd.training.optimizer import make_optimizer
 from drkd.training.step import Stepper
+from drkd.utils.arguments import check_arguments
 from drkd.utils.device import choose_device
 from drkd.utils.distributed import rank
 from drkd.utils.errors import InputError
@@ -76,6 +77,7 @@ def fit(
         >>> list(result.history[-1])[:5]
         ['epoch', 'lr', 'loss', 'ce', 'smoothing']
     """
+    check_arguments(fit, {"settings": settings, "on_epoch": on_epoch})
     if not isinstance(student, nn.Module):
         raise InputError(f"fit trains a network, got {type(student).__name__}; make one with drkd.create_model")
     check_protocol(objective)

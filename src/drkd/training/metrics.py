@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from drkd.data.datasets import Data
 from drkd.data.loader import Loader
 from drkd.objective.losses import to_float32
-from drkd.utils.checks import IGNORED, check_labels, check_logits
+from drkd.utils.arguments import check_arguments
+from drkd.utils.checks import IGNORED, check_choice, check_count, check_labels, check_logits
 from drkd.utils.errors import InputError, NonFiniteLossError
 
 BINS = 15
@@ -118,8 +119,9 @@ def evaluate(model: nn.Module, data: Data, split: str = "test", *, batch_size: i
         >>> 0 <= drkd.evaluate(model, data).accuracy <= 1
         True
     """
-    if split not in ("train", "val", "test"):
-        raise InputError(f"split must be train, val or test, got {split!r}")
+    check_arguments(evaluate, locals())
+    check_choice("split", split, ("train", "val", "test"))
+    check_count("batch_size", batch_size)
     if not len(getattr(data, split)):
         raise InputError(f"the {split} split of {data.name} is empty; measure another, or hold some samples out")
     device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))

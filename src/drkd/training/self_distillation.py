@@ -14,6 +14,7 @@ from drkd.objective.objective import Objective
 from drkd.training.checkpoint import TrainResult
 from drkd.training.fit import fit
 from drkd.training.metrics import Metrics, evaluate
+from drkd.utils.arguments import check_arguments
 from drkd.utils.errors import InputError
 
 
@@ -69,6 +70,7 @@ def self_distill(
         >>> "rectified" in result.student_run.history[0]
         True
     """
+    check_arguments(self_distill, {"network": network, "out": out})
     if not callable(method):
         raise InputError(f"method must be a function from a teacher to an objective, as drkd.dr_kd, got {method!r}")
     teacher_path, student_path = (None, None) if out is None else (Path(out) / "self_teacher", Path(out) / "student")

@@ -1,6 +1,7 @@
 """Checks of what a user's training loop hands over: each fails with what was expected, what came, what to do."""
 
 import math
+from collections.abc import Sequence
 from numbers import Integral, Real
 
 import torch
@@ -10,6 +11,9 @@ from drkd.utils.errors import InputError
 
 IGNORED = -100
 """The label of rows that do not count, as targets, rectifiers and the loader know it."""
+
+HOTTEST = 1e6
+"""The highest temperature: beyond, every distribution is uniform to float32, and its square overflows."""
 
 
 def check_labels(logits: Tensor, labels: Tensor, ignore_index: int, *, caller: str) -> bool:
@@ -56,6 +60,11 @@ def check_labels(logits: Tensor, labels: Tensor, ignore_index: int, *, caller: s
         raise InputError(
             f"`{caller}` needs labels {tuple(expected)} beside logits {tuple(shape)}, got {tuple(labels.shape)}"
         )
+    if labels.device != logits.device:
+        raise InputError(
+            f"`{caller}` needs logits and labels on one device, got {logits.device} and {labels.device}; move one of "
+            "them with .to()"
+        )
     if labels.device.type != "cpu" or labels.numel() == 0:
         return False
     labels = labels.long()  # in uint8, 156 would equal -100
@@ -87,6 +96,8 @@ def check_logits(logits: object, need: str) -> Tensor:
             f"{need} float logits, got {str(logits.dtype).removeprefix('torch.')} {tuple(logits.shape)}; use the "
             "network's output before any argmax"
         )
+    if logits.layout != torch.strided:
+        raise InputError(f"{need} dense logits, got {logits.layout} {tuple(logits.shape)}; use logits.to_dense()")
     return logits
 
 
@@ -135,10 +146,23 @@ def check_positive(name: str, value: float) -> None:
         raise InputError(f"{name} must be above 0, got {value!r}")
 
 
+def check_temperature(name: str, value: float) -> None:
+    """Refuse a temperature that is not above zero, or whose square is beyond float32 in a loss."""
+    check_positive(name, value)
+    if value > HOTTEST:
+        raise InputError(f"{name} must be at most {HOTTEST:g}, got {value!r}")
+
+
 def check_not_negative(name: str, value: float) -> None:
     """Refuse a `value` below zero, or not finite."""
     if not (_is_number(value) and 0 <= value < math.inf):
         raise InputError(f"{name} must be at least 0, got {value!r}")
+
+
+def check_choice(name: str, value: str, choices: Sequence[str]) -> None:
+    """Refuse a `value` that is none of the `choices`, of whatever type."""
+    if not isinstance(value, str) or value not in choices:
+        raise InputError(f"{name} must be {', '.join(choices[:-1])} or {choices[-1]}, got {value!r}")
 
 
 def check_count(name: str, value: int, *, at_least: int = 1) -> None:

@@ -28,7 +28,7 @@ def choose_device(name: str) -> torch.device:
         accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
         return torch.device("cpu" if accelerator is None else accelerator.type)
     try:
-        torch.empty(0, device=name)
+        torch.zeros(1, device=name).item()  # there are devices without data, such as meta
     except (RuntimeError, AssertionError, NotImplementedError) as reason:
         raise InputError(f"the device {name!r} cannot be used here: {str(reason).splitlines()[0]}") from reason
     return torch.device(name)

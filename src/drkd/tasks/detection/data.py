@@ -21,6 +21,7 @@ from drkd.tasks.detection.dataset import DetectionData
 from drkd.tasks.detection.networks import SIZE
 from drkd.tasks.detection.reading import read_annotations, upright_size
 from drkd.tasks.detection.splits import DetectionSplit, Images, decode, scaled
+from drkd.utils.arguments import check_arguments
 from drkd.utils.errors import InputError
 from drkd.utils.hashing import file_hash
 
@@ -77,6 +78,7 @@ def load_detection(
         >>> len(data.train), len(data.val), len(data.test), data.classes, data.test.targets[0]["boxes"]
         (7, 2, 1, ('cell',), tensor([[32., 32., 48., 48.]]))
     """
+    check_arguments(load_detection, locals())
     if augment not in (None, *AUGMENTATIONS):
         raise InputError(f"--augment of detection should be {' or '.join(AUGMENTATIONS)}, got {augment!r}")
     size = image_size or SIZE

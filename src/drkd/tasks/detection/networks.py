@@ -5,6 +5,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from drkd.utils.arguments import check_arguments
+from drkd.utils.checks import check_count
 from drkd.utils.errors import InputError
 from drkd.utils.files import read_tensors
 
@@ -33,6 +35,9 @@ def create_detector(
         >>> detector.head.classification_head.num_columns  # scores per anchor, background among them
         4
     """
+    check_arguments(create_detector, locals())
+    for what, value in (("num_classes", num_classes), ("image_size", image_size)):
+        check_count(what, value)
     if name not in DETECTORS:
         raise InputError(f"unknown detector {name!r}; choose from {', '.join(DETECTORS)}")
     detector: nn.Module = DETECTORS[name](num_classes, image_size)
