@@ -32,6 +32,7 @@ TABLE = (
     WithoutEffect("momentum", "optimizer", lambda name: name != "sgd", "--optimizer sgd"),
     WithoutEffect("milestones", "schedule", lambda name: name != "step", "--schedule step"),
     WithoutEffect("gamma", "schedule", lambda name: name != "step", "--schedule step"),
+    WithoutEffect("pretrained", "task", lambda name: name == "detection", "--task classification"),
     WithoutEffect("cache", "task", lambda name: name == "detection", "--task classification"),
     WithoutEffect("cache_size", "task", lambda name: name == "detection", "--task classification"),
     WithoutEffect("cache", "cache_size", lambda size: as_bytes(size) == 0, "--cache-size 2GB"),

@@ -76,6 +76,7 @@ class TrainingKeywords(MethodKeywords, FitOptionsKeywords, DataKeywords, total=F
 
     model: str
     weights: Path | None
+    pretrained: bool
     deterministic: bool
     threads: int | None
     cache_size: str

@@ -51,9 +51,7 @@ class Manifest:
             'uint8 (B, C, H, W), 0 to 255'
         """
         own = (info.model, info.classes, info.image_size, info.channels, info.mean, info.std)
-        return cls(
-            *own, sha256=sha256, quantize=quantize, margin=info.margin, interpolation=info.interpolation
-        )
+        return cls(*own, sha256=sha256, quantize=quantize, margin=info.margin, interpolation=info.interpolation)
 
     def to_json(self) -> "JsonObject":
         """As it is kept in a file."""

@@ -156,7 +156,7 @@ def prepare(config: TrainConfig, source: Source, out: Path, on_event: OnEvent = 
     if config.sync_batchnorm and device.type == "cpu":
         raise InputError("--sync-batchnorm needs an accelerator: torch has none for processors; leave it out")
     task = get_task(config.task)
-    data = task.load(config)
+    data = task.load(config, task.wanted(config))
     if config.select == "best" and 0 < len(data.val) < FEW_SAMPLES:
         warnings.warn(
             f"the epoch is chosen on {len(data.val)} validation samples only: the choice is close to chance",
