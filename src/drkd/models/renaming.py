@@ -39,7 +39,8 @@ def match_by_shape(own: Tensors, saved: Tensors, classifier: Sequence[str], *, i
     theirs = [name for name in saved if not is_counter(saved[name])]
     for head in _heads(saved, theirs, own[classifier[0]].shape[1:]):
         rest = [name for name in theirs if name not in head]
-        found = _in_order(own, mine, saved, rest, in_order=in_order) or _by_tree(own, mine, saved, rest)
+        ways = [_in_order(own, mine, saved, rest, in_order=in_order), _by_tree(own, mine, saved, rest)]
+        found = next((way for way in (ways if in_order else reversed(ways)) if way is not None), None)
         if found is None or any(name.endswith("running_var") and saved[found[name]].lt(0).any() for name in found):
             continue
         if [saved[name].shape for name in head] == [own[name].shape for name in classifier]:
@@ -55,9 +56,8 @@ def _heads(saved: Tensors, names: list[str], width: Sequence[int]) -> list[tuple
         for position, name in enumerate(order):
             if saved[name].ndim > 1 and saved[name].shape[1:] == width:
                 beside = [each for each in order if each != name and _parent(each) == _parent(name) != ""]
-                bias = [
-                    each for each in (beside or order[position + 1 :])[:1] if saved[each].shape == saved[name].shape[:1]
-                ]
+                after = (beside or order[position + 1 :])[:1]
+                bias = [each for each in after if saved[each].shape == saved[name].shape[:1]]
                 found += [(name,), (name, *bias)]
     return list(dict.fromkeys(reversed(found)))
 

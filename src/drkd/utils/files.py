@@ -197,8 +197,11 @@ def read_about(path: Path) -> JsonObject:
     """
     if path.suffix != ".safetensors":
         return {}
-    with safe_open(path, "pt") as file:
-        metadata: dict[str, str] = file.metadata() or {}
+    try:
+        with safe_open(path, "pt") as file:
+            metadata: dict[str, str] = file.metadata() or {}
+    except (SafetensorError, OSError) as reason:
+        raise InputError(f"cannot read weights from {path}: {reason}") from reason
     text = metadata.get("drkd") or next((value for value in metadata.values() if '"sha256"' in value), "{}")
     try:
         content = json.loads(text)
