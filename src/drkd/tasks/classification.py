@@ -105,8 +105,14 @@ class Classification(Task):
         return create_from(config, teacher=teacher, student=student)
 
     def adapt_teacher(self, teacher: "nn.Module", own: "ModelInfo", student: "ModelInfo", source: str) -> "nn.Module":
-        from drkd.models.adapted import Adapted, differences
+        from drkd.models.adapted import Adapted, differences, scaling_differences
 
+        if scaled := scaling_differences(own, student):
+            warnings.warn(
+                f"the teacher in {source} was trained on images that were scaled otherwise than the student's "
+                f"({', '.join(scaled)}): it gets the student's",
+                stacklevel=2,
+            )
         if not (found := differences(own, student)):
             return teacher
         warnings.warn(
