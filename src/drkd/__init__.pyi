@@ -5,6 +5,7 @@ from drkd.data import Data as Data
 from drkd.data import Split as Split
 from drkd.data import from_tensors as from_tensors
 from drkd.data import load_data as load_data
+from drkd.data.preprocessing import Preprocessing as Preprocessing
 from drkd.export.exporting import export_run as export_run
 from drkd.export.hub import push_run as push_run
 from drkd.export.hub_model import HubModel as HubModel
@@ -28,6 +29,8 @@ from drkd.methods import tf_kd_self as tf_kd_self
 from drkd.methods import tf_kd_self_clean_view as tf_kd_self_clean_view
 from drkd.models import create_model as create_model
 from drkd.models.files import ModelInfo as ModelInfo
+from drkd.models.starts import Start as Start
+from drkd.models.starts import find_start as find_start
 from drkd.objective.losses import kl_divergence as kl_divergence
 from drkd.objective.losses import soft_cross_entropy as soft_cross_entropy
 from drkd.objective.objective import Objective as Objective

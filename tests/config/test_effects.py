@@ -8,6 +8,7 @@ from drkd.config.effects import TABLE
 
 VALUES = {
     "momentum": 0.5,
+    "pretrained": True,
     "milestones": [0.5],
     "gamma": 0.5,
     "mixup": 0.2,

@@ -40,7 +40,8 @@ def test_a_folder_loads_back_to_the_same_logits_to_the_bit(run, folder, tmp_path
     capsys.readouterr()
     for path in (folder, tmp_path / "again"):
         assert (path / "model.safetensors").read_bytes() == (run / "model.safetensors").read_bytes()
-        assert {"margin": 1.0, **json.loads((path / "config.json").read_text())} == {"margin": 1.0, **info.to_json()}
+        defaults = {"margin": 1.0, "interpolation": "bilinear"}
+        assert defaults | json.loads((path / "config.json").read_text()) == defaults | info.to_json()
         assert load_model(path)[1] == info
 
 

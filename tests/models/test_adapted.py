@@ -1,5 +1,9 @@
+from dataclasses import replace
+
+import pytest
 import torch
 from torch import nn
+from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2.functional import resize
 
 import drkd
@@ -21,6 +25,22 @@ def test_it_answers_as_the_network_does_on_images_of_its_own():
     own = normalised(resize(images, [8, 8], antialias=True), OWN)
     found = Adapted(network, OWN, GIVEN)(normalised(images, GIVEN))
     assert torch.allclose(found, network(own), atol=1e-5)
+
+
+def test_what_cannot_be_made_up_for_is_said():
+    from drkd.tasks import get_task
+
+    teacher = nn.Identity()
+    with pytest.warns(UserWarning, match=r"scaled otherwise than the student's \(margin 1.25 for 1.0\): it gets"):
+        assert get_task("classification").adapt_teacher(teacher, replace(OWN, margin=1.25), OWN, "run") is teacher
+
+
+def test_it_scales_as_its_network_wants_it():
+    own, given = (replace(info, interpolation="bicubic") for info in (OWN, GIVEN))
+    images = torch.rand(4, 3, 16, 16).round()  # bicubic goes beyond black and white beside such edges
+    expected = normalised(resize(images, [8, 8], InterpolationMode.BICUBIC, antialias=True).clamp(0, 1), OWN)
+    found = Adapted(nn.Identity(), own, replace(given, interpolation="bilinear"))(normalised(images, GIVEN))
+    assert torch.allclose(found, expected, atol=1e-5)
 
 
 def test_only_what_differs_is_named():

@@ -6,7 +6,7 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from drkd.runs.events import EpochDone, Event, RunDone, RunFailed
+from drkd.runs.events import EpochDone, Event, RunDone, RunFailed, StartNoted
 from drkd.tasks import task_of
 
 SECONDS_BETWEEN_LINES = 5.0
@@ -24,6 +24,7 @@ class Display:
         self.console = console
         self.epochs = epochs
         self.finished: dict[str, str] = {}
+        self.noted: set[str] = set()  # every training of a comparison says the same of its start
         self.reached: dict[str, int] = {}
         self.last_line = time.monotonic()
         self.first: float | None = None  # the time of the first event: starting up is no measure of speed
@@ -51,6 +52,12 @@ class Display:
 
     def on_event(self, event: Event) -> None:
         """Show that a training has finished an epoch, is finished or has failed."""
+        if isinstance(event, StartNoted):
+            for note in event.notes:
+                if note not in self.noted:
+                    self.noted.add(note)
+                    self.console.print(f"note: {note}", highlight=False, soft_wrap=True)
+            return
         name = event.run
         new = name not in self.reached
         match event:

@@ -34,9 +34,12 @@ def say(text: object) -> None:
 
 
 def print_epoch(event: "Event") -> None:
-    """A line for each epoch of a training."""
-    from drkd.runs.events import EpochDone
+    """A line for each epoch of a training, and before them what there is to say of its start."""
+    from drkd.runs.events import EpochDone, StartNoted
 
+    if isinstance(event, StartNoted):
+        for note in event.notes:
+            say(f"note: {note}")
     if not isinstance(event, EpochDone):
         return
     row = event.row

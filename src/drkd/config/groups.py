@@ -45,7 +45,7 @@ class DataOptions(Options):
     )
     limit_train: int | None = Field(None, ge=1, description="keep this many training samples, stratified")
     limit_test: int | None = Field(None, ge=1, description="keep this many test samples, stratified")
-    download: bool = Field(False, description="fetch a missing data set")
+    download: bool = Field(False, description="fetch a missing data set, or missing weights")
     skip_bad_images: bool = Field(False, description="leave out images that cannot be read, and count them")
 
 
@@ -53,7 +53,10 @@ class NetworkOptions(Options):
     """What is trained."""
 
     model: str = Field("small_cnn", description="network by name, or timm:NAME")
-    weights: Text | None = Field(None, description="file of weights to start from (default: random)")
+    weights: Text | None = Field(
+        None, description="weights to start from: a file, a run, or hf_hub:OWNER/NAME (default: random)"
+    )
+    pretrained: bool = Field(False, description="start from timm's weights of --model timm:NAME or timm:NAME.TAG")
 
 
 class ScheduleOptions(Options):

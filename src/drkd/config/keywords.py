@@ -87,6 +87,7 @@ class TrainingKeywords(MethodKeywords, FitOptionsKeywords, DataKeywords, total=F
     model: str
     weights: Path | None
     class_weights: Literal["balanced"] | Sequence[float] | None
+    pretrained: bool
     deterministic: bool
     threads: int | None
     cache_size: str

@@ -37,7 +37,7 @@ DATASETS = {
 """Names that `load_data` knows, with a description of one line."""
 
 DECODING = 2
-"""How images in files become pixels: another number where the same file gives other ones. 1 decoded every JPEG whole."""
+"""How images in files become pixels: another number where a file gives other ones. 1 decoded every JPEG whole."""
 
 VALIDATION = 0.1
 """Fraction of the training split that is held out for validation by default."""

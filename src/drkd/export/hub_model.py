@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from drkd.models import create_model
 from drkd.models.deployed import Deployed
-from drkd.models.files import ModelInfo, read_model, write_model
+from drkd.models.files import ModelInfo, read_model, untagged, write_model
 from drkd.utils.arguments import check_arguments
 from drkd.utils.errors import InputError
 
@@ -50,6 +50,7 @@ class HubModel(nn.Module, PyTorchModelHubMixin, library_name="drkd"):
     ) -> None:
         check_arguments(HubModel.__init__, locals())
         super().__init__()
+        model = untagged(model)
         network = create_model(model, num_classes=len(classes), image_size=image_size, channels=channels)
         self.deployed = Deployed(network, mean, std)
         self.info = ModelInfo(

@@ -3,8 +3,9 @@
 import difflib
 from functools import partial
 from pathlib import Path
+from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
 from drkd.models.alexnet import alexnet
 from drkd.models.cnn import cnn
@@ -16,12 +17,13 @@ from drkd.models.resnet import resnet18, resnet34, resnet50, resnet101
 from drkd.models.resnext import resnext29_8x64d
 from drkd.models.shufflenetv2 import shufflenetv2
 from drkd.models.small_cnn import small_cnn
+from drkd.models.starts import find_start, known_to_timm
 from drkd.models.vgg import vgg19_bn
+from drkd.models.weights import load_pretrained, load_weights
 from drkd.models.wide_resnet import wrn16_2, wrn28_10, wrn40_2
 from drkd.utils.arguments import check_arguments
 from drkd.utils.checks import check_count
 from drkd.utils.errors import InputError
-from drkd.utils.files import read_tensors
 
 __all__ = ["MODELS", "create_model"]
 
@@ -51,20 +53,31 @@ CONTIGUOUS = ("alexnet", "vgg19_bn")
 
 
 def create_model(
-    name: str, *, num_classes: int, image_size: int, channels: int = 3, weights: str | Path | None = None
+    name: str,
+    *,
+    num_classes: int,
+    image_size: int,
+    channels: int = 3,
+    weights: str | Path | None = None,
+    pretrained: bool = False,
+    download: bool = False,
 ) -> nn.Module:
-    """A network by name, with random weights drawn from torch's global generator, or with local ones.
+    """A network by name, with random weights drawn from torch's global generator, or with trained ones.
+
+    Warns of how many tensors were taken from trained weights, and which are new.
 
     Args:
-        name: one of `MODELS`, or `timm:NAME` for any network of timm.
+        name: one of `MODELS`, or `timm:NAME` for any network of timm; `timm:NAME.TAG` for one of its pretrained ones.
         num_classes: size of the output.
         image_size: side length of the images.
         channels: 1 for grey, 3 for colour.
-        weights: a safetensors file, or a `.pt` file of tensors only; a classifier for another number of classes in
-            it is left out, anything else that does not fit is an error.
+        weights: a safetensors file, a `.pt` file that can run no code, a run directory, or `hf_hub:OWNER/NAME`. A
+            classifier for other classes is left out; so is what wrappers put before names.
+        pretrained: take timm's own weights of that name.
+        download: fetch weights that are not on this machine.
 
     Raises:
-        InputError: for an unknown name or weights that do not fit.
+        InputError: for an unknown name, or weights that are not there or do not fit.
 
     Example:
         >>> model = create_model("resnet18", num_classes=100, image_size=32)
@@ -74,47 +87,29 @@ def create_model(
     check_arguments(create_model, locals())
     for what, value in (("num_classes", num_classes), ("image_size", image_size), ("channels", channels)):
         check_count(what, value)
-    if name.startswith("timm:"):
-        model = _from_timm(name.removeprefix("timm:"), num_classes, image_size, channels)
-    elif name in MODELS:
-        model = MODELS[name](num_classes, image_size, channels)
-    else:
+    start = find_start(name, weights=weights, pretrained=pretrained, download=download)
+    if not name.startswith("timm:") and name not in MODELS:
         close = difflib.get_close_matches(name, MODELS, n=1)
         hint = f"did you mean {close[0]}?" if close else "see `drkd list models`"
         raise InputError(f"unknown model {name!r}; {hint} Every network of timm is timm:NAME")
-    if weights is not None:
-        _load_weights(model, Path(weights))
+    if name.startswith("timm:"):
+        make = partial(_from_timm, known_to_timm(name.removeprefix("timm:")), num_classes, image_size, channels)
+    else:
+        make = partial(MODELS[name], num_classes, image_size, channels)
+    if start is not None and start.config is not None:
+        return load_pretrained(make, start)
+    model = make()
+    if start is not None:
+        load_weights(model, start, num_classes)
     return model
 
 
-def _from_timm(name: str, num_classes: int, image_size: int, channels: int) -> nn.Module:
+def _from_timm(name: str, num_classes: int, image_size: int, channels: int, **options: Any) -> nn.Module:
     import timm
 
-    if not timm.is_model(name):
-        close = difflib.get_close_matches(name, timm.list_models(), n=1)
-        hint = f"; did you mean timm:{close[0]}?" if close else ""
-        raise InputError(f"timm has no network {name!r}{hint}")
-    make = partial(timm.create_model, name, pretrained=False, num_classes=num_classes, in_chans=channels)
+    make = partial(timm.create_model, name, num_classes=num_classes, in_chans=channels, **options)
     try:
         model: nn.Module = make(img_size=image_size)
     except TypeError:  # networks of convolutions take any size and no such argument
         model = make()
     return model
-
-
-def _load_weights(model: nn.Module, path: Path) -> None:
-    own, saved = model.state_dict(), read_tensors(path)
-    misfits = [name for name in saved if name in own and saved[name].shape != own[name].shape]
-    reshaped = [name for name in misfits if saved[name].shape[1:] != own[name].shape[1:]]  # not only other classes
-    classifiers = {name for name, module in model.named_modules() if isinstance(module, nn.Linear | nn.Conv2d)}
-    kept: dict[str, Tensor] = {name: value for name, value in saved.items() if name not in misfits}
-    replaced = {name.rpartition(".")[0] for name in misfits}
-    missing = [name for name in own if name not in kept and name.rpartition(".")[0] not in replaced]
-    unknown = [name for name in kept if name not in own]
-    if missing or unknown or reshaped or len(replaced) > 1 or not replaced <= classifiers:
-        examples = ", ".join([*misfits, *missing, *unknown][:3])
-        raise InputError(
-            f"the weights in {path} do not fit the model: {len(misfits)} of another shape, {len(missing)} missing, "
-            f"{len(unknown)} unknown ({examples}); name the model that they were saved from"
-        )
-    model.load_state_dict(kept, strict=False)

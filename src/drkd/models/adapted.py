@@ -48,7 +48,7 @@ class Adapted(nn.Module):
 
 
 def differences(own: ModelInfo, given: ModelInfo) -> list[str]:
-    """In what two networks want their images differently, as far as it can be mended.
+    """In what two networks want their images differently, as far as `Adapted` makes up for it.
 
     Example:
         >>> one = ModelInfo("mlp", ("a", "b"), 8, 1, (0.5,), (0.25,))
@@ -60,4 +60,16 @@ def differences(own: ModelInfo, given: ModelInfo) -> list[str]:
         "mean": (own.mean, given.mean),
         "deviation": (own.std, given.std),
     }
+    return [f"{name} {ours} for {theirs}" for name, (ours, theirs) in pairs.items() if ours != theirs]
+
+
+def scaling_differences(own: ModelInfo, given: ModelInfo) -> list[str]:
+    """In what the images of two networks were scaled differently, which no network can make up for.
+
+    Example:
+        >>> one = ModelInfo("mlp", ("a", "b"), 8, 1, (0.5,), (0.25,))
+        >>> scaling_differences(one, ModelInfo("mlp", ("a", "b"), 16, 1, (0.5,), (0.25,), interpolation="bicubic"))
+        ['interpolation bilinear for bicubic']
+    """
+    pairs = {"margin": (own.margin, given.margin), "interpolation": (own.interpolation, given.interpolation)}
     return [f"{name} {ours} for {theirs}" for name, (ours, theirs) in pairs.items() if ours != theirs]

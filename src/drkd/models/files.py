@@ -87,14 +87,31 @@ class ModelInfo:
                 f"{' and '.join(INTERPOLATIONS)}; update drkd"
             )
         known: JsonObject = {name: content[name] for name in cls.__dataclass_fields__ if name in content}
+        known["model"] = untagged(content["model"])  # the first drkd wrote tags of timm, which say nothing here
         known |= {name: tuple(value) for name, value in known.items() if isinstance(value, list)}
         return cls(**known)
+
+
+def untagged(model: str) -> str:
+    """The architecture alone.
+
+    Example:
+        >>> untagged("timm:resnet18.a1_in1k"), untagged("resnet18")
+        ('timm:resnet18', 'resnet18')
+    """
+    return model.partition(".")[0] if model.startswith("timm:") else model
 
 
 def model_file(source: str | Path) -> Path:
     """The model file of a run directory, or the file itself."""
     path = Path(source)
     return path / "model.safetensors" if path.is_dir() else path
+
+
+def refuse_comparison(source: str | Path) -> None:
+    """Refuse a folder of many runs where one is wanted."""
+    if (Path(source) / "trainings").is_dir():
+        raise InputError(f"{source} is a comparison; give one of its trainings: {source}/trainings/PANEL/seed-S/METHOD")
 
 
 def write_model(path: Path, tensors: Mapping[str, Tensor], info: ModelInfo) -> None:
@@ -108,8 +125,7 @@ def read_model(source: str | Path) -> tuple[dict[str, Tensor], ModelInfo]:
     Raises:
         InputError: if there is no such file, drkd did not write it, or it is damaged.
     """
-    if (Path(source) / "trainings").is_dir():
-        raise InputError(f"{source} is a comparison; give one of its trainings: {source}/trainings/PANEL/seed-S/METHOD")
+    refuse_comparison(source)
     path = model_file(source)
     tensors, content = read_tensors(path), read_about(path)
     content.pop("sha256", None)

@@ -1,6 +1,7 @@
 """What a configuration describes, built: the network, the method, what a model file says of them."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import torch
 from torch import nn
@@ -8,7 +9,7 @@ from torch import nn
 from drkd.config import BenchConfig, TrainConfig, TrainingConfig, as_bytes, was_given
 from drkd.methods.registry import MethodInfo, create_from, get_method
 from drkd.models import CONTIGUOUS
-from drkd.models.files import ModelInfo
+from drkd.models.files import ModelInfo, untagged
 from drkd.tasks import TaskData, get_task
 from drkd.training.compilation import MemoryFormat
 from drkd.training.freezing import check_head_epochs
@@ -18,7 +19,7 @@ from drkd.utils.errors import InputError
 def model_info(config: TrainConfig, data: TaskData) -> ModelInfo:
     """What a model file says of itself: enough to build the network and to feed it."""
     return ModelInfo(
-        model=config.model,
+        model=untagged(config.model),
         classes=tuple(data.classes),
         image_size=data.image_size,
         channels=data.channels,
@@ -33,7 +34,8 @@ def model_info(config: TrainConfig, data: TaskData) -> ModelInfo:
 def build_student(config: TrainConfig, data: TaskData) -> nn.Module:
     """The network that `config` names, for `data`; random weights are drawn with the run's seed."""
     torch.manual_seed(config.seed)
-    student = get_task(config.task).build(model_info(config, data), config.weights)
+    info = replace(model_info(config, data), model=config.model)
+    student = get_task(config.task).build(info, config.weights, pretrained=config.pretrained, download=config.download)
     if config.sync_batchnorm:
         student = nn.SyncBatchNorm.convert_sync_batchnorm(student)  # type: ignore[no-untyped-call]
     return student

@@ -59,7 +59,7 @@ def run_of(source: Path) -> Path:
 def data_of(
     source: Path, info: ModelInfo, data: str | None = None, split: str = "either", *, skip_bad_images: bool = False
 ) -> TaskData:
-    """The data of the run in `source`, or other data, split and limited as the run's, scaled and normalised for its network.
+    """The data of the run in `source`, or other data, split and limited as the run's and prepared for its network.
 
     Args:
         source: a run directory, or its model file.

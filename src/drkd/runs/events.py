@@ -7,6 +7,14 @@ from drkd.runs.summary import RunSummary
 
 
 @dataclass(frozen=True)
+class StartNoted:
+    """What there is to say of the weights that a run starts from, before its first step."""
+
+    run: str
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class EpochDone:
     """A run has finished an epoch; `row` is its line of `metrics.csv`."""
 
@@ -30,7 +38,7 @@ class RunFailed:
     reason: str
 
 
-Event = EpochDone | RunDone | RunFailed
+Event = StartNoted | EpochDone | RunDone | RunFailed
 
 OnEvent = Callable[[Event], None]
 

@@ -13,7 +13,7 @@ teacher/            a run directory of its own, where the self-teacher was train
 
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -35,7 +35,7 @@ from drkd.runs.building import (
 )
 from drkd.runs.data_record import refuse_changed_data, write_record
 from drkd.runs.directory import inspect_run_dir, kept_epoch, one_writer, open_run_dir
-from drkd.runs.events import EpochDone, OnEvent, ignore_event
+from drkd.runs.events import EpochDone, OnEvent, StartNoted, ignore_event
 from drkd.runs.features import Fitted, choose_fitted
 from drkd.runs.summary import FILE, RunSummary, TeacherRecord
 from drkd.runs.teachers import load_teacher
@@ -86,7 +86,8 @@ def train(
         source: where each of its values came from, for `config.yaml`.
         out: the run directory.
         name: what events call the run (default: its method).
-        on_event: called with `EpochDone` after each epoch, the teacher's among them.
+        on_event: called with `EpochDone` after each epoch, the teacher's among them; before, with `StartNoted` where
+            it does not start from random weights.
 
     Returns:
         What `summary.json` holds; among its `notes` are all warnings.
@@ -108,13 +109,19 @@ def _train_here(config: TrainConfig, source: Source, out: Path, name: str | None
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
         prepared = prepare(config, source, out, on_event)
+        if config.weights is not None or config.pretrained:
+            on_event(StartNoted(name or config.method, _texts(caught)))
         summary = _train(config, prepared, out, resume=state == "unfinished", name=name, on_event=on_event)
-    summary = replace(summary, notes=list(dict.fromkeys(str(warning.message) for warning in caught)))
+    summary = replace(summary, notes=list(_texts(caught)))
     if rank() == 0:  # the summary last: by it a run is known to be finished
         summary.write(out)
         _draw(prepared, out / "cases.png")
     wait_for_all()  # the other ranks may be about to read the model as their teacher
     return summary
+
+
+def _texts(caught: Sequence[warnings.WarningMessage]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(str(warning.message) for warning in caught))
 
 
 def _train(
@@ -167,7 +174,7 @@ def prepare(config: TrainConfig, source: Source, out: Path, on_event: OnEvent = 
     if config.sync_batchnorm and device.type == "cpu":
         raise InputError("--sync-batchnorm needs an accelerator: torch has none for processors; leave it out")
     task = get_task(config.task)
-    data = task.load(config)
+    data = task.load(config, task.wanted(config))
     weights = config.class_weights
     if isinstance(weights, list) and len(weights) != len(data.classes):
         classes = ", ".join(data.classes[:5]) + (", ..." if len(data.classes) > 5 else "")

@@ -3,7 +3,7 @@
 import contextlib
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
@@ -60,6 +60,16 @@ class Classification(Task):
             skip_bad_images=config.skip_bad_images,
         )
 
+    def wanted(self, config: "TrainConfig") -> "Preprocessing | None":
+        from drkd.models.starts import describe_preprocessing, find_start
+
+        start = find_start(config.model, weights=config.weights, pretrained=config.pretrained, download=config.download)
+        if start is None or start.preprocessing is None:
+            return None
+        wanted = replace(start.preprocessing, image_size=config.image_size or start.preprocessing.image_size)
+        warnings.warn(describe_preprocessing(start, wanted), stacklevel=2)
+        return wanted
+
     def list_files(self, name: str) -> "Mapping[str, FileRecord]":
         from drkd.data.readers import list_files
 
@@ -70,7 +80,9 @@ class Classification(Task):
 
         return check_data(name, progress=progress)
 
-    def build(self, info: "ModelInfo", weights: str | None = None) -> "nn.Module":
+    def build(
+        self, info: "ModelInfo", weights: str | None = None, *, pretrained: bool = False, download: bool = False
+    ) -> "nn.Module":
         from drkd.models import create_model
 
         return create_model(
@@ -79,6 +91,8 @@ class Classification(Task):
             image_size=info.image_size,
             channels=info.channels,
             weights=weights,
+            pretrained=pretrained,
+            download=download,
         )
 
     def objective(
@@ -91,8 +105,14 @@ class Classification(Task):
         return create_from(config, teacher=teacher, student=student)
 
     def adapt_teacher(self, teacher: "nn.Module", own: "ModelInfo", student: "ModelInfo", source: str) -> "nn.Module":
-        from drkd.models.adapted import Adapted, differences
+        from drkd.models.adapted import Adapted, differences, scaling_differences
 
+        if scaled := scaling_differences(own, student):
+            warnings.warn(
+                f"the teacher in {source} was trained on images that were scaled otherwise than the student's "
+                f"({', '.join(scaled)}): it gets the student's",
+                stacklevel=2,
+            )
         if not (found := differences(own, student)):
             return teacher
         warnings.warn(

@@ -117,6 +117,10 @@ class Task(ABC):
     def load(self, config: "TrainConfig", wanted: "Preprocessing | None" = None) -> TaskData:
         """The data that `config` names, split for its seed; `wanted` is how a network wants its images, if it says."""
 
+    def wanted(self, config: "TrainConfig") -> "Preprocessing | None":
+        """How the weights that `config` starts from want their images; None for random ones."""
+        return None
+
     @abstractmethod
     def list_files(self, name: str) -> "Mapping[str, FileRecord]":
         """The files of a data set with their labels and sizes, to notice changes; nothing is decoded."""
@@ -126,8 +130,10 @@ class Task(ABC):
         """Everything that is wrong with a data set; `progress` gets the number of images done, and of all."""
 
     @abstractmethod
-    def build(self, info: "ModelInfo", weights: str | None = None) -> "nn.Module":
-        """The network that `info` describes, with weights of a file or random ones of torch's global generator."""
+    def build(
+        self, info: "ModelInfo", weights: str | None = None, *, pretrained: bool = False, download: bool = False
+    ) -> "nn.Module":
+        """The network that `info` describes, with trained weights or random ones of torch's global generator."""
 
     @abstractmethod
     def objective(

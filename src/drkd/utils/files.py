@@ -3,6 +3,7 @@
 Everything is written under another name and then renamed, so that a reader finds the old state or the new one.
 """
 
+import argparse
 import hashlib
 import json
 import os
@@ -142,8 +143,22 @@ def _separate(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return separate
 
 
+WRAPPERS = (
+    *("state_dict_ema", "model_ema", "ema_state_dict", "state_dict", "model_state_dict", "model", "network", "net"),
+    *("weights", "params"),
+)
+"""Entries under which checkpoints of others have a network's tensors; the first one that is there counts."""
+
+
 def read_tensors(path: Path) -> dict[str, Tensor]:
-    """Tensors of a safetensors file, or of a `.pt` file that holds nothing else.
+    """`read_checkpoint` without where they were."""
+    return read_checkpoint(path)[0]
+
+
+def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], str]:
+    """Tensors of a safetensors file, or of a `.pt` file that can run no code, and the entry that they were under.
+
+    The entry is one of `WRAPPERS` or several with dots between them, empty for a file of tensors.
 
     Raises:
         InputError: if there is no such file, it holds something else, or it does not fit its checksum: that of drkd,
@@ -153,10 +168,11 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         raise InputError(f"there is no file {path}; give a run directory, a model.safetensors or a .pt file")
     try:
         if path.suffix == ".safetensors":
-            return _checked(path, load_file(path))
+            return _checked(path, load_file(path)), ""
         if zipfile.is_zipfile(path) and (wrong := zipfile.ZipFile(path).testzip()) is not None:
             raise damaged(path, wrong)
-        saved = torch.load(path, map_location="cpu", weights_only=True)
+        with torch.serialization.safe_globals([argparse.Namespace]):  # the options of timm's and others' trainings
+            saved = torch.load(path, map_location="cpu", weights_only=True)
     except InputError:
         raise
     except (SafetensorError, zipfile.BadZipFile, OSError, RuntimeError, ValueError, EOFError, KeyError) as reason:
@@ -164,10 +180,14 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         raise InputError(f"cannot read weights from {path}: {first}") from reason
     except Exception as reason:  # unpickling errors have no common base
         raise InputError(f"{path} holds more than tensors, and is not loaded: it could run code") from reason
-    tensors = saved.get("state_dict", saved) if isinstance(saved, dict) else None
-    if tensors is None or not all(isinstance(value, Tensor) for value in tensors.values()):
+    entry: list[str] = []
+    while isinstance(saved, dict) and not all(isinstance(value, Tensor) for value in saved.values()):
+        name = next((name for name in WRAPPERS if isinstance(saved.get(name), dict)), None)
+        saved = None if name is None else saved[name]
+        entry.append(str(name))
+    if not isinstance(saved, dict):
         raise InputError(f"{path} needs to be a dictionary of tensors (a state_dict); save the model's state_dict()")
-    return dict(tensors)
+    return dict(saved), ".".join(entry)
 
 
 def read_about(path: Path) -> JsonObject:
@@ -178,8 +198,11 @@ def read_about(path: Path) -> JsonObject:
     """
     if path.suffix != ".safetensors":
         return {}
-    with safe_open(path, "pt") as file:
-        metadata: dict[str, str] = file.metadata() or {}
+    try:
+        with safe_open(path, "pt") as file:
+            metadata: dict[str, str] = file.metadata() or {}
+    except (SafetensorError, OSError) as reason:
+        raise InputError(f"cannot read weights from {path}: {reason}") from reason
     text = metadata.get("drkd") or next((value for value in metadata.values() if '"sha256"' in value), "{}")
     try:
         content = json.loads(text)

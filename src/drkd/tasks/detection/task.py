@@ -61,7 +61,9 @@ class Detection(Task):
 
         return check_boxes(name, progress=progress)
 
-    def build(self, info: "ModelInfo", weights: str | None = None) -> "nn.Module":
+    def build(
+        self, info: "ModelInfo", weights: str | None = None, *, pretrained: bool = False, download: bool = False
+    ) -> "nn.Module":
         from drkd.tasks.detection.networks import create_detector
 
         return create_detector(info.model, num_classes=len(info.classes), image_size=info.image_size, weights=weights)
