@@ -52,6 +52,7 @@ OPTIONS = {
         (*TRAIN, "--checkpoint-every", "often"),
         "epoch, a number of steps,? or seconds.*'often'",
     ),
+    "unknown average": (nothing, (*TRAIN, "--average", "mean"), "--average should be ema, ema:DECAY .*got 'mean'"),
     "epoch to keep": (nothing, (*TRAIN, "--keep-epochs", "5"), "--keep-epochs counts from 0 to 0 here, got 5"),
     "unknown method": (nothing, (*TRAIN, "--method", "drkd"), r"unknown method 'drkd'; did you mean dr_kd\?"),
     "unknown model": (nothing, (*TRAIN, "--model", "resnet19"), r"unknown.*'resnet19'; did you mean resnet1"),

@@ -7,6 +7,7 @@ import time
 
 import torch
 import torch.distributed as dist
+from torch import nn
 
 import drkd
 from drkd import InputError, NonFiniteLossError
@@ -36,6 +37,13 @@ def train(rank, world_size, port, out):
         objective = create(method, {}, teacher=teacher, epochs=3)
         done = drkd.fit(student, objective, data, epochs=3, batch_size=25)
         histories[case] = (done.history, {name: value.clone() for name, value in student.state_dict().items()})
+    for average in ("ema:0.6", "swa:0"):
+        data = drkd.load_data("digits", limit_train=101)
+        torch.manual_seed(0)
+        layers = (nn.Linear(64, 8), nn.BatchNorm1d(8), nn.Linear(8, 10))
+        student = nn.Sequential(nn.Flatten(), *layers)
+        done = drkd.fit(student, drkd.cross_entropy(), data, epochs=2, batch_size=26, average=average, select="last")
+        histories[average] = (done.history, student.state_dict())
     torch.save(histories, out / f"{world_size}-{rank}.pt")
     if world_size > 1:
         (out / f"writer-{rank}.json").write_text(json.dumps(write_together(rank, out)))

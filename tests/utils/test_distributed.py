@@ -22,6 +22,10 @@ def test_two_ranks_train_like_one(tmp_path):
     method = worker_context("drkd.studies.comparison").get_start_method()  # what it imports is imported once
     mp.start_processes(train, args=(2, port, tmp_path), nprocs=2, start_method=method)
     alone, first, second = (torch.load(tmp_path / f"{name}.pt") for name in ("1-0", "2-0", "2-1"))
+    for average in ("ema:0.6", "swa:0"):  # with batch norm, which makes two ranks differ from one
+        alone.pop(average)
+        assert first[average][0] == second[average][0]
+        assert all(torch.equal(value, second[average][1][name]) for name, value in first[average][1].items())
     for method, (history, weights) in alone.items():
         for other in (first, second):
             for ours, theirs in zip(other[method][0], history, strict=True):

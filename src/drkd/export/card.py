@@ -20,7 +20,7 @@ from drkd.utils.text import printable
 
 SETTINGS = (
     *("epochs", "batch_size", "lr", "optimizer", "momentum", "weight_decay", "schedule", "warmup_epochs", "augment"),
-    *("validation", "limit_train", "label_noise", "precision", "seed", *METHOD_SETTINGS),
+    *("validation", "limit_train", "label_noise", "average", "precision", "seed", *METHOD_SETTINGS),
 )
 """Options that a card lists where they are set; no paths of a machine are among them."""
 

@@ -188,6 +188,17 @@ def get_method(name: str) -> MethodInfo:
     return known[name]
 
 
+def split_variant(name: str) -> tuple[str, list[str]]:
+    """The method and each SETTING=VALUE in `METHOD:SETTING=VALUE:...`; a value may hold a colon.
+
+    Example:
+        >>> split_variant("dr_kd:average=ema:0.99:alpha=0.5")
+        ('dr_kd', ['average=ema:0.99', 'alpha=0.5'])
+    """
+    method, *settings = name.split(":", 1)
+    return method, re.split(r":(?=\w+=)", settings[0]) if settings else []
+
+
 def parse_variant(name: str) -> tuple[str, dict[str, Any]]:
     """The method and the settings in `METHOD:SETTING=VALUE:...`.
 
@@ -198,9 +209,10 @@ def parse_variant(name: str) -> tuple[str, dict[str, Any]]:
         >>> parse_variant("dr_kd:alpha=0.5:rectify=drop")
         ('dr_kd', {'alpha': 0.5, 'rectify': 'drop'})
     """
-    base, *settings = name.split(":")
+    base, settings = split_variant(name)
     get_method(base)
-    if strange := [setting for setting in settings if not re.fullmatch(r"\w+=[\w.+-]+", setting)]:
+    allowed = r"\w+=[\w.+-]+|average=\w+:[\d.]+"
+    if strange := [setting for setting in settings if not re.fullmatch(allowed, setting)]:
         raise InputError(f"{name!r}: expected SETTING=VALUE, got {strange[0]!r}; write it like dr_kd:alpha=0.5")
     pairs = [setting.split("=") for setting in settings]
     return base, {key: yaml.safe_load(value) for key, value in pairs}

@@ -9,7 +9,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from drkd.methods.registry import all_methods
+from drkd.methods.registry import all_methods, split_variant
 from drkd.report.sentences import conclusions
 from drkd.runs.results import ComparisonResults, Difference, Differences, MethodResults, Panel, PerSeed
 from drkd.studies.results import BASELINE, CONTROL
@@ -71,11 +71,16 @@ def label_of(name: str) -> str:
     Example:
         >>> label_of("dr_kd"), label_of("dr_kd:alpha=0.5:rectify=drop")
         ('DR-KD', 'DR-KD (alpha=0.5, rectify=drop)')
+        >>> label_of("cross_entropy:average=ema"), label_of("dr_kd:alpha=0.5:average=swa:0.5")
+        ('Cross-entropy, averaged', 'DR-KD, averaged (alpha=0.5, swa:0.5)')
     """
-    method, _, settings = name.partition(":")
+    method, settings = split_variant(name)
     known = all_methods().get(method)
     label = CONTROL_LABEL if method == CONTROL else known.label if known else method
-    return f"{label} ({settings.replace(':', ', ')})" if settings else label
+    averages = [setting.removeprefix("average=") for setting in settings if setting.startswith("average=")]
+    shown = [setting for setting in settings if not setting.startswith("average=")]
+    shown += [average for average in averages if average != "ema"]
+    return label + (", averaged" if averages else "") + (f" ({', '.join(shown)})" if shown else "")
 
 
 def colour_of(name: str) -> str | None:
@@ -162,7 +167,8 @@ def title(panel: Panel) -> str:
     """What a panel is about, in a line."""
     size = f", {panel.limit_train} training samples" if panel.limit_train else ""
     seeds = f"{len(panel.seeds)} seed{'s' if len(panel.seeds) > 1 else ''}"
-    return f"{panel.data}, {panel.name}{size}: {panel.model}, {panel.epochs} epochs, {seeds}"
+    average = f", weights averaged ({panel.average})" if panel.average else ""
+    return f"{panel.data}, {panel.name}{size}: {panel.model}, {panel.epochs} epochs, {seeds}{average}"
 
 
 def _known(values: Sequence[Value | None]) -> list[Value]:

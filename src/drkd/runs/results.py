@@ -110,7 +110,8 @@ class Panel:
         costs_double: methods with a self-teacher, or that see every sample twice.
         seeds: in the order of all lists.
         methods: what each came to, the baseline first.
-        settings: all settings of each method, its defaults included.
+        settings: all settings of each method, its defaults included; its own learning rate or average if it has one.
+        average: how the weights of all methods are averaged that do not say it for themselves; None: not at all.
     """
 
     name: str
@@ -125,6 +126,7 @@ class Panel:
     seeds: list[int]
     methods: dict[str, MethodResults]
     settings: dict[str, dict[str, Any]] = field(default_factory=dict)
+    average: str | None = None
 
     def to_json(self) -> JsonObject:
         """As `results.json` has it."""

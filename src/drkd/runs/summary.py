@@ -39,6 +39,7 @@ class RunSummary:
         effective_weights: final weight of each term on its cross-entropy.
         notes: warnings, once each.
         seconds_per_epoch: of the fastest epoch, validation included: whatever else the machine does only adds to it.
+            With `average=swa` the mean of that before the average begins and that from then on, by their epochs.
         teacher_cached: fraction of the epochs whose answers of the teacher were found in a cache, since the training
             was last resumed; None without a cache.
         data_size: `classes`, `image_size`, and the samples of `train`, `val` and `test`.

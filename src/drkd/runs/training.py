@@ -42,6 +42,7 @@ from drkd.runs.teachers import load_teacher
 from drkd.targets import Cached, state_hash
 from drkd.tasks import SplitMetrics, Task, TaskData, get_task
 from drkd.tasks.loading import load_model
+from drkd.training.averaging import first_averaged_epoch
 from drkd.training.checkpoint import CheckpointPolicy, TrainResult
 from drkd.training.fit import fit
 from drkd.training.loop import Row
@@ -229,7 +230,7 @@ def summarise(config: TrainConfig, prepared: Prepared, fitted: Fitted, result: T
         teacher_seconds=prepared.teacher_seconds,
         train_seconds=result.seconds,
         skipped_images=dict(data.skipped_images),
-        seconds_per_epoch=min(result.seconds_per_epoch),
+        seconds_per_epoch=_seconds_per_epoch(result, first_averaged_epoch(config)),
         data_size={
             "classes": len(data.classes),
             "image_size": data.image_size,
@@ -238,6 +239,13 @@ def summarise(config: TrainConfig, prepared: Prepared, fitted: Fitted, result: T
         data_fingerprint=None if data.record is None else data.record.fingerprint,
         metrics_sha256=file_hash(out / "metrics.csv") if rank() == 0 else None,
     )
+
+
+def _seconds_per_epoch(result: TrainResult, first_averaged: int) -> float:
+    """Those of the fastest epoch; where epochs cost more from `first_averaged` on, the mean of both kinds."""
+    seconds = result.seconds_per_epoch
+    kinds = [kind for kind in (seconds[:first_averaged], seconds[first_averaged:]) if kind]
+    return min(seconds) if len(kinds) == 1 else sum(len(kind) * min(kind) for kind in kinds) / len(seconds)
 
 
 def _weights_hash(teacher: nn.Module) -> str:
@@ -261,9 +269,10 @@ def _measure_kept(out: Path, epoch: int, prepared: Prepared) -> SplitMetrics:
 
 
 def _train_teacher(config: TrainConfig, source: Source, out: Path, on_event: OnEvent) -> RunSummary:
-    """The student's own network, trained with cross-entropy and otherwise the same settings."""
+    """The student's own network, trained with cross-entropy and otherwise the same settings; no average of it."""
     plain: dict[str, object] = {
         "method": "cross_entropy",
+        "average": None,
         "teacher": None,
         "method_options": {},
         "keep_epochs": [],

@@ -5,8 +5,9 @@ Cross-entropy is trained first; its network teaches every self-taught method of 
 included. All trainings are ordinary run directories under
 `OUT/trainings/PANEL/seed-S/METHOD`, so that an interrupted comparison resumes with the first unfinished one.
 
-A method may be listed more than once, with settings and a learning rate of its own:
-`dr_kd,dr_kd:alpha=0.5:rectify=drop,dr_kd:lr=0.03`. With a teacher given, it teaches every method that takes one.
+A method may be listed more than once, with settings, a learning rate and an average of its own:
+`dr_kd,dr_kd:alpha=0.5:rectify=drop,dr_kd:lr=0.03,dr_kd:average=ema`. With a teacher given, it teaches every method that
+takes one.
 """
 
 from collections.abc import Mapping, Sequence
@@ -32,6 +33,9 @@ from drkd.utils.device import choose_device
 from drkd.utils.errors import InputError
 from drkd.utils.files import write_text
 from drkd.utils.machine import processor_count
+
+OWN = ("lr", "average")
+"""Options of the training that a method may have for itself, beside its settings."""
 
 FROM_COMPARISON = dict.fromkeys(TrainConfig.model_fields, "comparison")
 
@@ -133,7 +137,7 @@ def _run(config: CompareConfig, source: Mapping[str, str], out: Path, on_event: 
         else:
             outcomes = run_jobs(jobs, train_planned, processes=min(processes, len(jobs)), on_event=on_event)
     failures = {name: outcome.reason for name, outcome in outcomes.items() if isinstance(outcome, RunFailed)}
-    settings = {training.method: all_settings(training.config) for training in trainings}
+    settings = {training.method: _all_settings(training.config, config) for training in trainings}
     results = replace(collect(config, _sorted(trainings, outcomes), settings), failures=failures)
     results.write(out)
     write_text(out / "results.csv", as_csv(results))
@@ -163,7 +167,7 @@ def plan(config: CompareConfig, names: Sequence[str], out: Path) -> list[Trainin
             baseline: Training | None = None  # teaches the self-taught methods of its seed
             for name in names:
                 method, own = parse_variant(BASELINE if name == CONTROL else name)
-                own_rate = {"lr": own.pop("lr")} if "lr" in own else {}
+                of_training = {option: own.pop(option) for option in OWN if option in own}
                 times = 2 if name == CONTROL else 1
                 folder = out / "trainings" / panel_name(noise).replace(" ", "-") / f"seed-{seed}"
                 taught_by = baseline if get_method(method).teacher == "self" and config.teacher is None else None
@@ -171,7 +175,7 @@ def plan(config: CompareConfig, names: Sequence[str], out: Path) -> list[Trainin
                 special = {
                     **shared,
                     **_own_settings(config, method, own),
-                    **own_rate,
+                    **of_training,
                     "teacher": None if get_method(method).teacher == "none" else own_teacher,
                     "epochs": config.epochs * times,
                     "warmup_epochs": config.warmup_epochs * times,  # the same fraction, as milestones are
@@ -215,6 +219,12 @@ def _own_settings(config: CompareConfig, method: str, own: Mapping[str, Any]) ->
         general["keep" if averages else "decay"] = None  # there is no memory to keep, or no average to decay
     of_file = {**config.method_options.get(method, {}), **{k: v for k, v in own.items() if k not in METHOD_SETTINGS}}
     return {**general, **{k: v for k, v in own.items() if k in METHOD_SETTINGS}, "method_options": of_file}
+
+
+def _all_settings(training: TrainConfig, config: CompareConfig) -> dict[str, Any]:
+    """Every setting of a training's method, and what else is not as in the rest of the comparison."""
+    own = {option: getattr(training, option) for option in OWN if getattr(training, option) != getattr(config, option)}
+    return {**all_settings(training), **own}
 
 
 def check_used(config: CompareConfig | TuneConfig, source: Mapping[str, str], trainings: Sequence[Training]) -> None:

@@ -63,6 +63,7 @@ def collect(
                 seeds=list(range(config.seeds)),
                 methods=methods,
                 settings=dict(settings),
+                average=config.average,
             )
         )
         comparisons += compare_methods(panels[-1])

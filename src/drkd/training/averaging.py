@@ -123,15 +123,14 @@ class StochasticAverage(Average):
 
     Args:
         student: what is trained.
-        begin: fraction of the training after which the first weights are taken.
+        begin: fraction of the training after which the first weights are taken, at the end of an epoch.
         epochs: of the training.
     """
 
-    def __init__(self, student: nn.Module, begin: float | None, epochs: int) -> None:
+    def __init__(self, student: nn.Module, begin: float, epochs: int) -> None:
         super().__init__(student)
-        begin = FROM if begin is None else begin
         self.name = f"swa:{begin}"
-        self.first_epoch = max(round(begin * epochs), 1) - 1
+        self.first_epoch = _first_epoch(begin, epochs)
         self.model = AveragedModel(student).eval().requires_grad_(False)
         self.network = self.model.module
 
@@ -182,4 +181,19 @@ def make_average(student: nn.Module, objective: nn.Module, settings: FitSettings
     kind, number = as_average(settings.average)
     if kind == "ema":
         return RunningAverage(student, objective, number)
-    return StochasticAverage(student, number, settings.epochs)
+    return StochasticAverage(student, FROM if number is None else number, settings.epochs)
+
+
+def first_averaged_epoch(settings: FitSettings) -> int:
+    """The first epoch (from 0) that ends with an average; 0 where none is asked for.
+
+    Example:
+        >>> first_averaged_epoch(FitSettings(epochs=8, average="swa")), first_averaged_epoch(FitSettings(average="ema"))
+        (5, 0)
+    """
+    kind, begin = ("", None) if settings.average is None else as_average(settings.average)
+    return _first_epoch(FROM if begin is None else begin, settings.epochs) if kind == "swa" else 0
+
+
+def _first_epoch(begin: float, epochs: int) -> int:
+    return max(round(begin * epochs), 1) - 1
