@@ -74,15 +74,14 @@ def test_frozen_dropout_drops_nothing(data):
     assert rows[0] == rows[1]
 
 
-@pytest.mark.parametrize("stop_at", [2, 6], ids=["the head's epochs", "all layers' epochs"])
 @pytest.mark.parametrize(
-    "options",
+    ("options", "stop_at"),
     [
-        {"head_epochs": 1, "optimizer": "adamw", "layer_decay": 0.5, "head_lr": 0.2, "no_norm_decay": True},
-        {"freeze": 1, "head_epochs": 1},
-        {"freeze": "backbone", "optimizer": "adamw"},
+        ({"head_epochs": 1, "optimizer": "adamw", "layer_decay": 0.5, "head_lr": 0.2, "no_norm_decay": True}, 2),
+        ({"head_epochs": 1, "layer_decay": 0.5, "head_lr": 0.2, "no_norm_decay": True}, 7),
+        ({"freeze": 1, "head_epochs": 1}, 4),
     ],
-    ids=["head first", "head first, a block frozen", "backbone"],
+    ids=["the classifier's epochs", "all layers' epochs", "a block frozen"],
 )
 def test_it_resumes_to_the_bit(data, tmp_path, options, stop_at):
     whole, _, history = trained(data, **options)
@@ -134,8 +133,9 @@ def test_a_module_without_parameters_goes_with_the_one_before_it():
             {"freeze": 3},
             r"^--freeze 3 leaves nothing to train: .* 3 blocks with its classifier; choose 1 to 2, or backb",
         ),
-        ({"freeze": "head"}, "^freeze should be 'backbone', got 'head'$"),
-        ({"freeze": 0}, "^freeze should be "),
+        ({"freeze": "head"}, "^freeze should be backbone, or a number of blocks from 1 on, got 'head'$"),
+        ({"freeze": 0}, "^freeze should be backbone, or a number of blocks from 1 on, got 0$"),
+        ({"freeze": True}, "^freeze should be backbone, or a number of blocks from 1 on, got True$"),
         (
             {"head_epochs": 3},
             r"^--head-epochs 3 leaves none of the 3 epochs for the other layers; choose fewer, or --fr",

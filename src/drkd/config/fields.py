@@ -2,7 +2,7 @@
 
 import re
 from pathlib import PurePath
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
@@ -44,6 +44,16 @@ def _size(value: Any) -> str:
 
 
 Size = Annotated[str, BeforeValidator(_size)]
+
+
+def _part(value: Any) -> Any:
+    if value == "backbone" or (re.fullmatch(r"[1-9]\d*", str(value)) and not isinstance(value, float)):
+        return value if value == "backbone" else int(value)
+    raise ValueError("backbone, or a number of blocks from 1 on")
+
+
+Part = Annotated[Literal["backbone"] | int, BeforeValidator(_part)]
+"""What of a network is meant: its backbone, or so many blocks."""
 
 
 def _whole(value: str) -> str:

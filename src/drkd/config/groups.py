@@ -3,11 +3,11 @@
 Each field is an option of the same name (`--batch-size` for `batch_size`) and a key of the same name in a file.
 """
 
-from typing import Annotated, Literal
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from drkd.config.fields import Fractions, Size, Text
+from drkd.config.fields import Fractions, Part, Size, Text
 
 
 class Options(BaseModel):
@@ -69,7 +69,7 @@ class OptimizerOptions(Options):
 class FineTuningOptions(Options):
     """Which parts of a pretrained network learn, and how fast."""
 
-    freeze: Literal["backbone"] | Annotated[int, Field(ge=1)] | None = Field(
+    freeze: Part | None = Field(
         None,
         description="backbone: train the classifier alone; a number: keep the first so many blocks as they are",
     )
