@@ -63,6 +63,7 @@ from drkd.targets.rectify import swap as swap
 from drkd.targets.teacher_cache import TeacherCache as TeacherCache
 from drkd.tasks.loading import load_model as load_model
 from drkd.training.checkpoint import TrainResult as TrainResult
+from drkd.training.features import extract_features as extract_features
 from drkd.training.fit import fit as fit
 from drkd.training.metrics import Metrics as Metrics
 from drkd.training.metrics import evaluate as evaluate

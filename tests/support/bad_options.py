@@ -36,6 +36,17 @@ OPTIONS = {
     ),
     "a long name for an export": (nothing, ("push", "run", "--out", "x" * 300), "xxx.*: File name too long"),
     "alpha above 1": (nothing, (*TRAIN, "--alpha", "1.5"), "--alpha should be less than or equal to 1, got 1.5"),
+    "a part that no network has": (
+        nothing,
+        (*TRAIN, "--freeze", "neck"),
+        "--freeze should be backbone, or a number of blocks from 1 on, got 'neck'",
+    ),
+    "random weights kept": (nothing, (*TRAIN, "--freeze", "1"), "--freeze 1 would keep random weights as they are"),
+    "a backbone that learns slowly and not at all": (
+        nothing,
+        (*TRAIN, "--freeze", "backbone", "--layer-decay", "0.7"),
+        "--layer-decay has no effect with --freeze backbone; leave it out, or choose --freeze with a number",
+    ),
     "cold temperature": (nothing, (*TRAIN, "--temperature", "0"), "--temperature should be greater than 0, got 0"),
     "unknown choice": (nothing, (*TRAIN, "--optimizer", "adam"), "--optimizer should be 'sgd' or 'adamw', got 'adam'"),
     "nonsense milestones": (nothing, (*TRAIN, "--milestones", "half,1"), "--milestones should be .*got 'half'"),

@@ -50,6 +50,16 @@ def _size(value: Any) -> str:
 Size = Annotated[str, BeforeValidator(_size)]
 
 
+def _part(value: Any) -> Any:
+    if value == "backbone" or (re.fullmatch(r"[1-9]\d*", str(value)) and not isinstance(value, float)):
+        return value if value == "backbone" else int(value)
+    raise ValueError("backbone, or a number of blocks from 1 on")
+
+
+Part = Annotated[Literal["backbone"] | int, BeforeValidator(_part)]
+"""What of a network is meant: its backbone, or so many blocks."""
+
+
 def _whole(value: str) -> str:
     if "\0" in value:
         raise ValueError("should be text without a null character")

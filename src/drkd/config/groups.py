@@ -3,11 +3,11 @@
 Each field is an option of the same name (`--batch-size` for `batch_size`) and a key of the same name in a file.
 """
 
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from drkd.config.fields import Average, Fractions, Size, Text, Weights
+from drkd.config.fields import Average, Fractions, Part, Size, Text, Weights
 
 LARGEST = 2**32
 """No option that is a whole number goes beyond: libraries cannot count further."""
@@ -88,7 +88,7 @@ class OptimizerOptions(Options):
 class FineTuningOptions(Options):
     """Which parts of a pretrained network learn, and how fast."""
 
-    freeze: Literal["backbone"] | Annotated[int, Field(ge=1)] | None = Field(
+    freeze: Part | None = Field(
         None,
         description="backbone: train the classifier alone; a number: keep the first so many blocks as they are",
     )

@@ -311,8 +311,7 @@ def measure_statistics(split: Split, most: int = 5000) -> readers.Statistics:
     counts = torch.zeros(split.inputs.shape[1], 256, dtype=torch.float64)  # of each value: exact, and soon counted
     for first in range(0, len(rows), 100):
         images = split.inputs[rows[first : first + 100]]
-        for channel, values in zip(counts, images.transpose(0, 1), strict=True):
-            channel += torch.bincount(values.flatten(), minlength=256)
+        counts += torch.stack([torch.bincount(one.flatten(), minlength=256) for one in images.transpose(0, 1)])
     levels, number = torch.arange(256, dtype=torch.float64) / 255, counts.sum(dim=1)
     mean = counts @ levels / number
     std = ((counts * (levels - mean[:, None]) ** 2).sum(dim=1) / (number - 1)).sqrt().clamp(min=1e-3)

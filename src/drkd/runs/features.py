@@ -6,7 +6,7 @@ out: in memory within a process, and where `--cache-size` asks for it on disk, i
 
 import warnings
 from collections.abc import Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
@@ -91,6 +91,8 @@ def keep_features(config: TrainConfig, out: Path) -> None:
 def _why_asked_always(config: TrainConfig, data: Data) -> str | None:
     if data.augmentation != Augmentation():
         return "images are augmented; with --augment none a training takes seconds"
+    if any(getattr(config, option, 0) for option in ("mixup", "cutmix")):
+        return "images are mixed; without --mixup and --cutmix a training takes seconds"
     return "several processes share each batch" if world_size() > 1 or config.devices > 1 else None
 
 
@@ -103,7 +105,8 @@ def _features(config: TrainConfig, data: Data, student: nn.Module, out: Path) ->
         "std": data.std,
         "device": next(student.parameters()).device.type,
     }
-    seen = None if data.record is None else (data.record.fingerprint, data.image_size, data.margin, str(network))
+    how = [getattr(data, part.name) for part in fields(data) if part.name not in (*SPLITS, "record")]
+    seen = None if data.record is None else (data.record.fingerprint, data.image_size, str(how), str(network))
     known = _remembered.get(seen)
     if known is None:
         keys = np.concatenate([image_keys(getattr(data, split)) for split in SPLITS])

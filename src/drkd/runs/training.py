@@ -187,13 +187,13 @@ def prepare(config: TrainConfig, source: Source, out: Path, on_event: OnEvent = 
             f"the epoch is chosen on {len(data.val)} validation samples only: the choice is close to chance",
             stacklevel=2,
         )
-    check_fine_tuning(config)
     student = build_student(config, data)
     if config.teacher is not None:
         refuse_without_teacher(config, {"teacher": "command line"}, [get_method(config.method)])
     trains_teacher = config.teacher is None and get_method(config.method).teacher == "self"
     teacher = None if config.teacher is None else load_teacher(config.teacher, config, data)
-    describe_weights(config)  # refuses bad settings before anything is written, and so does the next line
+    describe_weights(config)  # refuses bad settings before anything is written, and so do the next lines
+    check_fine_tuning(config)
     CheckpointPolicy(config.checkpoint_every)
     open_run_dir(out, config, source)
     if rank() == 0:

@@ -45,15 +45,18 @@ def parameter_groups(student: nn.Module, settings: FitSettings) -> list[dict[str
     """
     scales = _lr_scales(student, settings)
     undecayed = _listed_as_undecayed(student) if settings.no_norm_decay else frozenset()
-    groups: dict[tuple[float, float], list[Tensor]] = {}
+    head = f"{classifier_of(student)[0]}." if settings.head_epochs else None
+    groups: dict[tuple[float, float, bool], list[Tensor]] = {}
     for name, parameter in student.named_parameters():
         if parameter.requires_grad:
             is_undecayed = parameter.ndim <= 1 or name.endswith(".bias") or name in undecayed
             decay = 0.0 if settings.no_norm_decay and is_undecayed else settings.weight_decay
-            groups.setdefault((scales.get(name, 1.0), decay), []).append(parameter)
+            # Those that begin to learn later are a group of their own: torch's fused SGD wants momentum of all or none.
+            later = head is not None and not name.startswith(head)
+            groups.setdefault((scales.get(name, 1.0), decay, later), []).append(parameter)
     return [
         {"params": parameters, "lr_scale": scale, "weight_decay": decay}
-        for (scale, decay), parameters in groups.items()
+        for (scale, decay, _), parameters in groups.items()
     ]
 
 

@@ -175,6 +175,8 @@ def test_compare_puts_methods_side_by_side(folder, tmp_path):
         ({"compile": "on"}, "takes no --compile on"),
         ({"memory_format": "channels_last"}, "takes no --memory-format channels_last"),
         ({"sync_batchnorm": True}, "--sync-batchnorm"),
+        ({"freeze": 1}, "takes no --freeze"),
+        ({"head_lr": 0.1}, "takes no --head-lr"),
         ({"download": True}, "takes no --download"),
         ({"augment": "cifar"}, "--augment of detection should be flip or none, got 'cifar'"),
         ({"method": "cs_kd"}, "cannot train with cs_kd"),

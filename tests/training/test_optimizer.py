@@ -1,0 +1,81 @@
+"""Parameter groups: each parameter's own learning rate and weight decay, against timm's and by hand."""
+
+import pytest
+import timm
+import torch
+from timm.optim import param_groups_layer_decay
+from torch import nn
+
+import drkd
+from drkd.config import FitSettings
+from drkd.models.parts import blocks_of, classifier_of
+from drkd.training.optimizer import make_optimizer, parameter_groups
+
+
+def by_parameter(network, groups):
+    """Learning rate's factor and weight decay by the name of the parameter."""
+    names = {parameter: name for name, parameter in network.named_parameters()}
+    found = [(names[each], group["lr_scale"], group["weight_decay"]) for group in groups for each in group["params"]]
+    assert len(found) == len(names)
+    return {name: (pytest.approx(scale, rel=1e-12), decay) for name, scale, decay in found}
+
+
+@pytest.mark.parametrize("name", ["test_vit", "test_resnet", "test_efficientnet"])
+def test_groups_are_timms_own(name):
+    network = timm.create_model(name, num_classes=5)
+    settings = FitSettings(layer_decay=0.7, no_norm_decay=True, weight_decay=0.03)
+    listed = network.no_weight_decay() if hasattr(network, "no_weight_decay") else ()
+    theirs = param_groups_layer_decay(network, 0.03, listed, layer_decay=0.7)
+    assert by_parameter(network, parameter_groups(network, settings)) == by_parameter(network, theirs)
+    assert len({group["lr_scale"] for group in theirs}) > 3
+
+
+def test_a_step_by_hand():
+    """SGD without momentum: each parameter moves by its own rate times (gradient + its own decay times itself)."""
+    rows = torch.randn(6, 4, generator=torch.Generator().manual_seed(0))
+    labels = torch.tensor([0, 1, 2, 0, 1, 2])
+    data = drkd.from_tensors((rows, labels), (rows, labels), validation=0.0)
+    torch.manual_seed(0)
+    student = nn.Sequential(nn.Linear(4, 5), nn.BatchNorm1d(5), nn.Linear(5, 5), nn.Linear(5, 3)).double()
+    data = drkd.from_tensors((rows.double(), labels), (rows.double(), labels), validation=0.0)
+    before = {name: parameter.detach().clone() for name, parameter in student.named_parameters()}
+    nn.functional.cross_entropy(student(rows.double()), labels).backward()
+    rates = {"0": 0.1 * 0.5**2, "1": 0.1 * 0.5**2, "2": 0.1 * 0.5, "3": 0.4}
+    expected = {}
+    for name, parameter in student.named_parameters():
+        decay = 0.2 if name.endswith("weight") and name != "1.weight" else 0.0
+        expected[name] = before[name] - rates[name[0]] * (parameter.grad + decay * before[name])
+    drkd.fit(
+        student,
+        drkd.cross_entropy(),
+        data,
+        **{"epochs": 1, "batch_size": 6, "lr": 0.1, "schedule": "constant", "momentum": 0.0, "weight_decay": 0.2},
+        layer_decay=0.5,
+        head_lr=0.4,
+        no_norm_decay=True,
+    )
+    for name, parameter in student.named_parameters():
+        assert torch.allclose(parameter, expected[name], rtol=1e-9, atol=1e-12), name
+
+
+def test_without_options_there_is_one_group_of_all_in_their_order():
+    network = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3), nn.Linear(3, 2))
+    (group,) = make_optimizer(network, FitSettings()).param_groups
+    assert group["lr_scale"] == 1.0
+    assert all(ours is theirs for ours, theirs in zip(group["params"], network.parameters(), strict=True))
+    assert group["fused"]
+
+
+@pytest.mark.parametrize(
+    ("name", "first", "count"),
+    [("resnet18", "stem.0.weight", 10), ("mlp", "1.weight", 3), ("wrn16_2", "stem.weight", 8)],
+)
+def test_blocks_of_our_networks(name, first, count):
+    network = drkd.create_model(name, num_classes=7, image_size=16)
+    blocks = blocks_of(network)
+    assert blocks[0][0] == first
+    assert len(blocks) == count
+    assert [each for block in blocks for each in block] == [each for each, _ in network.named_parameters()]
+    prefix, classifier = classifier_of(network)
+    assert classifier.out_features == 7
+    assert {f"{prefix}.weight", f"{prefix}.bias"} == set(blocks[-1])
