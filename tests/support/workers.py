@@ -20,17 +20,20 @@ def train(rank, world_size, port, out):
         address = f"tcp://127.0.0.1:{port}"
         dist.init_process_group("gloo", init_method=address, rank=rank, world_size=world_size)
     histories = {}
-    for case in ("dr_kd", "ps_kd", "ols", "cs_kd", "dlb", "dr_kd, some ignored", "dlb, some ignored"):
-        method, _, some_ignored = case.partition(", ")
+    cases = ("dr_kd", "ps_kd", "ols", "cs_kd", "dlb", "dr_kd, some ignored", "dlb, some ignored", "cs_kd, weighted")
+    for case in cases:
+        method, _, special = case.partition(", ")
         data = drkd.load_data("digits", limit_train=101)
-        if some_ignored:
+        if special == "some ignored":
             data.train.labels[::3] = -100
         torch.manual_seed(0)
         student = drkd.create_model("mlp", num_classes=10, image_size=8, channels=1)
         torch.manual_seed(1)
         teacher = drkd.create_model("mlp", num_classes=10, image_size=8, channels=1)
-        objective = create(method, {}, teacher=teacher, epochs=3)
-        done = drkd.fit(student, objective, data, epochs=3, batch_size=25)
+        weighted = [0.1 * 2**label for label in range(10)] if special == "weighted" else None
+        sampler = "balanced" if weighted else "shuffled"
+        objective = create(method, {}, teacher=teacher, epochs=3, class_weights=weighted)
+        done = drkd.fit(student, objective, data, epochs=3, batch_size=25, sampler=sampler)
         histories[case] = (done.history, {name: value.clone() for name, value in student.state_dict().items()})
     torch.save(histories, out / f"{world_size}-{rank}.pt")
     if world_size > 1:

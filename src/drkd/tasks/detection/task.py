@@ -28,6 +28,7 @@ class Detection(Task):
     validation_metrics = ("map", "map50", "ar")
     details = ("per_class",)
     teacher_metric = "map50"
+    class_metric = metrics[1]
     better, worse = "has a higher mAP than", "has a lower mAP than"
     legend = (
         "mAP: COCO's average precision on the test split, mean over overlaps 0.50 to 0.95 and classes, with its "
