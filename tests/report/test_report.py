@@ -9,7 +9,7 @@ import drkd
 from drkd import InputError
 from drkd.report import print_results, write_report
 from drkd.report.plots import read_curves
-from drkd.report.table import columns_of, legend_of, rows
+from drkd.report.table import classes_of, columns_of, legend_of, rows
 from drkd.tasks import get_task
 from panels import ALIKE, BETTER, made_up
 
@@ -51,6 +51,19 @@ def test_headings_and_legend_belong_to_the_task():
     assert "the self-teacher's accuracy on the training data" in legend_of(get_task())
 
 
+def test_classes_are_few_enough_to_be_read():
+    panel, _ = made_up(BETTER, ALIKE)
+    assert classes_of(panel) == []
+    for number, results in enumerate(panel.methods.values()):
+        seeds = [{f"c{k}": {"recall": (k + number) / 100} for k in range(30)}, None, *[{"c7": {"recall": 0.0}}] * 3]
+        results.details["per_class"] = seeds
+    heading, *lines = classes_of(panel)
+    assert heading[:3] == ["Recall % by class, the 20 lowest of 30", "c0", "c7"]
+    assert {len(line) for line in (heading, *lines)} == {21}
+    assert lines[2][:2] == ["Tf-KD_self", "2.0"]
+    assert lines[2][heading.index("c7")] == "2.2"
+
+
 def test_printed_table_has_every_method_and_column(done, capsys):
     print_results(done.results, Console(width=200))
     text = capsys.readouterr().out
@@ -79,6 +92,7 @@ def test_page_stands_alone(done):
     assert not re.search(r"url\((?!#)|@import|<script", text)
     assert len(reader.ids) == len(set(reader.ids))
     assert reader.cells >= 2 * 5 * len(columns_of(get_task()))
+    assert text.count("Recall % by class") == 2
     assert "label_noise" in text
     assert text.count("<svg") == 4
 

@@ -20,7 +20,8 @@ def test_evaluate_reads_back_what_the_run_measured(finished):
     out, summary = finished
     measured = evaluate_run(out, data=None, split="test")
     assert (measured.data, measured.split, measured.samples, measured.task) == ("digits", "test", 360, "classification")
-    for name in ("accuracy", "nll", "ece", "aurc"):
+    assert measured.metrics.per_class == summary.test.per_class
+    for name in ("accuracy", "nll", "ece", "aurc", "balanced_accuracy", "macro_f1"):
         assert getattr(measured.metrics, name) == pytest.approx(getattr(summary.test, name)), name
     assert evaluate_run(out, data="digits", split="val").metrics.accuracy == summary.val.accuracy
 

@@ -25,7 +25,10 @@ def train(rank, world_size, port, out):
         address = f"tcp://127.0.0.1:{port}"
         dist.init_process_group("gloo", init_method=address, rank=rank, world_size=world_size)
     histories = {}
-    cases = ("dr_kd", "ps_kd", "ols", "cs_kd", "dlb", "dr_kd, some ignored", "dlb, some ignored", "dr_kd, head first")
+    cases = (
+        *("dr_kd", "ps_kd", "ols", "cs_kd", "dlb", "dr_kd, some ignored", "dlb, some ignored"),
+        *("dr_kd, head first", "cs_kd, weighted"),
+    )
     for case in cases:
         method, _, special = case.partition(", ")
         data = drkd.load_data("digits", limit_train=101)
@@ -35,8 +38,10 @@ def train(rank, world_size, port, out):
         student = drkd.create_model("mlp", num_classes=10, image_size=8, channels=1)
         torch.manual_seed(1)
         teacher = drkd.create_model("mlp", num_classes=10, image_size=8, channels=1)
-        objective = create(method, {}, teacher=teacher, epochs=3)
-        done = drkd.fit(student, objective, data, epochs=3, batch_size=25, head_epochs=int(special == "head first"))
+        weighted = [0.1 * 2**label for label in range(10)] if special == "weighted" else None
+        objective = create(method, {}, teacher=teacher, epochs=3, class_weights=weighted)
+        how = {"head_epochs": int(special == "head first"), "sampler": "balanced" if weighted else "shuffled"}
+        done = drkd.fit(student, objective, data, epochs=3, batch_size=25, **how)
         histories[case] = (done.history, {name: value.clone() for name, value in student.state_dict().items()})
     for average in ("ema:0.6", "swa:0"):
         data = drkd.load_data("digits", limit_train=101)

@@ -9,7 +9,7 @@ from torch import nn
 import drkd
 from drkd import NonFiniteLossError
 from drkd.config import ScheduleOptions
-from drkd.data.augment import AUGMENTATIONS
+from drkd.data.augment_names import parse_augmentation
 from drkd.data.datasets import Split
 from drkd.data.images import LazyImages
 from drkd.data.loader import Loader
@@ -105,19 +105,24 @@ def test_a_resumed_run_equals_the_uninterrupted_one_to_the_bit(data, tmp_path, m
     assert resumed[1:] == whole[1:]
 
 
-def test_a_run_resumes_with_another_number_of_workers_to_the_bit(data, tmp_path):
+@pytest.mark.parametrize(
+    ("augment", "class_weights", "sampler"),
+    [("crop_flip", None, "shuffled"), ("crop_flip+trivial+jitter+erasing", "balanced", "balanced")],
+)
+def test_a_run_resumes_with_another_number_of_workers_to_the_bit(data, tmp_path, augment, class_weights, sampler):
     """Images are decoded from files here."""
     files = [tmp_path / f"{number}.png" for number in range(60)]
     for file, pixels in zip(files, data.train.inputs, strict=False):
         Image.fromarray(pixels[0].numpy()).save(file)
     split = Split(LazyImages(files, 8, 1), data.train.labels[:60])
-    lazy = replace(data, train=split, augmentation=AUGMENTATIONS["crop_flip"])
+    lazy = replace(data, train=split, augmentation=parse_augmentation(augment))
 
     def start(out, workers, resume=False, stop=None):
         student = network("small_cnn")
         stop = (lambda row: 1 / 0 if row["epoch"] == 1 else None) if stop else None
-        options = {"epochs": 3, "batch_size": 25, "checkpoint_every": 2, "resume": resume, "on_epoch": stop}
-        done = drkd.fit(student, drkd.ps_kd(), lazy, out=out, workers=workers, **options)
+        options = {"epochs": 3, "batch_size": 25, "checkpoint_every": 2, "resume": resume, "sampler": sampler}
+        objective = drkd.ps_kd(class_weights=class_weights)
+        done = drkd.fit(student, objective, lazy, out=out, workers=workers, on_epoch=stop, **options)
         return done.history, weights(student)
 
     whole = start(tmp_path / "whole", workers=None)

@@ -3,7 +3,7 @@ import itertools
 import numpy as np
 import pytest
 import torch
-from sklearn.metrics import log_loss
+from sklearn.metrics import balanced_accuracy_score, f1_score, log_loss, precision_recall_fscore_support
 from torchmetrics.functional.classification import multiclass_calibration_error
 
 import drkd
@@ -25,6 +25,29 @@ def test_nll_equals_sklearn():
     logits, labels = case()
     expected = log_loss(labels.numpy(), logits.double().softmax(1).numpy(), labels=range(5))
     assert measure(logits, labels).nll == pytest.approx(expected, rel=1e-9)
+
+
+def test_means_over_classes_and_each_class_equal_sklearn():
+    """Class 2 has no samples and is predicted, class 4 is never predicted, class 5 is neither."""
+    draw = torch.Generator().manual_seed(0)
+    labels = torch.tensor([0, 0, 0, 1, 1, 3, 4])[torch.randint(0, 7, (60,), generator=draw)]
+    logits = torch.randn(60, 6, generator=draw)
+    logits[torch.arange(60), labels] += 1
+    logits[:, 4:] = -9
+    found, predicted = measure(logits, labels, ["a", "b", "c", "d", "e", "f"]), logits.argmax(1)
+    with pytest.warns(UserWarning, match="y_pred contains classes not in y_true"):
+        assert found.balanced_accuracy == pytest.approx(balanced_accuracy_score(labels, predicted))
+    assert found.macro_f1 == pytest.approx(f1_score(labels, predicted, average="macro"))
+    assert list(found.per_class) == ["a", "b", "c", "d", "e"]
+    theirs = precision_recall_fscore_support(labels, predicted, labels=range(5), zero_division=0)
+    rows = [(row["precision"], row["recall"], row["f1"], row["samples"]) for row in found.per_class.values()]
+    np.testing.assert_allclose(np.array(rows).T, theirs)
+
+
+def test_ignored_labels_are_in_no_class():
+    found = measure(torch.eye(2)[[0, 1, 1]], torch.tensor([0, 1, -100]))
+    assert (found.balanced_accuracy, found.macro_f1) == (1.0, 1.0)
+    assert [row["samples"] for row in found.per_class.values()] == [1, 1]
 
 
 def test_aurc_equals_its_definition():

@@ -14,7 +14,7 @@ import typer
 from drkd.cli import catalog
 from drkd.cli.app import app
 from drkd.cli.printing import console, print_summary, say
-from drkd.tasks import TASKS, get_task
+from drkd.tasks import TASKS, get_task, task_of
 from drkd.utils.errors import InputError
 from drkd.utils.text import printable, spreadsheet_cell
 
@@ -38,7 +38,7 @@ def evaluate(
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
 ) -> int:
-    """Measure a trained network: accuracy, NLL, ECE, AURC; a detector: mAP, mAP50, AR."""
+    """Measure a trained network: accuracy, NLL, ECE, AURC, and by class; a detector: mAP, mAP50, AR."""
     if split not in ("train", "val", "test"):
         raise InputError(f"--split should be train, val or test, got {split!r}")
 
@@ -49,8 +49,11 @@ def evaluate(
         about = {"data": found.data, "split": found.split, "samples": found.samples}
         print(json.dumps({**about, **asdict(found.metrics)}))
     else:
-        described = get_task(found.task).describe_metrics(found.metrics)
+        task = get_task(found.task)
+        described = task.describe_metrics(found.metrics)
         say(f"{split} split of {found.data}, {found.samples} samples: {described}")
+        for line in task.describe_classes(found.metrics):
+            say(line)
     return 0
 
 
@@ -134,7 +137,10 @@ def report(run: Annotated[Path, typer.Argument(help="run directory of `compare` 
     from drkd.runs.summary import FILE, RunSummary
 
     if (run / FILE).is_file():
-        print_summary(RunSummary.read(run))
+        summary = RunSummary.read(run)
+        print_summary(summary)
+        for line in task_of(summary.test).describe_classes(summary.test):
+            say(line)
         if (run / "exports").is_dir():
             from drkd.report.exports import draw_exports, print_exports
 

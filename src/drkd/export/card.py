@@ -20,7 +20,8 @@ from drkd.utils.text import printable
 
 SETTINGS = (
     *("epochs", "batch_size", "lr", "optimizer", "momentum", "weight_decay", "schedule", "warmup_epochs", "augment"),
-    *("validation", "limit_train", "label_noise", "average", "precision", "seed", *METHOD_SETTINGS),
+    *("sampler", "class_weights", "validation", "limit_train", "label_noise", "average", "precision", "seed"),
+    *METHOD_SETTINGS,
 )
 """Options that a card lists where they are set; no paths of a machine are among them."""
 
@@ -77,7 +78,8 @@ def _measured(summary: RunSummary, task: Task) -> str:
     rows = [f"| split | {headings} |", "|---" * (len(task.metrics) + 1) + "|"]
     for split, measured in (("test", summary.test), ("val", summary.val)):
         if measured is not None:
-            cells = (f"{metric.factor * getattr(measured, metric.name):.4g}" for metric in task.metrics)
+            values = ((metric, getattr(measured, metric.name)) for metric in task.metrics)
+            cells = ("" if value is None else f"{metric.factor * value:.4g}" for metric, value in values)
             rows.append(f"| {split} | {' | '.join(cells)} |")
     return "\n".join(rows) + "\n\nOne training: these figures do not show how far another seed would differ.\n"
 

@@ -21,7 +21,10 @@ Value = TypeVar("Value")
 CONTROL_LABEL, CONTROL_COLOUR = "Cross-entropy 2x", "#9a9a9a"
 """The baseline that trains twice as long: no method of its own, but it has its own row."""
 
-WIDE = 124
+MOST_CLASSES = 20
+"""Of more classes those on which the methods are worst are shown."""
+
+WIDE = 148
 """A terminal of so many characters holds all columns side by side; a narrower one gets two tables."""
 
 MAIN_COLUMNS = ("method", "difference", "p", "time")
@@ -95,18 +98,23 @@ def colour_of(name: str) -> str | None:
 
 
 def classes_of(panel: Panel) -> list[list[str]]:
-    """The `class_metric` of each class in %, mean over seeds: a heading row, then a row per method; or nothing."""
-    task = get_task(panel.task)
+    """The task's metric of each class, mean over seeds: a heading row, then a row per method; nothing if unknown."""
     seeds = {name: _known(results.details.get("per_class", [])) for name, results in panel.methods.items()}
     names = list(dict.fromkeys(name for of_method in seeds.values() for seed in of_method for name in seed))
     if not names:
         return []
-    metric = task.metric(task.class_metric)
-    table = [[f"{metric.heading} by class", *names]]
-    for method, of_method in seeds.items():
-        values = {name: [seed[name][metric.name] for seed in of_method if name in seed] for name in names}
-        table.append([label_of(method), *(_mean(values[name], metric) for name in names)])
-    return table
+    metric = get_task(panel.task).class_metric
+    values = {
+        method: {name: [seed[name][metric.name] for seed in of_method if name in seed] for name in names}
+        for method, of_method in seeds.items()
+    }
+    heading = f"{metric.heading} by class"
+    if len(names) > MOST_CLASSES:
+        heading += f", the {MOST_CLASSES} lowest of {len(names)}"
+        together = {name: [value for each in values.values() for value in each[name]] for name in names}
+        names = sorted(names, key=lambda name: sum(together[name]) / len(together[name]))[:MOST_CLASSES]
+    lines = [[label_of(method), *(_mean(each[name], metric) for name in names)] for method, each in values.items()]
+    return [[heading, *names], *lines]
 
 
 def rows(panel: Panel, differences: Differences) -> list[dict[str, str]]:
@@ -129,7 +137,7 @@ def rows(panel: Panel, differences: Differences) -> list[dict[str, str]]:
                 first.name: _mean_and_deviation(results.test[first.name], first),
                 "difference": _difference(test, first),
                 "p": "" if test is None or test.p_holm is None else f"{test.p_holm:.3f}",
-                **{metric.name: _mean(results.test[metric.name], metric) for metric in others},
+                **{metric.name: _mean(results.test.get(metric.name, []), metric) for metric in others},
                 "rectified": _first_to_last(results.rectified_fraction_per_epoch),
                 "teacher": _mean(results.teacher_train.get(teacher.name, []), replace(teacher, digits=1)),
                 "time": _time(results, base, epochs=2 if name == CONTROL else 1),
@@ -155,8 +163,10 @@ def print_results(results: ComparisonResults, console: Console) -> None:
             for row in rows(panel, results.of(panel)):
                 table.add_row(*(row[key] for key in columns))
             console.print(table)
-        for cells in classes_of(panel):
-            console.print("  ".join(f"{cell:>18}" for cell in cells), highlight=False)
+        by_class = classes_of(panel)
+        if by_class and 20 * len(by_class[0]) <= console.width:  # the page has it in any case
+            for cells in by_class:
+                console.print("  ".join(f"{cell:>18}" for cell in cells), highlight=False)
         for sentence in conclusions(panel, results.of(panel)):
             console.print(f"- {sentence}", highlight=False)
     console.print()

@@ -51,7 +51,7 @@ class MethodResults:
     """What the trainings of a method came to, an entry for each seed.
 
     Attributes:
-        test, val: every metric of the task on these splits, by name.
+        test, val: every metric of the task on these splits, by name; older results lack some.
         details: what else is kept of the test split, such as the bins of the reliability diagram.
         train_accuracy: of the selected epoch, on augmented images.
         rectified_fraction, rectified_fraction_per_epoch: fraction of the targets that were changed; the first is the
@@ -91,9 +91,9 @@ class MethodResults:
         teacher = ("accuracy", "map50") if task.teacher_metric != "accuracy" else ("accuracy",)
         plain = [name for name in cls.__dataclass_fields__ if name in content]
         return cls(
-            test={name: content[name] for name in task.metric_names},
+            test={name: content[name] for name in task.metric_names if name in content},
             val={name: content[f"val_{name}"] for name in task.validation_metrics},
-            details={name: content[name] for name in task.details},
+            details={name: content[name] for name in task.details if name in content},
             teacher_train={name: content[f"teacher_train_{name}"] for name in teacher},
             **{name: content[name] for name in plain},
         )

@@ -103,6 +103,8 @@ def compare_methods(panel: Panel) -> list[Difference]:
     task = get_task(panel.task)
     rows: list[Difference] = []
     for metric in task.metric_names:
+        if any(metric not in method.test for method in panel.methods.values()):
+            continue
         pairs = [*with_baseline, *(_further_pairs(panel) if metric == task.primary else ())]
         measured = {name: method.test[metric] for name, method in panel.methods.items()}
         tests = {(ours, theirs): paired(measured[ours], measured[theirs]) for ours, theirs in pairs}

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from drkd.tasks.task import Metric, SplitMetrics, Task, TaskData
+from drkd.utils.text import printable
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -24,6 +25,9 @@ ANSWERS = 2
 """Which answers a cache holds: another number where the same teacher is asked in another way. 1 folded batch norms that
 must stay."""
 
+MOST_CLASSES = 30
+"""Of more classes those with the lowest F1 are shown."""
+
 CHEAP = 10**6
 """A teacher of fewer multiply-adds per image is asked every time: looking its answers up would take longer."""
 
@@ -37,12 +41,18 @@ class Classification(Task):
         Metric("nll", "NLL", "NLL", 1, 3),
         Metric("ece", "ECE %", "ECE", 100, 1),
         Metric("aurc", "AURC e-3", "AURC", 1000, 1),
+        Metric("balanced_accuracy", "Balanced %", "balanced accuracy"),
+        Metric("macro_f1", "Macro F1 %", "macro F1"),
     )
     validation_metrics: ClassVar[tuple[str, ...]] = ("accuracy", "nll")
-    details = ("reliability",)
+    details: ClassVar[tuple[str, ...]] = ("reliability", "per_class")
+    class_metric = Metric("recall", "Recall %", "recall", digits=1)
     teacher_metric = "accuracy"
     better, worse = "is more accurate than", "is less accurate than"
-    legend = "Accuracy: mean and standard deviation over seeds, test split."
+    legend = (
+        "Accuracy: mean and standard deviation over seeds, test split. Balanced: mean recall over classes; Macro F1: "
+        "mean F1 over classes; in both a rare class counts like any other."
+    )
 
     def load(self, config: "TrainConfig", wanted: "Preprocessing | None" = None) -> "Data":
         from drkd.data import load_data
@@ -150,8 +160,33 @@ class Classification(Task):
         values = asdict(measured)
         return (
             f"accuracy {100 * values['accuracy']:.2f}%, NLL {values['nll']:.4f}, ECE {100 * values['ece']:.2f}%, "
-            f"AURC {1000 * values['aurc']:.2f}e-3"
+            f"AURC {1000 * values['aurc']:.2f}e-3{_describe_macro(values)}"
         )
+
+    def describe_classes(self, measured: SplitMetrics) -> list[str]:
+        rows: dict[str, dict[str, float]] = asdict(measured)["per_class"]
+        shown = sorted(rows, key=lambda name: rows[name]["f1"])[:MOST_CLASSES] if len(rows) > MOST_CLASSES else rows
+        if not shown:
+            return []
+        width = max(5, *(len(printable(name)) for name in shown))
+        lines = [f"{'class':{width}}  samples  precision %  recall %   F1 %"]
+        for name in shown:
+            row = rows[name]
+            fractions = f"{100 * row['precision']:11.2f}  {100 * row['recall']:8.2f}  {100 * row['f1']:5.2f}"
+            lines.append(f"{printable(name):{width}}  {row['samples']:7}  {fractions}")
+        more = len(rows) - len(shown)
+        return (
+            [*lines, f"{more} classes with a higher F1 are not shown; --json and summary.json have all"]
+            if more
+            else lines
+        )
+
+
+def _describe_macro(values: Mapping[str, Any]) -> str:
+    """The means over classes; nothing of what an older version measured."""
+    if values["balanced_accuracy"] is None:
+        return ""
+    return f", balanced accuracy {100 * values['balanced_accuracy']:.2f}%, macro F1 {100 * values['macro_f1']:.2f}%"
 
 
 def with_cache(teacher: "nn.Module", config: "TrainConfig", data: "Data", out: Path) -> "nn.Module":

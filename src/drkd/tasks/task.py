@@ -78,21 +78,21 @@ class Task(ABC):
         metrics: what is measured on a split; the first one is compared, plotted and chosen by.
         validation_metrics: those that are kept of the validation split.
         details: what else is kept of the test split of every seed, by its name in the metrics.
-        class_metric: what a table of classes shows, where `details` has `per_class`.
         teacher_metric: what is reported of the teacher on the training split.
         better, worse: in a sentence, between the names of two methods.
         legend: what the metrics mean, below a table.
+        class_metric: what is shown of each class, by its name in the rows of the detail `per_class`.
     """
 
     name: ClassVar[str]
     metrics: ClassVar[tuple[Metric, ...]]
     validation_metrics: ClassVar[tuple[str, ...]]
     details: ClassVar[tuple[str, ...]]
-    class_metric: ClassVar[str]
     teacher_metric: ClassVar[str]
     better: ClassVar[str]
     worse: ClassVar[str]
     legend: ClassVar[str]
+    class_metric: ClassVar[Metric]
 
     @property
     def primary(self) -> str:
@@ -173,6 +173,11 @@ class Task(ABC):
 
     def draw(self, network: "nn.Module", data: TaskData, split: str, file: Path) -> None:  # noqa: B027
         """Write an image of a network's best and worst cases; tasks that have none write nothing."""
+
+    def describe_classes(self, measured: SplitMetrics) -> list[str]:
+        """The metrics of each class, a line each below a heading; nothing where `describe_metrics` has them."""
+        del measured
+        return []
 
     @abstractmethod
     def metrics_from_json(self, content: Mapping[str, Any]) -> SplitMetrics:

@@ -1,6 +1,7 @@
 """How good a classifier is, and how well it knows: accuracy, NLL, ECE, AURC."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import cast
 
 import torch
@@ -20,9 +21,17 @@ BINS = 15
 
 @dataclass(frozen=True)
 class Metrics:
-    """What `measure` finds. Accuracy, ECE and AURC are fractions, NLL is in nats.
+    """What `measure` finds. All but NLL, which is in nats, are fractions.
 
-    `reliability` has a row [count, mean confidence, accuracy] for each of the 15 confidence bins.
+    Attributes:
+        accuracy, nll, ece, aurc: over the samples.
+        reliability: [count, mean confidence, accuracy] for each of the 15 confidence bins.
+        balanced_accuracy: mean recall over the classes that have samples: each counts alike, however rare.
+        macro_f1: mean F1 over the classes that have samples or were predicted.
+        per_class: of these classes by name, the number of their `samples`, `precision`, `recall` and `f1`; a fraction
+            of nothing is 0.
+
+    What older versions wrote has None in place of the two means, and no classes.
     """
 
     accuracy: float
@@ -30,10 +39,17 @@ class Metrics:
     ece: float
     aurc: float
     reliability: list[list[float]]
+    balanced_accuracy: float | None = None
+    macro_f1: float | None = None
+    per_class: dict[str, dict[str, float]] = field(default_factory=dict)
 
 
-def measure(logits: Tensor, labels: Tensor) -> Metrics:
+def measure(logits: Tensor, labels: Tensor, classes: Sequence[str] | None = None) -> Metrics:
     """All metrics of logits (N, K) against integer labels (N,).
+
+    Args:
+        logits, labels: of the samples.
+        classes: K names; their numbers by default.
 
     Raises:
         InputError: for logits or labels that do not fit.
@@ -50,13 +66,45 @@ def measure(logits: Tensor, labels: Tensor) -> Metrics:
     probs = torch.softmax(to_float32(logits).double(), dim=1)
     confidence, predicted = probs.max(dim=1)
     correct = predicted == labels
+    per_class = classwise(predicted, labels, classes or [str(number) for number in range(logits.shape[1])])
+    recalls = [row["recall"] for row in per_class.values() if row["samples"]]
     return Metrics(
         accuracy=correct.double().mean().item(),
         nll=F.cross_entropy(to_float32(logits).double(), labels).item(),
         ece=calibration_error(confidence, correct),
         aurc=risk_coverage_area(confidence, correct),
         reliability=reliability(confidence, correct),
+        balanced_accuracy=sum(recalls) / max(1, len(recalls)),
+        macro_f1=sum(row["f1"] for row in per_class.values()) / max(1, len(per_class)),
+        per_class=per_class,
     )
+
+
+def classwise(predicted: Tensor, labels: Tensor, classes: Sequence[str]) -> dict[str, dict[str, float]]:
+    """Samples, precision, recall and F1 of each class that has samples or was predicted, by name.
+
+    Args:
+        predicted, labels: integers (N,); ignored labels do not count.
+        classes: names.
+
+    Example:
+        >>> classwise(torch.tensor([0, 0, 1]), torch.tensor([0, 1, 1]), ["cat", "dog", "cow"])["cat"]
+        {'samples': 1, 'precision': 0.5, 'recall': 1.0, 'f1': 0.6666666666666666}
+    """
+    counted = labels != IGNORED
+    predicted, labels = predicted[counted], labels[counted]
+    columns = (labels, predicted, labels[predicted == labels])
+    rows = zip(classes, *(torch.bincount(each, minlength=len(classes)).tolist() for each in columns), strict=True)
+    return {
+        name: {
+            "samples": samples,
+            "precision": right / max(1, found),
+            "recall": right / max(1, samples),
+            "f1": 2 * right / (samples + found),
+        }
+        for name, samples, found, right in rows
+        if samples + found
+    }
 
 
 def reliability(confidence: Tensor, correct: Tensor) -> list[list[float]]:
@@ -126,4 +174,4 @@ def evaluate(model: nn.Module, data: Data, split: str = "test", *, batch_size: i
         raise InputError(f"the {split} split of {data.name} is empty; measure another, or hold some samples out")
     device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
     loader = Loader(data, getattr(data, split), batch_size=batch_size, training=False, device=device)
-    return measure(*predict_logits(model, loader))
+    return measure(*predict_logits(model, loader), data.classes)

@@ -28,8 +28,8 @@ class Detection(Task):
     metrics = (Metric("map", "mAP %", "mAP"), Metric("map50", "mAP50 %", "mAP50"), Metric("ar", "AR %", "AR"))
     validation_metrics = ("map", "map50", "ar")
     details = ("per_class",)
-    class_metric = "map50"
     teacher_metric = "map50"
+    class_metric = metrics[1]
     better, worse = "has a higher mAP than", "has a lower mAP than"
     legend = (
         "mAP: COCO's average precision on the test split, mean over overlaps 0.50 to 0.95 and classes, with its "

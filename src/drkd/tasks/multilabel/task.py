@@ -33,7 +33,7 @@ class MultiLabel(Classification):
     )
     validation_metrics = ("mean_ap", "accuracy", "nll")
     details = ("per_class",)
-    class_metric = "mean_ap"
+    class_metric = Metric("mean_ap", "mAP %", "mean AP")
     teacher_metric = "accuracy"
     better, worse = "has a higher mean AP than", "has a lower mean AP than"
     legend = (
