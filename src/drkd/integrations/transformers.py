@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from drkd.integrations.common import (
     Logits,
     changes,
+    check_mixed,
     check_objective,
     logits_of,
     need_index,
@@ -38,7 +39,6 @@ except ModuleNotFoundError as missing:
 
 LEARNED = "objective.safetensors"
 """What an objective has learned, in each checkpoint of the Trainer."""
-
 SELF_TEACHER = "self_teacher.safetensors"
 """The weights of a self-teacher whose training is finished."""
 
@@ -71,9 +71,10 @@ def loss(objective: Objective) -> "Loss":
 class Loss(TrainerCallback):
     """An objective as a `Trainer` knows it: a function of outputs and labels, and a callback; made by `loss`.
 
-    Called with outputs that have `logits` (B, K), integer labels (B,) and `num_items_in_batch`, it returns the loss,
-    divided by that number. As a callback it moves the schedules, lets the targets learn after each step that was made,
-    keeps what they have learned in the Trainer's checkpoints, and stops a training whose loss is not finite.
+    Called with outputs that have `logits` (B, K), integer labels (B,) or distributions (B, K), and
+    `num_items_in_batch`, it returns the loss, divided by that number. As a callback it moves the schedules, lets the
+    targets learn after each step that was made, keeps what they have learned in the Trainer's checkpoints, and stops a
+    training whose loss is not finite.
     """
 
     def __init__(self, objective: Objective) -> None:
@@ -105,7 +106,7 @@ class Loss(TrainerCallback):
         if labels is None:
             raise InputError(f"`{self.objective.name}` needs labels, the batch has no `labels`; add them to each row")
         logits = logits_of(outputs)
-        rows = (labels != IGNORED).sum()
+        rows = (labels != IGNORED).sum()  # of distributions a Trainer counts all numbers, and so do we
         items = rows if num_items_in_batch is None else torch.as_tensor(num_items_in_batch).flatten()[0]
         share: Tensor = rows / items.clamp(min=1)
         if not torch.is_grad_enabled():
@@ -115,6 +116,7 @@ class Loss(TrainerCallback):
                 f"`{self.objective.name}` changes during training and is not told of the steps; pass the same loss to "
                 "the Trainer twice: compute_loss_func=loss, callbacks=[loss]"
             )
+        check_mixed(self.objective, labels)
         losses: dict[str, Tensor] = self.objective(logits, labels, inputs=inputs, index=index)
         for name, value in {**losses, "rows": torch.ones_like(losses["loss"])}.items():
             self.sums[name] = self.sums.get(name, torch.zeros_like(value)) + value.detach() * rows
@@ -209,8 +211,9 @@ class SelfDistillationTrainer(Trainer):
         self.distilling = Loss(objective or cross_entropy())
         self.self_teacher: nn.Module | None = None
         self._given = {"callbacks": callbacks or [], **trainer}
-        ours = [*(callbacks or []), self.distilling]
-        super().__init__(model, args, callbacks=ours, compute_loss_func=self.distilling, **trainer)
+        super().__init__(
+            model, args, callbacks=[*(callbacks or []), self.distilling], compute_loss_func=self.distilling, **trainer
+        )
         if not self.label_names:  # a model that is none of transformers' names none
             self.label_names = ["labels"]
         if self.args.label_smoothing_factor:
