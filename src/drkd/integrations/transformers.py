@@ -39,6 +39,7 @@ except ModuleNotFoundError as missing:
 
 LEARNED = "objective.safetensors"
 """What an objective has learned, in each checkpoint of the Trainer."""
+
 SELF_TEACHER = "self_teacher.safetensors"
 """The weights of a self-teacher whose training is finished."""
 
@@ -71,10 +72,9 @@ def loss(objective: Objective) -> "Loss":
 class Loss(TrainerCallback):
     """An objective as a `Trainer` knows it: a function of outputs and labels, and a callback; made by `loss`.
 
-    Called with outputs that have `logits` (B, K), integer labels (B,) or distributions (B, K), and
-    `num_items_in_batch`, it returns the loss, divided by that number. As a callback it moves the schedules, lets the
-    targets learn after each step that was made, keeps what they have learned in the Trainer's checkpoints, and stops a
-    training whose loss is not finite.
+    Called with outputs that have `logits` (B, K), labels (B,) or (B, K), and `num_items_in_batch`, it returns the loss,
+    divided by that number. As a callback it moves the schedules, lets the targets learn after each step that was made,
+    keeps what they have learned in the Trainer's checkpoints, and stops a training whose loss is not finite.
     """
 
     def __init__(self, objective: Objective) -> None:
@@ -211,9 +211,8 @@ class SelfDistillationTrainer(Trainer):
         self.distilling = Loss(objective or cross_entropy())
         self.self_teacher: nn.Module | None = None
         self._given = {"callbacks": callbacks or [], **trainer}
-        super().__init__(
-            model, args, callbacks=[*(callbacks or []), self.distilling], compute_loss_func=self.distilling, **trainer
-        )
+        ours = [*(callbacks or []), self.distilling]
+        super().__init__(model, args, callbacks=ours, compute_loss_func=self.distilling, **trainer)
         if not self.label_names:  # a model that is none of transformers' names none
             self.label_names = ["labels"]
         if self.args.label_smoothing_factor:
@@ -236,8 +235,7 @@ class SelfDistillationTrainer(Trainer):
             resume_from_checkpoint = _newest(self.args.output_dir, required=self.method is None)
         self.distilling.resume_from = Path(resume_from_checkpoint) if resume_from_checkpoint else None
         result = super().train(resume_from_checkpoint, **others)
-        history = [row for row in self.state.log_history if "rectified" in row]
-        if history:
+        if history := [row for row in self.state.log_history if "rectified" in row]:
             warn_if_nothing_was_rectified(self.distilling.objective.name, history)
         return result
 
