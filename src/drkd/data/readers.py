@@ -4,7 +4,7 @@ import difflib
 import hashlib
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -18,6 +18,7 @@ from drkd.data.parquet import Rows, list_parquet
 from drkd.data.problems import OnProblem, Problem, describe_problems, refuse
 from drkd.data.published import list_imagenet, list_tiny_imagenet
 from drkd.data.record import FileRecord, relative_name
+from drkd.data.votes import VOTES_FILE, votes_of
 from drkd.utils.errors import InputError
 
 Images = Tensor | LazyImages
@@ -44,6 +45,7 @@ class Raw:
         fixed_test: number of samples that make up the test split where the files bring none.
         left_out: images that could not be read and were left out, by split.
         names: the images' paths below the data's folder, by split; empty where they are no files.
+        probs: of splits whose images annotators voted on, the distributions of votes (N, K).
         keys: what training images are divided by where a split is missing, their paths within the class folders;
             without them the division is stratified.
     """
@@ -57,6 +59,7 @@ class Raw:
     left_out: Mapping[str, list[Problem]] = field(default_factory=dict)
     names: Mapping[str, list[str]] = field(default_factory=dict)
     keys: Sequence[str] = ()
+    probs: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 def read_digits(image_size: int | None = None) -> Raw:
@@ -248,8 +251,9 @@ def _decoded(
         split: [relative_name(source, root) for source, _ in part if isinstance(source, Path)]
         for split, part in samples.items()
     }
-    keys = keys_of(samples["train"], listing)
-    return Raw(listing.classes, splits, augmentation, statistics, margin, left_out=left_out, names=names, keys=keys)
+    keys, votes = keys_of(samples["train"], listing), votes_of(samples, len(listing.classes))
+    raw = Raw(listing.classes, splits, augmentation, statistics, margin, left_out=left_out, names=names, keys=keys)
+    return replace(raw, probs=votes)
 
 
 def keys_of(samples: Sequence[Sample], listing: Listing) -> list[str]:
@@ -273,6 +277,9 @@ def list_files(name: str) -> dict[str, FileRecord]:
         files = sorted(root.glob("cifar-*/*"))
         return {relative_name(path, root): FileRecord(None, path.stat().st_size) for path in files}
     found: dict[str, FileRecord] = {}
+    if layout == "folder" and (votes := root / VOTES_FILE).is_file():
+        digest = hashlib.sha256(votes.read_bytes()).hexdigest()
+        found[VOTES_FILE] = FileRecord(digest, votes.stat().st_size)
     problems: list[Problem] = []  # `read` reports them
     for part in LISTINGS[layout](root, problems.append).splits.values():
         if isinstance(part, Rows):
