@@ -51,7 +51,8 @@ def test_damaged_parquet_beside_a_sound_file(tmp_path):
     found = findings(tmp_path)
     assert [location for _, location, _ in found] == ["train-1.parquet", "train-2.parquet", "train-3.parquet"]
     assert found[2][2] == (
-        "needs the columns image (a struct with bytes) and label (integers), got image (int64), label (int64)"
+        "needs the columns image (a struct with bytes) and label (integers, or lists of votes), "
+        "got image (int64), label (int64)"
     )
     assert check_data(tmp_path).images == {"train": 40}
 

@@ -9,7 +9,6 @@ import pytest
 import timm
 import torch
 import torch.nn.functional as F
-from timm.data.mixup import Mixup
 from timm.optim import create_optimizer_v2
 from timm.optim.lookahead import Lookahead
 from timm.task import resume_task_checkpoint
@@ -179,9 +178,6 @@ def test_what_cannot_work_says_why_and_what_to_do(tmp_path):
     def task(objective):
         return SelfDistillationTask(small(), objective, verbose=False)
 
-    mixed = Mixup(mixup_alpha=1.0, num_classes=3)(inputs[:2], labels[:2])
-    with pytest.raises(drkd.InputError, match=r"integer targets \(2,\), got float32 \(2, 3\); turn timm's mixup"):
-        task(drkd.cross_entropy())(*mixed)
     with pytest.raises(drkd.InputError, match=r"`ps_kd` needs each sample's index.*Indexed`, and call the task with"):
         task(drkd.ps_kd())(inputs, labels)
     with pytest.raises(drkd.InputError, match=r"`max_sup` changes .* call task.follow\(optimizer"):

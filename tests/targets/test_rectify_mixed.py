@@ -1,5 +1,7 @@
 """Rectification with labels that name several classes: against loops written by hand."""
 
+from itertools import permutations
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -52,6 +54,15 @@ def test_swap_is_the_sequence_of_swaps(rows):
     assert changed.tolist() == [was_changed for _, was_changed in expected]
     assert swap(logits, probs).tolist() == after.tolist()
     assert torch.equal(after.sort(1).values, logits.sort(1).values)
+
+
+@settings(max_examples=20, deadline=None)
+@given(ROWS)
+def test_swap_finds_the_order_that_agrees_best_with_the_label(rows):
+    logits, probs = tensors(rows[:1])
+    orders = logits[0][list(permutations(range(K)))]
+    after = swap(logits, probs)
+    assert (after * probs).sum().item() == pytest.approx((orders * probs).sum(1).max().item())
 
 
 @settings(max_examples=100, deadline=None)

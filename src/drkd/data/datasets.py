@@ -181,6 +181,8 @@ def load_data(
         files = readers.list_files(str(name))
     files = with_splits(files, {split: samples.names for split, samples in splits.items()})
     record = DataRecord(raw.classes, files, "" if raw.names.get("train") else rows_hash(splits))
+    if label_noise and any(split.probs is not None for split in splits.values()):
+        raise InputError(f"{name} has annotators' votes, which label noise does not change; leave --label-noise out")
     for stream, split in enumerate(("train", "val")):
         noisy = _with_noise(splits[split].labels, label_noise, len(raw.classes), seed=[seed, stream])
         splits[split] = replace(splits[split], labels=noisy)
@@ -205,7 +207,9 @@ def divide(raw: readers.Raw, *, validation: float, seed: int) -> tuple[dict[str,
     Raises:
         InputError: if a class has too few samples to be divided.
     """
-    splits = {split: Split(*samples, raw.names.get(split, ())) for split, samples in raw.splits.items()}
+    splits = {
+        split: Split(*samples, raw.names.get(split, ()), raw.probs.get(split)) for split, samples in raw.splits.items()
+    }
     skipped = {split: len(problems) for split, problems in raw.left_out.items()}
     if "test" not in splits and "val" in splits:
         splits["test"], skipped["test"] = splits.pop("val"), skipped.pop("val", 0)

@@ -9,6 +9,8 @@ from drkd.data.files import IMAGE_SUFFIXES, cannot_be_read, files_below, is_hidd
 from drkd.data.listing import Listing, Sample, split_locations
 from drkd.data.own_output import without_own_output
 from drkd.data.problems import OnProblem, Problem, problem_at, refuse, shown, some
+from drkd.data.record import relative_name
+from drkd.data.votes import VOTES_FILE, Votes, read_votes
 from drkd.utils.errors import InputError
 
 
@@ -21,7 +23,7 @@ def list_folder(root: Path, on_problem: OnProblem = refuse) -> Listing:
     _refuse_boxes(root)
     found = split_locations(root, lambda path: path.is_dir())
     if not found:
-        return replace(list_classes({"train": root}, on_problem), divide_by_name=root)
+        return _with_votes(root, replace(list_classes({"train": root}, on_problem), divide_by_name=root), on_problem)
     chosen = {split: locations[0] for split, locations in found.items()}
     folders = [path for path in visible(root) if path.is_dir() and path not in chosen.values()]
     others = without_own_output(folders, on_problem)
@@ -33,7 +35,27 @@ def list_folder(root: Path, on_problem: OnProblem = refuse) -> Listing:
     for path in others:
         reason = f"is left out: the splits are read from {', '.join(shown(location) for location in chosen.values())}"
         on_problem(problem_at(path, reason, "other folder", "warning"))
-    return replace(list_classes(chosen, on_problem), divide_by_name=chosen["train"])
+    listing = replace(list_classes(chosen, on_problem), divide_by_name=chosen["train"])
+    return _with_votes(root, listing, on_problem)
+
+
+def _with_votes(root: Path, listing: Listing, on_problem: OnProblem) -> Listing:
+    """The same images with the votes that annotators gave, where there is a file of them."""
+    votes = dict(read_votes(root, listing.classes, on_problem))
+    if not votes:
+        return listing
+
+    def voted(sample: Sample) -> Sample:
+        path, label = sample
+        given = votes.pop(relative_name(Path(str(path)), root), None)
+        own = None if given is None else Votes.of(given, label)
+        return path, label if own is None else own  # not `or`: the first class is 0
+
+    splits = {split: [voted(sample) for sample in samples] for split, samples in listing.splits.items()}
+    if votes:
+        reason = f"votes on {len(votes)} files that are no images here: {some(sorted(votes))}"
+        on_problem(problem_at(root / VOTES_FILE, reason, "other file", "warning"))
+    return replace(listing, splits=splits)
 
 
 def list_classes(locations: Mapping[str, Path], on_problem: OnProblem) -> Listing:

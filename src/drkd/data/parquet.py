@@ -1,4 +1,7 @@
-"""Parquet files in the Hugging Face image layout: `image` {bytes, path} and `label`, named after their split."""
+"""Parquet files in the Hugging Face image layout: `image` {bytes, path} and `label`, named after their split.
+
+A label is an integer, or a list of a number per class: annotators' votes, or their distribution.
+"""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -10,6 +13,7 @@ from drkd.data.decoding import TableBytes
 from drkd.data.files import visible
 from drkd.data.listing import Listing, Sample, split_locations
 from drkd.data.problems import OnProblem, Problem, problem_at, refuse, shown, some
+from drkd.data.votes import Votes
 from drkd.utils.errors import InputError
 
 POINTER = b"version https://git-lfs"
@@ -74,7 +78,12 @@ def list_parquet(root: Path, on_problem: OnProblem = refuse) -> Listing:
         if not len(splits[split]):
             on_problem(problem_at(root, f"has no rows for the {split} split", "empty split"))
     known = [label for rows in splits.values() for part in rows.labels.values() for label in part if label is not None]
-    highest = max(known, default=-1)
+    widths = {len(label.probs) for label in known if isinstance(label, Votes)}
+    if len(widths) > 1:
+        reason = f"has lists of votes for {' and '.join(map(str, sorted(widths)))} classes; give one number per class"
+        on_problem(problem_at(root, reason, "label out of range"))
+        return Listing((), splits)
+    highest = max(*known, *(width - 1 for width in widths)) if known else -1
     if named is None and highest >= len(known):
         reason = f"has labels up to {highest} for {len(known)} images; number the classes from 0 on"
         on_problem(problem_at(root, reason, "label out of range"))
@@ -99,12 +108,14 @@ def _read_labels(path: Path, on_problem: OnProblem) -> tuple[list[int | None] | 
     try:
         with pq.ParquetFile(path) as file:
             kinds = {column.name: column.type for column in file.schema_arrow}
-            if not (_holds_bytes(kinds.get("image")) and pa.types.is_integer(kinds.get("label", pa.null()))):
+            if not (_holds_bytes(kinds.get("image")) and _holds_labels(kinds.get("label", pa.null()))):
                 columns = ", ".join(f"{column} ({kind})" for column, kind in kinds.items())
-                reason = f"needs the columns image (a struct with bytes) and label (integers), got {columns}"
+                needed = "image (a struct with bytes) and label (integers, or lists of votes)"
+                reason = f"needs the columns {needed}, got {columns}"
                 on_problem(problem_at(path, reason, "wrong columns"))
                 return None, ()
-            return file.read(columns=["label"]).column("label").to_pylist(), _class_names(file.schema_arrow.metadata)
+            labels = [_as_label(value) for value in file.read(columns=["label"]).column("label").to_pylist()]
+            return labels, _class_names(file.schema_arrow.metadata)
     except InputError:
         raise
     except Exception as reason:  # pyarrow raises any error on a damaged file
@@ -120,7 +131,7 @@ def _read_rows(path: Path, on_problem: OnProblem) -> Iterator[tuple[bytes | None
         with pq.ParquetFile(path) as file:
             for batch in file.iter_batches(ROWS, columns=["image.bytes", "label"]):
                 images, labels = (batch.column(name).to_pylist() for name in ("image", "label"))
-                yield from zip((row and row["bytes"] for row in images), labels, strict=True)
+                yield from zip((row and row["bytes"] for row in images), map(_as_label, labels), strict=True)
     except Exception as reason:
         on_problem(_damaged(path, reason))
 
@@ -134,6 +145,21 @@ def _holds_bytes(kind: Any) -> bool:
     return any(part.name == "bytes" and _is_binary(part.type) for part in kind)
 
 
+def _holds_labels(kind: Any) -> bool:
+    """Whether a pyarrow type is an integer, or a list of numbers."""
+    import pyarrow as pa
+
+    kinds = pa.types
+    if kinds.is_list(kind) or kinds.is_large_list(kind) or kinds.is_fixed_size_list(kind):
+        return bool(kinds.is_integer(kind.value_type) or kinds.is_floating(kind.value_type))
+    return bool(kinds.is_integer(kind))
+
+
+def _as_label(value: Any) -> int | None:
+    """A label or votes; None where there are none."""
+    return Votes.of(value) if isinstance(value, list) else value
+
+
 def _is_binary(kind: Any) -> bool:
     import pyarrow as pa
 
@@ -142,7 +168,8 @@ def _is_binary(kind: Any) -> bool:
 
 def _class_names(metadata: dict[bytes, bytes] | None) -> tuple[str, ...]:
     features = json.loads((metadata or {}).get(b"huggingface", b"{}")).get("info", {}).get("features", {})
-    return tuple(str(name) for name in features.get("label", {}).get("names", ()))
+    label = features.get("label", {})  # a list where labels are lists
+    return tuple(str(name) for name in label.get("names", ())) if isinstance(label, dict) else ()
 
 
 def _damaged(path: Path, reason: Exception) -> Problem:

@@ -19,6 +19,7 @@ from drkd.data.preprocessing import Preprocessing, scaled
 from drkd.data.problems import OnProblem, Problem, describe_problems, refuse
 from drkd.data.published import list_imagenet, list_tiny_imagenet
 from drkd.data.record import FileRecord, record_files, relative_name
+from drkd.data.votes import VOTES_FILE, votes_of
 from drkd.utils.errors import InputError
 
 Images = Tensor | LazyImages
@@ -45,6 +46,7 @@ class Raw:
         fixed_test: number of samples that make up the test split where the files bring none.
         left_out: images that could not be read and were left out, by split.
         names: the images' paths below the data's folder, by split; empty where they are no files.
+        probs: of splits whose images annotators voted on, the distributions of votes (N, K).
         keys: what training images are divided by where a split is missing, their paths within the class folders;
             without them the division is stratified.
     """
@@ -59,6 +61,7 @@ class Raw:
     left_out: Mapping[str, list[Problem]] = field(default_factory=dict)
     names: Mapping[str, list[str]] = field(default_factory=dict)
     keys: Sequence[str] = ()
+    probs: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 def read_digits(wanted: Preprocessing) -> Raw:
@@ -252,9 +255,9 @@ def _decoded(
         split: [relative_name(source, root) for source, _ in part if isinstance(source, Path)]
         for split, part in samples.items()
     }
-    keys = keys_of(samples["train"], listing)
+    keys, votes = keys_of(samples["train"], listing), votes_of(samples, len(listing.classes))
     raw = Raw(listing.classes, splits, augmentation, statistics, left_out=left_out, names=names, keys=keys)
-    return _as_wanted(raw, wanted)
+    return replace(_as_wanted(raw, wanted), probs=votes)
 
 
 def keys_of(samples: Sequence[Sample], listing: Listing) -> list[str]:
@@ -277,6 +280,8 @@ def list_files(name: str) -> dict[str, FileRecord]:
     if layout in ("cifar10", "cifar100"):
         return record_files(dict.fromkeys(sorted(root.glob("cifar-*/*"))), root)
     found: dict[Path, int | str | None] = {}
+    if layout == "folder" and (votes := root / VOTES_FILE).is_file():
+        found[votes] = hashlib.sha256(votes.read_bytes()).hexdigest()
     problems: list[Problem] = []  # `read` reports them
     for part in LISTINGS[layout](root, problems.append).splits.values():
         if isinstance(part, Rows):

@@ -157,6 +157,8 @@ def rows_hash(splits: Mapping[str, Rows]) -> str:
     for name, split in splits.items():
         digest.update(f"{name} {len(split.labels)};".encode())
         digest.update(split.labels.contiguous().numpy().tobytes())
+        if isinstance(votes := getattr(split, "probs", None), Tensor):
+            digest.update(votes.contiguous().numpy().tobytes())
         if isinstance(split.inputs, Tensor) and len(split.inputs):
             sample = split.inputs[:: max(1, len(split.inputs) // SAMPLED)].contiguous()
             digest.update(f"{tuple(sample.shape)} {sample.dtype};".encode() + sample.numpy().tobytes())

@@ -6,12 +6,13 @@ from torch import Tensor
 from drkd.data.augment import Augmentation
 from drkd.data.datasets import VALIDATION, Data, Split, hold_out
 from drkd.data.record import DataRecord, rows_hash
+from drkd.data.votes import split_votes
 from drkd.utils.arguments import check_arguments
 from drkd.utils.checks import check_fraction
 from drkd.utils.errors import InputError
 
 Rows = tuple[Tensor, Tensor]
-"""Inputs (N, ...) and integer labels (N,)."""
+"""Inputs (N, ...) and integer labels (N,), or votes (N, K)."""
 
 
 def from_tensors(
@@ -29,7 +30,8 @@ def from_tensors(
     Scale the columns of a table yourself, with the statistics of the training rows.
 
     Args:
-        train: inputs (N, ...) such as a table's float32 rows (N, F) or int64 words (N, L), and labels (N,).
+        train: inputs (N, ...) such as a table's float32 rows (N, F) or int64 words (N, L), and labels (N,). Labels
+            may be annotators' votes (N, K): a training learns from their distribution, measures go by the largest.
         test: the same, looked at once.
         val: the same, for choosing the epoch; without it a part of the training rows is held out.
         classes: names, in the order of the labels; their numbers by default.
@@ -56,10 +58,19 @@ def from_tensors(
                 f"the {split} rows must be two tensors, inputs and labels, got {kinds}; pass torch.as_tensor of arrays"
             )
     check_fraction("validation", validation)
-    known = len(classes) if classes is not None else int(train[1].max()) + 1 if len(train[1]) else 0
-    for split, (inputs, labels) in splits.items():
-        _check(split, inputs, labels, like=train[0], classes=known)
-    held = {split: Split(inputs, labels.long()) for split, (inputs, labels) in splits.items()}
+    voted = {split: split_votes(labels) for split, (_, labels) in splits.items()}
+    widths = {probs.shape[1] for _, probs in voted.values() if probs is not None}
+    labels = voted["train"][0]
+    known = (
+        len(classes) if classes is not None else max(widths) if widths else int(labels.max()) + 1 if len(labels) else 0
+    )
+    if widths - {known}:
+        raise InputError(f"votes must be (N, {known}), a column for each class, got {sorted(widths)} columns")
+    for split, (inputs, _) in splits.items():
+        _check(split, inputs, voted[split][0], like=train[0], classes=known)
+    held = {
+        split: Split(inputs, voted[split][0].long(), probs=voted[split][1]) for split, (inputs, _) in splits.items()
+    }
     if val is None and validation:
         held["train"], held["val"] = hold_out(held["train"], validation, seed=seed)
     elif val is None:

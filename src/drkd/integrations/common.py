@@ -11,9 +11,10 @@ from torch.utils.data import Dataset
 from drkd.methods import cross_entropy
 from drkd.objective.objective import Objective, check_protocol
 from drkd.targets import CleanView, Frozen, Target
-from drkd.utils.checks import IGNORED
+from drkd.utils.checks import IGNORED, typed
 from drkd.utils.errors import InputError
 from drkd.utils.files import read_about, read_tensors, write_tensors
+from drkd.utils.labels import MixedLabels
 
 
 class Indexed(Dataset[Any]):
@@ -119,6 +120,23 @@ def need_index(objective: Objective, index: Any, how: str) -> None:
             f"`{objective.name}` needs each sample's index, and the batch has none; wrap the training data in "
             f"`drkd.integrations.Indexed`{how}"
         )
+
+
+def check_mixed(objective: Objective, labels: object) -> None:
+    """Refuse distributions as labels where the method remembers samples, unless it is said which samples were mixed."""
+    if "index" in objective.needs and isinstance(labels, Tensor) and labels.is_floating_point():
+        raise InputError(
+            f"`{objective.name}` remembers samples by their index, and labels {typed(labels)} do not say whether and "
+            "with which samples these were mixed; pass drkd.MixedLabels(labels, weight, partner_index), or "
+            "drkd.MixedLabels(labels) where none was, or turn mixup and cutmix off"
+        )
+
+
+def count_rows(labels: Tensor | MixedLabels) -> int:
+    """How many rows count."""
+    if isinstance(labels, MixedLabels) or labels.is_floating_point():
+        labels = (labels if isinstance(labels, MixedLabels) else MixedLabels(labels)).heaviest
+    return int((labels != IGNORED).sum())
 
 
 def validation_loss(objective: Objective) -> Objective:

@@ -20,12 +20,21 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from drkd.integrations.common import changes, check_objective, need_index, progress_state, restore, validation_loss
+from drkd.integrations.common import (
+    changes,
+    check_mixed,
+    check_objective,
+    count_rows,
+    need_index,
+    progress_state,
+    restore,
+    validation_loss,
+)
 from drkd.methods import cross_entropy, dr_kd
 from drkd.objective.objective import Objective
 from drkd.training.loop import warn_if_nothing_was_rectified
-from drkd.utils.checks import IGNORED
 from drkd.utils.errors import InputError, NonFiniteLossError
+from drkd.utils.labels import MixedLabels
 
 try:
     from lightning.pytorch import Callback
@@ -135,12 +144,16 @@ class Distilling:
     trainer: Any
     log_dict: Any
 
-    def distil(self, logits: Tensor, labels: Tensor, *, inputs: Any = None, index: Tensor | None = None) -> Tensor:
+    def distil(
+        self, logits: Tensor, labels: Tensor | MixedLabels, *, inputs: Any = None, index: Tensor | None = None
+    ) -> Tensor:
         """The loss of the `Distillation` among the Trainer's callbacks; its parts are logged, averaged over the epoch.
 
         Args:
             logits: (B, K), of the student.
-            labels: (B,), integers; -100 for rows that do not count.
+            labels: (B,), integers; -100 for rows that do not count. Or distributions (B, K), such as those of
+                torchvision's MixUp and CutMix; a method that remembers samples has to be told what was mixed, by
+                `drkd.MixedLabels`.
             inputs: what the student saw, for the teacher.
             index: (B,), the samples' numbers, for methods that remember samples.
 
@@ -148,7 +161,8 @@ class Distilling:
             A scalar. Outside of training it is the plain cross-entropy, and the objective is not asked.
 
         Raises:
-            InputError: without a `Distillation`, and for missing inputs or index.
+            InputError: without a `Distillation`, for missing inputs or index, and for distributions where samples are
+                remembered.
         """
         callbacks = [callback for callback in self.trainer.callbacks if isinstance(callback, Distillation)]
         if len(callbacks) != 1:
@@ -159,9 +173,10 @@ class Distilling:
         objective = callbacks[0].objective
         if not self.trainer.training:
             return cast(Tensor, callbacks[0].validation(logits, labels)["loss"])
+        check_mixed(objective, labels)
         need_index(objective, index, ", and pass the last of each batch as index=")
         losses: dict[str, Tensor] = objective(logits, labels, inputs=inputs, index=index)
-        rows = int((labels != IGNORED).sum())
+        rows = count_rows(labels)
         parts = {f"train_{name}": value.detach() for name, value in losses.items()}
         self.log_dict(parts, on_step=False, on_epoch=True, batch_size=max(1, rows))
         return losses["loss"]

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from drkd.integrations.common import (
     changes,
+    check_mixed,
     check_objective,
     need_index,
     progress_state,
@@ -32,7 +33,7 @@ except ModuleNotFoundError as missing:
 
 
 class Criterion(nn.CrossEntropyLoss):  # by its kind skorch knows that a module answers with logits
-    """An objective as a criterion: of logits (B, K) and integer labels (B,).
+    """An objective as a criterion: of logits (B, K) and integer labels (B,), or distributions (B, K).
 
     In a plain `NeuralNetClassifier` it takes methods that need nothing else and never change; the others want a
     `SelfDistillationClassifier`. Without gradients the loss is plain cross-entropy, and the objective is not asked.
@@ -66,6 +67,7 @@ class Criterion(nn.CrossEntropyLoss):  # by its kind skorch knows that a module 
                 f"`{self.objective.name}` needs a teacher's inputs, samples' numbers or a schedule, which a criterion "
                 "does not get; use drkd.integrations.skorch.SelfDistillationClassifier"
             )
+        check_mixed(self.objective, target)
         losses: dict[str, Tensor] = self.objective(input, target, inputs=inputs, index=index)
         self.parts = {name: value.detach() for name, value in losses.items() if name != "loss"}
         return losses["loss"]

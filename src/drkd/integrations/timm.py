@@ -12,9 +12,18 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from drkd.integrations.common import changes, check_objective, need_index, progress_state, restore, validation_loss
+from drkd.integrations.common import (
+    changes,
+    check_mixed,
+    check_objective,
+    need_index,
+    progress_state,
+    restore,
+    validation_loss,
+)
 from drkd.objective.objective import Objective
 from drkd.utils.errors import InputError
+from drkd.utils.labels import MixedLabels
 
 try:
     from timm.task import ClassificationTask
@@ -32,13 +41,15 @@ class SelfDistillationTask(ClassificationTask):
         objective: the method, with its teacher. It moves with the task.
         device, dtype, verbose: as for every task.
 
-    Called with inputs, integer targets (B,), and for methods that remember samples their numbers (B,), it returns
-    `loss`, `output` (the logits) and the detached parts of the loss. Without gradients the loss is plain cross-entropy,
-    and the objective is not asked. What the objective has learned is part of timm's checkpoints (`task_state`).
+    Called with inputs, targets, and for methods that remember samples their numbers (B,), it returns `loss`, `output`
+    (the logits) and the detached parts of the loss. Targets are integers (B,), or those of timm's mixup and cutmix
+    (B, K); a method that remembers samples has to be told what was mixed, by `drkd.MixedLabels`. Without gradients the
+    loss is plain cross-entropy, and the objective is not asked. What the objective has learned is part of timm's
+    checkpoints (`task_state`).
 
     Raises:
-        InputError: for the soft targets of mixup and cutmix, a number that is missing, an objective that wants batches
-            of its own, and one that changes during training but was never told of a step.
+        InputError: for a number that is missing, soft targets where samples are remembered, an objective that wants
+            batches of its own, and one that changes during training but was never told of a step.
 
     Example:
         >>> import drkd
@@ -84,16 +95,11 @@ class SelfDistillationTask(ClassificationTask):
         inner = getattr(optimizer, "base_optimizer", optimizer)  # Lookahead makes its steps by another one
         inner.register_step_post_hook(self._stepped)
 
-    def forward(self, input: Tensor, target: Tensor, index: Tensor | None = None) -> dict[str, Tensor]:
-        if target.is_floating_point():
-            raise InputError(
-                f"`{self.objective.name}` needs integer targets ({len(target)},), got "
-                f"{str(target.dtype).removeprefix('torch.')} {tuple(target.shape)}; turn timm's mixup and cutmix off "
-                "(--mixup 0 --cutmix 0)"
-            )
+    def forward(self, input: Tensor, target: Tensor | MixedLabels, index: Tensor | None = None) -> dict[str, Tensor]:
         if not torch.is_grad_enabled():
             logits = self.trainable_module(input)
             return {"loss": self.validation(logits, target)["loss"], "output": logits}
+        check_mixed(self.objective, target)
         need_index(self.objective, index, ", and call the task with the last of each batch: task(input, target, index)")
         if self._length is None and changes(self.objective):
             raise InputError(

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from drkd.integrations.common import (
     Logits,
     changes,
+    check_mixed,
     check_objective,
     logits_of,
     need_index,
@@ -71,7 +72,7 @@ def loss(objective: Objective) -> "Loss":
 class Loss(TrainerCallback):
     """An objective as a `Trainer` knows it: a function of outputs and labels, and a callback; made by `loss`.
 
-    Called with outputs that have `logits` (B, K), integer labels (B,) and `num_items_in_batch`, it returns the loss,
+    Called with outputs that have `logits` (B, K), labels (B,) or (B, K), and `num_items_in_batch`, it returns the loss,
     divided by that number. As a callback it moves the schedules, lets the targets learn after each step that was made,
     keeps what they have learned in the Trainer's checkpoints, and stops a training whose loss is not finite.
     """
@@ -105,7 +106,7 @@ class Loss(TrainerCallback):
         if labels is None:
             raise InputError(f"`{self.objective.name}` needs labels, the batch has no `labels`; add them to each row")
         logits = logits_of(outputs)
-        rows = (labels != IGNORED).sum()
+        rows = (labels != IGNORED).sum()  # of distributions a Trainer counts all numbers, and so do we
         items = rows if num_items_in_batch is None else torch.as_tensor(num_items_in_batch).flatten()[0]
         share: Tensor = rows / items.clamp(min=1)
         if not torch.is_grad_enabled():
@@ -115,6 +116,7 @@ class Loss(TrainerCallback):
                 f"`{self.objective.name}` changes during training and is not told of the steps; pass the same loss to "
                 "the Trainer twice: compute_loss_func=loss, callbacks=[loss]"
             )
+        check_mixed(self.objective, labels)
         losses: dict[str, Tensor] = self.objective(logits, labels, inputs=inputs, index=index)
         for name, value in {**losses, "rows": torch.ones_like(losses["loss"])}.items():
             self.sums[name] = self.sums.get(name, torch.zeros_like(value)) + value.detach() * rows
@@ -233,8 +235,7 @@ class SelfDistillationTrainer(Trainer):
             resume_from_checkpoint = _newest(self.args.output_dir, required=self.method is None)
         self.distilling.resume_from = Path(resume_from_checkpoint) if resume_from_checkpoint else None
         result = super().train(resume_from_checkpoint, **others)
-        history = [row for row in self.state.log_history if "rectified" in row]
-        if history:
+        if history := [row for row in self.state.log_history if "rectified" in row]:
             warn_if_nothing_was_rectified(self.distilling.objective.name, history)
         return result
 
