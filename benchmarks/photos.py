@@ -59,7 +59,16 @@ def starts(arguments: argparse.Namespace) -> None:
             accuracies, seconds = [], []
             for seed in range(arguments.seeds):
                 out = Path(scratch) / f"{name}-{seed}"
-                command = ["drkd", "train", "--data", str(photos), "--model", MODEL, "--image-size", str(arguments.size)]
+                command = [
+                    "drkd",
+                    "train",
+                    "--data",
+                    str(photos),
+                    "--model",
+                    MODEL,
+                    "--image-size",
+                    str(arguments.size),
+                ]
                 command += ["--method", "cross_entropy", *chosen, "--seed", str(seed), "--out", str(out)]
                 started = time.perf_counter()
                 subprocess.run([sys.executable, "-m", *command], check=True, capture_output=True)

@@ -105,7 +105,7 @@ def test_it_resumes_to_the_bit(tmp_path, weights):
 
 def test_a_comparison_asks_once_for_all_seeds_and_methods(tmp_path, weights, asked, monkeypatch):
     """Also where each seed holds out other images: the mean is the same there, as that of pretrained weights is."""
-    monkeypatch.setattr("drkd.data.datasets._measure", lambda split: ((0.3,), (0.4,)))
+    monkeypatch.setattr("drkd.data.datasets.measure_statistics", lambda split: ((0.3,), (0.4,)))
     options = {**QUICK, **FROZEN, "limit_train": None, "epochs": 1, "batch_size": 400}
     del options["method"]
     comparison = drkd.compare(

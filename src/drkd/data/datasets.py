@@ -11,7 +11,6 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -23,6 +22,7 @@ from drkd.data.images import LazyImages
 from drkd.data.preprocessing import Preprocessing
 from drkd.data.problems import named
 from drkd.data.record import DataRecord, rows_hash, with_splits
+from drkd.data.stratified import stratified, with_noise
 from drkd.utils.arguments import check_arguments
 from drkd.utils.errors import InputError
 
@@ -171,9 +171,7 @@ def load_data(
             f"{len(left_out)} images that cannot be read are left out ({counts}): {named(left_out)}", stacklevel=2
         )
     mean, std = (
-        wanted.statistics(int(splits["train"].inputs.shape[1]))
-        or raw.statistics
-        or measure_statistics(splits["train"])
+        wanted.statistics(int(splits["train"].inputs.shape[1])) or raw.statistics or measure_statistics(splits["train"])
     )
     splits["train"] = _limited(splits["train"], limit_train, seed=seed, what="training")
     splits["test"] = _limited(splits["test"], limit_test, seed=0, what="test")
@@ -184,7 +182,7 @@ def load_data(
     if label_noise and any(split.probs is not None for split in splits.values()):
         raise InputError(f"{name} has annotators' votes, which label noise does not change; leave --label-noise out")
     for stream, split in enumerate(("train", "val")):
-        noisy = _with_noise(splits[split].labels, label_noise, len(raw.classes), seed=[seed, stream])
+        noisy = with_noise(splits[split].labels, label_noise, len(raw.classes), seed=[seed, stream])
         splits[split] = replace(splits[split], labels=noisy)
     augmentation = chosen or parse_augmentation(raw.augmentation)
     return Data(
@@ -219,7 +217,7 @@ def divide(raw: readers.Raw, *, validation: float, seed: int) -> tuple[dict[str,
             rest, taken = draw_test(keys, raw.fixed_test, train.labels, raw.classes)
             keys = [keys[row] for row in rest.tolist()]
         else:
-            rest, taken = _stratified(train.labels, raw.fixed_test, seed=0, what="the test split")
+            rest, taken = stratified(train.labels, raw.fixed_test, seed=0, what="the test split")
         train, splits["test"] = train.select(rest), train.select(taken)
     splits["train"] = train
     if validation == 0:
@@ -238,7 +236,7 @@ def hold_out(train: Split, fraction: float, *, seed: int) -> tuple[Split, Split]
     Raises:
         InputError: if a class has too few samples to be divided.
     """
-    rest, taken = _stratified(train.labels, fraction, seed=seed, what="the validation split")
+    rest, taken = stratified(train.labels, fraction, seed=seed, what="the validation split")
     return train.select(rest), train.select(taken)
 
 
@@ -276,37 +274,8 @@ def _limited(split: Split, limit: int | None, *, seed: int, what: str) -> Split:
         return split
     if limit > len(split):
         raise InputError(f"the limit of {limit} {what} samples exceeds the {len(split)} there are")
-    _, taken = _stratified(split.labels, limit, seed=seed, what=f"the limited {what} split")
+    _, taken = stratified(split.labels, limit, seed=seed, what=f"the limited {what} split")
     return split.select(taken)
-
-
-def _stratified(labels: Tensor, size: float | int, *, seed: int, what: str) -> tuple[Tensor, Tensor]:
-    """Positions that remain and positions that are taken, both sorted, classes in proportion."""
-    from sklearn.model_selection import train_test_split
-
-    _, counts = np.unique(labels.numpy(), return_counts=True)
-    classes = len(counts)
-    if isinstance(size, int) and size < classes:
-        raise InputError(f"{what} needs at least {classes} samples, one of each class, got {size}")
-    try:
-        rest, taken = train_test_split(
-            np.arange(len(labels)), test_size=size, random_state=seed, stratify=labels.numpy()
-        )
-    except ValueError as reason:
-        raise InputError(
-            f"cannot take {size} of {len(labels)} samples as {what}: each of {classes} classes needs one there and "
-            f"one that remains, the smallest has {counts.min()}; add images, or choose another --validation (0: none)"
-        ) from reason
-    return torch.from_numpy(np.sort(rest)), torch.from_numpy(np.sort(taken))
-
-
-def _with_noise(labels: Tensor, fraction: float, num_classes: int, *, seed: list[int]) -> Tensor:
-    """`labels` with exactly `round(fraction * N)` of them moved to another class, drawn evenly."""
-    rng = np.random.default_rng(seed)
-    noisy = labels.numpy().copy()
-    rows = rng.permutation(len(noisy))[: round(fraction * len(noisy))]
-    noisy[rows] = (noisy[rows] + rng.integers(1, num_classes, size=len(rows))) % num_classes
-    return torch.from_numpy(noisy)
 
 
 def measure_statistics(split: Split, most: int = 5000) -> readers.Statistics:

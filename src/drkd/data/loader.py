@@ -121,9 +121,8 @@ class Loader:
         self.training = training
         self.mixing = Mixing()
         self.seed = seed
-        self.replay, self.pairs, self.balanced = (
-            training and need in needs for need in ("replay", "pairs", "balanced")
-        )
+        self.replay, self.pairs = training and "replay" in needs, training and "pairs" in needs
+        self.balanced = training and "balanced" in needs
         self.rank, self.world_size, self.workers = rank, world_size, workers
         self.rows = len(range(rank, batch_size, world_size)) * (1 + self.replay) * (1 + self.pairs)
         self.bounds = [*range(0, len(split), batch_size), len(split)]

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from drkd.methods import cross_entropy
-from drkd.objective.objective import Objective, check_protocol
+from drkd.objective.objective import Objective
+from drkd.objective.protocol import check_protocol
 from drkd.targets import CleanView, Frozen, Target
 from drkd.utils.checks import IGNORED, typed
 from drkd.utils.errors import InputError

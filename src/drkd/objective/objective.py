@@ -36,9 +36,6 @@ from drkd.utils.labels import MixedLabels, as_mixed
 
 Reduction = Literal["none", "sum", "batchmean"]
 
-PROTOCOL = ("name", "needs", "reset", "prepare", "update", "discard")
-"""What a training loop uses of an objective, besides calling it."""
-
 EXTREME_WEIGHT = 100.0
 """Above this a soft target drowns the labels: a warning says so."""
 
@@ -281,29 +278,6 @@ class Objective(nn.Module):
         more = f" and {len(known) - 5} more" if len(known) > 5 else ""
         samples = f" ({'row' if batch.index is None else 'sample'} {some}{more})" if len(known) else ""
         raise NonFiniteLossError(f"the loss of `{self.name}` is NaN or infinite{samples}: {culprit}")
-
-
-def check_protocol(objective: object) -> None:
-    """Refuse what has not the protocol of an objective.
-
-    Raises:
-        InputError: for a plain loss, a method that was not called, a name.
-
-    Example:
-        >>> check_protocol(print)
-        Traceback (most recent call last):
-        ...
-        drkd.utils.errors.InputError: expected an objective such as drkd.cross_entropy(), got the function print
-    """
-    missing = ", ".join(name for name in PROTOCOL if not hasattr(objective, name))
-    if isinstance(objective, nn.Module) and not missing:
-        return
-    got = repr(objective) if isinstance(objective, str) else type(objective).__name__
-    if hasattr(objective, "__name__"):
-        got = f"the function {objective.__name__}"
-    elif isinstance(objective, nn.Module):
-        got = f"{got}, which has no {missing} (docs/python.md says what a training calls)"
-    raise InputError(f"expected an objective such as drkd.cross_entropy(), got {got}")
 
 
 def _checked(reduction: Reduction) -> Reduction:

@@ -36,7 +36,7 @@ class Classification(Task):
     """See `Task`."""
 
     name = "classification"
-    metrics = (
+    metrics: ClassVar[tuple[Metric, ...]] = (
         Metric("accuracy", "Accuracy %", "accuracy"),
         Metric("nll", "NLL", "NLL", 1, 3),
         Metric("ece", "ECE %", "ECE", 100, 1),

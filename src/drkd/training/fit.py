@@ -15,7 +15,8 @@ from drkd.config.effects import refuse_without_effect
 from drkd.config.keywords import FitKeywords
 from drkd.data.datasets import Data
 from drkd.data.record import DataRecord
-from drkd.objective.objective import Objective, check_protocol
+from drkd.objective.objective import Objective
+from drkd.objective.protocol import check_protocol
 from drkd.training.averaging import make_average
 from drkd.training.checkpoint import TrainResult, TrainState
 from drkd.training.classifier import ClassifierLearner
