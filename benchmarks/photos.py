@@ -1,17 +1,18 @@
-"""What a person with photos gets: the accuracy and the time of each start, and how the fine-tuning defaults were chosen.
+"""What a person with photos gets: accuracy and time of each start, and the sweeps that chose the defaults for photos.
 
     python benchmarks/photos.py starts --data PARQUET --classes 6 --weights FILE --seeds 3
-    python benchmarks/photos.py sweep --data PARQUET ANOTHER --classes 20 --images 20 --weights FILE --seeds 2
+    python benchmarks/photos.py sweep --data PARQUET ANOTHER --classes 20 --images 20 --seeds 2 \\
+        --fixed "model=timm:efficientnet_lite0 weights=FILE image_size=128 epochs=8" \\
+        --settings "optimizer=adamw lr=0.0003" "optimizer=sgd lr=0.01"
 
 `starts` writes the photos of the first classes into a folder per class, and trains as a person would, with the commands
 that it prints: from random weights, with the pretrained backbone frozen, and fine-tuned. It reads the test split.
 
-`sweep` fine-tunes with each optimizer and learning rate and prints validation accuracy, mean over seeds; the test split
-is not looked at. Two trainings run at a time, with one thread each.
+`sweep` trains with each of the settings and prints validation accuracy, of each seed and the mean; the test split is
+not looked at. A quarter of the training photos is for validation. Two trainings run at a time, with one thread each.
 """
 
 import argparse
-import itertools
 import json
 import re
 import statistics
@@ -24,11 +25,10 @@ from pathlib import Path
 
 MODEL = "timm:efficientnet_lite0"
 STARTS = {
-    "random weights": [],
-    "pretrained, backbone frozen": ["--weights", "FILE", "--freeze", "backbone", "--augment", "none"],
-    "pretrained, fine-tuned": ["--weights", "FILE"],
+    "random weights": "",
+    "pretrained, backbone frozen": "--weights FILE --freeze backbone --augment none",
+    "pretrained, fine-tuned": "--weights FILE",
 }
-RATES = {"adamw": (1e-4, 3e-4, 1e-3), "sgd": (0.003, 0.01, 0.03)}
 
 
 def unpack(source: Path, out: Path, classes: int, images: int | None) -> None:
@@ -41,7 +41,9 @@ def unpack(source: Path, out: Path, classes: int, images: int | None) -> None:
             features = json.loads(table.schema.metadata[b"huggingface"])["info"]["features"]
             names = features["label"]["names"]
             counts = dict.fromkeys(range(classes), 0)
-            for row, (image, label) in enumerate(zip(*(table[name].to_pylist() for name in ("image", "label")))):
+            for row, (image, label) in enumerate(
+                zip(*(table[each].to_pylist() for each in ("image", "label")), strict=True)
+            ):
                 if label < classes and (images is None or split != "train" or counts[label] < images):
                     counts[label] += 1
                     folder = out / split / re.sub(r"\W", "_", names[label])
@@ -55,21 +57,12 @@ def starts(arguments: argparse.Namespace) -> None:
         photos = Path(scratch) / "photos"
         unpack(arguments.data[0], photos, arguments.classes, arguments.images)
         for name, options in STARTS.items():
-            chosen = [str(arguments.weights) if word == "FILE" else word for word in options]
+            chosen = [str(arguments.weights) if word == "FILE" else word for word in options.split()]
             accuracies, seconds = [], []
             for seed in range(arguments.seeds):
                 out = Path(scratch) / f"{name}-{seed}"
-                command = [
-                    "drkd",
-                    "train",
-                    "--data",
-                    str(photos),
-                    "--model",
-                    MODEL,
-                    "--image-size",
-                    str(arguments.size),
-                ]
-                command += ["--method", "cross_entropy", *chosen, "--seed", str(seed), "--out", str(out)]
+                options_of_all = f"--data {photos} --model {MODEL} --image-size {arguments.size} --method cross_entropy"
+                command = ["drkd", "train", *options_of_all.split(), *chosen, "--seed", str(seed), "--out", str(out)]
                 started = time.perf_counter()
                 subprocess.run([sys.executable, "-m", *command], check=True, capture_output=True)
                 seconds.append(time.perf_counter() - started)
@@ -92,44 +85,42 @@ def validation_accuracy(job: tuple[Path, dict[str, object]]) -> float:
     return 100 * summary.val.accuracy
 
 
-def sweep(arguments: argparse.Namespace) -> None:
-    """Fine-tune with each optimizer and rate on every data set."""
-    from drkd.config import TrainConfig, resolve  # noqa: F401  # before the processes begin
+def settings_of(text: str) -> dict[str, object]:
+    """`lr=0.1 schedule=cosine` as options."""
+    import yaml
 
-    fixed = {
-        **{"model": MODEL, "weights": str(arguments.weights), "method": "cross_entropy", "image_size": arguments.size},
-        **{"schedule": "cosine", "warmup_epochs": 1.0, "epochs": arguments.epochs, "batch_size": 32, "threads": 1},
-        **{"augment": arguments.augment, "validation": 0.25, "no_norm_decay": True},
-    }
-    settings = [{"optimizer": name, "lr": lr} for name, rates in RATES.items() for lr in rates]
-    for one in settings:
-        one["weight_decay"] = 0.05 if one["optimizer"] == "adamw" else 5e-4
+    return {name: yaml.safe_load(value) for name, _, value in (part.partition("=") for part in text.split())}
+
+
+def sweep(arguments: argparse.Namespace) -> None:
+    """Train with each of the settings on every data set, with every seed."""
+    fixed = {"method": "cross_entropy", "threads": 1, "validation": 0.25, **settings_of(arguments.fixed)}
     with tempfile.TemporaryDirectory() as scratch, ProcessPoolExecutor(2) as pool:
         for source in arguments.data:
             photos = Path(scratch) / source.name
             unpack(source, photos, arguments.classes, arguments.images)
-            cells = list(itertools.product(settings, range(arguments.seeds)))
-            found = pool.map(validation_accuracy, [(photos, {**fixed, **one, "seed": seed}) for one, seed in cells])
-            by_setting: dict[str, list[float]] = {}
-            for (one, _), accuracy in zip(cells, found, strict=True):
-                key = f"{one['optimizer']} {one['lr']:g}"
-                by_setting.setdefault(key, []).append(accuracy)
-                print(source.name, key, f"{accuracy:.1f}", flush=True)
-            for key, values in by_setting.items():
-                print(f"| {source.name} | {key} | {statistics.mean(values):.1f} |", flush=True)
+            cells = [(text, seed) for text in arguments.settings for seed in range(arguments.seeds)]
+            jobs = [(photos, {**fixed, **settings_of(text), "seed": seed}) for text, seed in cells]
+            found: dict[str, list[float]] = {}
+            for (text, _), accuracy in zip(cells, pool.map(validation_accuracy, jobs), strict=True):
+                found.setdefault(text, []).append(accuracy)
+                print(f"{source.name}: {text}: {accuracy:.1f}", flush=True)
+            for text, values in found.items():
+                each = ", ".join(f"{value:.1f}" for value in values)
+                print(f"| {source.name} | {text} | {statistics.mean(values):.1f} | {each} |", flush=True)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=("starts", "sweep"))
     parser.add_argument("--data", type=Path, nargs="+", required=True, help="folders of Parquet files")
-    parser.add_argument("--weights", type=Path, required=True, help=f"of {MODEL}")
     parser.add_argument("--classes", type=int, default=6, help="the first so many")
     parser.add_argument("--images", type=int, help="training images of each class at most")
-    parser.add_argument("--size", type=int, default=160, help="side length")
-    parser.add_argument("--epochs", type=int, default=10, help="of the sweep")
-    parser.add_argument("--augment", default="imagenet", help="of the sweep")
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--weights", type=Path, help=f"of starts: for {MODEL}")
+    parser.add_argument("--size", type=int, default=160, help="of starts: side length")
+    parser.add_argument("--fixed", default="", help="of sweep: options of every training")
+    parser.add_argument("--settings", nargs="+", default=[""], help="of sweep: options of one training each")
     arguments = parser.parse_args()
     (starts if arguments.what == "starts" else sweep)(arguments)
 
