@@ -5,13 +5,14 @@ import io
 import os
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
 
 from drkd import cli
 from drkd.cli.output import Guarded
-from drkd.utils.errors import StorageError
+from drkd.utils.errors import InputError, StorageError
 from image_files import run_cli
 
 FULL = Path("/dev/full")
@@ -83,3 +84,18 @@ def test_errors_of_files_are_one_line(reason, message, code, monkeypatch, capsys
     told = capsys.readouterr().err
     assert message in told
     assert told.count("\n") == 1
+
+
+def test_a_note_from_two_places_is_printed_once(monkeypatch, capsys):
+    def evaluate(*_, **__):
+        warnings.warn("digits means the data set", stacklevel=1)
+        warnings.warn("digits means the data set", stacklevel=2)
+        warnings.warn("another", stacklevel=1)
+        raise InputError("enough")
+
+    monkeypatch.setattr("drkd.runs.evaluating.evaluate_run", evaluate)
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        assert run_cli("evaluate", "run") == 2
+    told = [line.removeprefix("drkd: ") for line in capsys.readouterr().err.splitlines()]
+    assert told == ["note: digits means the data set", "note: another", "enough"]
