@@ -36,8 +36,8 @@ def resolve(
 
     Example:
         >>> from drkd.config import TrainConfig
-        >>> config, source = resolve(TrainConfig, {"data": "cifar10", "epochs": 3})
-        >>> config.epochs, source["epochs"], source["lr"]
+        >>> config, origins = resolve(TrainConfig, {"data": "cifar10", "epochs": 3})
+        >>> config.epochs, origins["epochs"], origins["lr"]
         (3, 'command line', 'default')
     """
     in_file = read_options(Path(file)) if file is not None else {}
@@ -51,11 +51,11 @@ def resolve(
             raise InputError(f"{where}unknown option {name!r}{did_you_mean(name, kind.model_fields)}")
     config = validated(kind, values, called=lambda name: f"{'' if name in on_line else f'{file}: '}--{_dashed(name)}")
     layers = {"command line": on_line, "file": in_file, special: of_special}
-    source = {
+    origins = {
         name: next((where for where, layer in layers.items() if name in layer), "default") for name in kind.model_fields
     }
-    refuse_without_effect(config, source)
-    return config, source
+    refuse_without_effect(config, origins)
+    return config, origins
 
 
 def read_record(kind: type[Config], file: Path) -> Config:
@@ -114,12 +114,12 @@ def _dashed(name: str) -> str:
     return name.replace("_", "-")
 
 
-def as_yaml(config: BaseModel, source: Mapping[str, str]) -> str:
-    """A configuration as YAML that `--config` reads back, with the source of each value beside it."""
+def as_yaml(config: BaseModel, origins: Mapping[str, str]) -> str:
+    """A configuration as YAML that `--config` reads back, with the origin of each value beside it."""
     lines = []
     for name, value in config.model_dump().items():
         text = yaml.safe_dump({name: value}, default_flow_style=True, sort_keys=False, width=10**6).strip()
-        lines.append(f"{text[1:-1]}  # {source[name]}")
+        lines.append(f"{text[1:-1]}  # {origins[name]}")
     return "\n".join(lines) + "\n"
 
 
