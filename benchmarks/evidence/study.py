@@ -46,7 +46,7 @@ def sweep(arguments: argparse.Namespace, noise: float, out: Path) -> list[str]:
     """The best variant of each method on validation; written to `out`/chosen.json."""
     variants = [f"{method}:{setting}" for method, settings in GRID.items() for setting in settings]
     options = {**common(arguments), "methods": variants, "label_noise": [noise], "seeds": arguments.sweep_seeds}
-    methods = compare(**options, limit_test=1000, out=str(out)).results["panels"][0]["methods"]
+    methods = compare(**options, limit_test=1000, out=str(out)).results.to_json()["panels"][0]["methods"]
     means = {name: _validation(lists) for name, lists in methods.items()}
     chosen = [max((f"{m}:{s}" for s in settings), key=lambda name: means[name]) for m, settings in GRID.items()]
     write_json(out / "chosen.json", {"noise": noise, "chosen": chosen, "validation_accuracy": means})

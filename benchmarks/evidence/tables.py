@@ -4,11 +4,12 @@ from collections.abc import Mapping
 from itertools import product
 from typing import Any
 
+from drkd.methods.registry import all_methods
 from drkd.studies.comparison import CONTROL
 from drkd.studies.results import BASELINE
-from drkd.studies.statistics import holm, mean_and_deviation, paired
+from drkd.studies.statistics import Paired, holm, mean_and_deviation, paired
 
-PAIRS = [("dr_kd", "tf_kd_self"), ("dr_kd", CONTROL)]
+PAIRS = [("dr_kd", "tf_kd_self"), *((name, CONTROL) for name, info in all_methods().items() if info.costs_double)]
 """What is compared beside each method with cross-entropy: all variants of the one with all of the other."""
 
 METRICS = {"accuracy": 100, "nll": 1, "ece": 100, "aurc": 1000}
@@ -17,23 +18,23 @@ HEAD = "| | accuracy % | points over cross-entropy | p (Holm) | NLL | ECE % | AU
 
 
 def table(panel: Mapping[str, Any]) -> str:
-    """Mean test metrics; differences of accuracy in points, with their 95% interval and Holm's p.
+    """Mean test metrics; differences of accuracy in points, with their 95% interval and Holm's p over all of them.
 
     Args:
         panel: of `results.json`.
     """
     methods = panel["methods"]
-    tests = {name: paired(lists["accuracy"], methods[BASELINE]["accuracy"]) for name, lists in methods.items()}
-    del tests[BASELINE]
-    corrected = dict(zip(tests, holm([test and test.p_value for test in tests.values()]), strict=True))
+    tests = compare(panel)
+    complete = [test.p_value if test.seeds == len(panel["seeds"]) else None for test in tests.values()]
+    corrected = dict(zip(tests, holm(complete), strict=True))
     lines = [f"{panel['name']}, {len(panel['seeds'])} seeds", "", HEAD, "|---|" + "---:|" * 8]
     for name, lists in methods.items():
         means = {metric: scale * mean_and_deviation(lists[metric])[0] for metric, scale in METRICS.items()}
-        p = corrected.get(name)
+        p = corrected.get((name, BASELINE))
         cells = [
             name,
             f"{means['accuracy']:.2f}",
-            points(tests.get(name)),
+            points(tests.get((name, BASELINE))),
             "" if p is None else f"{p:.3f}",
             f"{means['nll']:.3f}",
             f"{means['ece']:.1f}",
@@ -43,15 +44,25 @@ def table(panel: Mapping[str, Any]) -> str:
         ]
         lines.append("| " + " | ".join(cells) + " |")
     lines.append("")
-    for pair in PAIRS:
-        variants = ([name for name in methods if name.partition(":")[0] == method] for method in pair)
-        for ours, theirs in product(*variants):
-            test = paired(methods[ours]["accuracy"], methods[theirs]["accuracy"])
-            lines.append(f"{ours} - {theirs}: {points(test)} points")
+    for (ours, theirs), test in tests.items():
+        if theirs != BASELINE:
+            p = corrected[ours, theirs]
+            lines.append(f"{ours} - {theirs}: {points(test)} points, p (Holm) {'none' if p is None else f'{p:.3f}'}")
     for name, lists in methods.items():
         if failed := lists["accuracy"].count(None):
             lines.append(f"{name}: {failed} of {len(panel['seeds'])} seeds diverged and are left out")
     return "\n".join(lines)
+
+
+def compare(panel: Mapping[str, Any]) -> dict[tuple[str, str], Paired]:
+    """Differences of accuracy: all that a table shows of a panel, which is what one correction covers."""
+    methods = panel["methods"]
+    pairs = [(name, BASELINE) for name in methods if name != BASELINE]
+    for pair in PAIRS:
+        variants = ([name for name in methods if name.partition(":")[0] == method] for method in pair)
+        pairs += product(*variants)
+    tests = {(a, b): paired(methods[a]["accuracy"], methods[b]["accuracy"]) for a, b in pairs}
+    return {pair: test for pair, test in tests.items() if test is not None}
 
 
 def minutes(panel: Mapping[str, Any]) -> float:

@@ -5,13 +5,15 @@ import io
 import os
 import subprocess
 import sys
+import warnings
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
 from drkd import cli
 from drkd.cli.output import Guarded
-from drkd.utils.errors import StorageError
+from drkd.utils.errors import InputError, StorageError
 from image_files import run_cli
 
 FULL = Path("/dev/full")
@@ -46,14 +48,31 @@ def test_no_stream_takes_everything():
     assert Guarded(None).write("text") == 4
 
 
+LOST = "drkd: the output is incomplete: No space left on device"
+
+
 @pytest.mark.skipif(not FULL.exists(), reason="of Linux")
-def test_a_training_whose_output_is_lost_is_finished(tmp_path):
-    command = [sys.executable, "-m", "drkd", "train", "--epochs", "2", "--limit-train", "60", "--out", "run"]
+def test_a_training_whose_output_is_lost_is_finished(tmp_path, monkeypatch, capsys):
+    command = ["drkd", "train", "--epochs", "2", "--limit-train", "60", "--out", str(tmp_path / "run")]
+    monkeypatch.setattr(sys, "argv", command)
     with FULL.open("w") as full:
-        done = subprocess.run(command, cwd=tmp_path, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
-    assert done.returncode == 1
-    assert done.stderr.splitlines()[-1].startswith("drkd: the output is incomplete: No space left on device")
+        monkeypatch.setattr(sys, "stdout", full)
+        with mock.patch("signal.signal"), pytest.raises(SystemExit) as left:
+            cli.main()
+    assert left.value.code == 1
+    assert capsys.readouterr().err.splitlines()[-1].startswith(LOST)
     assert (tmp_path / "run" / "summary.json").is_file()
+
+
+@pytest.mark.skipif(not FULL.exists(), reason="of Linux")
+def test_a_process_whose_output_is_lost_ends_with_one_line():
+    """What its buffer still holds is not tried again when the interpreter ends."""
+    with FULL.open("w") as full:
+        command = [sys.executable, "-m", "drkd", "list"]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(LOST)
 
 
 def test_a_reader_that_leaves_is_no_failure(monkeypatch, capsys):
@@ -83,3 +102,18 @@ def test_errors_of_files_are_one_line(reason, message, code, monkeypatch, capsys
     told = capsys.readouterr().err
     assert message in told
     assert told.count("\n") == 1
+
+
+def test_a_note_from_two_places_is_printed_once(monkeypatch, capsys):
+    def evaluate(*_, **__):
+        warnings.warn("digits means the data set", stacklevel=1)
+        warnings.warn("digits means the data set", stacklevel=2)
+        warnings.warn("another", stacklevel=1)
+        raise InputError("enough")
+
+    monkeypatch.setattr("drkd.runs.evaluating.evaluate_run", evaluate)
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        assert run_cli("evaluate", "run") == 2
+    told = [line.removeprefix("drkd: ") for line in capsys.readouterr().err.splitlines()]
+    assert told == ["note: digits means the data set", "note: another", "enough"]

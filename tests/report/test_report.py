@@ -1,6 +1,9 @@
+import errno
+import os
 import re
 import shutil
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 from rich.console import Console
@@ -11,6 +14,7 @@ from drkd.report import print_results, write_report
 from drkd.report.plots import read_curves
 from drkd.report.table import classes_of, columns_of, legend_of, rows
 from drkd.tasks import get_task
+from image_files import run_cli
 from panels import ALIKE, BETTER, made_up
 
 
@@ -103,6 +107,38 @@ def test_plots_are_written_as_png_and_svg(done):
     expected = ("accuracy", "learning", "reliability", "rectified")
     assert names == {f"{name}.{kind}" for name in expected for kind in ("png", "svg")}
     assert all((done.out / "plots" / name).read_bytes()[:4] == b"\x89PNG" for name in names if name.endswith("png"))
+
+
+@pytest.mark.parametrize("name", ["plots", "report.html"])
+def test_a_report_that_cannot_be_written_is_one_line(done, tmp_path, name, capsys):
+    """Root may write anywhere; where something else lies in the way even root may not."""
+    copy = tmp_path / "run"
+    shutil.copytree(done.out, copy, ignore=shutil.ignore_patterns("plots", "report.html"))
+    (copy / name).mkdir() if name == "report.html" else (copy / name).touch()
+    before = (copy / "results.json").read_bytes()
+    assert run_cli("report", copy) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("drkd: cannot ")
+    assert str(copy / name) in line
+    assert (copy / "results.json").read_bytes() == before
+
+
+@pytest.mark.parametrize("number", [errno.EROFS, errno.EACCES])
+def test_a_folder_that_is_read_only_is_named(done, tmp_path, monkeypatch, capsys, number):
+    shutil.copytree(done.out, tmp_path / "run", ignore=shutil.ignore_patterns("plots"))
+    make = Path.mkdir
+
+    def mkdir(path, *args, **options):
+        if tmp_path in path.parents:
+            raise OSError(number, os.strerror(number), str(path))
+        make(path, *args, **options)
+
+    monkeypatch.setattr(Path, "mkdir", mkdir)
+    assert run_cli("report", tmp_path / "run") == 1
+    told = capsys.readouterr().err
+    assert told == f"drkd: cannot use {tmp_path / 'run' / 'plots'}: {os.strerror(number)}; " + (
+        "check that it exists and its permissions\n"
+    )
 
 
 def test_a_folder_without_results_is_refused(tmp_path):

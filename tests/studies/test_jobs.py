@@ -1,4 +1,6 @@
 import os
+import sys
+from types import ModuleType
 
 import pytest
 
@@ -40,3 +42,14 @@ def test_a_divergence_fails_its_dependents_and_nothing_else(processes):
 def test_an_error_in_the_work_ends_it_all(processes):
     with pytest.raises(ZeroDivisionError):
         run_jobs([Job("a", "breaks"), Job("b", "2")], work, processes=processes, on_event=ignore_event)
+
+
+def test_workers_do_not_run_the_program_again(monkeypatch, tmp_path):
+    """A script that compares without asking for `__name__ == "__main__"` would start workers of workers."""
+    program = ModuleType("__main__")
+    program.__file__ = str(tmp_path / "script.py")
+    (tmp_path / "script.py").write_text("raise SystemExit('run again')")
+    monkeypatch.setitem(sys.modules, "__main__", program)
+    results = run_jobs([Job(str(i), str(i)) for i in range(2)], work, processes=2, on_event=ignore_event)
+    assert {summary.method for summary in results.values()} == {"0", "1"}
+    assert sys.modules["__main__"] is program

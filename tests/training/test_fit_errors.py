@@ -115,6 +115,19 @@ def test_settings_and_options_at_once_are_refused(data):
         drkd.fit(network(), drkd.cross_entropy(), data, settings=FitSettings(), epochs=1, lr=0.1)
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"optimizer": "adamw", "momentum": 0.9}, "momentum has no effect with optimizer adamw; .* optimizer sgd"),
+        ({"schedule": "cosine", "milestones": (0.5,)}, "milestones has no effect with schedule cosine; .* schedule st"),
+        ({"schedule": "constant", "gamma": 0.2}, "gamma has no effect with schedule constant; leave it out, or"),
+    ],
+)
+def test_options_without_effect_are_refused(data, options, message):
+    with pytest.raises(InputError, match=f"^{message}"):
+        drkd.fit(network(), drkd.cross_entropy(), data, **{**SMALL, **options})
+
+
 def test_an_unknown_split_is_refused(data):
     with pytest.raises(InputError, match="split must be train, val or test, got 'tset'"):
         drkd.evaluate(network(), data, "tset")

@@ -11,6 +11,7 @@ import signal
 import sys
 import traceback
 import warnings
+from collections.abc import Callable
 from importlib import import_module
 from types import FrameType
 from typing import Any
@@ -58,7 +59,7 @@ def _run(arguments: list[str], *, debug: bool) -> int:
         import_module(module)
 
     signal.signal(signal.SIGTERM, _terminate)
-    warnings.showwarning = _note
+    warnings.showwarning = _noted_once()
     warnings.filterwarnings("ignore", message="Image size .* exceeds limit", category=RuntimeWarning)  # it is refused
     usage_error: Any = typer.BadParameter.__mro__[2]  # click.ClickException, wherever typer keeps its click
     try:
@@ -109,9 +110,17 @@ def _fail(message: str, code: int, debug: bool) -> int:
     return code
 
 
-def _note(message: Warning | str, *_: Any, **__: Any) -> None:
-    """A warning as one line."""
-    print(f"drkd: note: {printable(' '.join(str(message).split()))}", file=sys.stderr)
+def _noted_once() -> Callable[..., None]:
+    """What shows a warning as one line; the same from several places of a command only once."""
+    shown = set()
+
+    def note(message: Warning | str, *_: Any, **__: Any) -> None:
+        line = f"drkd: note: {printable(' '.join(str(message).split()))}"
+        if line not in shown:
+            shown.add(line)
+            print(line, file=sys.stderr)
+
+    return note
 
 
 def _terminate(number: int, frame: FrameType | None) -> None:

@@ -38,8 +38,8 @@ def resolve(
 
     Example:
         >>> from drkd.config import TrainConfig
-        >>> config, source = resolve(TrainConfig, {"data": "cifar10", "epochs": 3})
-        >>> config.epochs, source["epochs"], source["lr"]
+        >>> config, origins = resolve(TrainConfig, {"data": "cifar10", "epochs": 3})
+        >>> config.epochs, origins["epochs"], origins["lr"]
         (3, 'command line', 'default')
     """
     in_file = read_options(Path(file)) if file is not None else {}
@@ -53,11 +53,11 @@ def resolve(
             raise InputError(f"{where}unknown option {name!r}{did_you_mean(name, kind.model_fields)}")
     config = validated(kind, values, called=lambda name: f"{'' if name in on_line else f'{file}: '}--{_dashed(name)}")
     layers = {"command line": on_line, "file": in_file, special: of_special}
-    source = {
+    origins = {
         name: next((where for where, layer in layers.items() if name in layer), "default") for name in kind.model_fields
     }
-    refuse_without_effect(config, source)
-    return config, source
+    refuse_without_effect(config, origins)
+    return config, origins
 
 
 def validated(kind: type[Config], values: Mapping[str, Any], *, called: Callable[[str], str] = str) -> Config:
