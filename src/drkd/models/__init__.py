@@ -19,7 +19,7 @@ from drkd.models.small_cnn import small_cnn
 from drkd.models.vgg import vgg19_bn
 from drkd.models.wide_resnet import wrn16_2, wrn28_10, wrn40_2
 from drkd.utils.errors import InputError
-from drkd.utils.files import read_tensors
+from drkd.utils.files import read_tensors, warn_unchecked
 
 __all__ = ["MODELS", "create_model"]
 
@@ -113,3 +113,4 @@ def _load_weights(model: nn.Module, path: Path) -> None:
             f"{len(unknown)} unknown ({examples}); name the model that they were saved from"
         )
     model.load_state_dict(kept, strict=False)
+    warn_unchecked(path)

@@ -6,7 +6,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from drkd.utils.errors import InputError
-from drkd.utils.files import read_tensors
+from drkd.utils.files import read_tensors, warn_unchecked
 
 SIZE = 320
 """Default `image_size`."""
@@ -47,6 +47,7 @@ def create_detector(
                 "classes (published ones are for COCO's 91)"
             )
         detector.load_state_dict(saved)
+        warn_unchecked(Path(weights))
     return detector
 
 
