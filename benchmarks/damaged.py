@@ -4,6 +4,7 @@ import json
 import random
 import shutil
 import sys
+import warnings
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -47,8 +48,6 @@ def flipped_bits(folder: Path, draw: random.Random, *, short: bool) -> Outcomes:
 
 
 def _undamaged(reading: Reading) -> tuple[Any, frozenset[str]]:
-    import warnings
-
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         answer = reading.read()
@@ -113,8 +112,6 @@ def _of_a_run(folder: Path, runs: Runs) -> dict[str, Reading]:
         trained(runs.photos, runs.halfway, resume=True)
         notes = RunSummary.read(runs.halfway).notes
         if damage := [note for note in notes if "is damaged" in note]:
-            import warnings
-
             warnings.warn(damage[0], stacklevel=2)
         return (runs.halfway / "model.safetensors").read_bytes()
 
