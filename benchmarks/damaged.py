@@ -4,6 +4,7 @@ import json
 import random
 import shutil
 import sys
+import warnings
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from moved import QUICK, Outcomes, outcome, trained, write_photos
+from PIL import Image
 from sabotage import harm
 
 
@@ -46,8 +48,6 @@ def flipped_bits(folder: Path, draw: random.Random, *, short: bool) -> Outcomes:
 
 
 def _undamaged(reading: Reading) -> tuple[Any, frozenset[str]]:
-    import warnings
-
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         answer = reading.read()
@@ -112,8 +112,6 @@ def _of_a_run(folder: Path, runs: Runs) -> dict[str, Reading]:
         trained(runs.photos, runs.halfway, resume=True)
         notes = RunSummary.read(runs.halfway).notes
         if damage := [note for note in notes if "is damaged" in note]:
-            import warnings
-
             warnings.warn(damage[0], stacklevel=2)
         return (runs.halfway / "model.safetensors").read_bytes()
 
@@ -139,8 +137,11 @@ def _of_a_run(folder: Path, runs: Runs) -> dict[str, Reading]:
 
 def _of_studies(runs: Runs) -> dict[str, Reading]:
     import numpy as np
+    import torch
 
-    from drkd.report.page import _settings
+    import drkd
+    from drkd.integrations.common import read_learned, write_learned
+    from drkd.report.page import _cases, _settings
     from drkd.report.plots import read_curves
     from drkd.runs.results import ComparisonResults
     from drkd.studies.proposals import History
@@ -157,7 +158,23 @@ def _of_studies(runs: Runs) -> dict[str, Reading]:
         found = cache.read(0, rows=40)
         return None if found is None else found.tobytes()
 
+    learned, again = drkd.ps_kd(), drkd.ps_kd()
+    for number in range(3):
+        learned(torch.randn(4, 2), torch.tensor([0, 1, 0, 1]), index=torch.arange(4) + 4 * number)
+        learned.update(progress=number / 3, epoch=0)
+    write_learned(learned, runs.run.parent / "learned.safetensors")
+
+    def remembered() -> Any:
+        again.reset()
+        read_learned(again, runs.run.parent / "learned.safetensors", torch.device("cpu"))
+        return again.progress, {name: value.tolist() for name, value in again.state_dict().items()}
+
+    cases = runs.compared / "trainings" / "clean-labels" / "seed-0" / "cross_entropy" / "cases.png"
+    with Image.open(sorted((runs.photos / "cat").iterdir())[0]) as image:
+        image.resize((64, 64)).save(cases)
     return {
+        "learned by an objective": Reading([runs.run.parent / "learned.safetensors"], remembered),
+        "cases.png": Reading([cases], lambda: _cases(results.panels[0], runs.compared)),
         "results.json": Reading([runs.compared / "results.json"], lambda: ComparisonResults.read(runs.compared)),
         "config.yaml, report": Reading(
             [runs.compared / "config.yaml"], lambda: _settings(runs.compared / "config.yaml")

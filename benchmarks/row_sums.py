@@ -9,12 +9,19 @@ DLB's soft target teaches some rows of a batch only, so that every step adds two
 import socket
 import statistics
 import time
+from typing import Any
 
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
+from torch import Tensor
 
 TRAININGS, EPOCHS, BATCH_SIZE, CALLS = 12, 2, 64, 1500
+
+
+def own_rows(_: Any, taught: Tensor, __: int | Tensor) -> Tensor:
+    """What a term is divided by where nobody is asked."""
+    return taught.clamp(min=1)
 
 
 def work(rank: int, port: int) -> None:
@@ -26,7 +33,7 @@ def work(rank: int, port: int) -> None:
 
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
-    ways = {"over all processes": Objective._rows_of_term, "its own only": lambda _, taught, rows: taught.clamp(min=1)}
+    ways = {"over all processes": Objective._rows_of_term, "its own only": own_rows}
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     data, steps = drkd.load_data("digits"), 0.0
     for _ in range(TRAININGS):

@@ -6,16 +6,19 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from rich.console import Console
 
 import drkd
 from drkd import InputError
 from drkd.report import print_results, write_report
+from drkd.report.page import _cases
 from drkd.report.plots import read_curves
 from drkd.report.table import classes_of, columns_of, legend_of, rows
 from drkd.tasks import get_task
 from image_files import run_cli
 from panels import ALIKE, BETTER, made_up
+from spoiling import flip
 
 
 @pytest.fixture(scope="module")
@@ -168,3 +171,14 @@ def test_metrics_that_were_changed_are_left_out_of_the_curves(done, tmp_path):
         after = read_curves(done.results, out)
     assert before.keys() == after.keys()
     assert [key for key in before if (before[key] != after[key]).any()] == [("clean labels", "dr_kd")]
+
+
+def test_images_of_cases_that_were_damaged_are_left_out(done, tmp_path):
+    out = shutil.copytree(done.out, tmp_path / "run")
+    panel = done.results.panels[0]
+    for method in ("dr_kd", "label_smoothing"):
+        Image.new("RGB", (8, 8)).save(out / "trainings" / "clean-labels" / "seed-0" / method / "cases.png")
+    assert set(_cases(panel, out)) == {"DR-KD", "Label smoothing"}
+    flip(out / "trainings" / "clean-labels" / "seed-0" / "dr_kd" / "cases.png")
+    with pytest.warns(UserWarning, match=r"dr_kd/cases\.png is damaged and left out"):
+        assert set(_cases(panel, out)) == {"Label smoothing"}

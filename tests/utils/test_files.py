@@ -6,7 +6,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from drkd import InputError
-from drkd.utils.files import read_json, read_tensors, write_checked_json, write_tensors
+from drkd.utils.files import read_json, read_tensors, warn_unchecked, write_checked_json, write_tensors
 from drkd.utils.hashing import content_hash
 from spoiling import flip
 
@@ -74,8 +74,11 @@ def test_a_flipped_bit_in_the_numbers_of_a_torch_file_is_found(tmp_path):
 
 def test_weights_of_others_have_no_checksum_and_are_read(tmp_path):
     save_file({"w": torch.ones(2)}, tmp_path / "theirs.safetensors", {"format": "pt"})
+    assert read_tensors(tmp_path / "theirs.safetensors")["w"].tolist() == [1, 1]
     with pytest.warns(UserWarning, match=r"theirs\.safetensors has no checksum"):
-        assert read_tensors(tmp_path / "theirs.safetensors")["w"].tolist() == [1, 1]
+        warn_unchecked(tmp_path / "theirs.safetensors")
+    write_tensors(tmp_path / "ours.safetensors", {"w": torch.ones(2)}, {"model": "mlp"})
+    warn_unchecked(tmp_path / "ours.safetensors")
 
 
 def test_edited_json_is_refused(tmp_path):

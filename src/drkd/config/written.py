@@ -78,8 +78,10 @@ def read_record(kind: type[Config], file: Path) -> Config:
     Raises:
         InputError: as `read_written`, and if it is something else.
     """
-    options = read_written(file, needs=("data", "model"))
-    return validated(kind, options, called=lambda name: f"{file}: --{name.replace('_', '-')}")
+    options = read_options(file, needs=("data", "model"))
+    config = validated(kind, options, called=lambda name: f"{file}: --{name.replace('_', '-')}")
+    read_written(file)
+    return config
 
 
 def differences(old: Mapping[str, Any], new: BaseModel) -> list[str]:

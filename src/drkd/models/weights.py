@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from drkd.models.renaming import is_counter, match_by_shape
 from drkd.models.starts import Start
 from drkd.utils.errors import InputError
-from drkd.utils.files import read_checkpoint
+from drkd.utils.files import read_checkpoint, warn_unchecked
 
 Tensors = Mapping[str, Tensor]
 
@@ -85,6 +85,7 @@ def load_weights(model: nn.Module, start: Start, num_classes: int) -> None:
     fit = fit_weights(model, saved, num_classes=num_classes, source=source, in_order=in_order)
     model.load_state_dict(dict(fit.tensors), strict=False)
     fit.warn(source)
+    warn_unchecked(start.file)
 
 
 def load_pretrained(make: Callable[..., nn.Module], start: Start) -> nn.Module:

@@ -2,9 +2,11 @@
 
 import base64
 import re
+import warnings
 from pathlib import Path
 
 from jinja2 import Environment, PackageLoader
+from PIL import Image
 
 from drkd.config import read_written
 from drkd.report.plots import draw_all
@@ -77,8 +79,19 @@ def _cases(panel: Panel, out: Path) -> dict[str, str]:
     return {
         label_of(method): base64.b64encode(file.read_bytes()).decode()
         for method, file in files.items()
-        if file.is_file()
+        if file.is_file() and _is_whole(file)
     }
+
+
+def _is_whole(file: Path) -> bool:
+    """Whether a PNG fits its own checksums; one that does not is warned of."""
+    try:
+        with Image.open(file) as image:
+            image.verify()
+    except Exception as reason:  # whatever Pillow raises of a damaged file
+        warnings.warn(f"{file} is damaged and left out: {reason}", stacklevel=2)
+        return False
+    return True
 
 
 def _inline(file: Path, name: str) -> str:

@@ -190,6 +190,12 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], str]:
     return dict(saved), ".".join(entry)
 
 
+def warn_unchecked(path: Path) -> None:
+    """Say so of weights that have no checksum: safetensors files of others."""
+    if path.suffix == ".safetensors" and not read_about(path):
+        warnings.warn(f"{path} has no checksum: whether it is what was written is not checked", stacklevel=3)
+
+
 def read_about(path: Path) -> JsonObject:
     """What `write_tensors` was given as `about`, with its checksum; nothing for a file that is not drkd's.
 
@@ -215,8 +221,6 @@ def _checked(path: Path, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     """`tensors`, if they and what `path` says of them are what drkd wrote; files of others have no checksum."""
     about = read_about(path)
     written = about.pop("sha256", None)
-    if not about:
-        warnings.warn(f"{path} has no checksum: whether it is what was written is not checked", stacklevel=3)
     if about and written is None:
         raise InputError(f"{path} has no checksum: it is damaged, or an older drkd wrote it; train again")
     if about and content_hash(tensors, about) != written:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from drkd.utils.arguments import check_arguments
 from drkd.utils.checks import check_count
 from drkd.utils.errors import InputError
-from drkd.utils.files import read_tensors
+from drkd.utils.files import read_tensors, warn_unchecked
 
 SIZE = 320
 """Default `image_size`."""
@@ -52,6 +52,7 @@ def create_detector(
                 "classes (published ones are for COCO's 91)"
             )
         detector.load_state_dict(saved)
+        warn_unchecked(Path(weights))
     return detector
 
 
