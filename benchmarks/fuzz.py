@@ -148,10 +148,9 @@ def run_line(words: Sequence[str], *, encoding: str = "utf-8") -> Outcome:
             watch.faults.append(traceback.format_exc())
         finally:
             signal.signal(signal.SIGTERM, handler)
-    texts = []
     for stream in (output, errors):
         stream.flush()
-        texts.append(stream.buffer.getvalue().decode(encoding, "replace"))  # type: ignore[attr-defined]
+    texts = [stream.buffer.getvalue().decode(encoding, "replace") for stream in (output, errors)]  # type: ignore[attr-defined]
     if "--download" in words:
         watch.faults = [fault for fault in watch.faults if not fault.startswith("network")]
     return judged(words, code, texts, raised, watch.faults)
