@@ -42,6 +42,16 @@ def test_a_fault_is_seen(monkeypatch):
     assert fuzz.run_line(["list", "nothing"]).what == "refused"
 
 
+def test_too_little_memory_is_no_fault(monkeypatch):
+    def greedy():
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 17970000000000 bytes")
+
+    monkeypatch.setattr("drkd.cli.catalog.methods", greedy)
+    outcome = fuzz.run_line(["list", "methods"])
+    assert outcome.what == "failed"
+    assert "drkd: not enough memory: DefaultCPUAllocator" in outcome.said
+
+
 def test_faults_beside_the_result_are_seen():
     def warns():
         fuzz.warnings.warn("of a library", RuntimeWarning, stacklevel=1)
