@@ -31,7 +31,11 @@ OPTIONS = {
     ),
     "a cache beyond any machine": (nothing, (*TRAIN, "--cache-size", "9" * 400), "--cache-size should be a size such"),
     "a temperature beyond numbers": (nothing, (*TRAIN, "--temperature", "1e308"), "--temperature should be less than"),
-    "a configuration without end": (nothing, (*TRAIN, "--config", "/dev/zero"), "/dev/zero is .*larger than 1 MB"),
+    "a configuration without end": (
+        nothing,
+        (*TRAIN, "--config", "/dev/zero"),
+        "/dev/zero is no file of options: it is larger than 1",
+    ),
     "a huge seed": (nothing, (*TRAIN, "--seed", "9" * 30), "--seed should be less than 4294967296"),
     "many workers": (nothing, (*TRAIN, "--workers", "100000"), "--workers should be less than or equal to 1024"),
     **{
