@@ -1,4 +1,4 @@
-"""The folder that command lines of fuzz.py run in: runs, a comparison, a search, exports, data, and all of it damaged."""
+"""The folder that command lines of fuzz.py run in: runs, a comparison, a search, exports, data, and them damaged."""
 
 import os
 import random
@@ -13,6 +13,12 @@ from sabotage import harm
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "support"))
 
+MADE = (
+    *("train --out run", "export run", "compare --out comparison"),
+    *("export run --format torch", "tune --out tuned"),
+)
+"""Command lines whose results others are about; each gets the small options of its command."""
+
 
 def set_up(root: Path, run: Callable[[list[str]], Any]) -> None:
     """Make what the lines are about, in `root`: runs of all kinds, data, files; `run` runs a command line there."""
@@ -26,19 +32,14 @@ def set_up(root: Path, run: Callable[[list[str]], Any]) -> None:
     (root / "empty").mkdir()
     (root / "text.txt").write_text("text")
     (root / "options.yaml").write_text("epochs: 1\n")
-    for line in (
-        "train --out run",
-        "export run",
-        "export run --format torch",
-        "compare --out comparison",
-        "tune --out tuned",
-    ):
+    for line in MADE:
         outcome = run([*line.split(), *SOUND[line.split()[0]].split()])
         assert outcome.what == "accepted", outcome
     for checkpoints in [*root.rglob("checkpoints")]:  # of finished trainings; hundreds of files
         shutil.rmtree(checkpoints)
     for name in ("run", "comparison", "tuned", "pets", "coco"):
-        shutil.copytree(root / name, root / "damaged" / name, symlinks=True)
+        if (root / name).is_dir():
+            shutil.copytree(root / name, root / "damaged" / name)
 
 
 def place(made: Path, work: Path, line: Line, rng: random.Random) -> None:

@@ -8,6 +8,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
 
 import fuzz
+import fuzzed_folder
 
 
 def unexpected(kind, count, seed):
@@ -21,7 +22,8 @@ def unexpected(kind, count, seed):
 
 @pytest.mark.skipif(not hasattr(fuzz.signal, "alarm"), reason="limits of time and FIFOs are POSIX")
 @pytest.mark.parametrize(("kind", "count", "seed"), [("lines", 60, 71), ("calls", 40, 72)])
-def test_whatever_it_is_given_it_takes_it_or_refuses_it(kind, count, seed):
+def test_whatever_it_is_given_it_takes_it_or_refuses_it(monkeypatch, kind, count, seed):
+    monkeypatch.setattr("fuzzed_folder.MADE", fuzzed_folder.MADE[:3])  # the others take seconds
     counts, wrong = unexpected(kind, count, seed)
     assert not wrong, "\n".join(f"{number}: {each.case}\n{each.said}" for number, each in wrong)
     assert counts["accepted"] >= count // 8
@@ -40,6 +42,16 @@ def test_a_fault_is_seen(monkeypatch):
     assert fuzz.run_line(["list", "nothing"]).what == "refused"
 
 
+def test_too_little_memory_is_no_fault(monkeypatch):
+    def greedy():
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 17970000000000 bytes")
+
+    monkeypatch.setattr("drkd.cli.catalog.methods", greedy)
+    outcome = fuzz.run_line(["list", "methods"])
+    assert outcome.what == "failed"
+    assert "drkd: not enough memory: DefaultCPUAllocator" in outcome.said
+
+
 def test_faults_beside_the_result_are_seen():
     def warns():
         fuzz.warnings.warn("of a library", RuntimeWarning, stacklevel=1)
@@ -49,6 +61,6 @@ def test_faults_beside_the_result_are_seen():
 
     assert fuzz.called("a warning", warns).what == "unexpected"
     assert fuzz.called("the network", asks_the_network).what == "unexpected"
-    assert fuzz.called("an error", lambda: [][0]).what == "unexpected"
+    assert fuzz.called("an error", lambda: {}["x"]).what == "unexpected"
     assert fuzz.called("an unknown argument", lambda: fuzz.called(nonsense=1)).what == "refused"
     assert fuzz.called("nothing", list).what == "accepted"

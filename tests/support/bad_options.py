@@ -23,6 +23,19 @@ OPTIONS = {
     "negative seed": (nothing, (*TRAIN, "--seed", "-1"), "--seed should be greater than or equal to 0, got -1"),
     "no threads": (nothing, (*TRAIN, "--threads", "0"), "--threads should be greater than or equal to 1, got 0"),
     "more threads than processors": (nothing, (*TRAIN, "--threads", "100000"), "--threads 100000 is more than the "),
+    "a device without data": (nothing, (*TRAIN, "--device", "meta"), "the device 'meta' cannot be used here"),
+    "a count beyond any machine": (
+        nothing,
+        (*TRAIN, "--batch-size", "9223372036854775808"),
+        "--batch-size should be less than 4294967296",
+    ),
+    "a cache beyond any machine": (nothing, (*TRAIN, "--cache-size", "9" * 400), "--cache-size should be a size such"),
+    "a temperature beyond numbers": (nothing, (*TRAIN, "--temperature", "1e308"), "--temperature should be less than"),
+    "a configuration without end": (
+        nothing,
+        (*TRAIN, "--config", "/dev/zero"),
+        "/dev/zero is no file of options: it is larger than 1",
+    ),
     "a huge seed": (nothing, (*TRAIN, "--seed", "9" * 30), "--seed should be less than 4294967296"),
     "many workers": (nothing, (*TRAIN, "--workers", "100000"), "--workers should be less than or equal to 1024"),
     **{

@@ -127,13 +127,13 @@ def read_options(path: Path, *, needs: Iterable[str] = ()) -> dict[str, Any]:
     try:
         with path.open("rb") as file:
             text = file.read(LARGEST_FILE + 1)
-        if len(text) > LARGEST_FILE:  # such as /dev/zero, which has no end
-            raise InputError(f"{path} is no file of options: it is larger than {LARGEST_FILE / 1e6:g} MB")
-        content = yaml.safe_load(text.decode("utf-8"))
+        content = None if len(text) > LARGEST_FILE else yaml.safe_load(text.decode("utf-8"))
     except OSError as reason:
         raise InputError(f"cannot read the configuration {path}: {reason.strerror}") from reason
     except (yaml.YAMLError, ValueError, RecursionError) as reason:  # also of dates, and of numbers of many digits
         raise InputError(f"{path} is not YAML: {' '.join(str(reason).split())}") from reason
+    if len(text) > LARGEST_FILE:  # such as /dev/zero, which has no end
+        raise InputError(f"{path} is no file of options: it is larger than {LARGEST_FILE / 1e6:g} MB")
     if content is not None and not isinstance(content, dict):
         raise InputError(f"{path} needs a line `option: value` for each option, got {type(content).__name__}")
     options = {str(name).replace("-", "_"): value for name, value in (content or {}).items()}

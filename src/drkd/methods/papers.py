@@ -191,6 +191,7 @@ def distil(
     """(1 - a) CE(y, p) + a T^2 CE(softmax_T(target), softmax_T(z)): what all distillation here has in common."""
     check_fraction("alpha", alpha)
     check_temperature("temperature", temperature)
+    reference = is_reference(convention, multiplier)
     soft = Term(
         target,
         alpha,
@@ -198,7 +199,7 @@ def distil(
         scale=temperature**2 * multiplier,
         target_temperature=temperature,
         student_temperature=temperature,
-        class_mean=is_reference(convention, multiplier),
+        class_mean=reference,
         averaged_in_public=True,
     )
     terms = [Term(OneHot(), 1 - alpha, name="ce"), soft]

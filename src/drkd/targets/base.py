@@ -68,7 +68,9 @@ class StudentBatch:
         if not isinstance(self.logits, Tensor) or not isinstance(self.labels, Tensor):
             check_labels(self.logits, self.labels, IGNORED, caller="StudentBatch")
         shape = self.logits.shape
-        if len(shape) < 2 or self.labels.shape != shape[:1] + shape[2:] or not self.logits.is_floating_point():
+        if len(shape) < 2 or self.labels.shape != shape[:1] + shape[2:]:
+            check_labels(self.logits, self.labels, IGNORED, caller="StudentBatch")
+        if self.labels.is_floating_point() or not self.logits.is_floating_point():
             check_labels(self.logits, self.labels, IGNORED, caller="StudentBatch")
 
     def index_for(self, target: "Target") -> Tensor:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from drkd.targets.base import StudentBatch, Target, TargetOutput
 from drkd.targets.folding import fold_batch_norms, largest_difference, tolerance
+from drkd.utils.arguments import check_arguments
 from drkd.utils.checks import check_fraction, check_logits
 from drkd.utils.errors import InputError
 from drkd.utils.hashing import content_hash
@@ -53,6 +54,7 @@ class Frozen(Target):
 
     def __init__(self, teacher: Callable[..., Tensor], *, fold: bool = True) -> None:
         super().__init__()
+        check_arguments(Frozen.__init__, {"fold": fold})
         self.identity: str | None = None
         self.folded = False
         if not callable(teacher):

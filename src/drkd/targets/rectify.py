@@ -165,6 +165,8 @@ def _unnamed(logits: Tensor, probs: Tensor) -> Tensor:
 
 def labels_at(logits: Tensor, labels: Tensor, ignore_index: int, caller: str) -> tuple[Tensor, Tensor]:
     """Where the label's logit is (0 in ignored rows), and which rows count, both (B, 1) or (B, 1, ...)."""
+    if not isinstance(ignore_index, int):
+        raise InputError(f"`{caller}` needs ignore_index as a whole number, got {ignore_index!r}")
     check_labels(logits, labels, ignore_index, caller=caller)
     labels = labels.long()  # in uint8, 156 would equal -100
     counted = labels != ignore_index

@@ -20,8 +20,11 @@ IN_WORDS: Mapping[Any, str] = {
     Path: "a path",
     PathLike: "a path",
     type(None): "None",
+    Mapping: "a dictionary",
+    "Module": "a network",
+    "Tensor": "a tensor",
 }
-"""How messages name a type; others are called by their own names."""
+"""How messages name a type, torch's by name, which is not loaded here; others are called by their own names."""
 
 SEQUENCES = (list, tuple, Sequence, Collection, Iterable)
 
@@ -101,7 +104,9 @@ def _in_words(annotation: Any) -> list[str]:
     if origin in SEQUENCES:
         many = len(inner) < 2 or inner[-1] is Ellipsis
         return [f"a list of {' or '.join(_in_words(inner[0]))}" if many else f"a tuple of {len(inner)}"]
-    return [IN_WORDS.get(origin or annotation, getattr(origin or annotation, "__name__", str(annotation)))]
+    kind = origin or annotation
+    name = getattr(kind, "__name__", str(annotation))
+    return [IN_WORDS.get(kind, IN_WORDS.get(name, name))]
 
 
 def _described(value: object) -> str:
