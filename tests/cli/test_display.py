@@ -8,7 +8,7 @@ from drkd.cli import display, main
 from drkd.cli.display import Display
 from drkd.cli.printing import console, print_epoch, print_summary, say
 from drkd.cli.trials import Trials, print_trials
-from drkd.runs.events import EpochDone, RunDone, RunFailed
+from drkd.runs.events import EpochDone, RunDone, RunFailed, StartNoted
 from drkd.runs.summary import RunSummary, TeacherRecord
 from drkd.studies.proposals import Trial
 from drkd.studies.tuning import TrialDone, TuneResults
@@ -83,6 +83,16 @@ def test_a_finished_training_is_shown_with_its_accuracy(clock):
     text = io.StringIO()
     Display(Console(file=text, width=200), {"a": 2}).on_event(RunDone("a", summary(0.875)))
     assert text.getvalue() == "1/1 trainings, about 0:00 left; a: accuracy 87.50%\n"
+
+
+def test_what_there_is_to_say_of_a_start_is_said_once(clock, capsys):
+    text = io.StringIO()
+    shown = Display(Console(file=text, width=200), {"a": 2, "b": 2})
+    for name in ("a", "b"):
+        shown.on_event(StartNoted(name, ("2 are new (fc.weight, fc.bias)",)))
+    assert text.getvalue() == "note: 2 are new (fc.weight, fc.bias)\n"
+    print_epoch(StartNoted("a", ("one", "another")))
+    assert capsys.readouterr().out == "note: one\nnote: another\n"
 
 
 def test_an_epoch_is_printed_with_its_validation_metric(capsys):

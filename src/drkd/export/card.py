@@ -69,6 +69,10 @@ def _training(config: Mapping[str, Any], summary: RunSummary) -> str:
         + ("; the teacher is a frozen copy of the network itself" if summary.teacher else ""),
         f"- Epoch: {summary.best_epoch} of {summary.epochs} (from 0), {chosen}",
     ]
+    if config.get("pretrained"):
+        lines.append(f"- Start: pretrained weights of {_code(config['model'])}")
+    elif config.get("weights"):
+        lines.append(f"- Start: weights of {_code(Path(str(config['weights'])).name)}")
     given = [f"`{name}` {_plain(config[name])}" for name in SETTINGS if config.get(name) not in (None, [], {})]
     return "\n".join([*lines, f"- Settings: {', '.join(given)}"]) + "\n"
 
