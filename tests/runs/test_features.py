@@ -13,6 +13,7 @@ from drkd.data.keys import image_keys
 from drkd.models.files import ModelInfo, write_model
 from drkd.runs import features, training
 from drkd.runs.evaluating import evaluate_run
+from drkd.runs.events import EpochDone
 from drkd.runs.features import Fitted, choose_fitted
 from drkd.training import features as extraction
 from drkd.utils.files import read_tensors
@@ -92,7 +93,7 @@ def test_it_resumes_to_the_bit(tmp_path, weights):
     run(tmp_path / "whole", weights, method="ps_kd")
 
     def stop(event):
-        if event.row["epoch"] == 1:
+        if isinstance(event, EpochDone) and event.row["epoch"] == 1:
             raise KeyboardInterrupt
 
     config, source = resolve(TrainConfig, {**QUICK, **FROZEN, "weights": weights, "method": "ps_kd"})
