@@ -13,7 +13,9 @@ from drkd.data.keys import image_keys
 from drkd.models.files import ModelInfo, write_model
 from drkd.runs import features, training
 from drkd.runs.evaluating import evaluate_run
+from drkd.runs.events import EpochDone
 from drkd.runs.features import Fitted, choose_fitted
+from drkd.tasks.loading import load_deployed
 from drkd.training import features as extraction
 from drkd.utils.files import read_tensors
 
@@ -49,9 +51,7 @@ def run(out, weights, **options):
     return training.train(*resolve(TrainConfig, {**QUICK, **FROZEN, "weights": weights, **options}), out)
 
 
-@pytest.mark.parametrize(
-    "method", ["cross_entropy", "dr_kd", "ps_kd", "online_dr_kd:ema", "cs_kd", "dlb", "tf_kd_self"]
-)
+@pytest.mark.parametrize("method", ["cross_entropy", "dr_kd", "ps_kd", "online_dr_kd:ema", "dlb"])
 def test_it_is_the_same_training_up_to_rounding(tmp_path, weights, monkeypatch, method, asked):
     name, _, source = method.partition(":")
     options = {"method": name, "label_noise": 0.2, **({"source": source} if source else {})}
@@ -85,14 +85,16 @@ def test_the_whole_network_is_what_the_run_gives(tmp_path, weights):
     first = read_tensors(out / "epochs/epoch-0.safetensors")
     assert set(first) == set(network.state_dict())
     assert not torch.equal(first["5.weight"], network.state_dict()["5.weight"])
-    assert drkd.export_run(out, format="torch", samples=20).parity.agreement == 1
+    deployed, _ = load_deployed(out)
+    answers = deployed(data.test.inputs).argmax(dim=1)
+    assert (answers == data.test.labels).double().mean().item() == summary.test.accuracy
 
 
 def test_it_resumes_to_the_bit(tmp_path, weights):
     run(tmp_path / "whole", weights, method="ps_kd")
 
     def stop(event):
-        if event.row["epoch"] == 1:
+        if isinstance(event, EpochDone) and event.row["epoch"] == 1:
             raise KeyboardInterrupt
 
     config, source = resolve(TrainConfig, {**QUICK, **FROZEN, "weights": weights, "method": "ps_kd"})

@@ -83,9 +83,11 @@ def keep_features(config: TrainConfig, out: Path) -> None:
     """Ask the backbone now, with all processors, what the runs beside `out` would ask it at the same time."""
     if config.freeze != "backbone" or not as_bytes(config.cache_size):
         return
-    data = get_task(config.task).load(config)
-    if isinstance(data, Data) and not _why_asked_always(config, data):
-        _features(config, data, build_student(config, data).to(choose_device(config.device)), out)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # every training says it again
+        data = get_task(config.task).load(config)
+        if isinstance(data, Data) and not _why_asked_always(config, data):
+            _features(config, data, build_student(config, data).to(choose_device(config.device)), out)
 
 
 def _why_asked_always(config: TrainConfig, data: Data) -> str | None:
