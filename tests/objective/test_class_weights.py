@@ -1,5 +1,7 @@
 """Class weights are torch's for cross-entropy, and every method's rows count by them."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +11,7 @@ from torch import nn
 
 import drkd
 from drkd import InputError
-from drkd.methods import all_methods
+from drkd.methods import all_methods, registry
 from drkd.methods.registry import create
 from drkd.objective.class_weights import balanced_weights, row_weights
 
@@ -140,6 +142,15 @@ def test_classes_without_samples_weigh_1():
 def test_other_weights_are_refused(weights, message):
     with pytest.raises(InputError, match=message):
         drkd.cross_entropy(class_weights=weights)(Z, Y)
+
+
+def test_a_method_that_takes_no_options_refuses_them(monkeypatch):
+    monkeypatch.setitem(
+        registry._FOUND, "ols", replace(registry.get_method("ols"), make=lambda alpha=0.5: drkd.ols(alpha))
+    )
+    assert create("ols", {"alpha": 0.2}).name == "ols"
+    with pytest.raises(InputError, match="ols takes no class weights; leave --class-weights out"):
+        create("ols", {}, class_weights="balanced")
 
 
 def test_detection_refuses_them():

@@ -86,6 +86,12 @@ OPTIONS = {
         (*TRAIN, "--data", "digit"),
         r"no data set and no folder is called 'digit'; did you mean d",
     ),
+    "class weights in words": (
+        nothing,
+        (*TRAIN, "--class-weights", "even"),
+        "should be balanced, or a number for each",
+    ),
+    "other number of class weights": (nothing, (*TRAIN, "--class-weights", "1,2"), "needs 10 numbers, .*got 2"),
     "unknown augmentation": (
         nothing,
         (*TRAIN, "--augment", "flop"),

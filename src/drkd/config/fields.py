@@ -23,10 +23,19 @@ Names = Annotated[list[str], BeforeValidator(_split), AfterValidator(_once), Fie
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Epochs = Annotated[list[Annotated[int, Field(ge=0)]], BeforeValidator(_split), AfterValidator(_once)]
 Fractions = Annotated[list[Fraction], BeforeValidator(_split), AfterValidator(_once), Field(min_length=1)]
-Weights = Annotated[
-    list[Annotated[float, Field(ge=0)]] | Literal["balanced"],
-    BeforeValidator(lambda value: value if value == "balanced" else _split(value)),
-]
+
+
+def _weights(value: Any) -> Any:
+    """`balanced`, or `1,2,5` as a list of numbers."""
+    if value == "balanced":
+        return value
+    try:
+        return [float(part) for part in _split(value)]
+    except (TypeError, ValueError):
+        raise ValueError("balanced, or a number for each class such as 1,1,5") from None
+
+
+Weights = Annotated[list[Annotated[float, Field(ge=0)]] | Literal["balanced"], BeforeValidator(_weights)]
 
 
 def as_bytes(size: str) -> int:

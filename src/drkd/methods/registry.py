@@ -250,6 +250,8 @@ def create(
     available = {"teacher": teacher, "student": student, "epochs": epochs}
     takes = inspect.signature(info.make).parameters
     options = {} if class_weights is None else {"class_weights": class_weights}
+    if options and not any(each.kind is each.VAR_KEYWORD or each.name in options for each in takes.values()):
+        raise InputError(f"{name} takes no class weights; leave --class-weights out, or let it take **options")
     return info.make(**settings, **{key: value for key, value in available.items() if key in takes}, **options)
 
 

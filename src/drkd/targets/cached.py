@@ -25,7 +25,7 @@ class Cached(Target):
     Args:
         teacher: the network.
         cache: where its answers are kept. What it belongs to must fix the images, up to epoch and index. Second views
-            (`replay`, `pairs`) cannot be told apart from first ones and must not be used with it.
+            (`replay`, `pairs`, `balanced`) cannot be told apart from first ones and must not be used with it.
         samples: their number.
 
     Attributes:
