@@ -60,6 +60,8 @@ def test_differences_are_those_that_change_the_result():
     old = TrainConfig(epochs=3, out="a", resume=False)
     new = TrainConfig(epochs=4, out="b", resume=True, lr=0.5)
     assert differences(old.model_dump(), new) == ["epochs", "lr"]
+    without = {name: value for name, value in old.model_dump().items() if name not in ("mixup", "cutmix")}
+    assert differences(without, old.model_copy(update={"cutmix": 1.0})) == ["cutmix"]  # the run knew no such option
 
 
 @pytest.mark.parametrize(

@@ -243,7 +243,7 @@ def test_parquet_with_a_label_beyond_its_names_is_an_error(tmp_path):
     [
         ("label", pa.array([0, None, 1], pa.int64()), "rows without the bytes of an image or without a label"),
         ("image", pa.array([{"bytes": None}] * 3, pa.struct([("bytes", pa.binary())])), "rows without the bytes"),
-        ("label", pa.array(["cat", "dog", "cat"]), r"label \(integers\), got .*label \(string\)"),
+        ("label", pa.array(["cat", "dog", "cat"]), r"label \(integers, or lists of votes\), got .*label \(string\)"),
         ("image", pa.array([1, 2, 3]), r"image \(a struct with bytes\).*got image \(int64\)"),
     ],
 )

@@ -44,7 +44,7 @@ def by_hand(logits, votes):
     return row, changed
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(ROWS)
 def test_swap_is_the_sequence_of_swaps(rows):
     logits, probs = tensors(rows)
@@ -65,7 +65,7 @@ def test_swap_finds_the_order_that_agrees_best_with_the_label(rows):
     assert (after * probs).sum().item() == pytest.approx((orders * probs).sum(1).max().item())
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(ROWS)
 def test_smooth_and_drop_act_where_the_largest_logit_is_of_no_named_class(rows):
     logits, probs = tensors(rows)
@@ -88,7 +88,7 @@ def test_smooth_and_drop_act_where_the_largest_logit_is_of_no_named_class(rows):
             assert torch.equal(smoothed[number], logits[number])
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(ROWS, st.lists(st.integers(0, K - 1), min_size=6, max_size=6))
 def test_one_class_is_the_papers_swap(rows, labels):
     logits, _ = tensors(rows)

@@ -85,16 +85,20 @@ def read_record(kind: type[Config], file: Path) -> Config:
 
 
 def differences(old: Mapping[str, Any], new: BaseModel) -> list[str]:
-    """Options that change the result and differ between a run's `config.yaml` and `new`."""
+    """Options that change the result and differ between a run's `config.yaml` and `new`.
+
+    An option that the run did not know was at its default.
+    """
 
     def effect(name: str, value: Any) -> Any:
         """A cache of any size rounds a teacher's answers."""
         return as_bytes(str(value)) > 0 if name == "cache_size" else value
 
+    defaults = {name: field.default for name, field in type(new).model_fields.items()}
     return [
         name
         for name, value in new.model_dump().items()
-        if name not in WITHOUT_EFFECT and effect(name, old.get(name, value)) != effect(name, value)
+        if name not in WITHOUT_EFFECT and effect(name, old.get(name, defaults[name])) != effect(name, value)
     ]
 
 

@@ -1,7 +1,7 @@
 """The terms of the equation in `objective.py`: a target to match, or a penalty on the student's logits alone."""
 
 from collections.abc import Callable
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +13,7 @@ from drkd.targets.base import ask
 from drkd.utils.arguments import check_arguments
 from drkd.utils.checks import IGNORED, check_choice, check_temperature
 from drkd.utils.errors import InputError
+from drkd.utils.labels import MixedLabels
 
 LAST_EPOCH = 2**31
 """Later than any training: where schedules have reached their final value."""
@@ -122,7 +123,9 @@ class Term(LossTerm):
     def forward(self, logits: Tensor, batch: StudentBatch, reduction: RowReduction) -> dict[str, Tensor]:
         output, labels = ask(self.target, batch), batch.labels
         if output.logits is None:
-            return {"loss": _label_loss(logits, batch, reduction)}
+            if batch.mixed is not None:
+                return {"loss": _mixed_loss(logits, batch, reduction)}
+            return {"loss": hard_cross_entropy(logits, labels, ignore_index=IGNORED, reduction=reduction)}
         valid = output.valid
         if valid is not None and valid.device.type == "cpu" and valid.all():
             valid = None  # spares a cross-entropy that no row takes
@@ -143,7 +146,9 @@ class Term(LossTerm):
             rows["rows"] = torch.ones_like(labels, dtype=torch.bool) if taught is None else taught
             loss = _only(loss, taught)
         elif valid is not None:
-            loss = loss.where(valid, _label_loss(logits, batch, "none"))
+            mixed = batch.mixed is not None
+            hard = _mixed_loss(logits, batch, "none") if mixed else hard_cross_entropy(logits, labels)
+            loss = loss.where(valid, hard)
         rows["loss"] = _only(loss, counted)
         if output.changed is not None:
             rows["rectified"] = (output.changed if counted is None else output.changed & counted).float()
@@ -174,11 +179,10 @@ class Penalty(LossTerm):
         return {"loss": values if reduction == "none" else values.sum()}
 
 
-def _label_loss(logits: Tensor, batch: StudentBatch, reduction: RowReduction) -> Tensor:
-    """Cross-entropy with the labels, 0 in rows that do not count."""
-    if batch.mixed is None:
-        return hard_cross_entropy(logits, batch.labels, ignore_index=IGNORED, reduction=reduction)
-    rows = _only(mixed_cross_entropy(logits, batch.mixed.probs), None if batch.all_counted else batch.labels != IGNORED)
+def _mixed_loss(logits: Tensor, batch: StudentBatch, reduction: RowReduction) -> Tensor:
+    """Cross-entropy with labels that name several classes, 0 in rows that do not count."""
+    probs = cast(MixedLabels, batch.mixed).probs
+    rows = _only(mixed_cross_entropy(logits, probs), None if batch.all_counted else batch.labels != IGNORED)
     return rows if reduction == "none" else rows.sum()
 
 
