@@ -14,6 +14,8 @@ import torch
 from drkd import InputError, create_model
 from drkd.utils.files import write_tensors
 
+pytestmark = pytest.mark.filterwarnings("ignore:.*has no checksum")  # of weights that drkd has not written
+
 CLASSIFIERS = {"mlp": "5", "small_cnn": "13", "mobilenetv2": "head.1", "wrn16_2": "head.2", "cnn": "18"}
 LIGHT = sorted(CLASSIFIERS)
 """Enough to see weights come and go, with a linear classifier or a convolution; the others would only take longer."""
