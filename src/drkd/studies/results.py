@@ -116,7 +116,8 @@ def compare_methods(panel: Panel) -> list[Difference]:
 
 
 def _further_pairs(panel: Panel) -> list[tuple[str, str]]:
-    control = [(name, CONTROL) for name in panel.costs_double if CONTROL in panel.methods]
+    alike = [name for name in panel.costs_double if "average" not in panel.settings.get(name, {})]  # as the control is
+    control = [(name, CONTROL) for name in alike if CONTROL in panel.methods]
     pairs = product(panel.methods, panel.methods)
     rectified = [(ours, theirs) for ours, theirs in pairs if _differ_in_rectification(panel, ours, theirs)]
     return [*control, *rectified]
