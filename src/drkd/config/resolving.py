@@ -10,6 +10,7 @@ from pydantic import BaseModel, ValidationError
 
 from drkd.config.effects import refuse_without_effect
 from drkd.config.options import DETECTION, EMBEDDED, CompareConfig, TrainingConfig
+from drkd.config.photos import photo_defaults
 from drkd.utils.errors import InputError
 
 Config = TypeVar("Config", bound=BaseModel)
@@ -30,8 +31,8 @@ def resolve(
         file: a YAML file of options, where null means the same.
 
     Returns:
-        The configuration, and where each value came from: `default`, `default for digits` or `for detection`, `file` or
-        `command line`.
+        The configuration, and where each value came from: `default`, `default for digits`, `for detection`, `for
+        trained weights` or `for photos`, `file` or `command line`.
 
     Raises:
         InputError: for unknown, unfitting or ineffective options; one line for the first of them.
@@ -109,8 +110,10 @@ def _special_defaults(kind: type[BaseModel], values: Mapping[str, Any]) -> tuple
     """Defaults that go by the task or the data, and what they are called."""
     if "task" in kind.model_fields and values.get("task") == "detection":
         return "default for detection", DETECTION
-    if not (issubclass(kind, TrainingConfig) and values.get("data", "digits") == "digits"):
-        return "default for digits", {}
+    if not issubclass(kind, TrainingConfig) or values.get("task", "classification") != "classification":
+        return "default", {}
+    if values.get("data", "digits") != "digits":
+        return photo_defaults(values)
     return "default for digits", {
         name: value
         for name, value in EMBEDDED.items()
