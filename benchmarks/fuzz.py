@@ -121,7 +121,7 @@ def run_line(words: Sequence[str], *, encoding: str = "utf-8") -> Outcome:
     """What a command line does in this process, by its exit code and what it prints."""
     output, errors = (io.TextIOWrapper(io.BytesIO(), encoding=encoding) for _ in range(2))
     raised: list[BaseException | None] = []
-    fail, note, handler = cli._fail, cli._note, signal.getsignal(signal.SIGTERM)
+    fail, noted_once, handler = cli._fail, cli._noted_once, signal.getsignal(signal.SIGTERM)
 
     def failing(message: str, code: int, debug: bool) -> int:
         raised.append(sys.exc_info()[1])
@@ -129,14 +129,19 @@ def run_line(words: Sequence[str], *, encoding: str = "utf-8") -> Outcome:
 
     with watched() as watch:
 
-        def noting(message: Warning | str, *rest: Any, **named: Any) -> None:
-            watch.warn(message, *rest, **named)
-            note(message)
+        def noting() -> Callable[..., None]:
+            note = noted_once()
+
+            def noted(message: Warning | str, *rest: Any, **named: Any) -> None:
+                watch.warn(message, *rest, **named)
+                note(message)
+
+            return noted
 
         code: Any = None
         try:
             with (
-                mock.patch.multiple(cli, _fail=failing, _note=noting),
+                mock.patch.multiple(cli, _fail=failing, _noted_once=noting),
                 mock.patch.multiple(sys, argv=["drkd", *words], stdout=output, stderr=errors),
             ):
                 cli.main()

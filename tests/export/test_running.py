@@ -173,7 +173,6 @@ def test_a_flipped_bit_is_found_by_the_record_beside_the_file(exported, tmp_path
             open_session(Path(copy), allow_code=True)
 
 
-@pytest.mark.skipif(not find_spec("openvino"), reason="an extra")
 @pytest.mark.parametrize("name", ["onnx", "int8", "torch"])
 def test_a_file_that_was_moved_alone_is_checked_by_its_own_checksum(exported, tmp_path, name):
     copy = Path(shutil.copy(exported[name].path, tmp_path))
@@ -193,6 +192,7 @@ def test_a_file_without_any_checksum_is_said_to_be_unchecked(exported, tmp_path)
         open_session(tmp_path / "model.onnx")
 
 
+@pytest.mark.skipif(not find_spec("openvino"), reason="an extra")
 def test_both_files_of_openvino_are_checked(run, tmp_path):
     record = export_run(run, "openvino", out=tmp_path / "model")
     assert set(record.checksums) == {"model.xml", "model.bin"}

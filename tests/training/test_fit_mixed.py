@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import drkd
-from drkd.config import TrainConfig
+from drkd.config import FitSettings, TrainConfig
 from drkd.methods.registry import create
 from drkd.objective.objective import Objective
 from drkd.runs.building import describe_weights
@@ -59,7 +59,7 @@ def test_methods_that_pair_images_refuse_at_once(data, name):
         drkd.fit(network(), make(name), data, epochs=1, cutmix=1.0)
     with pytest.raises(drkd.InputError, match=message):
         describe_weights(TrainConfig(method=name, mixup=0.2))
-    drkd.fit(network(), make(name), data, epochs=1, mix_prob=1.0)  # nothing is mixed
+    drkd.fit(network(), make(name), data, settings=FitSettings(epochs=1, mix_prob=1.0))  # nothing is mixed
 
 
 @pytest.mark.parametrize("name", ["ps_kd", "online_dr_kd", "ols"])
@@ -88,7 +88,7 @@ def test_the_loss_of_a_step_is_that_of_its_mixed_batch(data):
             seen.append((logits.detach(), labels))
             return super().forward(logits, labels, **others)
 
-    objective = Watched("watched", drkd.cross_entropy().terms)
+    objective = Watched("watched", list(drkd.cross_entropy().terms))
     history = drkd.fit(network(), objective, data, epochs=1, batch_size=40, mixup=1.0).history
     loader = Loader(data, data.train, batch_size=40, training=True)
     loader.mixing = Mixing(mixup=1.0)

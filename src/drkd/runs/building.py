@@ -47,9 +47,9 @@ def check_fine_tuning(config: TrainConfig) -> None:
     Raises:
         InputError: for frozen parts without pretrained weights, and for epochs of the classifier that are all epochs.
     """
-    if config.freeze is not None and config.weights is None:
+    if config.freeze is not None and config.weights is None and not config.pretrained:
         raise InputError(
-            f"--freeze {config.freeze} would keep random weights as they are; give pretrained ones with --weights"
+            f"--freeze {config.freeze} would keep random weights as they are; give trained ones: --pretrained, or --weights"
         )
     check_head_epochs(config)
 

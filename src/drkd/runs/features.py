@@ -85,7 +85,8 @@ def keep_features(config: TrainConfig, out: Path) -> None:
         return
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # every training says it again
-        data = get_task(config.task).load(config)
+        task = get_task(config.task)
+        data = task.load(config, task.wanted(config))
         if isinstance(data, Data) and not _why_asked_always(config, data):
             _features(config, data, build_student(config, data).to(choose_device(config.device)), out)
 
@@ -93,7 +94,7 @@ def keep_features(config: TrainConfig, out: Path) -> None:
 def _why_asked_always(config: TrainConfig, data: Data) -> str | None:
     if data.augmentation != Augmentation():
         return "images are augmented; with --augment none a training takes seconds"
-    if any(getattr(config, option, 0) for option in ("mixup", "cutmix")):
+    if config.mixup or config.cutmix:
         return "images are mixed; without --mixup and --cutmix a training takes seconds"
     return "several processes share each batch" if world_size() > 1 or config.devices > 1 else None
 

@@ -144,6 +144,9 @@ class StochasticAverage(Average):
         for statistics in [norm.running_mean for norm in norms] + [norm.running_var for norm in norms]:
             if statistics is not None and world_size() > 1:
                 statistics.copy_(add_up(statistics) / world_size())
+        for ours, theirs in zip(self.network.modules(), self.student.modules(), strict=True):
+            if isinstance(ours, _BatchNorm) and not theirs.training:  # a frozen norm keeps its statistics
+                ours.load_state_dict(theirs.state_dict())
 
     def state(self) -> dict[str, Tensor] | None:
         return self.model.state_dict()
