@@ -26,7 +26,7 @@ ANSWERS = 2
 must stay."""
 
 MOST_CLASSES = 30
-"""Of more classes those with the lowest F1 are shown."""
+"""Of more classes the worst are shown."""
 
 CHEAP = 10**6
 """A teacher of fewer multiply-adds per image is asked every time: looking its answers up would take longer."""
@@ -164,22 +164,37 @@ class Classification(Task):
         )
 
     def describe_classes(self, measured: SplitMetrics) -> list[str]:
-        rows: dict[str, dict[str, float]] = asdict(measured)["per_class"]
-        shown = sorted(rows, key=lambda name: rows[name]["f1"])[:MOST_CLASSES] if len(rows) > MOST_CLASSES else rows
-        if not shown:
-            return []
-        width = max(5, *(len(printable(name)) for name in shown))
-        lines = [f"{'class':{width}}  samples  precision %  recall %   F1 %"]
-        for name in shown:
-            row = rows[name]
-            fractions = f"{100 * row['precision']:11.2f}  {100 * row['recall']:8.2f}  {100 * row['f1']:5.2f}"
-            lines.append(f"{printable(name):{width}}  {row['samples']:7}  {fractions}")
-        more = len(rows) - len(shown)
-        return (
-            [*lines, f"{more} classes with a higher F1 are not shown; --json and summary.json have all"]
-            if more
-            else lines
-        )
+        columns = {"precision": "precision %", "recall": "recall %", "f1": "F1 %"}
+        return lines_by_class(asdict(measured)["per_class"], "samples", columns)
+
+
+def lines_by_class(rows: Mapping[str, Mapping[str, float]], count: str, columns: Mapping[str, str]) -> list[str]:
+    """A table of classes: how many there are of each, and fractions in percent; of many classes, the worst.
+
+    Args:
+        rows: of each class by name.
+        count: key and heading of the count.
+        columns: headings of the fractions, by key; the last one says which classes are the worst.
+
+    Example:
+        >>> lines_by_class({"cat": {"images": 7, "ap": 0.5}}, "images", {"ap": "AP %"})
+        ['class  images    AP %', 'cat         7   50.00']
+    """
+    last = list(columns)[-1]
+    shown = sorted(rows, key=lambda name: rows[name][last])[:MOST_CLASSES] if len(rows) > MOST_CLASSES else rows
+    if not shown:
+        return []
+    width = max(5, *(len(printable(name)) for name in shown))
+    headings = {key: f"{heading:>6}" for key, heading in columns.items()}
+    lines = [f"{'class':{width}}  {count}" + "".join(f"  {heading}" for heading in headings.values())]
+    for name in shown:
+        fractions = (f"  {100 * rows[name][key]:{len(heading)}.2f}" for key, heading in headings.items())
+        lines.append(f"{printable(name):{width}}  {rows[name][count]:{len(count)}}" + "".join(fractions))
+    more = len(rows) - len(shown)
+    if more:
+        better = columns[last].removesuffix(" %")
+        lines.append(f"{more} classes with a higher {better} are not shown; --json and summary.json have all")
+    return lines
 
 
 def _describe_macro(values: Mapping[str, Any]) -> str:

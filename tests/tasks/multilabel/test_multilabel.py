@@ -24,6 +24,7 @@ from drkd.report import write_report
 from drkd.runs.evaluating import evaluate_run
 from drkd.runs.training import train
 from drkd.studies.comparison import compare
+from drkd.tasks import get_task
 from drkd.tasks.multilabel import MultiLabelData, PerClass, load_multilabel
 from drkd.tasks.multilabel.checking import check_labels
 from drkd.tasks.multilabel.learning import no_or_yes
@@ -125,6 +126,16 @@ def test_a_training_from_a_folder_of_csv(finished, folder):
     assert drkd.load_model(out)[1].task == "multilabel"
     assert evaluate_run(out, data=None, split="test").metrics == summary.test
     assert evaluate_run(out, data=str(folder), split="val").metrics == summary.val
+
+
+def test_a_line_for_each_class(finished):
+    test = finished[1].test
+    heading, *lines = get_task("multilabel").describe_classes(test)
+    assert heading.split() == ["class", "images", "AP", "%"]
+    assert [line.split() for line in lines] == [
+        [name, str(row["images"]), f"{100 * row['mean_ap']:.2f}"] for name, row in test.per_class.items()
+    ]
+    assert {len(line) for line in lines} == {len(heading)}
 
 
 def test_predictions_name_every_class_that_is_more_probable_than_not(finished, folder):

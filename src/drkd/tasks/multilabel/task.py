@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from drkd.tasks.classification import Classification
+from drkd.tasks.classification import Classification, lines_by_class
 from drkd.tasks.task import Metric, SplitMetrics, TaskData
 from drkd.utils.errors import InputError
 
@@ -108,3 +108,6 @@ class MultiLabel(Classification):
             f"mean AP {100 * found.mean_ap:.2f}%, accuracy {100 * found.accuracy:.2f}%, all labels of an image right "
             f"{100 * found.exact:.2f}%, macro F1 {100 * found.macro_f1:.2f}%, NLL {found.nll:.4f}"
         )
+
+    def describe_classes(self, measured: SplitMetrics) -> list[str]:
+        return lines_by_class(cast("MultiLabelMetrics", measured).per_class, "images", {"mean_ap": "AP %"})
