@@ -114,6 +114,18 @@ def test_a_classifier_for_the_same_classes_is_taken_along(original, tmp_path):
         assert "none is new" in said
 
 
+def test_a_new_classifier_starts_from_small_logits(tmp_path):
+    random, _ = build("timm:test_efficientnet", num_classes=1000)
+    weights = written(random.state_dict(), tmp_path / "a.safetensors")
+    started, said = build("timm:test_efficientnet", num_classes=3, weights=weights)
+    assert "2 are new (classifier.weight, classifier.bias)" in said
+    widest = random.classifier.in_features**-0.5
+    assert 0.8 * widest < started.classifier.weight.abs().max() <= widest  # torch's own range
+    assert build("timm:test_efficientnet", num_classes=3)[0].classifier.weight.abs().max() > 3 * widest  # timm's
+    kept, _ = build("timm:test_efficientnet", num_classes=1000, weights=weights)
+    assert torch.equal(kept.classifier.weight, random.classifier.weight)
+
+
 @pytest.mark.parametrize(("theirs", "ours"), [(3, 1), (1, 3)])
 def test_a_first_convolution_answers_grey_images_as_before(tmp_path, theirs, ours):
     """An image of three equal channels is a grey one."""

@@ -97,7 +97,7 @@ def create_model(
     else:
         make = partial(MODELS[name], num_classes, image_size, channels)
     if start is not None and start.config is not None:
-        return load_pretrained(make, start)
+        return load_pretrained(make, start, num_classes)
     model = make()
     if start is not None:
         load_weights(model, start, num_classes)

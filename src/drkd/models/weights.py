@@ -84,16 +84,18 @@ def load_weights(model: nn.Module, start: Start, num_classes: int) -> None:
     in_order = start.file.suffix != ".safetensors"
     fit = fit_weights(model, saved, num_classes=num_classes, source=source, in_order=in_order)
     model.load_state_dict(dict(fit.tensors), strict=False)
+    calm_classifiers(model, num_classes, fit.new)
     fit.warn(source)
     warn_unchecked(start.file)
 
 
-def load_pretrained(make: Callable[..., nn.Module], start: Start) -> nn.Module:
+def load_pretrained(make: Callable[..., nn.Module], start: Start, num_classes: int) -> nn.Module:
     """A network of timm with its pretrained weights, loaded by timm; warns of how many were taken.
 
     Args:
         make: makes the network, with further arguments for `timm.create_model`.
         start: timm's weights, on this machine.
+        num_classes: of the network.
 
     Raises:
         InputError: if timm cannot load them.
@@ -115,8 +117,23 @@ def load_pretrained(make: Callable[..., nn.Module], start: Start) -> nn.Module:
         if torch.equal(value, random[name]) and in_file.get(name) != value.shape and not is_counter(value)
     )
     taken = {name: value for name, value in own.items() if name not in new}
+    calm_classifiers(model, num_classes, new)
     Fit(taken, new).warn(start.source)
     return model
+
+
+def calm_classifiers(model: nn.Module, num_classes: int, new: Sequence[str]) -> None:
+    """Draw new classifiers as torch does where they are drawn wider, so that trained features start from small logits.
+
+    timm draws those of its EfficientNets and MobileNets by the number of classes: up to .58 for three, which starts a
+    training with a loss several times that of a guess, and a short one never gets over it.
+    """
+    for names in _classifiers(model, num_classes):
+        layer = model.get_submodule(names[0].rpartition(".")[0])
+        if not isinstance(layer, nn.Linear) or not set(names) <= set(new):
+            continue
+        if layer.weight.abs().max() > layer.in_features**-0.5:
+            layer.reset_parameters()
 
 
 def _names_in(file: Path) -> Tensors:
