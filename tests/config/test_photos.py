@@ -34,6 +34,9 @@ def test_photos_are_fine_tuned_where_weights_are_at_hand(weights_at_hand, kind):
     config, origins = resolve(kind, {"data": data, "epochs": 3})
     assert (config.model, config.pretrained, config.optimizer) == (photos.NETWORK, True, "adamw")
     assert (config.epochs, origins["epochs"], origins["model"]) == (3, "command line", "default for photos")
+    assert photos.describe_start(data, config.model, origins).startswith(
+        f"Photos: {photos.NETWORK} starts from trained"
+    )
 
 
 def test_it_is_the_file_that_a_start_would_take(weights_at_hand):
@@ -54,8 +57,23 @@ def test_others_are_not(weights_at_hand, size, options):
 
 def test_without_weights_at_hand_photos_start_from_random_ones(tmp_path, monkeypatch):
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
-    config, _ = resolve(TrainConfig, {"data": write_images(tmp_path / "photos", (160, 120))})
+    data = write_images(tmp_path / "photos", (160, 120))
+    config, origins = resolve(TrainConfig, {"data": data})
     assert (config.model, config.pretrained) == ("small_cnn", False)
+    assert f"--model {photos.NETWORK} --pretrained" in photos.describe_start(data, config.model, origins)
+
+
+@pytest.mark.parametrize("options", [{"model": "small_cnn"}, {"weights": "a.pt"}, {"task": "multilabel"}])
+def test_nothing_is_said_of_a_start_that_was_chosen(tmp_path, options):
+    data = write_images(tmp_path / "photos", (160, 120))
+    config, origins = resolve(TrainConfig, {"data": data, **options})
+    assert photos.describe_start(data, config.model, origins) == ""
+
+
+def test_nothing_is_said_of_small_images_or_of_digits(tmp_path):
+    for data in (write_images(tmp_path / "icons", (32, 32)), "digits", "cifar10"):
+        config, origins = resolve(TrainConfig, {"data": data})
+        assert photos.describe_start(data, config.model, origins) == ""
 
 
 def test_any_trained_weights_are_fine_tuned():

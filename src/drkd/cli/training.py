@@ -12,6 +12,8 @@ from drkd.cli.app import app
 from drkd.cli.options import with_options
 from drkd.cli.printing import console, print_epoch, print_summary, say
 from drkd.config import BenchConfig, CompareConfig, ReproduceConfig, TrainConfig, TuneConfig, resolve
+from drkd.config.options import TrainingConfig
+from drkd.config.photos import describe_start
 from drkd.utils.machine import processor_count
 from drkd.utils.text import printable
 from drkd.utils.workers import start_server
@@ -36,6 +38,7 @@ def compare(config: ConfigFile = None, **options: object) -> int:
 
     out = Path(settings.out) if settings.out else new_run_dir("compare")
     _note_if_new(settings.resume, out)
+    _say_start(settings, source)
     terminal = console()
     trainings = comparison.plan(settings, comparison.with_controls(settings.methods), out)
     terminal.print(f"{len(trainings)} trainings, to be written to {out}. {WEIGHTS}", highlight=False)
@@ -71,6 +74,7 @@ def train(config: ConfigFile = None, **options: object) -> int:
         out = Path(settings.out) if settings.out else new_run_dir("train")
         if rank() == 0:
             _note_if_new(settings.resume, out)
+            _say_start(settings, source)
             say(f"To be written to {out}. {WEIGHTS}\n  {described}")
         return out
 
@@ -101,6 +105,7 @@ def tune(config: ConfigFile = None, **options: object) -> int:
 
     out = Path(settings.out) if settings.out else new_run_dir("tune")
     _note_if_new(settings.resume, out)
+    _say_start(settings, source)
     terminal = console()
     limit = "" if settings.hours is None else f", none started after {settings.hours:g} h"
     terminal.print(f"Up to {settings.trials} trials of {settings.epochs} epochs{limit}, to be written to {out}.")
@@ -155,6 +160,11 @@ def bench(config: ConfigFile = None, **options: object) -> int:
 def _note_if_new(resume: bool, out: Path) -> None:
     if resume and not (out / "config.yaml").exists():
         say(f"{out} holds no run to resume: starting afresh")
+
+
+def _say_start(settings: TrainingConfig, source: Mapping[str, str]) -> None:
+    if text := describe_start(settings.data, settings.model, source):
+        say(text)
 
 
 def _exit_code(failures: Mapping[str, str]) -> int:

@@ -56,6 +56,25 @@ def photo_defaults(values: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     return called, chosen | (FROZEN if values.get("freeze") == "backbone" else FINE_TUNING)
 
 
+def describe_start(data: str, model: str, origins: Mapping[str, str]) -> str:
+    """What a training on photos starts from where nobody said it, and what would be better; empty elsewhere.
+
+    Args:
+        data: the option.
+        model: the option.
+        origins: where each option came from, see `resolve`.
+    """
+    if origins["model"] == "default for photos":
+        return f"Photos: {model} starts from trained weights, which are on this machine."
+    chosen = {origins[name] for name in ("model", "weights", "pretrained") if name in origins}
+    if chosen == {"default"} and origins.get("task", "default") == "default" and holds_photos(Path(data)):
+        return (
+            f"Photos: {model} starts from random weights; trained ones learn photos far better: --model {NETWORK} "
+            "--pretrained (fetched with --download)"
+        )
+    return ""
+
+
 def weights_are_here() -> bool:
     """Whether the weights of `NETWORK` are in the cache of the Hugging Face Hub on this machine."""
     from huggingface_hub import try_to_load_from_cache
