@@ -38,7 +38,7 @@ from drkd.utils.labels import MixedLabels
 FIRST, REPLAY, PARTNER, CHOICE = range(4)
 """Views: new samples, samples seen again, partners; and the random numbers that choose partners."""
 
-VIEWS = 4
+VIEWS = 1000
 """A sample that comes for the n-th time in an epoch, from 0, is shown in a view that is `VIEWS * n` higher."""
 
 Part = tuple[NDArray[np.int64], int | NDArray[np.int64]]
@@ -204,9 +204,9 @@ class Loader:
 
     def _mixed(self, batch: Batch, parts: Sequence[Part], epoch: int) -> Batch:
         """A batch whose images are mixed with their neighbours in the batch of all ranks."""
-        own, alone = parts[0][0], self.world_size == 1
+        (own, view), alone = parts[0], self.world_size == 1
         partner = np.roll(own, -1) if alone else parts[-1][0]
-        uniforms = draw(self.seed, epoch, own, self._counts[own] & self._counts[partner])
+        uniforms = draw(self.seed, epoch, own, self._counts[own] & self._counts[partner], view)
 
         def both(rows: Tensor) -> tuple[Tensor, Tensor]:
             return (rows, rows.roll(-1, dims=0)) if alone else (rows[: len(own)], rows[len(own) :])
