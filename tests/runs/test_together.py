@@ -106,6 +106,15 @@ def test_rare_classes_do_not_count_twice_over(tmp_path):
         drkd.fit(torch.nn.Linear(8, 10), drkd.cross_entropy(class_weights="balanced"), data, sampler="balanced")
 
 
+def test_balanced_weights_go_by_the_votes():
+    votes = torch.tensor([[3.0, 1.0]] * 6 + [[0.0, 4.0]] * 2)
+    data = drkd.from_tensors((torch.rand(8, 3), votes), (torch.rand(2, 3), torch.tensor([0, 1])), validation=0)
+    objective = drkd.cross_entropy(class_weights="balanced")
+    objective.prepare(Loader(data, data.train, batch_size=8, training=False))
+    weights = objective.row_weights.weights
+    assert (weights * data.train.probs.double().sum(dim=0)).tolist() == pytest.approx([4.0, 4.0])
+
+
 def test_a_sample_that_comes_again_is_mixed_anew():
     classes = [0] * 30 + [1] * 2
     data = drkd.from_tensors((torch.rand(32, 3), torch.tensor(classes)), (torch.rand(2, 3), torch.tensor([0, 1])))

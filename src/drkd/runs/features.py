@@ -108,6 +108,7 @@ def _features(config: TrainConfig, data: Data, student: nn.Module, out: Path) ->
         "mean": data.mean,
         "std": data.std,
         "device": next(student.parameters()).device.type,
+        "layout": str(choose_memory_format(memory_format(config), student)),  # another one rounds differently
     }
     how = [getattr(data, part.name) for part in fields(data) if part.name not in (*SPLITS, "record")]
     limit = as_bytes(config.cache_size)
