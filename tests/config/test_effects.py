@@ -51,8 +51,9 @@ CASES = [(kind, row) for kind in KINDS for row in TABLE if {row.option, *causes(
 
 @pytest.mark.parametrize(("kind", "row"), CASES, ids=lambda each: getattr(each, "option", None) or each.__name__)
 def test_each_row_of_the_table(tmp_path, kind, row):
+    deciding = DECIDING if row.because == "freeze" else {**DECIDING, "freeze": (2, 2)}
     idle, effective = (
-        {row.option: VALUES[row.option], **{cause: DECIDING[cause][which] for cause in causes(row)}} for which in (0, 1)
+        {row.option: VALUES[row.option], **{cause: deciding[cause][which] for cause in causes(row)}} for which in (0, 1)
     )
     if row.option == "cache":
         effective = {"cache_size": "1GB", **effective}
@@ -66,6 +67,12 @@ def test_each_row_of_the_table(tmp_path, kind, row):
     assert getattr(resolve(kind, effective)[0], row.option) == VALUES[row.option]
     others = {name: value for name, value in idle.items() if name != row.option}
     assert resolve(kind, others)[1][row.option] == "default"
+
+
+@pytest.mark.parametrize("beside", [{"task": "multilabel"}, {"sampler": "balanced"}])
+def test_a_cache_keeps_the_features_of_a_frozen_backbone_whatever_is_beside_it(beside):
+    options = {"freeze": "backbone", "cache_size": "1GB", "cache": "kept", **beside}
+    assert resolve(TrainConfig, options)[0].cache == "kept"
 
 
 def test_every_row_is_tried():

@@ -10,6 +10,7 @@ import drkd
 from coded import make, shown
 from drkd import Memory
 from drkd.data.augment import Augmentation, augment
+from drkd.data.loader import VIEWS
 from drkd.data.sampling import balanced_order, repetitions
 from drkd.targets import StudentBatch
 from drkd.targets.memory import last_visits
@@ -84,7 +85,7 @@ def test_a_sample_that_comes_again_is_augmented_anew():
     again = repetitions(order.numpy())
     assert again.max() >= 5
     pixels = loader.split.inputs[order]
-    plain = augment(pixels, order, loader.augmentation, seed=8, epoch=4, view=4 * again)
+    plain = augment(pixels, order, loader.augmentation, seed=8, epoch=4, view=VIEWS * again)
     assert torch.equal(inputs, plain.float().div(255).sub(loader.mean).div(loader.std))
 
 

@@ -28,19 +28,22 @@ class WithoutEffect(NamedTuple):
     instead: str
 
 
+OF_TASK, OF_ORDER = ("classification", "backbone"), ("shuffled", "backbone")
+"""What leaves a cache its effect: it keeps the features of a frozen backbone whatever the task and the order."""
+
 TABLE = (
     WithoutEffect("momentum", "optimizer", lambda name: name != "sgd", "--optimizer sgd"),
     WithoutEffect("milestones", "schedule", lambda name: name != "step", "--schedule step"),
     WithoutEffect("gamma", "schedule", lambda name: name != "step", "--schedule step"),
-    WithoutEffect("cache", "task", lambda name: name != "classification", "--task classification"),
-    WithoutEffect("cache_size", "task", lambda name: name != "classification", "--task classification"),
+    WithoutEffect("cache", ("task", "freeze"), lambda value: value not in OF_TASK, "--task classification"),
+    WithoutEffect("cache_size", ("task", "freeze"), lambda value: value not in OF_TASK, "--task classification"),
+    WithoutEffect("cache", ("sampler", "freeze"), lambda value: value not in OF_ORDER, "--sampler shuffled"),
+    WithoutEffect("cache_size", ("sampler", "freeze"), lambda value: value not in OF_ORDER, "--sampler shuffled"),
     WithoutEffect("head_epochs", "freeze", lambda what: what == "backbone", "--freeze with a number"),
     WithoutEffect("head_lr", "freeze", lambda what: what == "backbone", "--freeze with a number"),
     WithoutEffect("layer_decay", "freeze", lambda what: what == "backbone", "--freeze with a number"),
     WithoutEffect("class_weights", "task", lambda name: name != "classification", "--task classification"),
     WithoutEffect("sampler", "task", lambda name: name != "classification", "--task classification"),
-    WithoutEffect("cache", "sampler", lambda name: name == "balanced", "--sampler shuffled"),
-    WithoutEffect("cache_size", "sampler", lambda name: name == "balanced", "--sampler shuffled"),
     WithoutEffect("mixup", "task", lambda name: name != "classification", "--task classification"),
     WithoutEffect("cutmix", "task", lambda name: name != "classification", "--task classification"),
     WithoutEffect("mix_prob", ("mixup", "cutmix"), lambda alpha: alpha == 0, "--mixup 0.2 or --cutmix 1"),

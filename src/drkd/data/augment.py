@@ -60,7 +60,9 @@ class Augmentation:
 
     @property
     def numbers(self) -> int:
-        """How many random numbers an image takes."""
+        """How many random numbers an image takes beside those that `augment` draws."""
+        if not (self.resized_crop or self.by_image or self.erasing):
+            return 0
         return OF_POLICY + 3 * (self.operations if self.policy == "randaugment" else 1)
 
 

@@ -38,7 +38,7 @@ from drkd.utils.labels import MixedLabels
 FIRST, REPLAY, PARTNER, CHOICE = range(4)
 """Views: new samples, samples seen again, partners; and the random numbers that choose partners."""
 
-VIEWS = 4
+VIEWS = 1000
 """A sample that comes for the n-th time in an epoch, from 0, is shown in a view that is `VIEWS * n` higher."""
 
 Part = tuple[NDArray[np.int64], int | NDArray[np.int64]]
@@ -148,19 +148,19 @@ class Loader:
             repeated = repetitions(order)
         elif self.training:
             order = np.random.default_rng([self.seed, epoch]).permutation(order)
-        together = self._batches_per_block
+        together, mixes = self._batches_per_block, bool(self.mixing)
         for first in range(start, len(self), together):
             numbers = range(first, min(first + together, len(self)))
             parts, scales = zip(*(self._parts(order, repeated, partners, number) for number in numbers), strict=True)
             served = self._serve([part for batch in parts for part in batch], epoch)
             if len(numbers) == 1:
                 whole = Batch(*served, scales[0])
-                yield self._mixed(whole, parts[0], epoch) if self.mixing else whole
+                yield self._mixed(whole, parts[0], epoch) if mixes else whole
                 continue
             sizes = [sum(len(rows) for rows, _ in batch) for batch in parts]
             cut = (torch.split(whole, sizes) for whole in served)
             for rows, inputs, labels, index, loss_scale in zip(parts, *cut, scales, strict=True):
-                if self.mixing:
+                if mixes:
                     yield self._mixed(Batch(inputs, labels, index, loss_scale), rows, epoch)
                     continue
                 # A copy is aligned in memory like a batch made alone, and the rounding of a matrix product may depend
@@ -197,16 +197,16 @@ class Loader:
             loss_scale = sum(int(self._counts[rows].sum()) for rows, _ in parts) * self.world_size / of_all_ranks
         if partners is not None:
             parts += [(partners[rows], PARTNER) for rows, _ in parts]
-        if self.mixing and self.world_size > 1:  # each row's neighbour is another rank's
+        if self.world_size > 1 and self.mixing:  # each row's neighbour is another rank's
             neighbours = np.roll(np.arange(begin, end), -1)[self.rank :: self.world_size]
             parts.append((order[neighbours], FIRST if repeated is None else FIRST + VIEWS * repeated[neighbours]))
         return parts, loss_scale
 
     def _mixed(self, batch: Batch, parts: Sequence[Part], epoch: int) -> Batch:
         """A batch whose images are mixed with their neighbours in the batch of all ranks."""
-        own, alone = parts[0][0], self.world_size == 1
+        (own, view), alone = parts[0], self.world_size == 1
         partner = np.roll(own, -1) if alone else parts[-1][0]
-        uniforms = draw(self.seed, epoch, own, self._counts[own] & self._counts[partner])
+        uniforms = draw(self.seed, epoch, own, self._counts[own] & self._counts[partner], view)
 
         def both(rows: Tensor) -> tuple[Tensor, Tensor]:
             return (rows, rows.roll(-1, dims=0)) if alone else (rows[: len(own)], rows[len(own) :])
@@ -220,7 +220,7 @@ class Loader:
     def _serve(self, parts: Sequence[Part], epoch: int) -> tuple[Tensor, Tensor, Tensor]:
         """Inputs, labels and index of the samples of all `parts`, each in its view."""
         rows = np.concatenate([rows for rows, _ in parts])
-        views = np.concatenate([np.broadcast_to(view, len(rows)) for rows, view in parts])
+        views = np.concatenate([view if isinstance(view, np.ndarray) else np.full(len(r), view) for r, view in parts])
         ours = torch.from_numpy(rows)
         index = ours.to(self.device, non_blocking=True)
         labels = self._labels.index_select(0, index)
@@ -228,7 +228,7 @@ class Loader:
             taken = torch.from_numpy(views == PARTNER).to(self.device).view(-1, *[1] * (labels.dim() - 1))
             labels.masked_fill_(taken, 0 if labels.is_floating_point() else IGNORED)
         how = self.augmentation
-        uniforms = random_numbers(self.seed, epoch, views, rows, count=how.numbers)
+        uniforms = random_numbers(self.seed, epoch, views, rows, count=how.numbers) if how.numbers else np.empty((0, 0))
         if how.resized_crop:
             images = random_crops(self._inputs, ours, with_smallest_area(uniforms[:, OF_CROP], how.smallest_area))
         elif isinstance(self._inputs, LazyImages):

@@ -1,8 +1,8 @@
 """Mixup and cutmix: images of two samples each, replayable.
 
-Whether an image is mixed, how and how much are functions of (seed, epoch, index), as its augmentation is. Its partner
-is the next sample of the batch, of all ranks together and the first after the last: the order of the samples is random
-already. So every number of workers and of ranks, and every resume, sees the same images.
+Whether an image is mixed, how and how much are functions of (seed, epoch, index, view), as its augmentation is. Its
+partner is the next sample of the batch, of all ranks together and the first after the last: the order of the samples is
+random already. So every number of workers and of ranks, and every resume, sees the same images.
 """
 
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from drkd.utils.errors import InputError
 from drkd.utils.labels import MixedLabels, mix_labels
 
 VIEW = 100
-"""The view whose random numbers these are; the loader's own are smaller."""
+"""The view whose random numbers these are, counted from that which shows an image; the loader's own are smaller."""
 
 Numbers = NDArray[np.float64]
 
@@ -115,9 +115,18 @@ def mix(
     return mixed, mix_labels(*labels, own, num_classes=num_classes, partner_index=index[1])
 
 
-def draw(seed: int, epoch: int, index: NDArray[np.int64], can_be_mixed: NDArray[np.bool_]) -> Numbers:
-    """The random numbers of images (B, 5): whether, which way, how much, and where across and down."""
-    uniforms = random_numbers(seed, epoch, VIEW, index, count=5)
+def draw(
+    seed: int,
+    epoch: int,
+    index: NDArray[np.int64],
+    can_be_mixed: NDArray[np.bool_],
+    view: int | NDArray[np.int64] = 0,
+) -> Numbers:
+    """The random numbers of images (B, 5): whether, which way, how much, and where across and down.
+
+    Of a sample that comes again in an epoch, in another `view`, they are others.
+    """
+    uniforms = random_numbers(seed, epoch, VIEW + view, index, count=5)
     uniforms[~can_be_mixed, 0] = 1.0
     return uniforms
 

@@ -51,7 +51,7 @@ class RowWeights:
             self.weights = None
 
     def prepare(self, labels: Tensor) -> None:
-        """Look at the labels of the training samples."""
+        """Look at the labels of the training samples, integers or distributions; see `balanced_weights`."""
         if self.balanced:
             self.weights = balanced_weights(labels)
 

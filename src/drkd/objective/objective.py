@@ -173,7 +173,8 @@ class Objective(nn.Module):
             )
         self.reset()
         if self.row_weights is not None:
-            self.row_weights.prepare(samples.split.labels)
+            votes: Tensor | None = getattr(samples.split, "probs", None)
+            self.row_weights.prepare(samples.split.labels if votes is None else votes)
         for target in self.targets:
             target.prepare(samples)
 

@@ -149,20 +149,26 @@ def open_run_dir(out: Path, config: Any, source: Mapping[str, str]) -> None:
 
 @contextmanager
 def opened_run_dir(out: Path, config: Any, source: Mapping[str, str]) -> Iterator[None]:
-    """`open_run_dir` for trainings below it; where an input is refused before anything is trained, nothing is left.
+    """`open_run_dir` for trainings below it, which leave nothing where they are refused."""
+    with nothing_left_if_refused(out):
+        open_run_dir(out, config, source)
+        yield
 
-    What is removed is what these trainings have made: the configuration, and folders that are empty.
+
+@contextmanager
+def nothing_left_if_refused(out: Path) -> Iterator[None]:
+    """Where an input is refused before anything is trained, remove what was written into a new run directory.
+
+    Else the next try, with better options, would find a run with other settings there.
     """
     is_new = not (out / "config.yaml").exists()
-    open_run_dir(out, config, source)
     try:
         yield
     except InputError:
-        if is_new and not any(out.rglob("metrics.csv")):
-            (out / "config.yaml").unlink(missing_ok=True)
-            for left in [path for path in out.glob("trainings/**/*") if path.name in BEFORE_TRAINING]:
-                left.unlink(missing_ok=True)  # of workers that were ended
-            for folder in sorted(out.glob("trainings/**/"), reverse=True):
+        if is_new and rank() == 0 and not any(any(out.rglob(trained)) for trained in ("metrics.csv", "checkpoints")):
+            for left in [path for path in out.rglob("*") if path.name in BEFORE_TRAINING and path != out / LOCK]:
+                left.unlink(missing_ok=True)  # locks are of workers that were ended
+            for folder in sorted(out.glob("*/**/"), reverse=True):
                 with contextlib.suppress(OSError):  # it holds something
                     folder.rmdir()
         raise

@@ -24,7 +24,7 @@ from drkd.targets.teacher_cache import TeacherCache
 from drkd.tasks import TaskData, get_task
 from drkd.tasks.classification import default_cache
 from drkd.training.compilation import choose_memory_format
-from drkd.training.features import features_of, with_features
+from drkd.training.features import backbone_hash, features_of, with_features
 from drkd.utils.device import choose_device
 from drkd.utils.distributed import world_size
 from drkd.utils.errors import InputError
@@ -101,27 +101,32 @@ def _why_asked_always(config: TrainConfig, data: Data) -> str | None:
 
 def _features(config: TrainConfig, data: Data, student: nn.Module, out: Path) -> Data:
     """`data` as the backbone of `student` sees them."""
+    backbone = backbone_hash(student)
     network = {
-        "backbone": _backbone_hash(student),
+        "backbone": backbone,
         "model": config.model,
         "mean": data.mean,
         "std": data.std,
         "device": next(student.parameters()).device.type,
+        "layout": str(choose_memory_format(memory_format(config), student)),  # another one rounds differently
     }
     how = [getattr(data, part.name) for part in fields(data) if part.name not in (*SPLITS, "record")]
-    seen = None if data.record is None else (data.record.fingerprint, data.image_size, str(how), str(network))
+    limit = as_bytes(config.cache_size)
+    root = Path(config.cache) if config.cache is not None else default_cache(out)
+    seen = None
+    if data.record is not None:  # what one cache holds is not in another
+        seen = (data.record.fingerprint, data.image_size, str(how), str(network), root if limit else None)
     known = _remembered.get(seen)
     if known is None:
         keys = np.concatenate([image_keys(getattr(data, split)) for split in SPLITS])
         _, first, row_of = np.unique(keys, return_index=True, return_inverse=True)
         images = content_hash({"keys": torch.from_numpy(keys[first].view(np.uint8).copy())})
         belongs_to = {"drkd": __version__, "features": FEATURES, **network, "images": images}
-        root = Path(config.cache) if config.cache is not None else default_cache(out)
-        cache = TeacherCache(root, belongs_to, limit=as_bytes(config.cache_size), dtype=np.float32)
-        kept = cache.read(0, rows=len(first)) if cache.limit else None
+        cache = TeacherCache(root, belongs_to, limit=limit, dtype=np.float32)
+        kept = cache.read(0, rows=len(first)) if limit else None
         if kept is None:
             kept = _ask(config, data, student)[first]
-            if cache.limit:
+            if limit:
                 cache.write(0, kept)
         ends = np.cumsum([len(getattr(data, split)) for split in SPLITS])
         parts = np.split(kept[row_of], ends[:-1])
@@ -130,7 +135,7 @@ def _features(config: TrainConfig, data: Data, student: nn.Module, out: Path) ->
             _remembered[seen] = known
             for oldest in list(_remembered)[:-REMEMBERED]:
                 del _remembered[oldest]
-    return with_features(data, known)
+    return with_features(data, known, backbone)
 
 
 def _ask(config: TrainConfig, data: Data, student: nn.Module) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
@@ -141,15 +146,8 @@ def _ask(config: TrainConfig, data: Data, student: nn.Module) -> np.ndarray[tupl
     return features.numpy()
 
 
-def _backbone_hash(network: nn.Module) -> str:
-    """The identity of all that comes before the classifier."""
-    prefix, _ = classifier_of(network)
-    state = network.state_dict()
-    return content_hash({name: state[name] for name in state if not name.startswith(f"{prefix}.")})
-
-
 def _shares_backbone(teacher: nn.Module, student: nn.Module) -> bool:
     try:
-        return _backbone_hash(teacher) == _backbone_hash(student)
+        return backbone_hash(teacher) == backbone_hash(student)
     except InputError:  # it has no classifier of its own to be told apart
         return False

@@ -20,7 +20,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from drkd.config import METHOD_SETTINGS, TrainConfig
+from drkd.config import METHOD_SETTINGS, TrainConfig, as_bytes
 from drkd.methods.registry import get_method
 from drkd.models.adapted import Adapted
 from drkd.models.files import write_model
@@ -34,13 +34,14 @@ from drkd.runs.building import (
     refuse_without_teacher,
 )
 from drkd.runs.data_record import refuse_changed_data, write_record
-from drkd.runs.directory import inspect_run_dir, kept_epoch, one_writer, open_run_dir
+from drkd.runs.directory import inspect_run_dir, kept_epoch, nothing_left_if_refused, one_writer, open_run_dir
 from drkd.runs.events import EpochDone, OnEvent, StartNoted, ignore_event
 from drkd.runs.features import Fitted, choose_fitted
 from drkd.runs.summary import FILE, RunSummary, TeacherRecord
 from drkd.runs.teachers import load_teacher
 from drkd.targets import Cached, state_hash
 from drkd.tasks import SplitMetrics, Task, TaskData, get_task
+from drkd.tasks.classification import default_cache
 from drkd.tasks.loading import load_model
 from drkd.training.averaging import first_averaged_epoch
 from drkd.training.checkpoint import CheckpointPolicy, TrainResult
@@ -107,7 +108,7 @@ def _train_here(config: TrainConfig, source: Source, out: Path, name: str | None
         refuse_changed_data(out, config, finished=state == "finished")
     if state == "finished":  # by another process, a moment ago
         return RunSummary.read(out)
-    with warnings.catch_warnings(record=True) as caught:
+    with nothing_left_if_refused(out), warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
         prepared = prepare(config, source, out, on_event)
         if config.weights is not None or config.pretrained:
@@ -270,7 +271,9 @@ def _measure_kept(out: Path, epoch: int, prepared: Prepared) -> SplitMetrics:
 
 def _train_teacher(config: TrainConfig, source: Source, out: Path, on_event: OnEvent) -> RunSummary:
     """The student's own network, trained with cross-entropy and otherwise the same settings; no average of it."""
+    cache = config.cache or (str(default_cache(out.parent)) if as_bytes(config.cache_size) else None)
     plain: dict[str, object] = {
+        "cache": cache,  # the student finds there what its teacher asked
         "method": "cross_entropy",
         "average": None,
         "teacher": None,

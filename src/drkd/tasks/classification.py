@@ -133,8 +133,9 @@ class Classification(Task):
         return Adapted(teacher, own, student).eval()
 
     def check_settings(self, config: "TrainConfig", objective: "Objective") -> None:
-        from drkd.training.classifier import check_mixing
+        from drkd.training.classifier import check_balance, check_mixing
 
+        check_balance(config, objective)
         check_mixing(config, objective)
 
     def evaluate(self, network: "nn.Module", data: TaskData, split: str) -> SplitMetrics:

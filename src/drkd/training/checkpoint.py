@@ -134,8 +134,8 @@ class TrainState:
             )
         if self.data is not None and state.get("data", self.data) != self.data:
             raise InputError(
-                f"the training in {directory.parent.parent} began with other data (SHA-256 {state['data']}, now "
-                f"{self.data}); give the original data, or choose another --out"
+                f"the training in {directory.parent.parent} began with other data, or with another frozen backbone "
+                f"(SHA-256 {state['data']}, now {self.data}); give the original, or choose another --out"
             )
         average = None if self.average is None else self.average.name
         if state.get("average") != average:

@@ -31,6 +31,7 @@ class ClassifierLearner(Learner[Data, Batch]):
     ) -> None:
         self.student, self.objective, self.device = student, objective, device
         self.dtype = getattr(torch, settings.precision)
+        check_balance(settings, objective)
         self.loader = Loader(
             data,
             data.train,
@@ -102,6 +103,20 @@ class ClassifierLearner(Learner[Data, Batch]):
             training=False,
             device=self.device,
             workers=settings.workers,
+        )
+
+
+def check_balance(settings: FitSettings, objective: Objective) -> None:
+    """Refuse to make up for the frequencies of the classes twice.
+
+    Raises:
+        InputError: for balanced sampling and balanced class weights together.
+    """
+    weights = getattr(objective, "row_weights", None)
+    if settings.sampler == "balanced" and weights is not None and weights.balanced:
+        raise InputError(
+            "rare classes would count twice over: --sampler balanced shows them as often as others, and balanced class "
+            "weights count them more; leave one of the two out"
         )
 
 

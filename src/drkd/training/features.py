@@ -10,6 +10,7 @@ from drkd.data.datasets import Data, Split
 from drkd.data.loader import Loader
 from drkd.models.parts import classifier_of
 from drkd.utils.errors import InputError
+from drkd.utils.hashing import content_hash
 
 BATCH = 64
 """Images at a time."""
@@ -43,13 +44,25 @@ def extract_features(network: nn.Module, data: Data) -> tuple[nn.Linear, Data]:
     if data.augmentation != Augmentation():
         raise InputError('features are of images as they are, and these are augmented; load them with augment="none"')
     _, head = classifier_of(network)
-    return head, with_features(data, {name: features_of(network, data, name) for name in ("train", "val", "test")})
+    features = {name: features_of(network, data, name) for name in ("train", "val", "test")}
+    return head, with_features(data, features, backbone_hash(network))
 
 
-def with_features(data: Data, features: dict[str, Tensor]) -> Data:
-    """`data` with features (N, F) in place of its images, by split."""
+def with_features(data: Data, features: dict[str, Tensor], backbone: str) -> Data:
+    """`data` with features (N, F) in place of its images, by split; `backbone` is the hash of what made them.
+
+    It is a part of the record: a training does not resume on the features of another network.
+    """
     splits = {name: replace(getattr(data, name), inputs=inputs) for name, inputs in features.items()}
-    return replace(data, **splits, mean=(0.0,), std=(1.0,), margin=1.0)
+    record = data.record and replace(data.record, rows=f"{data.record.rows} as {backbone} sees them")
+    return replace(data, **splits, mean=(0.0,), std=(1.0,), margin=1.0, record=record)
+
+
+def backbone_hash(network: nn.Module) -> str:
+    """The identity of all that comes before the classifier."""
+    prefix, _ = classifier_of(network)
+    state = network.state_dict()
+    return content_hash({name: state[name] for name in state if not name.startswith(f"{prefix}.")})
 
 
 @torch.no_grad()
