@@ -109,6 +109,13 @@ def test_what_a_comparison_planned_can_be_trained_alone(tmp_path):
         assert alone == training.config
 
 
+def test_the_configuration_of_a_teacher_that_was_trained_first_can_be_trained_alone(tmp_path):
+    run(tmp_path / "run", method="dr_kd", cache_size="1MB", cache=tmp_path / "kept", epochs=1)
+    alone, source = resolve(TrainConfig, {}, tmp_path / "run/teacher/config.yaml")
+    refuse_without_teacher(alone, source, [get_method(alone.method)])
+    assert (alone.method, alone.cache) == ("cross_entropy", None)
+
+
 def test_rare_classes_do_not_count_twice_over(tmp_path):
     both = {"sampler": "balanced", "class_weights": "balanced"}
     with pytest.raises(InputError, match=r"^rare classes would count twice over"):
