@@ -42,18 +42,14 @@ DECIDING = {
 KINDS = (TrainConfig, CompareConfig, TuneConfig, ExportConfig)
 
 
-def causes(row):
-    return (row.because,) if isinstance(row.because, str) else row.because
-
-
-CASES = [(kind, row) for kind in KINDS for row in TABLE if {row.option, *causes(row)} <= set(kind.model_fields)]
+CASES = [(kind, row) for kind in KINDS for row in TABLE if {row.option, *row.causes} <= set(kind.model_fields)]
 
 
 @pytest.mark.parametrize(("kind", "row"), CASES, ids=lambda each: getattr(each, "option", None) or each.__name__)
 def test_each_row_of_the_table(tmp_path, kind, row):
     deciding = DECIDING if row.because == "freeze" else {**DECIDING, "freeze": (2, 2)}
     idle, effective = (
-        {row.option: VALUES[row.option], **{cause: deciding[cause][which] for cause in causes(row)}} for which in (0, 1)
+        {row.option: VALUES[row.option], **{cause: deciding[cause][which] for cause in row.causes}} for which in (0, 1)
     )
     if row.option == "cache":
         effective = {"cache_size": "1GB", **effective}

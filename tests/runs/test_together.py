@@ -7,14 +7,17 @@ import torch
 
 import drkd
 from drkd import InputError
-from drkd.config import TrainConfig, resolve
+from drkd.config import CompareConfig, TrainConfig, as_yaml, resolve
 from drkd.data.loader import Loader
 from drkd.data.mixing import Mixing
+from drkd.methods.registry import get_method
 from drkd.models.files import ModelInfo, write_model
 from drkd.runs import features
+from drkd.runs.building import refuse_without_teacher
 from drkd.runs.evaluating import evaluate_run
 from drkd.runs.events import EpochDone
 from drkd.runs.training import train
+from drkd.studies.comparison import plan
 
 QUICK = {"epochs": 2, "limit_train": 60, "limit_test": 60, "model": "small_cnn", "lr": 0.02, "batch_size": 20}
 FROZEN = {"freeze": "backbone", "augment": "none"}
@@ -94,6 +97,23 @@ def test_the_features_that_a_teacher_asked_for_are_kept_for_later_runs(tmp_path)
     shutil.rmtree(tmp_path / "teacher-cache")
     run(tmp_path / "other" / "run", **options)  # remembered, but not in this folder
     assert len(list(tmp_path.glob("other/teacher-cache/*/epoch-0-*.npy"))) == 1
+
+
+def test_what_a_comparison_planned_can_be_trained_alone(tmp_path):
+    compared = resolve(CompareConfig, {"sampler": "balanced", "out": str(tmp_path)})[0]
+    for training in plan(compared, ["cross_entropy", "dr_kd", "ps_kd"], tmp_path):
+        file = tmp_path / f"{training.method}.yaml"
+        file.write_text(as_yaml(training.config, dict.fromkeys(TrainConfig.model_fields, "comparison")))
+        alone, source = resolve(TrainConfig, {}, file)
+        refuse_without_teacher(alone, source, [get_method(alone.method)])
+        assert alone == training.config
+
+
+def test_the_configuration_of_a_teacher_that_was_trained_first_can_be_trained_alone(tmp_path):
+    run(tmp_path / "run", method="dr_kd", cache_size="1MB", cache=tmp_path / "kept", epochs=1)
+    alone, source = resolve(TrainConfig, {}, tmp_path / "run/teacher/config.yaml")
+    refuse_without_teacher(alone, source, [get_method(alone.method)])
+    assert (alone.method, alone.cache) == ("cross_entropy", None)
 
 
 def test_rare_classes_do_not_count_twice_over(tmp_path):

@@ -27,6 +27,17 @@ class WithoutEffect(NamedTuple):
     when: Callable[[Any], bool]
     instead: str
 
+    @property
+    def causes(self) -> tuple[str, ...]:
+        """The options that decide."""
+        return (self.because,) if isinstance(self.because, str) else self.because
+
+    def holds(self, config: BaseModel) -> bool:
+        """Whether `option` has no effect in `config`; where one of the options is not there, nothing is known."""
+        if not {self.option, *self.causes} <= set(type(config).model_fields):
+            return False
+        return all(self.when(getattr(config, cause)) for cause in self.causes)
+
 
 OF_TASK, OF_ORDER = ("classification", "backbone"), ("shuffled", "backbone")
 """What leaves a cache its effect: it keeps the features of a frozen backbone whatever the task and the order."""
@@ -83,18 +94,20 @@ def refuse_without_effect(
         drkd.utils.errors.InputError: --momentum has no effect with --optimizer adamw; leave it out, or choose \
 --optimizer sgd
     """
-    for option, because, when, instead in TABLE:
-        causes = (because,) if isinstance(because, str) else because
-        if {option, *causes} <= set(type(config).model_fields) and was_given(config, origins, option):
-            values = {cause: getattr(config, cause) for cause in causes}
-            if all(when(value) for value in values.values()):
-                names = [called(cause) for cause in causes]
-                missing = not any(values.values())
-                beside = f"without {' and '.join(names)}" if missing else f"with {names[0]} {values[causes[0]]}"
-                better = instead
-                for cause in causes:
-                    better = better.replace(as_flag(cause), called(cause))
-                raise InputError(f"{called(option)} has no effect {beside}; leave it out, or choose {better}")
+    for row in TABLE:
+        if row.option in type(config).model_fields and was_given(config, origins, row.option) and row.holds(config):
+            values = [getattr(config, cause) for cause in row.causes]
+            names = [called(cause) for cause in row.causes]
+            beside = f"with {names[0]} {values[0]}" if any(values) else f"without {' and '.join(names)}"
+            better = row.instead
+            for cause in row.causes:
+                better = better.replace(as_flag(cause), called(cause))
+            raise InputError(f"{called(row.option)} has no effect {beside}; leave it out, or choose {better}")
+
+
+def has_effect(config: BaseModel, option: str) -> bool:
+    """Whether an option has an effect beside the others of `config`, by the table."""
+    return not any(row.option == option and row.holds(config) for row in TABLE)
 
 
 def was_given(config: BaseModel, origins: Mapping[str, str], option: str) -> bool:

@@ -271,9 +271,10 @@ def _measure_kept(out: Path, epoch: int, prepared: Prepared) -> SplitMetrics:
 
 def _train_teacher(config: TrainConfig, source: Source, out: Path, on_event: OnEvent) -> RunSummary:
     """The student's own network, trained with cross-entropy and otherwise the same settings; no average of it."""
-    cache = config.cache or (str(default_cache(out.parent)) if as_bytes(config.cache_size) else None)
+    keeps = config.freeze == "backbone" and as_bytes(config.cache_size) > 0
     plain: dict[str, object] = {
-        "cache": cache,  # the student finds there what its teacher asked
+        "cache": config.cache or str(default_cache(out.parent)) if keeps else None,  # where the student looks, too
+        "cache_size": config.cache_size if keeps else "0",
         "method": "cross_entropy",
         "average": None,
         "teacher": None,

@@ -15,7 +15,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Unpack
 
-from drkd.config import METHOD_SETTINGS, CompareConfig, TrainConfig, TuneConfig, resolve, validated
+from drkd.config import METHOD_SETTINGS, CompareConfig, TrainConfig, TuneConfig, as_bytes, resolve, validated
+from drkd.config.effects import has_effect
 from drkd.config.keywords import CompareKeywords
 from drkd.methods.registry import all_settings, get_method, parse_variant
 from drkd.runs.building import check_fine_tuning, describe_weights, refuse_without_teacher
@@ -174,6 +175,7 @@ def plan(config: CompareConfig, names: Sequence[str], out: Path) -> list[Trainin
                 own_teacher = config.teacher if taught_by is None else str(taught_by.out)
                 special = {
                     **shared,
+                    **_cache(config, method, out),
                     **_own_settings(config, method, own),
                     **of_training,
                     "teacher": None if get_method(method).teacher == "none" else own_teacher,
@@ -183,7 +185,6 @@ def plan(config: CompareConfig, names: Sequence[str], out: Path) -> list[Trainin
                     "method": method,
                     "seed": seed,
                     "label_noise": noise,
-                    "cache": config.cache or str(default_cache(out)),
                     "out": None,
                 }
                 settings = validated(TrainConfig, special, called=lambda name: f"--{name.replace('_', '-')}")
@@ -219,6 +220,15 @@ def _own_settings(config: CompareConfig, method: str, own: Mapping[str, Any]) ->
         general["keep" if averages else "decay"] = None  # there is no memory to keep, or no average to decay
     of_file = {**config.method_options.get(method, {}), **{k: v for k, v in own.items() if k not in METHOD_SETTINGS}}
     return {**general, **{k: v for k, v in own.items() if k in METHOD_SETTINGS}, "method_options": of_file}
+
+
+def _cache(config: CompareConfig, method: str, out: Path) -> dict[str, str | None]:
+    """Where a training with `method` keeps answers and features; nowhere, if it has none to keep."""
+    info = get_method(method)
+    asks_again = config.freeze == "backbone" or (info.teacher != "none" and not info.clean_view)
+    if as_bytes(config.cache_size) and asks_again and has_effect(config, "cache_size"):
+        return {"cache": config.cache or str(default_cache(out)), "cache_size": config.cache_size}
+    return {"cache": None, "cache_size": "0"}
 
 
 def _all_settings(training: TrainConfig, config: CompareConfig) -> dict[str, Any]:
