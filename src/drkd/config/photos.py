@@ -19,7 +19,7 @@ FINE_TUNING: dict[str, Any] = {
     "epochs": 15,
     "batch_size": 32,
     "optimizer": "adamw",
-    "lr": 3e-4,
+    "lr": 1e-3,
     "weight_decay": 0.05,
     "schedule": "cosine",
     "warmup_epochs": 1.0,
