@@ -49,7 +49,7 @@ def check_fine_tuning(config: TrainConfig) -> None:
     """
     if config.freeze is not None and config.weights is None and not config.pretrained:
         raise InputError(
-            f"--freeze {config.freeze} would keep random weights as they are; give trained ones: --pretrained or "
+            f"--freeze {config.freeze} would keep random weights as they are; give trained ones: --pretrained, or "
             "--weights"
         )
     check_head_epochs(config)
