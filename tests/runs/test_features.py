@@ -151,7 +151,9 @@ def test_where_it_cannot_be_asked_once_the_user_is_told(tmp_path, weights, asked
 
 
 def test_a_backbone_of_random_weights_is_refused(tmp_path):
-    with pytest.raises(InputError, match=r"^--freeze backbone would keep random weights as they are; give trained"):
+    with pytest.raises(
+        InputError, match=r"^--freeze backbone would keep random weights as they are; give trained ones"
+    ):
         run(tmp_path / "run", None)
     with pytest.raises(InputError, match=r"^--freeze 1 would keep random weights"):
         drkd.compare(methods=["ps_kd"], freeze=1, label_noise=0.0, seeds=1, out=tmp_path / "compared")
