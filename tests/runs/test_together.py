@@ -18,6 +18,7 @@ from drkd.runs.evaluating import evaluate_run
 from drkd.runs.events import EpochDone
 from drkd.runs.training import train
 from drkd.studies.comparison import plan
+from drkd.targets import Cached
 
 QUICK = {"epochs": 2, "limit_train": 60, "limit_test": 60, "model": "small_cnn", "lr": 0.02, "batch_size": 20}
 FROZEN = {"freeze": "backbone", "augment": "none"}
@@ -116,7 +117,7 @@ def test_the_configuration_of_a_teacher_that_was_trained_first_can_be_trained_al
     assert (alone.method, alone.cache) == ("cross_entropy", None)
 
 
-def test_rare_classes_do_not_count_twice_over(tmp_path):
+def test_rare_classes_do_not_count_twice_over_and_no_cache_mistakes_their_views(tmp_path):
     both = {"sampler": "balanced", "class_weights": "balanced"}
     with pytest.raises(InputError, match=r"^rare classes would count twice over"):
         run(tmp_path / "run", **both)
@@ -124,6 +125,9 @@ def test_rare_classes_do_not_count_twice_over(tmp_path):
     data = drkd.load_data("digits", limit_train=60)
     with pytest.raises(InputError, match=r"^rare classes would count twice over"):
         drkd.fit(torch.nn.Linear(8, 10), drkd.cross_entropy(class_weights="balanced"), data, sampler="balanced")
+    cached = Cached(drkd.Frozen(torch.nn.Linear(8, 10)), drkd.TeacherCache(tmp_path, {}, limit=10), samples=60)
+    with pytest.raises(InputError, match="one view of each sample, and --sampler balanced shows several"):
+        drkd.fit(torch.nn.Linear(8, 10), drkd.dr_kd(cached), data, sampler="balanced")
 
 
 def test_balanced_weights_go_by_the_votes():

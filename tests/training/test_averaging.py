@@ -87,6 +87,19 @@ def test_swa_by_hand(data, begin, first):
     assert losses(done) == losses(expected)
 
 
+def test_frozen_norms_and_dropout_are_frozen_where_swa_measures_the_others(data):
+    torch.manual_seed(0)
+    first = nn.Sequential(nn.Linear(64, 12), nn.BatchNorm1d(12), nn.Dropout(0.5))
+    first[1].running_mean.fill_(3.0)
+    student = nn.Sequential(nn.Flatten(), *first, nn.Linear(12, 12), nn.BatchNorm1d(12), nn.Linear(12, 10))
+    options = {**SMALL, "epochs": 1, "average": "swa:0", "freeze": 1, "select": "last"}
+    drkd.fit(student, drkd.cross_entropy(), data, **options)
+    assert (first[1].running_mean == 3).all()
+    loader = Loader(data, data.train, batch_size=SMALL["batch_size"], training=True, seed=0)
+    means = torch.stack([student[:5](batch.inputs).mean(0) for batch in loader.batches(0)])
+    assert torch.allclose(student[5].running_mean, means.mean(0), rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize("average", KINDS)
 def test_the_epoch_is_chosen_by_the_average_and_the_average_is_kept(data, average):
     states, done, student = after_epochs(data, average, epochs=8, lr=0.4)

@@ -107,7 +107,7 @@ def test_a_resumed_run_equals_the_uninterrupted_one_to_the_bit(data, tmp_path, m
 
 @pytest.mark.parametrize(
     ("augment", "class_weights", "sampler"),
-    [("crop_flip", None, "shuffled"), ("crop_flip+trivial+jitter+erasing", "balanced", "balanced")],
+    [("crop_flip", None, "shuffled"), ("crop_flip+trivial+jitter+erasing", [1.0] * 9 + [5.0], "balanced")],
 )
 def test_a_run_resumes_with_another_number_of_workers_to_the_bit(data, tmp_path, augment, class_weights, sampler):
     """Images are decoded from files here."""

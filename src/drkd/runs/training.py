@@ -15,6 +15,7 @@ import time
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 
 import torch
@@ -231,7 +232,7 @@ def summarise(config: TrainConfig, prepared: Prepared, fitted: Fitted, result: T
         teacher_seconds=prepared.teacher_seconds,
         train_seconds=result.seconds,
         skipped_images=dict(data.skipped_images),
-        seconds_per_epoch=_seconds_per_epoch(result, first_averaged_epoch(config)),
+        seconds_per_epoch=_seconds_per_epoch(result, {config.head_epochs, first_averaged_epoch(config)}),
         data_size={
             "classes": len(data.classes),
             "image_size": data.image_size,
@@ -242,10 +243,15 @@ def summarise(config: TrainConfig, prepared: Prepared, fitted: Fitted, result: T
     )
 
 
-def _seconds_per_epoch(result: TrainResult, first_averaged: int) -> float:
-    """Those of the fastest epoch; where epochs cost more from `first_averaged` on, the mean of both kinds."""
+def _seconds_per_epoch(result: TrainResult, changes: set[int]) -> float:
+    """Those of the fastest epoch; where epochs cost another time from those in `changes` on, the mean of all kinds.
+
+    Example:
+        >>> _seconds_per_epoch(TrainResult(seconds_per_epoch=[1.0, 2.0, 4.0, 6.0]), {0, 2})
+        2.5
+    """
     seconds = result.seconds_per_epoch
-    kinds = [kind for kind in (seconds[:first_averaged], seconds[first_averaged:]) if kind]
+    kinds = [seconds[begin:end] for begin, end in pairwise([0, *sorted(changes), len(seconds)]) if begin < end]
     return min(seconds) if len(kinds) == 1 else sum(len(kind) * min(kind) for kind in kinds) / len(seconds)
 
 

@@ -136,17 +136,17 @@ class StochasticAverage(Average):
 
     def end_epoch(self, epoch: int, learner: Learner[Any, Any]) -> None:
         self.model.update_parameters(self.student)
+        pairs = zip(self.network.modules(), self.student.modules(), strict=True)
+        norms = [ours for ours, theirs in pairs if isinstance(ours, _BatchNorm) and theirs.training]
+        if not norms:  # there are none, or all are frozen and keep their statistics
+            return
         batches = ([batch] for batch in learner.loader.batches(epoch, 0))  # a list: `update_bn` takes its first entry
         devices = [tensor.device for tensor in self.network.parameters() if tensor.device.type == "cuda"][:1]
         with torch.random.fork_rng(devices):  # dropout draws numbers here, the training must not notice
-            update_bn(batches, _Passes(self.network, learner).eval())
-        norms = [part for part in self.network.modules() if isinstance(part, _BatchNorm)]
+            update_bn(batches, _Passes(self.network, self.student, learner).eval())
         for statistics in [norm.running_mean for norm in norms] + [norm.running_var for norm in norms]:
             if statistics is not None and world_size() > 1:
                 statistics.copy_(add_up(statistics) / world_size())
-        for ours, theirs in zip(self.network.modules(), self.student.modules(), strict=True):
-            if isinstance(ours, _BatchNorm) and not theirs.training:  # a frozen norm keeps its statistics
-                ours.load_state_dict(theirs.state_dict())
 
     def state(self) -> dict[str, Tensor] | None:
         return self.model.state_dict()
@@ -156,12 +156,23 @@ class StochasticAverage(Average):
 
 
 class _Passes(nn.Module):
-    """A network that is called with a learner's batch."""
+    """A network that is called with a learner's batch; what is frozen in the student stays so in training mode."""
 
-    def __init__(self, network: nn.Module, learner: Learner[Any, Any]) -> None:
+    def __init__(self, network: nn.Module, student: nn.Module, learner: Learner[Any, Any]) -> None:
         super().__init__()
         self.network = network
+        self.parts = tuple(zip(network.modules(), student.modules(), strict=True))
         self.learner = learner
+
+    def train(self, mode: bool = True) -> "_Passes":
+        """`update_bn` calls this when it has forgotten all statistics."""
+        super().train(mode)
+        for ours, theirs in self.parts if mode else ():
+            if not theirs.training:
+                ours.training = False
+                if isinstance(ours, _BatchNorm):
+                    ours.load_state_dict(theirs.state_dict())
+        return self
 
     def forward(self, batch: Any) -> object:
         return self.learner.forward(self.network, batch)

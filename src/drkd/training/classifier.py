@@ -11,7 +11,7 @@ from drkd.data.datasets import Data, Split
 from drkd.data.loader import Batch, Loader
 from drkd.data.mixing import Mixing
 from drkd.objective.objective import Objective
-from drkd.targets import ClassMean, Memory
+from drkd.targets import Cached, ClassMean, Memory
 from drkd.training.compilation import Compiled, should_compile
 from drkd.training.learner import Learner, StepLosses
 from drkd.training.metrics import measure, predict_logits
@@ -107,12 +107,17 @@ class ClassifierLearner(Learner[Data, Batch]):
 
 
 def check_balance(settings: FitSettings, objective: Objective) -> None:
-    """Refuse to make up for the frequencies of the classes twice.
+    """Refuse what balanced sampling does not go with.
 
     Raises:
-        InputError: for balanced sampling and balanced class weights together.
+        InputError: for balanced class weights, and for a cache of answers about each sample's one view.
     """
     weights = getattr(objective, "row_weights", None)
+    if settings.sampler == "balanced" and any(isinstance(target, Cached) for target in objective.modules()):
+        raise InputError(
+            "a cache of a teacher's answers knows one view of each sample, and --sampler balanced shows several; "
+            "give the teacher itself"
+        )
     if settings.sampler == "balanced" and weights is not None and weights.balanced:
         raise InputError(
             "rare classes would count twice over: --sampler balanced shows them as often as others, and balanced class "
