@@ -31,9 +31,9 @@ FINE_TUNING: dict[str, Any] = {
 FROZEN: dict[str, Any] = {
     "epochs": 60,
     "batch_size": 128,
-    "optimizer": "sgd",
-    "lr": 0.1,
-    "weight_decay": 5e-4,
+    "optimizer": "adamw",
+    "lr": 0.003,
+    "weight_decay": 0.05,
     "schedule": "cosine",
     "augment": "none",
 }
