@@ -25,7 +25,7 @@ class PlainConsole(Console):
 def console() -> Console:
     """As wide as the terminal; wide enough for the tables where there is none."""
     found = PlainConsole()
-    return found if found.is_terminal else PlainConsole(width=160)
+    return found if found.is_terminal else PlainConsole(width=240)
 
 
 def say(text: object) -> None:
