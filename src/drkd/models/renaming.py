@@ -95,7 +95,7 @@ def _sortable(names: Sequence[str]) -> bool:
 
 
 def _by_tree(own: Tensors, mine: list[str], saved: Tensors, theirs: list[str]) -> dict[str, str] | None:
-    """Both as trees of modules: those beside each other are told by what they hold, else by name or number."""
+    """Both as trees of modules: those beside each other are matched by what they hold, else by name or number."""
     pairs = list(_pairs(_tree(mine), _tree(theirs), own, saved))
     return None if None in pairs else {one: other for pair in pairs if pair is not None for one, other in [pair]}
 

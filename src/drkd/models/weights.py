@@ -170,7 +170,7 @@ def fit_weights(model: nn.Module, saved: Tensors, *, num_classes: int, source: s
             new = tuple(name for name in own if name not in taken and not is_counter(own[name]))
             used = set(renamed.values())
             unused = tuple(name for name in saved if name not in used and not is_counter(saved[name]))
-            return Fit(taken, new, unused, ("they have other names there and are told by order and shape",))
+            return Fit(taken, new, unused, ("they have other names there and are matched by order and shape",))
     if len(fit.tensors) < ENOUGH * len(own) or reshaped:
         missing = [name for name in fit.new if name not in reshaped]
         raise InputError(

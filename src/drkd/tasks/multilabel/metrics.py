@@ -1,4 +1,4 @@
-"""How well several labels are told: mean average precision, accuracy, F1, NLL."""
+"""How good predictions of several labels are: mean average precision, accuracy, F1, NLL."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ class MultiLabelMetrics:
     Attributes:
         mean_ap: mean over the classes that occur of the area under precision over recall (scikit-learn's average
             precision). 0 if none occurs.
-        accuracy: of all known labels, how many are told right at a probability of 0.5.
+        accuracy: of all known labels, how many are right at a probability of 0.5.
         exact: of all images, how many have every known label right.
         macro_f1: mean over classes that occur of the F1 score at 0.5.
         nll: binary cross-entropy, mean over all known labels, in nats.
