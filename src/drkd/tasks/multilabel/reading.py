@@ -9,6 +9,7 @@ numbers, as Hugging Face writes a sequence of ClassLabel.
 
 import csv
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -123,13 +124,9 @@ def _read_csv(root: Path, found: Mapping[str, list[Path]], on_problem: OnProblem
 
 
 def _refuse_twice(root: Path, part: Marked, on_problem: OnProblem) -> None:
-    twice = sorted({name for name in part.names if part.names.count(name) > 1}) if _repeats(part.names) else []
+    twice = sorted(name for name, times in Counter(part.names).items() if times > 1)
     if twice:
         on_problem(problem_at(root, f"lists {len(twice)} images twice in a split: {some(twice)}", "duplicate"))
-
-
-def _repeats(names: list[str]) -> bool:
-    return len(set(names)) < len(names)
 
 
 def _rows(path: Path, on_problem: OnProblem) -> Iterator[tuple[int, list[str]]]:
@@ -223,7 +220,7 @@ def _table(path: Path, on_problem: OnProblem) -> Iterator[tuple[int, bytes, list
                 return
             row = 0
             for batch in file.iter_batches(256, columns=["image.bytes", "labels"]):
-                for image, labels in zip(*map(_values, (batch, batch), ("image", "labels")), strict=True):
+                for image, labels in zip(_values(batch, "image"), _values(batch, "labels"), strict=True):
                     if image and image["bytes"] is not None and labels is not None and all(map(_is_whole, labels)):
                         yield row, image["bytes"], labels
                     else:
