@@ -18,7 +18,7 @@ from torch import Tensor
 from drkd.data import readers
 from drkd.data.datasets import VALIDATION, divide
 from drkd.data.decoding import Source, converted, decoded, describe_source, opened
-from drkd.data.images import in_threads
+from drkd.data.images import damage_of, in_threads
 from drkd.data.listing import Listing, Sample, Samples, judge_classes
 from drkd.data.problems import BadImageError, OnProblem, Problem, Severity
 from drkd.utils.errors import InputError
@@ -29,6 +29,9 @@ Progress = Callable[[int, int], None]
 GREY = ("1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "I;16N")
 ALPHA = ("LA", "La", "PA", "RGBA", "RGBa")
 ORIENTATION = 0x0112
+
+ORDER: tuple[Severity, ...] = ("error", "warning", "note")
+"""Of findings."""
 
 
 @dataclass(frozen=True)
@@ -104,9 +107,17 @@ def check_data(name: str | Path, *, progress: Progress | None = None) -> Finding
             progress(count, total)
     keys = readers.keys_of(overview.training, listing) if listing else []
     _judge_whole(str(name), layout, classes, overview, problems.append, keys)
-    order = ("error", "warning", "note")
-    problems.sort(key=lambda problem: order.index(problem.severity))  # stable: within a severity as found
+    problems.sort(key=lambda problem: ORDER.index(problem.severity))  # stable: within a severity as found
     return Findings(str(name), dict(overview.images), classes, tuple(problems))
+
+
+def decode_each(sources: Sequence[Source], problems: list[Problem], progress: Progress | None) -> tuple[Problem, ...]:
+    """`problems` and those of images that cannot be decoded, errors first; every image is decoded, none is kept."""
+    for count, problem in enumerate(in_threads(damage_of, sources), start=1):
+        problems += [] if problem is None else [problem]
+        if progress is not None:
+            progress(count, len(sources))
+    return tuple(sorted(problems, key=lambda problem: ORDER.index(problem.severity)))  # stable: as found within each
 
 
 class _Overview:

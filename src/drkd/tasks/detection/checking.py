@@ -2,8 +2,7 @@
 
 from pathlib import Path
 
-from drkd.data.checking import Findings, Progress
-from drkd.data.images import damage_of, in_threads
+from drkd.data.checking import Findings, Progress, decode_each
 from drkd.data.problems import Problem
 from drkd.tasks.detection.reading import read_annotations
 
@@ -21,11 +20,5 @@ def check_boxes(name: str | Path, *, progress: Progress | None = None) -> Findin
     problems: list[Problem] = []
     found = read_annotations(Path(name), problems.append)
     files = [one.image for part in found.splits.values() for one in part]
-    for count, problem in enumerate(in_threads(damage_of, files), start=1):
-        problems += [] if problem is None else [problem]
-        if progress is not None:
-            progress(count, len(files))
-    order = ("error", "warning", "note")
-    problems.sort(key=lambda problem: order.index(problem.severity))
     counts = {split: len(part) + found.skipped[split] for split, part in found.splits.items()}
-    return Findings(str(name), counts, found.classes, tuple(problems))
+    return Findings(str(name), counts, found.classes, decode_each(files, problems, progress))

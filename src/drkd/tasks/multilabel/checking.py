@@ -2,8 +2,7 @@
 
 from pathlib import Path
 
-from drkd.data.checking import Findings, Progress
-from drkd.data.images import damage_of, in_threads
+from drkd.data.checking import Findings, Progress, decode_each
 from drkd.data.problems import Problem
 from drkd.tasks.multilabel.reading import list_labels
 
@@ -21,12 +20,5 @@ def check_labels(name: str | Path, *, progress: Progress | None = None) -> Findi
     problems: list[Problem] = []
     found = list_labels(Path(name), problems.append)
     sources = [source for part in found.splits.values() for source in part.sources]
-    for count, problem in enumerate(in_threads(damage_of, sources), start=1):
-        problems += [] if problem is None else [problem]
-        if progress is not None:
-            progress(count, len(sources))
-    order = ("error", "warning", "note")
-    problems.sort(key=lambda problem: order.index(problem.severity))
-    return Findings(
-        str(name), {split: len(part) for split, part in found.splits.items()}, found.classes, tuple(problems)
-    )
+    counts = {split: len(part) for split, part in found.splits.items()}
+    return Findings(str(name), counts, found.classes, decode_each(sources, problems, progress))
