@@ -1,6 +1,5 @@
 """The command line through real processes."""
 
-import contextlib
 import csv
 import io
 import json
@@ -18,6 +17,7 @@ import pytest
 import drkd
 from drkd.cli import main
 from image_files import run_cli
+from processes import Command, children
 
 QUICK = ("--epochs", "2", "--limit-train", "100")
 
@@ -62,11 +62,10 @@ def test_predict_prints_csv(trained, tmp_path, capsys):
 
 def test_compare_writes_its_report(tmp_path, capsys):
     options = (*QUICK, "--seeds", "2", "--methods", "label_smoothing,dr_kd", "--label-noise", "0")
-    result = drkd_("compare", *options, "--out", "run", cwd=tmp_path)
-    assert result.returncode == 0, result.stderr
-    assert result.stderr == ""
-    assert "8/8 trainings" in result.stdout
-    assert "DR-KD" in result.stdout
+    code, output, errors = Command("compare", *options, "--out", "run", folder=tmp_path).end()
+    assert (code, errors) == (0, "")
+    assert "8/8 trainings" in output
+    assert "DR-KD" in output
     assert {"results.json", "results.csv", "report.html", "plots"} <= {p.name for p in (tmp_path / "run").iterdir()}
     assert run_cli("report", tmp_path / "run") == 0
     assert "Label smoothing" in capsys.readouterr().out
@@ -86,25 +85,20 @@ def test_two_devices_train_like_one(trained, tmp_path):
 def test_a_dying_rank_ends_the_others(tmp_path):
     """With one line, and nobody is left waiting."""
     options = ("--epochs", "100000", "--method", "cross_entropy", "--device", "cpu", "--devices", "2", "--out", "run")
-    process = start("train", *options, cwd=tmp_path)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    process = subprocess.Popen([sys.executable, "-m", "drkd", "train", *options], cwd=tmp_path, **pipes)
     for line in process.stdout:
         if " epoch 1:" in line:
             break
-    os.kill(children(process.pid)[-1], signal.SIGKILL)
+    assert process.poll() is None, process.communicate()
+    ranks = [rank for child in children(process.pid) for rank in children(child)]  # of the process that starts them
+    os.kill(ranks[-1], signal.SIGKILL)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 1
-    assert re.fullmatch(r"drkd: .*process \d of 2 was killed by signal 9; the others were ended.*\n", errors), errors
-
-
-def children(parent):
-    """Processes that `parent` has started, the newest last, without multiprocessing's own helpers."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):
-            ours = int((path / "stat").read_text().rpartition(")")[2].split()[1]) == parent
-            if ours and b"resource_tracker" not in (path / "cmdline").read_bytes():
-                found.append(int(path.name))
-    return sorted(found)
+    how = "(was killed by signal 9|lost the connection to another one, which was killed perhaps)"
+    assert re.fullmatch(rf"drkd: .*process \d of 2 ({how}); the others were ended; resume with --resume\n", errors), (
+        errors
+    )
 
 
 def test_list_needs_no_torch(tmp_path):
@@ -138,49 +132,38 @@ def test_a_run_that_fails_exits_1_with_one_line_or_a_traceback(tmp_path, monkeyp
     assert "Traceback" in errors
 
 
-def start(*arguments, cwd):
-    """A command in a process group of its own."""
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job may have it ignored
-    return subprocess.Popen([sys.executable, "-m", "drkd", *arguments], cwd=cwd, start_new_session=True, **pipes)
-
-
 def start_comparison(folder):
     """A comparison, once its first training is finished."""
-    process = start("compare", "--out", "run", "--seeds", "20", cwd=folder)
-    deadline = time.monotonic() + 60
-    while not finished_trainings(folder) and time.monotonic() < deadline and process.poll() is None:
-        time.sleep(0.1)
-    return process
+    command = Command("compare", "--out", "run", "--seeds", "20", "--jobs", "2", folder=folder)
+    command.wait_for(lambda: finished_trainings(folder))
+    return command
 
 
 def finished_trainings(folder):
     return list(folder.glob("run/trainings/*/*/*/summary.json"))
 
 
-@pytest.mark.skipif(os.name == "nt", reason="signals are POSIX")
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="finds processes by /proc")
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_signals_end_a_comparison_that_can_go_on(tmp_path, number, code):
-    process = start_comparison(tmp_path)
-    os.killpg(process.pid, number)
-    _, errors = process.communicate(timeout=60)
-    assert process.returncode == code
+    """All processes get them, as from a terminal."""
+    command = start_comparison(tmp_path)
+    for process in (*command.workers(), command.pid):
+        os.kill(process, number)
+    left, _, errors = command.end()
+    assert left == code
     assert "Traceback" not in errors
     assert finished_trainings(tmp_path)
     assert all(json.loads(path.read_text())["test"] for path in finished_trainings(tmp_path))
 
 
-@pytest.mark.skipif(os.name == "nt", reason="signals are POSIX")
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="finds processes by /proc")
 def test_a_killed_comparison_leaves_no_worker_behind(tmp_path):
-    process = start_comparison(tmp_path)
-    process.kill()
-    process.communicate(timeout=60)
+    command = start_comparison(tmp_path)
+    assert len(command.workers()) == 2
+    command.process.kill()
+    command.end()
     deadline = time.monotonic() + 30
-    alive = True
-    while alive and time.monotonic() < deadline:
+    while command.workers() and time.monotonic() < deadline:
         time.sleep(0.2)
-        try:
-            os.killpg(process.pid, 0)
-        except ProcessLookupError:
-            alive = False
-    assert not alive
+    assert not command.workers()

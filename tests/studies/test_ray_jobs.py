@@ -18,7 +18,7 @@ TIMES = ("train_seconds", "seconds_per_epoch", "teacher_seconds", "environment")
 
 @pytest.fixture
 def cluster(monkeypatch):
-    """Two workers that find the package where this process does; Ray's own warnings are not ours."""
+    """A worker that finds the package where this process does; Ray's own warnings are not ours."""
     import ray
 
     monkeypatch.setattr(builtins, "print", builtins.print)  # Ray replaces it
@@ -26,7 +26,7 @@ def cluster(monkeypatch):
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+        ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False)
         yield
         ray.shutdown()
 

@@ -48,11 +48,14 @@ def scaled(images: Tensor, wanted: Preprocessing) -> Tensor:
         >>> scaled(torch.zeros(5, 1, 8, 8, dtype=torch.uint8), Preprocessing(16, margin=1.25)).shape
         torch.Size([5, 1, 16, 16])
     """
+    size = wanted.image_size or images.shape[-1]
+    side = round(size * (wanted.margin or 1.0))
+    if side == size == images.shape[-1]:
+        return images  # and torchvision is not imported
+
     from torchvision.transforms.v2 import InterpolationMode
     from torchvision.transforms.v2.functional import center_crop, resize
 
-    size = wanted.image_size or images.shape[-1]
-    side = round(size * (wanted.margin or 1.0))
     if side != images.shape[-1]:
         images = resize(images, [side, side], InterpolationMode(wanted.interpolation or "bilinear"))
     return images if side == size else center_crop(images, [size, size]).contiguous()

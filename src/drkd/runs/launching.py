@@ -6,6 +6,7 @@ Under `torchrun` this is not needed: the command trains in the processes that ar
 import hashlib
 import logging
 import os
+import re
 import signal
 from pathlib import Path
 
@@ -22,9 +23,13 @@ from drkd.utils.device import choose_device
 from drkd.utils.distributed import process_group, rank
 from drkd.utils.errors import InputError, NonFiniteLossError, StorageError
 from drkd.utils.machine import processor_count
+from drkd.utils.workers import worker_context
 
 PORT = "29400"
 """Of the first machine, where MASTER_PORT names no other."""
+
+LOST_PEER = "Connection (closed|reset) by peer"
+"""What a process says whose launcher notices it before the one that died."""
 
 
 def train_on_devices(config: TrainConfig, source: Source, out: Path, on_event: OnEvent) -> None:
@@ -55,7 +60,7 @@ def train_on_devices(config: TrainConfig, source: Source, out: Path, on_event: O
         run_id=hashlib.sha256(str(out).encode()).hexdigest(),  # alike on all machines, and a name for a folder
         max_restarts=0,
         monitor_interval=0.1,
-        start_method="spawn",
+        start_method=worker_context("drkd.runs.training").get_start_method(),
     )
     threads = config.threads or (max(1, processor_count() // config.devices) if device.type == "cpu" else None)
     logging.disable(logging.ERROR)  # the launcher's own output; its errors become one line
@@ -82,7 +87,9 @@ def _work(config: TrainConfig, source: Source, out: Path, device: torch.device, 
 def _said(failure: ProcessFailure) -> str:
     """A process's error, the name first; how it ended where it had none."""
     message = (failure.error_file_data or {}).get("message")
-    if isinstance(message, dict):
+    if isinstance(message, dict) and not re.search(LOST_PEER, str(message["message"])):
         return str(message["message"])
     how = f"was killed by signal {-failure.exitcode}" if failure.exitcode < 0 else f"left with {failure.exitcode}"
+    if isinstance(message, dict):
+        how = "lost the connection to another one, which was killed perhaps"
     return f"{how}; the others were ended; resume with --resume"

@@ -7,6 +7,9 @@ from multiprocessing.context import BaseContext
 from types import ModuleType
 from typing import Any
 
+ALSO = ("sklearn.datasets", "sklearn.model_selection", "torch._dynamo")
+"""What a training imports only when it begins: the server has it, so that not every worker imports it again."""
+
 _START_METHOD = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
 _context: Any = multiprocessing.get_context(_START_METHOD)
 
@@ -35,7 +38,7 @@ def worker_context(module: str) -> BaseContext:
     """How worker processes start: forked from a server that has imported `module`, or afresh where there is none."""
     context: BaseContext = _Context()
     if _START_METHOD == "forkserver":
-        context.set_forkserver_preload([module])
+        context.set_forkserver_preload([module, *ALSO])
     return context
 
 
