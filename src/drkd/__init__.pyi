@@ -62,6 +62,7 @@ from drkd.targets import Virtual as Virtual
 from drkd.targets.rectify import swap as swap
 from drkd.targets.teacher_cache import TeacherCache as TeacherCache
 from drkd.tasks.loading import load_model as load_model
+from drkd.training.calibration import fit_temperature as fit_temperature
 from drkd.training.checkpoint import TrainResult as TrainResult
 from drkd.training.features import extract_features as extract_features
 from drkd.training.fit import fit as fit

@@ -88,7 +88,8 @@ def _predict(session: Session, files: Sequence[Path], on_problem: OnProblem) -> 
     rows = [row for row in range(len(files)) if row not in failed]
     if not rows:
         return
-    logits = torch.from_numpy(session(pixels[rows].numpy()))
-    for row, found in zip(rows, get_task(info.task).name_classes(logits, info.classes), strict=True):
+    task = get_task(info.task)
+    probabilities = task.probabilities(torch.from_numpy(session(pixels[rows].numpy())), info.temperature)
+    for row, found in zip(rows, task.name_classes(probabilities, info.classes), strict=True):
         for label, probability in found:
             yield Prediction(str(files[row]), label, probability)
