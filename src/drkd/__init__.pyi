@@ -11,6 +11,8 @@ from drkd.export.hub import push_run as push_run
 from drkd.export.hub_model import HubModel as HubModel
 from drkd.export.latency import bench_files as bench_files
 from drkd.export.parity import Tolerance as Tolerance
+from drkd.export.predicting import Prediction as Prediction
+from drkd.export.predicting import predict_files as predict_files
 from drkd.export.runtimes import open_session as open_session
 from drkd.methods import cross_entropy as cross_entropy
 from drkd.methods import cs_kd as cs_kd
