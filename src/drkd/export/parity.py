@@ -47,8 +47,8 @@ class Parity:
         largest_logit: of the network, absolute.
         agreement: fraction of the images that both give the same class.
         accuracy_before, accuracy_after: of the network and of the file.
-        ece_before, ece_after: calibration error of their probabilities, at the network's temperature; None in
-            what older versions wrote.
+        ece_before, ece_after: calibration error of their probabilities, at the network's temperature; None where
+            logits are not finite, and in what older versions wrote.
     """
 
     samples: int
@@ -79,12 +79,7 @@ def compare_logits(before: Logits, after: Logits, labels: NDArray[np.int64], tem
     else:
         guesses, answers = before.argmax(axis=1), after.argmax(axis=1)
         rows = [before, after]
-    errors = [
-        calibration_error(
-            torch.from_numpy(logits / temperature).softmax(dim=1).max(dim=1).values, torch.from_numpy(named == labels)
-        )
-        for logits, named in zip(rows, (guesses, answers), strict=True)
-    ]
+    errors = [_error(each / temperature, named == labels) for each, named in zip(rows, (guesses, answers), strict=True)]
     return Parity(
         samples=len(before),
         largest_difference=float(np.abs(before.astype(np.float64) - after).max()),
@@ -95,6 +90,13 @@ def compare_logits(before: Logits, after: Logits, labels: NDArray[np.int64], tem
         ece_before=errors[0],
         ece_after=errors[1],
     )
+
+
+def _error(logits: Logits, right: NDArray[np.bool_]) -> float | None:
+    """The calibration error of logits (N, K); None where some are not finite."""
+    if not np.isfinite(logits).all():
+        return None
+    return calibration_error(torch.from_numpy(logits).softmax(dim=1).max(dim=1).values, torch.from_numpy(right))
 
 
 def logits_of(session: Session, pixels: Pixels) -> Logits:

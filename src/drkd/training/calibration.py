@@ -15,12 +15,12 @@ from drkd.utils.arguments import check_arguments
 from drkd.utils.checks import IGNORED
 from drkd.utils.errors import InputError, NonFiniteLossError
 
-BOUNDS = (0.05, 20.0)
+BOUNDS = (0.01, 100.0)
 """The least and the largest temperature."""
 
 
 def fit_temperature(logits: Tensor, labels: Tensor) -> float:
-    """The temperature T for which `logits / T` have the least NLL, in float64, from 0.05 to 20, to six digits.
+    """The temperature T for which `logits / T` have the least NLL, in float64, from 0.01 to 100, to six digits.
 
     Where every sample is right, the NLL has no minimum: it would fall until all probabilities are 1. Then each label
     counts as the runner-up's with a weight of 1 / (N + 2), as Platt did: so much doubt is left after N right answers.
