@@ -97,10 +97,11 @@ def _calibrated(summary: RunSummary) -> str:
     found = vars(summary.test)
     if found.get("temperature") is None:
         return ""
+    before, after = (f"{100 * found[name]:.2f}%" for name in ("ece", "calibrated_ece"))
     return (
         f"These are of the network's logits. For probabilities divide them by {found['temperature']:.6g}, the "
-        f"temperature that was fitted on the validation split: on the test split that takes ECE from {100 * found['ece']:.2f}% to "
-        f"{100 * found['calibrated_ece']:.2f}%.\n\n"
+        f"temperature that was fitted on the validation split: on the test split that takes ECE from {before} to "
+        f"{after}.\n\n"
     )
 
 

@@ -92,7 +92,7 @@ def compare_logits(before: Logits, after: Logits, labels: NDArray[np.int64], tem
     )
 
 
-def _error(logits: Logits, right: NDArray[np.bool_]) -> float | None:
+def _error(logits: NDArray[np.floating], right: NDArray[np.bool_]) -> float | None:
     """The calibration error of logits (N, K); None where some are not finite."""
     if not np.isfinite(logits).all():
         return None
