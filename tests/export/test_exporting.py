@@ -6,6 +6,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from PIL import Image
 
 import drkd
 from drkd import InputError, ParityError
@@ -87,6 +88,30 @@ def test_a_file_says_what_it_is(run, exported, name):
     record = json.loads((run / "exports" / f"{exported[name].file}.json").read_text())
     assert record["manifest"] == found.to_json()
     assert record["bytes"] == exported[name].path.stat().st_size
+
+
+def test_an_export_answers_logits_and_says_their_temperature(run, exported, tmp_path):
+    _, info = load_model(run)
+    pixels = drkd.load_data("digits", limit_train=600).test.inputs[:1]
+    Image.fromarray(pixels[0, 0].numpy()).save(tmp_path / "digit.png")
+    for name in ("onnx", "int8"):
+        session = open_session(exported[name].path)
+        assert session.info.temperature == info.temperature != 1
+        exact = (torch.from_numpy(session(pixels.numpy())) / info.temperature).softmax(dim=1).max().item()
+        (found,) = drkd.predict_files(exported[name].path, tmp_path / "digit.png")
+        assert found.probability == pytest.approx(exact, abs=1e-6)
+
+
+@pytest.mark.parametrize("name", ["onnx", "int8"])
+def test_the_check_has_the_calibration_error_of_both(run, exported, name):
+    _, info = load_model(run)
+    split = drkd.load_data("digits", limit_train=600).val
+    parity, pixels = exported[name].parity, split.inputs.numpy()
+    for ece, source in ((parity.ece_before, run), (parity.ece_after, exported[name].path)):
+        logits = torch.from_numpy(logits_of(open_session(source), pixels))
+        assert ece == pytest.approx(
+            drkd.training.metrics.measure(logits / info.temperature, split.labels).ece, abs=1e-5
+        )
 
 
 def test_a_record_is_read_back_as_it_was_written(exported):

@@ -40,7 +40,7 @@ def test_a_folder_loads_back_to_the_same_logits_to_the_bit(run, folder, tmp_path
     capsys.readouterr()
     for path in (folder, tmp_path / "again"):
         assert (path / "model.safetensors").read_bytes() == (run / "model.safetensors").read_bytes()
-        defaults = {"margin": 1.0, "interpolation": "bilinear"}
+        defaults = {"margin": 1.0, "interpolation": "bilinear", "temperature": 1.0}
         assert defaults | json.loads((path / "config.json").read_text()) == defaults | info.to_json()
         assert load_model(path)[1] == info
 
@@ -56,6 +56,9 @@ def test_the_card_says_what_was_measured(run, exported, folder):
     summary = json.loads((run / "summary.json").read_text())
     for split in ("test", "val"):
         assert f"| {split} | {100 * summary[split]['accuracy']:.4g} | {summary[split]['nll']:.4g} |" in body
+    test = summary["test"]
+    assert f"divide them by {test['temperature']:.6g}, the temperature" in body
+    assert f"takes ECE from {100 * test['ece']:.2f}% to {100 * test['calibrated_ece']:.2f}%." in body
     assert "- Data: `digits`" in body
     assert "- Method: `cross_entropy`\n" in body
     assert "`epochs` 4" in body

@@ -11,7 +11,6 @@ from PIL import Image
 import drkd
 from drkd import InputError
 from drkd.data.images import LazyImages
-from drkd.export import predicting
 from drkd.export.predicting import predict_files
 from drkd.models.files import write_model
 from image_files import run_cli
@@ -24,8 +23,9 @@ def test_images_are_named_as_the_network_sees_them(run, tmp_path):
     found = list(predict_files(run, [tmp_path]))
     model, info = drkd.load_model(run)
     inputs = (data.test.inputs[:20].float() / 255 - info.mean[0]) / info.std[0]
-    confidence, label = model(inputs).softmax(1).max(1)
-    files, labels, probabilities = zip(*map(astuple, found), strict=True)
+    confidence, label = (model(inputs) / info.temperature).softmax(1).max(1)
+    assert info.temperature != 1
+    files, labels, probabilities, _ = zip(*map(astuple, found), strict=True)
     assert [Path(file).name for file in files] == [f"{i:02}.png" for i in range(20)]
     assert list(labels) == [str(i) for i in label.tolist()]
     assert list(probabilities) == pytest.approx(confidence.tolist(), abs=1e-5)
@@ -70,9 +70,9 @@ def images(tmp_path):
 
 
 def test_bad_images_are_handed_over_and_the_others_predicted_batch_by_batch(run, images, monkeypatch):
-    monkeypatch.setattr(predicting, "BATCH", 4)
+
     problems = []
-    predictions = predict_files(run, [images], on_problem=problems.append)
+    predictions = predict_files(run, [images], on_problem=problems.append, batch_size=4)
     assert next(predictions).file == str(images / "0.png")
     assert problems == []  # the bad ones are in later batches
     assert [Path(each.file).name for each in predictions] == [f"{i}.png" for i in range(1, 9)]

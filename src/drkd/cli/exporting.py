@@ -54,7 +54,8 @@ def export(
         f"checked on {parity.samples} images of the {record.split} split: accuracy "
         f"{100 * parity.accuracy_before:.2f}% before, {100 * parity.accuracy_after:.2f}% after; the same class "
         f"for {100 * parity.agreement:.2f}%; largest logit difference {parity.largest_difference:.2g} "
-        f"(largest logit {parity.largest_logit:.3g})"
+        f"(largest logit {parity.largest_logit:.3g}); ECE {100 * (parity.ece_before or 0):.2f}% before, "
+        f"{100 * (parity.ece_after or 0):.2f}% after, at temperature {record.manifest.temperature:.3g}"
     )
     return 0
 

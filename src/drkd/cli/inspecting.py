@@ -2,10 +2,8 @@
 
 import json
 import sys
-import textwrap
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
-from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,11 +14,9 @@ from drkd.cli.app import app
 from drkd.cli.printing import console, print_summary, say
 from drkd.tasks import TASKS, get_task, task_of
 from drkd.utils.errors import InputError
-from drkd.utils.text import printable, spreadsheet_cell
+from drkd.utils.text import printable
 
 if TYPE_CHECKING:
-    from drkd.data.problems import Problem
-    from drkd.export.predicting import Prediction
     from drkd.studies.recipe import Recipe
 
 TASK = "classification"
@@ -55,56 +51,6 @@ def evaluate(
         for line in task.describe_classes(found.metrics):
             say(line)
     return 0
-
-
-@app.command()
-def predict(
-    run: Annotated[Path, typer.Argument(help="run directory, its model.safetensors, or a file of `drkd export`")],
-    images: Annotated[list[Path], typer.Argument(help="images, or folders of them, subfolders included")],
-    format_: Annotated[str, typer.Option("--format", help="csv or json")] = "csv",
-    device: Annotated[str, typer.Option("--device", help="cpu, cuda, ...; auto")] = "auto",
-    allow_code: Annotated[
-        bool, typer.Option("--allow-code", help="load files of torch.export (.pt2) too, which can run any code")
-    ] = False,
-) -> int:
-    """Classify images: file, label and probability; exits 1 where some cannot be read, after all others."""
-    if format_ not in ("csv", "json"):
-        raise InputError(f"--format should be csv or json, got {format_!r}")
-
-    from drkd.export.predicting import predict_files
-
-    bad: list[Problem] = []
-
-    def on_problem(problem: "Problem") -> None:
-        if problem.severity != "note":
-            print(f"drkd: {printable(problem)}", file=sys.stderr)
-        if problem.severity == "error":
-            bad.append(problem)
-
-    predictions = predict_files(run, images, device=device, allow_code=allow_code, on_problem=on_problem)
-    found = next(predictions, None)
-    if found is None:  # every image is bad, and was named
-        return 2
-    write = _write_json if format_ == "json" else _write_csv
-    write(chain([found], predictions))
-    return 1 if bad else 0
-
-
-def _write_csv(predictions: "Iterable[Prediction]") -> None:
-    """A row per image; cells that a spreadsheet would compute get a quotation mark in front."""
-    import csv
-
-    writer = csv.writer(sys.stdout, lineterminator="\n")
-    writer.writerow(["file", "label", "probability"])
-    for each in predictions:
-        writer.writerow([spreadsheet_cell(each.file), spreadsheet_cell(each.label), f"{each.probability:.6f}"])
-
-
-def _write_json(predictions: "Iterable[Prediction]") -> None:
-    """A list, written as it grows."""
-    for number, each in enumerate(predictions):
-        print(",\n" if number else "[\n", textwrap.indent(json.dumps(asdict(each), indent=2), "  "), sep="", end="")
-    print("\n]")
 
 
 @app.command()

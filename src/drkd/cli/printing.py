@@ -60,6 +60,8 @@ def print_summary(summary: "RunSummary") -> None:
     """What a training came to."""
     task = task_of(summary.test)
     say(f"{summary.method}, seed {summary.seed}: test {task.describe_metrics(summary.test)}")
+    if summary.val is None and "temperature" in vars(summary.test):
+        say("probabilities are not calibrated: there is no validation split")
     chosen = "chosen on validation" if summary.select == "best" else "the last one"
     say(f"epoch {summary.best_epoch} (counted from 0) of {summary.epochs}, {chosen}")
     if summary.teacher is not None:

@@ -1,7 +1,8 @@
 """Images: decoded once into memory as uint8 where they fit, on demand otherwise."""
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -179,16 +180,25 @@ def decode_all(
 
 
 def in_threads(
-    function: Callable[[Item], Result], items: Iterable[Item], workers: int | None = None
-) -> Iterator[Result]:
-    """`function` of each item, in order, by several threads, or by this one for 0; few items are taken ahead."""
+    function: Callable[[Item], Result], items: Iterable[Item], workers: int | None = None, ahead: int = IN_FLIGHT
+) -> Generator[Result, None, None]:
+    """`function` of each item, in order, by several threads, or by this one for 0.
+
+    The threads work on while the results are used, at most `ahead` items further; who stops early waits for the items
+    that a thread has begun, not for the rest.
+    """
     if workers == 0:
         yield from map(function, items)
         return
     rest = iter(items)
-    with ThreadPoolExecutor(workers or min(8, os.cpu_count() or 1)) as pool:
-        while part := list(islice(rest, IN_FLIGHT)):
-            yield from pool.map(function, part)
+    pool = ThreadPoolExecutor(workers or min(8, os.cpu_count() or 1))
+    try:
+        waiting = deque(pool.submit(function, item) for item in islice(rest, ahead))
+        while waiting:
+            yield waiting.popleft().result()
+            waiting.extend(pool.submit(function, item) for item in islice(rest, 1))
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def _header(source: Source) -> Problem | None:

@@ -85,7 +85,24 @@ def _measured(summary: RunSummary, task: Task) -> str:
             values = ((metric, getattr(measured, metric.name)) for metric in task.metrics)
             cells = ("" if value is None else f"{metric.factor * value:.4g}" for metric, value in values)
             rows.append(f"| {split} | {' | '.join(cells)} |")
-    return "\n".join(rows) + "\n\nOne training: these figures do not show how far another seed would differ.\n"
+    calibrated = _calibrated(summary)
+    return (
+        "\n".join(rows)
+        + f"\n\n{calibrated}One training: these figures do not show how far another seed would differ.\n"
+    )
+
+
+def _calibrated(summary: RunSummary) -> str:
+    """How its logits become probabilities; nothing where that was not calibrated."""
+    found = vars(summary.test)
+    if found.get("temperature") is None:
+        return ""
+    before, after = (f"{100 * found[name]:.2f}%" for name in ("ece", "calibrated_ece"))
+    return (
+        f"These are of the network's logits. For probabilities divide them by {found['temperature']:.6g}, the "
+        f"temperature that was fitted on the validation split: on the test split that takes ECE from {before} to "
+        f"{after}.\n\n"
+    )
 
 
 def _compared(run: Path, method: str, task: Task) -> str:
@@ -137,7 +154,9 @@ def _loading(name: str, size: int, channels: int) -> str:
         "```python\nimport torch\nfrom drkd import HubModel\n\n"
         f"model = HubModel.from_pretrained({json.dumps(name)})\n"
         f"pixels = torch.zeros(1, {channels}, {size}, {size}, dtype=torch.uint8)  # 0 to 255; scaled inside\n"
-        "print(model.info.classes[model(pixels).argmax(dim=1).item()])\n```\n\n"
+        "logits = model(pixels)\n"
+        "print(model.info.classes[logits.argmax(dim=1).item()])\n"
+        "print((logits / model.info.temperature).softmax(dim=1).max())\n```\n\n"
         "In a folder, it is also what `drkd predict FOLDER IMAGES`, `drkd export` and `drkd.load_model` read.\n"
     )
 

@@ -101,7 +101,7 @@ def export_run(
         before, after = (
             logits_of(session, pixels) for session in (NetworkSession(source), session_class(fresh)(fresh))
         )
-        parity = compare_logits(before, after, labels)
+        parity = compare_logits(before, after, labels, info.temperature)
         refuse_beyond(tolerance, parity, target.name, "try another --calibration, or " if quantize else "")
         record = ExportRecord(
             path=target,

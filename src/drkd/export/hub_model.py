@@ -26,6 +26,7 @@ class HubModel(nn.Module, PyTorchModelHubMixin, library_name="drkd"):
         channels: 1 for grey, 3 for colour.
         mean, std: per channel, as fractions of full brightness.
         margin, interpolation: how its images are scaled before they are cropped, see `drkd.ModelInfo`.
+        temperature: by which its logits are divided before they become probabilities.
 
     Attributes:
         info: all of that.
@@ -47,6 +48,7 @@ class HubModel(nn.Module, PyTorchModelHubMixin, library_name="drkd"):
         std: list[float],
         margin: float = 1.0,
         interpolation: str = "bilinear",
+        temperature: float = 1.0,
     ) -> None:
         check_arguments(HubModel.__init__, locals())
         super().__init__()
@@ -62,6 +64,7 @@ class HubModel(nn.Module, PyTorchModelHubMixin, library_name="drkd"):
             tuple(std),
             margin=margin,
             interpolation=interpolation,
+            temperature=temperature,
         )
 
     def forward(self, pixels: Tensor) -> Tensor:

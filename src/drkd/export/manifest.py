@@ -21,8 +21,8 @@ class Manifest:
     """What is written into an exported file.
 
     Attributes:
-        model, classes, image_size, channels, mean, std, margin, interpolation, task: see
-            `drkd.models.files.ModelInfo`.
+        model, classes, image_size, channels, mean, std, margin, interpolation, task, temperature: see
+            `drkd.models.files.ModelInfo`; what the file answers are logits, not yet divided by the temperature.
         sha256: of the network that was exported.
         quantize: None or `int8`.
         input: what the file takes.
@@ -40,6 +40,7 @@ class Manifest:
     margin: float = 1.0
     task: str = "classification"
     interpolation: str = "bilinear"
+    temperature: float = 1.0
 
     @classmethod
     def of(cls, info: "ModelInfo", *, sha256: str, quantize: str | None) -> "Manifest":
@@ -53,7 +54,8 @@ class Manifest:
         """
         own = (info.model, info.classes, info.image_size, info.channels, info.mean, info.std)
         made = cls(*own, sha256=sha256, quantize=quantize)
-        return replace(made, margin=info.margin, interpolation=info.interpolation, task=info.task)
+        how = {name: getattr(info, name) for name in ("margin", "interpolation", "task", "temperature")}
+        return replace(made, **how)
 
     def to_json(self) -> "JsonObject":
         """As it is kept in a file."""
@@ -77,8 +79,8 @@ class Manifest:
         return cls(**{**{name: content[name] for name in KEYS if name in content}, **lists})
 
 
-KEYS, SINCE = tuple(field.name for field in fields(Manifest)), ("interpolation", "task")
-"""What every file says; what those of the first drkd do not say, where it was bilinear and classification."""
+KEYS, SINCE = tuple(field.name for field in fields(Manifest)), ("interpolation", "task", "temperature")
+"""What every file says; what those of older drkds do not say, where it was bilinear, classification and 1."""
 
 
 def as_text(manifest: Manifest) -> str:

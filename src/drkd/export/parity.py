@@ -4,9 +4,11 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from drkd.export.runtimes import Logits, Pixels, Session
+from drkd.training.metrics import calibration_error
 from drkd.utils.errors import ParityError
 
 BATCH = 64
@@ -37,7 +39,7 @@ INT8 = Tolerance(difference=None, agreement=0.9, accuracy_drop=0.02)
 
 @dataclass(frozen=True)
 class Parity:
-    """What was found; accuracies and agreement are fractions.
+    """What was found; accuracies, agreement and calibration errors are fractions.
 
     Attributes:
         samples: how many images.
@@ -45,6 +47,8 @@ class Parity:
         largest_logit: of the network, absolute.
         agreement: fraction of the images that both give the same class.
         accuracy_before, accuracy_after: of the network and of the file.
+        ece_before, ece_after: calibration error of their probabilities, at the network's temperature; None where
+            logits are not finite, and in what older versions wrote.
     """
 
     samples: int
@@ -53,10 +57,14 @@ class Parity:
     agreement: float
     accuracy_before: float
     accuracy_after: float
+    ece_before: float | None = None
+    ece_after: float | None = None
 
 
-def compare_logits(before: Logits, after: Logits, labels: NDArray[np.int64]) -> Parity:
+def compare_logits(before: Logits, after: Logits, labels: NDArray[np.int64], temperature: float = 1.0) -> Parity:
     """Logits (N, K) of the network and of its export, and the labels (N,), or (N, K) of several at once.
+
+    The temperature is that of the probabilities; it changes the calibration errors only.
 
     Example:
         >>> before, after = np.float32([[2, 0], [1, 0]]), np.float32([[2, 0], [0, 1]])
@@ -67,8 +75,11 @@ def compare_logits(before: Logits, after: Logits, labels: NDArray[np.int64]) -> 
     if labels.ndim == 2:  # a yes or no for each class
         known = labels >= 0
         guesses, answers, labels = (before > 0)[known], (after > 0)[known], labels[known]
+        rows = [np.stack([0 * logits, logits], axis=-1)[known] for logits in (before, after)]
     else:
         guesses, answers = before.argmax(axis=1), after.argmax(axis=1)
+        rows = [before, after]
+    errors = [_error(each / temperature, named == labels) for each, named in zip(rows, (guesses, answers), strict=True)]
     return Parity(
         samples=len(before),
         largest_difference=float(np.abs(before.astype(np.float64) - after).max()),
@@ -76,7 +87,16 @@ def compare_logits(before: Logits, after: Logits, labels: NDArray[np.int64]) -> 
         agreement=float((guesses == answers).mean()),
         accuracy_before=float((guesses == labels).mean()),
         accuracy_after=float((answers == labels).mean()),
+        ece_before=errors[0],
+        ece_after=errors[1],
     )
+
+
+def _error(logits: NDArray[np.floating], right: NDArray[np.bool_]) -> float | None:
+    """The calibration error of logits (N, K); None where some are not finite."""
+    if not np.isfinite(logits).all():
+        return None
+    return calibration_error(torch.from_numpy(logits).softmax(dim=1).max(dim=1).values, torch.from_numpy(right))
 
 
 def logits_of(session: Session, pixels: Pixels) -> Logits:

@@ -1,5 +1,6 @@
 """Model files: weights, and in the same file all that it takes to build the network and to feed it."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ KINDS = {"model": str, "classes": list, "image_size": int, "channels": int}
 INTERPOLATIONS = ("bilinear", "bicubic")
 """How images may be scaled."""
 
-UNSAID = {"task": "classification", "margin": 1.0, "interpolation": "bilinear"}
+UNSAID = {"task": "classification", "margin": 1.0, "interpolation": "bilinear", "temperature": 1.0}
 """What goes without saying in a file."""
 
 
@@ -32,6 +33,7 @@ class ModelInfo:
         task: what the network was trained for.
         margin: images are scaled until their shorter side is `margin * image_size` long, and cropped about the centre.
         interpolation: by which images are scaled, `bilinear` or `bicubic`, with antialiasing.
+        temperature: by which logits are divided before they become probabilities; 1 where it was not calibrated.
     """
 
     model: str
@@ -43,6 +45,7 @@ class ModelInfo:
     task: str = "classification"
     margin: float = 1.0
     interpolation: str = "bilinear"
+    temperature: float = 1.0
 
     @property
     def preprocessing(self) -> Preprocessing:
@@ -85,6 +88,12 @@ class ModelInfo:
             raise InputError(
                 f"{path} wants its images scaled by {content['interpolation']!r}, this drkd knows "
                 f"{' and '.join(INTERPOLATIONS)}; update drkd"
+            )
+        temperature = content.get("temperature", 1.0)
+        if not isinstance(temperature, float) or not 0 < temperature < math.inf:
+            raise InputError(
+                f"{path} needs to say its temperature as a positive number, got {temperature!r}; give a file that drkd "
+                "wrote"
             )
         known: JsonObject = {name: content[name] for name in cls.__dataclass_fields__ if name in content}
         known["model"] = untagged(content["model"])  # the first drkd wrote tags of timm, which say nothing here

@@ -16,8 +16,8 @@ from drkd.training.freezing import check_head_epochs
 from drkd.utils.errors import InputError
 
 
-def model_info(config: TrainConfig, data: TaskData) -> ModelInfo:
-    """What a model file says of itself: enough to build the network and to feed it."""
+def model_info(config: TrainConfig, data: TaskData, temperature: float | None = None) -> ModelInfo:
+    """What a model file says of itself: enough to build the network, to feed it and to read its answers."""
     return ModelInfo(
         model=untagged(config.model),
         classes=tuple(data.classes),
@@ -28,6 +28,7 @@ def model_info(config: TrainConfig, data: TaskData) -> ModelInfo:
         task=config.task,
         margin=data.margin,
         interpolation=data.interpolation,
+        temperature=1.0 if temperature is None else temperature,
     )
 
 

@@ -47,7 +47,12 @@ def evaluate_run(
     """
     network, info = load_model(source)
     loaded = data_of(source, info, data, split, skip_bad_images=skip_bad_images)
-    metrics = get_task(info.task).evaluate(network.to(choose_device(device)), loaded, split)
+    metrics = get_task(info.task).evaluate(
+        network.to(choose_device(device)),
+        loaded,
+        split,
+        temperature=None if info.temperature == 1 else info.temperature,
+    )
     return Evaluation(loaded.name, split, len(getattr(loaded, split)), metrics, info.task)
 
 

@@ -138,7 +138,8 @@ def _train(
         if row["epoch"] in config.keep_epochs and rank() == 0:
             kept = kept_epoch(out, int(row["epoch"]))
             kept.parent.mkdir(exist_ok=True)
-            write_model(kept, student.state_dict(), model_info(config, data))
+            temperature = task.calibrate(fitted.student, fitted.data)
+            write_model(kept, student.state_dict(), model_info(config, data, temperature))
         on_event(EpochDone(name or config.method, row))
 
     started = time.perf_counter()
@@ -147,9 +148,10 @@ def _train(
     settings = config.model_copy(update=here | ({"freeze": None} if fitted.on_features else {}))
     result = fit(fitted.student, objective, fitted.data, settings=settings, on_epoch=after_epoch)
     student.eval()
+    temperature = task.calibrate(fitted.student, fitted.data)
     if rank() == 0:  # before anything else can fail
-        write_model(out / "model.safetensors", student.state_dict(), model_info(config, data))
-    summary = summarise(config, prepared, fitted, result, out)
+        write_model(out / "model.safetensors", student.state_dict(), model_info(config, data, temperature))
+    summary = summarise(config, prepared, fitted, result, out, temperature)
     wall_seconds = time.perf_counter() - started
     return replace(
         summary, wall_seconds=wall_seconds, effective_weights=weights, teacher_cached=_fraction_found(objective)
@@ -210,7 +212,9 @@ def prepare(config: TrainConfig, source: Source, out: Path, on_event: OnEvent = 
     return Prepared(task, data, student, teacher, teacher_path, teacher_seconds, device)
 
 
-def summarise(config: TrainConfig, prepared: Prepared, fitted: Fitted, result: TrainResult, out: Path) -> RunSummary:
+def summarise(
+    config: TrainConfig, prepared: Prepared, fitted: Fitted, result: TrainResult, out: Path, temperature: float | None
+) -> RunSummary:
     """Measure what was trained."""
     task, data, teacher = prepared.task, prepared.data, prepared.teacher
     taught = {} if fitted.teacher is None else asdict(task.evaluate(fitted.teacher, fitted.data, "train"))
@@ -222,8 +226,8 @@ def summarise(config: TrainConfig, prepared: Prepared, fitted: Fitted, result: T
         best_epoch=result.best_epoch,
         select=config.select if len(data.val) else "last",
         train_accuracy=result.history[result.best_epoch].get("train_accuracy"),
-        val=task.evaluate(fitted.student, fitted.data, "val") if len(data.val) else None,
-        test=task.evaluate(fitted.student, fitted.data, "test"),
+        val=task.evaluate(fitted.student, fitted.data, "val", temperature=temperature) if len(data.val) else None,
+        test=task.evaluate(fitted.student, fitted.data, "test", temperature=temperature),
         kept_epochs={str(epoch): _measure_kept(out, epoch, prepared) for epoch in config.keep_epochs},
         rectified_fraction_per_epoch=rectified or None,
         teacher=None if teacher is None else TeacherRecord(str(prepared.teacher_path), _weights_hash(teacher)),
@@ -271,8 +275,9 @@ def _draw(prepared: Prepared, file: Path) -> None:
 def _measure_kept(out: Path, epoch: int, prepared: Prepared) -> SplitMetrics:
     """The test metrics of a kept epoch."""
     wait_for_all()  # rank 0 may still be writing it
-    network, _ = load_model(kept_epoch(out, epoch))
-    return prepared.task.evaluate(network.to(prepared.device), prepared.data, "test")
+    network, info = load_model(kept_epoch(out, epoch))
+    temperature = info.temperature if len(prepared.data.val) else None
+    return prepared.task.evaluate(network.to(prepared.device), prepared.data, "test", temperature=temperature)
 
 
 def _train_teacher(config: TrainConfig, source: Source, out: Path, on_event: OnEvent) -> RunSummary:

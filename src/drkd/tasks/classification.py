@@ -138,10 +138,17 @@ class Classification(Task):
         check_balance(config, objective)
         check_mixing(config, objective)
 
-    def evaluate(self, network: "nn.Module", data: TaskData, split: str) -> SplitMetrics:
+    def evaluate(
+        self, network: "nn.Module", data: TaskData, split: str, *, temperature: float | None = None
+    ) -> SplitMetrics:
         from drkd.training.metrics import evaluate
 
-        return evaluate(network, cast("Data", data), split)
+        return evaluate(network, cast("Data", data), split, temperature=temperature)
+
+    def calibrate(self, network: "nn.Module", data: TaskData) -> float | None:
+        from drkd.training.metrics import calibrate
+
+        return calibrate(network, cast("Data", data))
 
     def metrics_from_json(self, content: Mapping[str, Any]) -> SplitMetrics:
         from drkd.training.metrics import Metrics
@@ -153,15 +160,18 @@ class Classification(Task):
 
         return Deployed(network, info.mean, info.std).eval().requires_grad_(False)
 
-    def name_classes(self, logits: "Tensor", classes: Sequence[str]) -> list[list[tuple[str, float]]]:
-        probabilities, labels = logits.softmax(dim=1).max(dim=1)
-        return [[(classes[k], p)] for k, p in zip(labels.tolist(), probabilities.tolist(), strict=True)]
+    def probabilities(self, logits: "Tensor", temperature: float = 1.0) -> "Tensor":
+        return (logits / temperature).softmax(dim=1)
+
+    def name_classes(self, probabilities: "Tensor", classes: Sequence[str]) -> list[list[tuple[str, float]]]:
+        highest, labels = probabilities.max(dim=1)
+        return [[(classes[k], p)] for k, p in zip(labels.tolist(), highest.tolist(), strict=True)]
 
     def describe_metrics(self, measured: SplitMetrics) -> str:
         values = asdict(measured)
         return (
             f"accuracy {100 * values['accuracy']:.2f}%, NLL {values['nll']:.4f}, ECE {100 * values['ece']:.2f}%, "
-            f"AURC {1000 * values['aurc']:.2f}e-3{_describe_macro(values)}"
+            f"AURC {1000 * values['aurc']:.2f}e-3{_describe_macro(values)}{describe_calibrated(values)}"
         )
 
     def describe_classes(self, measured: SplitMetrics) -> list[str]:
@@ -203,6 +213,16 @@ def _describe_macro(values: Mapping[str, Any]) -> str:
     if values["balanced_accuracy"] is None:
         return ""
     return f", balanced accuracy {100 * values['balanced_accuracy']:.2f}%, macro F1 {100 * values['macro_f1']:.2f}%"
+
+
+def describe_calibrated(values: Mapping[str, Any]) -> str:
+    """The metrics of calibrated probabilities; nothing without a temperature."""
+    if values["temperature"] is None:
+        return ""
+    return (
+        f"; probabilities at temperature {values['temperature']:.3g}: NLL {values['calibrated_nll']:.4f}, ECE "
+        f"{100 * values['calibrated_ece']:.2f}%"
+    )
 
 
 def with_cache(teacher: "nn.Module", config: "TrainConfig", data: "Data", out: Path) -> "nn.Module":

@@ -168,8 +168,17 @@ class Task(ABC):
         """Refuse what this task cannot do, before anything is written."""
 
     @abstractmethod
-    def evaluate(self, network: "nn.Module", data: TaskData, split: str) -> SplitMetrics:
-        """The metrics of a network on a split."""
+    def evaluate(
+        self, network: "nn.Module", data: TaskData, split: str, *, temperature: float | None = None
+    ) -> SplitMetrics:
+        """The metrics of a network on a split; with a calibrated `temperature` also those of its probabilities."""
+
+    def calibrate(self, network: "nn.Module", data: TaskData) -> float | None:
+        """The temperature of a network's probabilities, fitted on the validation split.
+
+        None where there is no such split, and for a task without probabilities of images.
+        """
+        return None
 
     def draw(self, network: "nn.Module", data: TaskData, split: str, file: Path) -> None:  # noqa: B027
         """Write an image of a network's best and worst cases; tasks that have none write nothing."""
@@ -192,8 +201,12 @@ class Task(ABC):
         """
 
     @abstractmethod
-    def name_classes(self, logits: "Tensor", classes: Sequence[str]) -> list[list[tuple[str, float]]]:
-        """What logits (B, K) of a deployed network say: for each image, classes with their probabilities."""
+    def probabilities(self, logits: "Tensor", temperature: float = 1.0) -> "Tensor":
+        """Probabilities (B, K) of the logits (B, K) of a deployed network, at its calibrated temperature."""
+
+    @abstractmethod
+    def name_classes(self, probabilities: "Tensor", classes: Sequence[str]) -> list[list[tuple[str, float]]]:
+        """What probabilities (B, K) say: for each image, classes with their probabilities."""
 
     @abstractmethod
     def describe_metrics(self, measured: SplitMetrics) -> str:

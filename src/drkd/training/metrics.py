@@ -1,5 +1,6 @@
 """How good a classifier is, and how well it knows: accuracy, NLL, ECE, AURC."""
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import cast
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from drkd.data.datasets import Data
 from drkd.data.loader import Loader
 from drkd.objective.losses import to_float32
+from drkd.training.calibration import fit_temperature
 from drkd.utils.arguments import check_arguments
 from drkd.utils.checks import IGNORED, check_choice, check_count, check_labels, check_logits
 from drkd.utils.errors import InputError, NonFiniteLossError
@@ -30,6 +32,9 @@ class Metrics:
         macro_f1: mean F1 over the classes that have samples or were predicted.
         per_class: of these classes by name, the number of their `samples`, `precision`, `recall` and `f1`; a fraction
             of nothing is 0.
+        temperature: that was calibrated for the probabilities; None without one.
+        calibrated_nll, calibrated_ece: of the logits divided by it. `nll`, `ece` and the rest are of the logits as they
+            are.
 
     What older versions wrote has None in place of the two means, and no classes.
     """
@@ -42,14 +47,20 @@ class Metrics:
     balanced_accuracy: float | None = None
     macro_f1: float | None = None
     per_class: dict[str, dict[str, float]] = field(default_factory=dict)
+    temperature: float | None = None
+    calibrated_nll: float | None = None
+    calibrated_ece: float | None = None
 
 
-def measure(logits: Tensor, labels: Tensor, classes: Sequence[str] | None = None) -> Metrics:
+def measure(
+    logits: Tensor, labels: Tensor, classes: Sequence[str] | None = None, *, temperature: float | None = None
+) -> Metrics:
     """All metrics of logits (N, K) against integer labels (N,).
 
     Args:
         logits, labels: of the samples.
         classes: K names; their numbers by default.
+        temperature: calibrated on other samples, see `drkd.fit_temperature`; None to measure without.
 
     Raises:
         InputError: for logits or labels that do not fit.
@@ -63,20 +74,27 @@ def measure(logits: Tensor, labels: Tensor, classes: Sequence[str] | None = None
     labels = labels.long()
     if not logits.isfinite().all():
         raise NonFiniteLossError("the network answers NaN or infinite logits: it has diverged; lower the learning rate")
-    probs = torch.softmax(to_float32(logits).double(), dim=1)
+    logits = to_float32(logits).double()
+    probs = torch.softmax(logits, dim=1)
     confidence, predicted = probs.max(dim=1)
     correct = predicted == labels
     per_class = classwise(predicted, labels, classes or [str(number) for number in range(logits.shape[1])])
     recalls = [row["recall"] for row in per_class.values() if row["samples"]]
+    calibrated = None if temperature is None else logits / temperature
     return Metrics(
         accuracy=correct.double().mean().item(),
-        nll=F.cross_entropy(to_float32(logits).double(), labels).item(),
+        nll=F.cross_entropy(logits, labels).item(),
         ece=calibration_error(confidence, correct),
         aurc=risk_coverage_area(confidence, correct),
         reliability=reliability(confidence, correct),
         balanced_accuracy=sum(recalls) / max(1, len(recalls)),
         macro_f1=sum(row["f1"] for row in per_class.values()) / max(1, len(per_class)),
         per_class=per_class,
+        temperature=temperature,
+        calibrated_nll=None if calibrated is None else F.cross_entropy(calibrated, labels).item(),
+        calibrated_ece=None
+        if calibrated is None
+        else calibration_error(calibrated.softmax(dim=1).max(dim=1).values, correct),
     )
 
 
@@ -157,8 +175,12 @@ def predict_logits(model: nn.Module, loader: Loader) -> tuple[Tensor, Tensor]:
     return torch.cat([logits for logits, _ in pairs]), torch.cat([labels for _, labels in pairs])
 
 
-def evaluate(model: nn.Module, data: Data, split: str = "test", *, batch_size: int = 512) -> Metrics:
+def evaluate(
+    model: nn.Module, data: Data, split: str = "test", *, batch_size: int = 512, temperature: float | None = None
+) -> Metrics:
     """Measure `model` on a split of `data` (`train` without augmentation, `val` or `test`).
+
+    With `temperature`, such as the `info.temperature` of `drkd.load_model`, calibrated probabilities are measured too.
 
     Example:
         >>> import drkd
@@ -174,4 +196,18 @@ def evaluate(model: nn.Module, data: Data, split: str = "test", *, batch_size: i
         raise InputError(f"the {split} split of {data.name} is empty; measure another, or hold some samples out")
     device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
     loader = Loader(data, getattr(data, split), batch_size=batch_size, training=False, device=device)
-    return measure(*predict_logits(model, loader), data.classes)
+    return measure(*predict_logits(model, loader), data.classes, temperature=temperature)
+
+
+def calibrate(model: nn.Module, data: Data, *, batch_size: int = 512) -> float | None:
+    """The temperature of `model` on the validation split of `data`, see `fit_temperature`.
+
+    None without such a split, and for logits that are not finite, of which measuring tells.
+    """
+    if not len(data.val):
+        return None
+    device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
+    loader = Loader(data, data.val, batch_size=batch_size, training=False, device=device)
+    with contextlib.suppress(NonFiniteLossError):
+        return fit_temperature(*predict_logits(model, loader))
+    return None

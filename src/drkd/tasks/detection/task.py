@@ -113,7 +113,9 @@ class Detection(Task):
                 "SSD, or online_dr_kd with --source ema"
             )
 
-    def evaluate(self, network: "nn.Module", data: TaskData, split: str) -> SplitMetrics:
+    def evaluate(
+        self, network: "nn.Module", data: TaskData, split: str, *, temperature: float | None = None
+    ) -> SplitMetrics:
         from drkd.tasks.detection.metrics import evaluate_detector
 
         return evaluate_detector(network, cast("DetectionData", data), split)
@@ -136,7 +138,10 @@ class Detection(Task):
             "drkd.tasks.detection.detect in Python"
         )
 
-    def name_classes(self, logits: "Tensor", classes: Sequence[str]) -> list[list[tuple[str, float]]]:
+    def probabilities(self, logits: "Tensor", temperature: float = 1.0) -> "Tensor":
+        raise InputError("a detector scores boxes, not images; use drkd.tasks.detection.detect in Python")
+
+    def name_classes(self, probabilities: "Tensor", classes: Sequence[str]) -> list[list[tuple[str, float]]]:
         raise InputError("a detector names boxes, not images; use drkd.tasks.detection.detect in Python")
 
     def describe_metrics(self, measured: SplitMetrics) -> str:

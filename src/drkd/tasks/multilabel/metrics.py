@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from drkd.data.datasets import Data
 from drkd.data.loader import Loader
-from drkd.training.metrics import predict_logits
+from drkd.training.metrics import calibration_error, predict_logits
 from drkd.utils.checks import IGNORED
 from drkd.utils.errors import InputError, NonFiniteLossError
 
@@ -27,6 +27,10 @@ class MultiLabelMetrics:
         nll: binary cross-entropy, mean over all known labels, in nats.
         per_class: of every class that occurs, by name, its average precision `mean_ap` and in how many `images` it is
             true.
+        ece: calibration error over all known labels, of the probability of the answer, yes or no; None in what older
+            versions wrote.
+        temperature, calibrated_nll, calibrated_ece: see `drkd.Metrics`; one temperature divides the logits of all
+            classes.
     """
 
     mean_ap: float
@@ -35,9 +39,15 @@ class MultiLabelMetrics:
     macro_f1: float
     nll: float
     per_class: dict[str, dict[str, float]]
+    ece: float | None = None
+    temperature: float | None = None
+    calibrated_nll: float | None = None
+    calibrated_ece: float | None = None
 
 
-def measure(logits: Tensor, labels: Tensor, classes: Sequence[str]) -> MultiLabelMetrics:
+def measure(
+    logits: Tensor, labels: Tensor, classes: Sequence[str], *, temperature: float | None = None
+) -> MultiLabelMetrics:
     """All metrics of logits (N, K) against labels (N, K) of 0, 1 and, where nothing is known, -100; K names.
 
     Raises:
@@ -63,14 +73,26 @@ def measure(logits: Tensor, labels: Tensor, classes: Sequence[str]) -> MultiLabe
         if y.any():
             per_class[name] = {"mean_ap": _average_precision(z, y), "images": int(y.sum())}
             scores.append(_f1(guess, y))
+    nll, ece = _of_probabilities(logits[known], labels[known])
+    calibrated = (None, None) if temperature is None else _of_probabilities(logits[known] / temperature, labels[known])
     return MultiLabelMetrics(
         mean_ap=sum(one["mean_ap"] for one in per_class.values()) / max(1, len(per_class)),
         accuracy=((told == labels) & known).sum().item() / max(1, known.sum().item()),
         exact=right.all(dim=1).double().mean().item(),
         macro_f1=sum(scores) / max(1, len(scores)),
-        nll=F.binary_cross_entropy_with_logits(logits[known], labels[known].double()).item(),
+        nll=nll,
         per_class=per_class,
+        ece=ece,
+        temperature=temperature,
+        calibrated_nll=calibrated[0],
+        calibrated_ece=calibrated[1],
     )
+
+
+def _of_probabilities(logits: Tensor, labels: Tensor) -> tuple[float, float]:
+    """NLL and calibration error of logits (N,) against labels (N,) of 0 and 1."""
+    nll = F.binary_cross_entropy_with_logits(logits, labels.double()).item()
+    return nll, calibration_error(logits.abs().sigmoid(), (logits > 0).long() == labels) if len(logits) else 0.0
 
 
 def _average_precision(logits: Tensor, labels: Tensor) -> float:
@@ -85,7 +107,9 @@ def _f1(guess: Tensor, labels: Tensor) -> float:
     return float(2 * hits / (guess.sum().item() + labels.sum().item()))
 
 
-def evaluate_multilabel(network: nn.Module, data: Data, split: str = "test") -> MultiLabelMetrics:
+def evaluate_multilabel(
+    network: nn.Module, data: Data, split: str = "test", *, temperature: float | None = None
+) -> MultiLabelMetrics:
     """Measure a network on a split of `data`, `train` without augmentation.
 
     Raises:
@@ -97,4 +121,4 @@ def evaluate_multilabel(network: nn.Module, data: Data, split: str = "test") -> 
         raise InputError(f"the {split} split of {data.name} is empty; measure another, or hold some samples out")
     device = next((parameter.device for parameter in network.parameters()), torch.device("cpu"))
     loader = Loader(data, getattr(data, split), batch_size=512, training=False, device=device)
-    return measure(*predict_logits(network, loader), data.classes)
+    return measure(*predict_logits(network, loader), data.classes, temperature=temperature)

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from drkd.tasks.classification import Classification, lines_by_class
+from drkd.tasks.classification import Classification, describe_calibrated, lines_by_class
 from drkd.tasks.task import Metric, SplitMetrics, TaskData
 from drkd.utils.errors import InputError
 
@@ -84,20 +84,25 @@ class MultiLabel(Classification):
                 raise InputError(f"multilabel takes no {option}: {why}; leave it out")
         refuse_by_class(objective, config)
 
-    def evaluate(self, network: "nn.Module", data: TaskData, split: str) -> SplitMetrics:
+    def evaluate(
+        self, network: "nn.Module", data: TaskData, split: str, *, temperature: float | None = None
+    ) -> SplitMetrics:
         from drkd.tasks.multilabel.metrics import evaluate_multilabel
 
-        return evaluate_multilabel(network, cast("Data", data), split)
+        return evaluate_multilabel(network, cast("Data", data), split, temperature=temperature)
 
     def metrics_from_json(self, content: Mapping[str, Any]) -> SplitMetrics:
         from drkd.tasks.multilabel.metrics import MultiLabelMetrics
 
         return MultiLabelMetrics(**content)
 
-    def name_classes(self, logits: "Tensor", classes: Sequence[str]) -> list[list[tuple[str, float]]]:
+    def probabilities(self, logits: "Tensor", temperature: float = 1.0) -> "Tensor":
+        return (logits / temperature).sigmoid()
+
+    def name_classes(self, probabilities: "Tensor", classes: Sequence[str]) -> list[list[tuple[str, float]]]:
         """The classes of a probability of 0.5 or more; where there is none, an empty name with that of none."""
         found = []
-        for row in logits.sigmoid().tolist():
+        for row in probabilities.tolist():
             there = [(name, probability) for name, probability in zip(classes, row, strict=True) if probability >= 0.5]
             found.append(there or [("", 1 - max(row))])
         return found
@@ -107,6 +112,7 @@ class MultiLabel(Classification):
         return (
             f"mean AP {100 * found.mean_ap:.2f}%, accuracy {100 * found.accuracy:.2f}%, all labels of an image right "
             f"{100 * found.exact:.2f}%, macro F1 {100 * found.macro_f1:.2f}%, NLL {found.nll:.4f}"
+            f"{'' if found.ece is None else f', ECE {100 * found.ece:.2f}%'}{describe_calibrated(vars(found))}"
         )
 
     def describe_classes(self, measured: SplitMetrics) -> list[str]:
