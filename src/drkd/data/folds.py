@@ -57,7 +57,7 @@ def leave_out(data: Data, fold: int, folds: int, draw: int = 0) -> Data:
     number = fold_numbers(data, folds, draw)
     out, of_train = number == fold, len(data.train)
     parts = {
-        name: _joined([data.train.select(chosen[:of_train]), data.val.select(chosen[of_train:])])
+        name: joined([data.train.select(chosen[:of_train]), data.val.select(chosen[of_train:])])
         for name, chosen in (("train", ~out), ("val", out))
     }
     train, val = parts["train"], parts["val"]
@@ -83,11 +83,12 @@ def _keys(data: Data, split: Split) -> list[str]:
     return [(files[name].content if name in files else None) or name for name in split.names]
 
 
-def _joined(parts: list[Split]) -> Split:
+def joined(parts: list[Split]) -> Split:
     """Splits of one data set as one."""
     images: list[LazyImages] = [part.inputs for part in parts if isinstance(part.inputs, LazyImages)]
     tensors: list[Tensor] = [part.inputs for part in parts if isinstance(part.inputs, Tensor)]
     inputs = replace(images[0], sources=[s for each in images for s in each.sources]) if images else torch.cat(tensors)
     probs = [part.probs for part in parts if part.probs is not None]
-    names = [name for part in parts for name in part.names]
-    return Split(inputs, torch.cat([part.labels for part in parts]), names, torch.cat(probs) if probs else None)
+    names, origins = ([each for part in parts for each in getattr(part, known)] for known in ("names", "origins"))
+    labels = torch.cat([part.labels for part in parts])
+    return Split(inputs, labels, names, torch.cat(probs) if probs else None, origins)

@@ -11,7 +11,6 @@ from drkd.utils.errors import InputError
 from drkd.utils.files import write_tensors
 from drkd.utils.labels import MixedLabels
 
-
 FILE = "answers.safetensors"
 """What a run directory has of them: `probabilities` and `visits`."""
 
