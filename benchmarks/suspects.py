@@ -157,12 +157,13 @@ def main() -> None:
     parser.add_argument("--labels", default="worse_label,aggre_label")
     parser.add_argument("--methods", default="cross_entropy,label_smoothing,tf_kd_self,dr_kd,ps_kd,online_dr_kd")
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--limit", type=int, default=50_000, help="the first so many images")
     parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--batch-size", type=int, default=512)
     options = parser.parse_args()
     warnings.simplefilter("ignore")
-    inputs = features(options.data, options.features, options.image_size)
-    human = dict(np.load(options.data / "cifar10n" / "labels.npz"))
+    inputs = features(options.data, options.features, options.image_size)[: options.limit]
+    human = {name: all_[: options.limit] for name, all_ in np.load(options.data / "cifar10n" / "labels.npz").items()}
     clean = human["clean_label"].astype(np.int64)
     columns = ["labels", "asked", "method", "seed", "ranking", *(f"p{n}" for n in AT), "recall", "ap", "accuracy"]
     with options.table.open("a", newline="") as file:

@@ -13,7 +13,7 @@ from PIL import Image
 
 import drkd
 from drkd import InputError
-from drkd.config import TrainConfig, resolve
+from drkd.config import TrainConfig, as_yaml, resolve
 from drkd.data.folds import fold_numbers
 from drkd.models.files import ModelInfo, write_model
 from drkd.report.suspects import write_gallery
@@ -208,12 +208,11 @@ def test_the_command_line_prints_the_first(run, found, capsys):
 def test_what_cannot_be_asked_is_refused(run, tmp_path):
     with pytest.raises(InputError, match="holds no finished training; give the run directory of `drkd train`"):
         find_suspects(tmp_path)
-    with pytest.raises(InputError, match="suspect labels are found for classification, and .* is a run of multilabel"):
-        text = (run / "config.yaml").read_text().replace("task: classification", "task: multilabel")
-        (tmp_path / "config.yaml").write_text(text.split("# as drkd wrote it")[0])
-        (tmp_path / "summary.json").write_bytes((run / "summary.json").read_bytes())
-        with pytest.warns(UserWarning, match="does not end as drkd writes it"):
-            find_suspects(tmp_path)
+    config = TrainConfig(**{**OPTIONS, "task": "multilabel"})
+    (tmp_path / "config.yaml").write_text(as_yaml(config, dict.fromkeys(TrainConfig.model_fields, "default")))
+    (tmp_path / "summary.json").write_bytes((run / "summary.json").read_bytes())
+    with pytest.raises(InputError, match=r"suspect labels are found for classification, and .* is a run of multilabel"):
+        find_suspects(tmp_path)
     with pytest.raises(InputError, match="left the fold 1/3 out already; give a run without --fold"):
         find_suspects(run / "suspects" / "fold-1-of-3")
     with pytest.raises(InputError, match="--fold should be a fold such as 2/5"):

@@ -83,5 +83,5 @@ def test_its_state_has_the_size_of_what_it_saw():
 
 
 def test_what_has_no_targets_is_refused():
-    with pytest.raises(InputError, match="answers are kept beside a drkd.Objective, got CrossEntropyLoss"):
+    with pytest.raises(InputError, match=r"answers are kept beside a drkd\.Objective, got CrossEntropyLoss"):
         watch(nn.CrossEntropyLoss())
