@@ -27,7 +27,7 @@ from drkd.config.photos import FROZEN
 from drkd.data import Data, Split
 from drkd.data.augment import Augmentation
 from drkd.data.preprocessing import Preprocessing
-from drkd.studies.ranking import self_confidence
+from drkd.studies.ranking import contradictions
 from drkd.targets.answers import watch
 from drkd.training.features import features_of
 from drkd.utils.files import read_tensors, write_tensors
@@ -121,13 +121,10 @@ def rankings(probs: Tensor, labels: Labels) -> Iterator[tuple[str, NDArray[np.fl
     from cleanlab.filter import find_label_issues
     from cleanlab.rank import get_label_quality_scores
 
-    given = self_confidence(probs, torch.from_numpy(labels)).double()
-    others = probs.scatter(1, torch.from_numpy(labels)[:, None], -1.0).max(dim=1).values.double()
-    yield "drkd: self-confidence", (1 - given).numpy()
-    yield "log odds", (others.clamp(min=1e-12).log() - given.clamp(min=1e-12).log()).numpy()
+    yield "drkd suspects", contradictions(probs, torch.from_numpy(labels))[0].numpy()
     values = probs.double().numpy()
     values /= values.sum(axis=1, keepdims=True)
-    for method in ("normalized_margin", "confidence_weighted_entropy"):
+    for method in ("self_confidence", "normalized_margin", "confidence_weighted_entropy"):
         yield f"cleanlab {method}", -get_label_quality_scores(labels, values, method=method)
     for method in ("self_confidence", "normalized_margin"):
         yield (

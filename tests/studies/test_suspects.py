@@ -20,7 +20,7 @@ from drkd.report.suspects import write_gallery
 from drkd.runs import features
 from drkd.runs.training import train
 from drkd.studies import suspects
-from drkd.studies.ranking import rank
+from drkd.studies.ranking import contradictions, rank
 from drkd.studies.suspects import find_suspects, gather, plan
 from drkd.training import features as extraction
 from drkd.utils.files import read_tensors
@@ -100,9 +100,10 @@ def test_each_image_is_asked_of_the_network_that_was_trained_without_it(run, fou
             each = by_name[names[row]]
             assert each.given == data.classes[labels[row]]
             assert each.given_probability == pytest.approx(float(probs[labels[row]]), abs=1e-5)
-            assert each.suggested_probability == pytest.approx(float(probs.max()), abs=1e-5)
-            assert each.suggested == data.classes[int(probs.argmax())]
-            assert each.contradicted == (each.suggested != each.given)
+            other = max((k for k in range(10) if k != labels[row]), key=lambda k: probs[k])
+            assert each.suggested == data.classes[other]
+            assert each.suggested_probability == pytest.approx(float(probs[other]), abs=1e-5)
+            assert each.contradicted == (int(probs.argmax()) != labels[row])
 
 
 def test_no_fold_was_trained_on_what_it_is_asked_about(run, found):
@@ -115,15 +116,33 @@ def test_no_fold_was_trained_on_what_it_is_asked_about(run, found):
     assert sum(map(len, trained_on.values())) == 544
 
 
-def test_the_list_is_ranked_by_self_confidence_and_written(run, found):
+def test_the_list_is_ranked_and_written(run, found):
     with (run / "suspects.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [int(row["rank"]) for row in rows] == list(range(1, 545))
-    given = [float(row["given_probability"]) for row in rows]
-    assert given == sorted(given)
-    assert [float(row["score"]) for row in rows] == pytest.approx([1 - p for p in given], abs=2e-6)
-    assert sum(row["contradicted"] == "true" for row in rows) == found.contradicted > 50
+    scores = [float(row["score"]) for row in rows]
+    assert scores == sorted(scores, reverse=True)
+    assert [row["contradicted"] == "true" for row in rows] == [score > 0 for score in scores]
+    assert found.contradicted == sum(score > 0 for score in scores) > 50
     assert {row["split"] for row in rows} == {"train", "val"}
+
+
+def test_the_score_is_by_how_much_another_logit_exceeds_the_label_s():
+    logits, labels = torch.randn(50, 6, dtype=torch.float64), torch.randint(6, (50,))
+    scores, others = contradictions(logits.softmax(dim=1), labels)
+    for row, label in enumerate(labels.tolist()):
+        values = {k: float(logits[row, k]) for k in range(6) if k != label}
+        assert int(others[row]) == max(values, key=values.get)
+        assert float(scores[row]) == pytest.approx(max(values.values()) - float(logits[row, label]))
+    swapped = drkd.swap(logits, labels)
+    assert torch.equal(scores > 0, (swapped != logits).any(dim=1))
+    moved = (swapped - logits).abs().amax(dim=1)
+    assert torch.allclose(scores.clamp(min=0), moved)
+
+
+def test_a_probability_of_0_is_no_infinite_score():
+    scores, _ = contradictions(torch.tensor([[0.0, 1.0, 0.0]]), torch.tensor([0]))
+    assert 80 < float(scores) < 90
 
 
 def test_it_is_the_same_again_and_resumes_with_what_is_missing(run, found):
@@ -147,8 +166,8 @@ def test_repeats_are_averaged(run, found, data, tmp_path):
     assert len(parts) == 4
     mean = torch.stack(parts).nanmean(dim=0)
     labels = torch.cat([data.train.labels, data.val.labels])
-    given = mean[torch.arange(544), labels].sort().values
-    assert [each.given_probability for each in twice.images] == pytest.approx(given.tolist(), abs=1e-6)
+    given = dict(zip([*data.train.origins, *data.val.origins], mean[torch.arange(544), labels].tolist(), strict=True))
+    assert [each.given_probability for each in twice.images] == pytest.approx([given[e.image] for e in twice.images])
 
 
 def test_folds_of_a_frozen_backbone_ask_it_once(tmp_path, monkeypatch):

@@ -27,10 +27,10 @@ class Suspect:
         image: path below the data's folder; of images in tables the file and the row, of others the split as it was
             read and the row.
         split: of the run, `train` or `val`.
-        given, suggested: the label's class, and the class of the largest probability.
+        given, suggested: the label's class, and the most probable other class.
         given_probability, suggested_probability: of these two.
-        score: 1 less the probability of the given label, from 0 to 1.
-        contradicted: whether the two classes differ: rectification would swap them.
+        score: logarithm of the second over the first, see `contradictions`.
+        contradicted: whether it is above 0: rectification would swap the two.
     """
 
     rank: int
@@ -81,14 +81,27 @@ class Suspects:
         write_text(self.table, table.getvalue())
 
 
-def self_confidence(probs: Tensor, labels: Tensor) -> Tensor:
-    """How sure the network is of each label (N,): what it gives to it of its probabilities (N, K).
+def contradictions(probs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """How surely each label is contradicted, and the most probable other class.
+
+    The score is the logarithm of the odds of that class to the label: by so much the largest of the other logits
+    exceeds the label's. Above 0 the label is contradicted, and rectification would swap these two logits.
+
+    Args:
+        probs: (N, K).
+        labels: integers (N,).
+
+    Returns:
+        Scores, float64 (N,), in nats, and classes (N,).
 
     Example:
-        >>> self_confidence(torch.tensor([[0.1, 0.9], [0.5, 0.5]]), torch.tensor([0, 1]))
-        tensor([0.1000, 0.5000])
+        >>> contradictions(torch.tensor([[0.1, 0.8, 0.1], [0.5, 0.25, 0.25]]), torch.tensor([0, 0]))
+        (tensor([ 2.0794, -0.6931], dtype=torch.float64), tensor([1, 1]))
     """
-    return probs.gather(1, labels[:, None]).squeeze(1)
+    logs = probs.double().clamp(min=torch.finfo(torch.float32).tiny).log()
+    given = labels[:, None]
+    highest, other = logs.scatter(1, given, -torch.inf).max(dim=1)
+    return highest - logs.gather(1, given).squeeze(1), other
 
 
 def rank(data: Data, probs: Tensor, asked: str, out: Path) -> Suspects:
@@ -103,21 +116,20 @@ def rank(data: Data, probs: Tensor, asked: str, out: Path) -> Suspects:
     labels = torch.cat([split.labels for split in splits])
     names = [name for split in splits for name in (split.names or split.origins)]
     where = ["train"] * len(data.train) + ["val"] * len(data.val)
-    given = self_confidence(probs, labels)
-    highest, suggested = probs.max(dim=1)
-    judged = ~given.isnan()
-    order = given.where(judged, 2.0).argsort(stable=True)[: int(judged.sum())]
+    judged = ~probs.isnan().any(dim=1)
+    scores, others = contradictions(probs.nan_to_num(1.0), labels)
+    order = scores.where(judged, -torch.inf).argsort(stable=True, descending=True)[: int(judged.sum())]
     images = tuple(
         Suspect(
             rank=number,
             image=names[row],
             split=where[row],
             given=data.classes[labels[row]],
-            suggested=data.classes[suggested[row]],
-            given_probability=float(given[row]),
-            suggested_probability=float(highest[row]),
-            score=1 - float(given[row]),
-            contradicted=bool(given[row] < highest[row]),
+            suggested=data.classes[others[row]],
+            given_probability=float(probs[row, labels[row]]),
+            suggested_probability=float(probs[row, others[row]]),
+            score=float(scores[row]),
+            contradicted=bool(scores[row] > 0),
         )
         for number, row in enumerate(order.tolist(), 1)
     )

@@ -6,8 +6,8 @@ about the images of the fold. `memory` is the cheap form: one more training on a
 said of each of them while it was trained, on average over epochs. All trainings are ordinary run directories under
 `OUT/suspects`, so that an interrupted search resumes with the first unfinished one.
 
-Images are ranked by their self-confidence, the probability of the label that they have: the lower, the more suspect
-(Northcutt et al., arXiv 1911.00068, have it as one of their rankings). docs/suspects.md says why, and what it finds.
+Images are ranked by how far the largest other logit exceeds the label's, which is what rectification would move.
+docs/suspects.md compares this with other rankings.
 """
 
 import warnings
