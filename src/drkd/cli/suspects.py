@@ -50,7 +50,8 @@ def suspects(
     kind: Any = asked
     trainings = plan(source, home, asked=kind, folds=folds, repeats=repeats, device=device)
     quiet = console() if not as_json else _on_stderr()
-    quiet.print(f"{len(trainings)} trainings, to be written to {home / 'suspects'}.", highlight=False, soft_wrap=True)
+    count = "1 training" if len(trainings) == 1 else f"{len(trainings)} trainings"
+    quiet.print(f"{count}, to be written to {home / 'suspects'}.", highlight=False, soft_wrap=True)
     with Display(quiet, {each.name: each.config.epochs for each in trainings}) as display:
         found = find_suspects(
             run, asked=kind, folds=folds, repeats=repeats, jobs=jobs, device=device, out=out, on_event=display.on_event

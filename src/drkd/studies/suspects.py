@@ -107,7 +107,7 @@ def find_suspects(
         >>> len(found.images), found.images[0].rank, found.images[0].image[:6]
         (244, 1, 'train ')
     """
-    check_arguments(find_suspects, {k: v for k, v in locals().items() if k != "asked"})
+    check_arguments(find_suspects, locals())
     check_choice("asked", asked, ("folds", "memory"))
     check_count("folds", folds, at_least=2)
     check_count("repeats", repeats)
