@@ -99,5 +99,6 @@ def _print(found: "Suspects", page: Path, top: int) -> None:
         "whether a label is wrong only a look at its image says."
     )
     if found.not_judged:
-        say(f"{len(found.not_judged)} images are not judged: no other fold has an image of their class.")
+        why = "no other fold has an image of their class" if found.asked == "folds" else "the training never saw them"
+        say(f"{len(found.not_judged)} images are not judged: {why}.")
     say(f"List: {found.table}\nGallery: {page}")

@@ -51,7 +51,8 @@ class Suspects:
     Attributes:
         images: all that were judged, the most suspect first.
         asked: `folds` or `memory`.
-        not_judged: names of images that no network could judge: their class has no image in any other fold.
+        not_judged: names of images that no network could judge: their class has no image in any other fold, or the
+            training that is remembered never saw them alone.
         out: where `suspects.csv` is, and the trainings under `suspects`.
         pixels: uint8 (M, C, H, W), of the first M <= 50 images, as the network gets them.
     """
