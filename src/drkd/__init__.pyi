@@ -42,8 +42,10 @@ from drkd.runs.results import ComparisonResults as ComparisonResults
 from drkd.runs.summary import RunSummary as RunSummary
 from drkd.studies.comparison import Comparison as Comparison
 from drkd.studies.comparison import compare as compare
+from drkd.studies.ranking import Suspects as Suspects
 from drkd.studies.reproduction import Reproduction as Reproduction
 from drkd.studies.reproduction import reproduce as reproduce
+from drkd.studies.suspects import find_suspects as find_suspects
 from drkd.studies.tuning import Tuned as Tuned
 from drkd.studies.tuning import tune as tune
 from drkd.targets import Cached as Cached

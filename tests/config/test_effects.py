@@ -23,6 +23,8 @@ VALUES = {
     "head_epochs": 2,
     "head_lr": 0.5,
     "layer_decay": 0.5,
+    "fold": "2/5",
+    "keep_answers": True,
 }
 """For each option of the table one that is not its default."""
 

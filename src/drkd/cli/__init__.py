@@ -21,7 +21,13 @@ from drkd.utils.errors import InputError, NonFiniteLossError, ParityError, Stora
 from drkd.utils.folders import remove_empty_folders
 from drkd.utils.text import printable
 
-COMMANDS = ("drkd.cli.training", "drkd.cli.inspecting", "drkd.cli.predicting", "drkd.cli.exporting")
+COMMANDS = (
+    "drkd.cli.training",
+    "drkd.cli.inspecting",
+    "drkd.cli.predicting",
+    "drkd.cli.suspects",
+    "drkd.cli.exporting",
+)
 """The modules that add their commands to the app, in the order of `--help`."""
 
 INTERRUPTED = 130

@@ -58,6 +58,8 @@ TABLE = (
     WithoutEffect("mixup", "task", lambda name: name != "classification", "--task classification"),
     WithoutEffect("cutmix", "task", lambda name: name != "classification", "--task classification"),
     WithoutEffect("mix_prob", ("mixup", "cutmix"), lambda alpha: alpha == 0, "--mixup 0.2 or --cutmix 1"),
+    WithoutEffect("fold", "task", lambda name: name != "classification", "--task classification"),
+    WithoutEffect("keep_answers", "task", lambda name: name != "classification", "--task classification"),
     WithoutEffect("pretrained", "task", lambda name: name == "detection", "--task classification"),
     WithoutEffect("cache", "cache_size", lambda size: as_bytes(size) == 0, "--cache-size 2GB"),
     WithoutEffect("calibration", "quantize", lambda name: name is None, "--quantize int8"),

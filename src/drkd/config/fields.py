@@ -107,3 +107,26 @@ def _average(value: str) -> str:
 
 Average = Annotated[str, AfterValidator(_average)]
 """How weights are averaged, as `as_average` reads it."""
+
+
+def as_fold(text: str) -> tuple[int, int, int]:
+    """A fold, how many there are, and which draw of them.
+
+    Example:
+        >>> as_fold("2/5"), as_fold("0/3:1")
+        ((2, 5, 0), (0, 3, 1))
+    """
+    match = re.fullmatch(r"(\d{1,4})/(\d{1,4})(?::(\d{1,4}))?", text)
+    fold, folds, draw = (int(part or 0) for part in match.groups()) if match else (0, 0, 0)
+    if folds < 2 or fold > folds:
+        raise ValueError("a fold such as 2/5: the second of five, from 0/5 for none of them to 5/5")
+    return fold, folds, draw
+
+
+def _fold(value: Any) -> str:
+    as_fold(str(value))
+    return str(value)
+
+
+Fold = Annotated[str, BeforeValidator(_fold)]
+"""A part of the training images, as `as_fold` reads it."""

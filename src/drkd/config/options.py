@@ -4,7 +4,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
-from drkd.config.fields import Epochs, Fractions, Names, Size, Text
+from drkd.config.fields import Epochs, Fold, Fractions, Names, Size, Text
 from drkd.config.groups import (
     CacheOptions,
     DataOptions,
@@ -40,6 +40,14 @@ class TrainConfig(TrainingConfig, FitSettings):
     num_nodes: int = Field(1, ge=1, description="machines that run this same command; needs MASTER_ADDR")
     sync_batchnorm: bool = Field(False, description="batch norm over the whole batch of all devices; not on processors")
     keep_epochs: Epochs = Field([], description="comma-separated, from 0: keep the network as it is after these epochs")
+    fold: Fold | None = Field(
+        None,
+        description="train on training and validation images but for a part of them, which is validated on: 2/5 is the "
+        "second of five, 0/5 none; as `drkd suspects` does",
+    )
+    keep_answers: bool = Field(
+        False, description="keep what the student says of each training image, on average over epochs"
+    )
     method_options: dict[str, Any] = Field({}, description="further settings of the method; in a file only")
 
 

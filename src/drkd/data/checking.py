@@ -19,7 +19,7 @@ from drkd.data import readers
 from drkd.data.datasets import VALIDATION, divide
 from drkd.data.decoding import Source, converted, decoded, describe_source, opened
 from drkd.data.images import damage_of, in_threads
-from drkd.data.listing import Listing, Sample, Samples, judge_classes
+from drkd.data.listing import Listing, Sample, Samples, judge_classes, keys_of
 from drkd.data.problems import BadImageError, OnProblem, Problem, Severity
 from drkd.utils.errors import InputError
 
@@ -105,7 +105,7 @@ def check_data(name: str | Path, *, progress: Progress | None = None) -> Finding
         overview.add(image)
         if progress is not None:
             progress(count, total)
-    keys = readers.keys_of(overview.training, listing) if listing else []
+    keys = keys_of(overview.training, listing) if listing else []
     _judge_whole(str(name), layout, classes, overview, problems.append, keys)
     problems.sort(key=lambda problem: ORDER.index(problem.severity))  # stable: within a severity as found
     return Findings(str(name), dict(overview.images), classes, tuple(problems))

@@ -50,12 +50,14 @@ class Split:
     Inputs of another dtype are no images (see `from_tensors`) and are served as they are. `names` are the paths of
     images that are files, below the data's folder. `probs` (N, K) are the labels' distributions where several
     annotators voted; a training learns from them, and all else goes by the class with most votes in `labels`.
+    `origins` say where samples that are no files came from: a file and its row, or a split as it was read and its row.
     """
 
     inputs: Tensor | LazyImages
     labels: Tensor
     names: Sequence[str] = ()
     probs: Tensor | None = None
+    origins: Sequence[str] = ()
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -69,9 +71,11 @@ class Split:
             raise InputError(
                 f"`select` needs positions from 0 to {len(self) - 1}, got {int(index.min())} to {int(index.max())}"
             )
+        index = index.nonzero().flatten() if index.dtype == torch.bool else index
         inputs = self.inputs.select(index) if isinstance(self.inputs, LazyImages) else self.inputs[index]
-        names = [self.names[row] for row in index.tolist()] if self.names else ()
-        return Split(inputs, self.labels[index], names, None if self.probs is None else self.probs[index])
+        rows = index.tolist()
+        names, origins = ([known[row] for row in rows] if known else () for known in (self.names, self.origins))
+        return Split(inputs, self.labels[index], names, None if self.probs is None else self.probs[index], origins)
 
 
 @dataclass(frozen=True)
@@ -206,7 +210,8 @@ def divide(raw: readers.Raw, *, validation: float, seed: int) -> tuple[dict[str,
         InputError: if a class has too few samples to be divided.
     """
     splits = {
-        split: Split(*samples, raw.names.get(split, ()), raw.probs.get(split)) for split, samples in raw.splits.items()
+        split: Split(*samples, raw.names.get(split, ()), raw.probs.get(split), raw.origins_of(split))
+        for split, samples in raw.splits.items()
     }
     skipped = {split: len(problems) for split, problems in raw.left_out.items()}
     if "test" not in splits and "val" in splits:

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from drkd.data.decoding import Source
+from drkd.data.decoding import Source, TableBytes
 from drkd.data.files import SPLIT_FOLDERS, visible
 from drkd.data.problems import Problem, Severity, some
+from drkd.data.record import relative_name
 from drkd.utils.text import printable
 
 Sample = tuple[Source, int]
@@ -68,3 +69,16 @@ def judge_classes(location: str, split: str, classes: Sequence[str], labels: Col
         reason = f"has a single image of {some(rare)}: too few to learn from and to measure on; add images"
         return Problem("warning", location, reason, "few images")
     return None
+
+
+def keys_of(samples: Sequence[Sample], listing: Listing) -> list[str]:
+    """What training images are divided by: their paths within the class folders, for layouts that are divided so."""
+    home = listing.divide_by_name
+    if home is None:
+        return []
+    return [relative_name(Path(str(source)), home / listing.classes[label]) for source, label in samples]
+
+
+def origins_of(samples: Sequence[Sample], root: Path) -> list[str]:
+    """Table and row of samples that are in tables below `root`; nothing for files."""
+    return [f"{relative_name(each.path, root)} {each.row}" for each, _ in samples if isinstance(each, TableBytes)]

@@ -13,7 +13,7 @@ from torch import Tensor
 from drkd.data.files import visible
 from drkd.data.folders import list_folder
 from drkd.data.images import LazyImages, common_size, load_images
-from drkd.data.listing import Listing, Sample, judge_classes
+from drkd.data.listing import Listing, judge_classes, keys_of, origins_of
 from drkd.data.parquet import Rows, list_parquet
 from drkd.data.preprocessing import Preprocessing, scaled
 from drkd.data.problems import OnProblem, Problem, describe_problems, refuse
@@ -49,6 +49,7 @@ class Raw:
         probs: of splits whose images annotators voted on, the distributions of votes (N, K).
         keys: what training images are divided by where a split is missing, their paths within the class folders;
             without them the division is stratified.
+        origins: table and row of images that are in tables, by split.
     """
 
     classes: tuple[str, ...]
@@ -62,6 +63,12 @@ class Raw:
     names: Mapping[str, list[str]] = field(default_factory=dict)
     keys: Sequence[str] = ()
     probs: Mapping[str, Tensor] = field(default_factory=dict)
+    origins: Mapping[str, list[str]] = field(default_factory=dict)
+
+    def origins_of(self, split: str) -> list[str]:
+        """Where each image of a split is, if it is no file."""
+        numbered = () if self.names.get(split) else range(len(self.splits[split][1]))
+        return self.origins.get(split) or [f"{split} {row}" for row in numbered]
 
 
 def read_digits(wanted: Preprocessing) -> Raw:
@@ -257,15 +264,8 @@ def _decoded(
     }
     keys, votes = keys_of(samples["train"], listing), votes_of(samples, len(listing.classes))
     raw = Raw(listing.classes, splits, augmentation, statistics, left_out=left_out, names=names, keys=keys)
-    return replace(_as_wanted(raw, wanted), probs=votes)
-
-
-def keys_of(samples: Sequence[Sample], listing: Listing) -> list[str]:
-    """What training images are divided by: their paths within the class folders, for layouts that are divided so."""
-    home = listing.divide_by_name
-    if home is None:
-        return []
-    return [relative_name(Path(str(source)), home / listing.classes[label]) for source, label in samples]
+    origins = {split: origins_of(part, root) for split, part in samples.items()}
+    return replace(_as_wanted(raw, wanted), probs=votes, origins=origins)
 
 
 def list_files(name: str) -> dict[str, FileRecord]:

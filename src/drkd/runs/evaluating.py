@@ -11,7 +11,9 @@ from drkd.tasks.loading import load_model
 from drkd.utils.device import choose_device
 from drkd.utils.errors import InputError
 
-OF_SPLITS = ("seed", "validation", "limit_train", "limit_test", "label_noise", "image_size", "skip_bad_images")
+OF_SPLITS = (
+    *("seed", "validation", "fold", "limit_train", "limit_test", "label_noise", "image_size", "skip_bad_images"),
+)
 """Options of a run that say which images its splits hold."""
 
 OF_OTHER_DATA = ("seed", "validation", "label_noise", "skip_bad_images")

@@ -6,6 +6,7 @@ metrics.csv         a row per epoch; timing.csv: seconds per epoch
 checkpoints/        step-N folders; last, best
 model.safetensors   the epoch chosen on validation, or the last one, with what it takes to use it
 epochs/             epoch-N.safetensors: the same for the epochs that --keep-epochs names
+answers.safetensors the mean of what the student said of each training image, with --keep-answers
 summary.json        what came out
 cases.png           of detectors: the best and the worst test images with their boxes
 teacher/            a run directory of its own, where the self-teacher was trained first
@@ -41,6 +42,7 @@ from drkd.runs.features import Fitted, choose_fitted
 from drkd.runs.summary import FILE, RunSummary, TeacherRecord
 from drkd.runs.teachers import load_teacher
 from drkd.targets import Cached, state_hash
+from drkd.targets.answers import watch
 from drkd.tasks import SplitMetrics, Task, TaskData, get_task
 from drkd.tasks.classification import default_cache
 from drkd.tasks.loading import load_model
@@ -133,6 +135,7 @@ def _train(
     task, data, student = prepared.task, prepared.data, prepared.student
     fitted = choose_fitted(config, data, student.to(prepared.device), prepared.teacher, out=out)
     objective = task.objective(config, fitted.data, teacher=fitted.teacher, student=fitted.student, out=out)
+    answers = watch(objective) if config.keep_answers else None
 
     def after_epoch(row: Row) -> None:
         if row["epoch"] in config.keep_epochs and rank() == 0:
@@ -151,6 +154,8 @@ def _train(
     temperature = task.calibrate(fitted.student, fitted.data)
     if rank() == 0:  # before anything else can fail
         write_model(out / "model.safetensors", student.state_dict(), model_info(config, data, temperature))
+        if answers is not None:
+            answers.write(out)
     summary = summarise(config, prepared, fitted, result, out, temperature)
     wall_seconds = time.perf_counter() - started
     return replace(
@@ -291,6 +296,7 @@ def _train_teacher(config: TrainConfig, source: Source, out: Path, on_event: OnE
         "teacher": None,
         "method_options": {},
         "keep_epochs": [],
+        "keep_answers": False,
         **dict.fromkeys(METHOD_SETTINGS),
     }
     return train(config.model_copy(update=plain), source, out, on_event=on_event)

@@ -55,9 +55,11 @@ class Classification(Task):
     )
 
     def load(self, config: "TrainConfig", wanted: "Preprocessing | None" = None) -> "Data":
+        from drkd.config.fields import as_fold
         from drkd.data import load_data
+        from drkd.data.folds import leave_out
 
-        return load_data(
+        data = load_data(
             config.data,
             seed=config.seed,
             validation=config.validation,
@@ -69,6 +71,7 @@ class Classification(Task):
             download=config.download,
             skip_bad_images=config.skip_bad_images,
         )
+        return data if config.fold is None else leave_out(data, *as_fold(config.fold))
 
     def wanted(self, config: "TrainConfig") -> "Preprocessing | None":
         from drkd.models.starts import describe_preprocessing, find_start

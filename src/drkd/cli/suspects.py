@@ -1,0 +1,104 @@
+"""The command that lists images whose labels look wrong."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from drkd.cli.app import app
+from drkd.cli.printing import console, say
+from drkd.utils.errors import InputError
+from drkd.utils.machine import processor_count
+from drkd.utils.workers import start_server
+
+if TYPE_CHECKING:
+    from drkd.studies.ranking import Suspects
+
+
+@app.command()
+def suspects(
+    run: Annotated[Path, typer.Argument(help="finished run directory of `drkd train`")],
+    asked: Annotated[
+        str,
+        typer.Option("--from", help="folds: networks that were not trained on the image; memory: one training's past"),
+    ] = "folds",
+    folds: Annotated[int, typer.Option("--folds", min=2, help="parts, each left out of a training")] = 5,
+    repeats: Annotated[int, typer.Option("--repeats", min=1, help="divide anew so many times, and average")] = 1,
+    top: Annotated[int, typer.Option("--top", min=0, help="how many are printed")] = 20,
+    jobs: Annotated[
+        int | None, typer.Option("--jobs", min=1, help="trainings at once (default: one per processor, 1 on a GPU)")
+    ] = None,
+    device: Annotated[str | None, typer.Option("--device", help="cpu, cuda, ... (default: the run's)")] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="where to write (default: the run directory)")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
+) -> int:
+    """Rank the images of a run by how surely their labels are contradicted: suspects.csv and a gallery."""
+    if asked not in ("folds", "memory"):
+        raise InputError(f"--from should be folds or memory, got {asked!r}")
+    if (asked == "folds") and (jobs or processor_count()) > 1:
+        start_server("drkd.studies.suspects")  # while this process imports the same
+
+    from drkd.cli.display import Display
+    from drkd.report.suspects import write_gallery
+    from drkd.runs.evaluating import run_of
+    from drkd.studies.suspects import find_suspects, plan
+
+    source = run_of(run)
+    home = source if out is None else out
+    kind: Any = asked
+    trainings = plan(source, home, asked=kind, folds=folds, repeats=repeats, device=device)
+    quiet = console() if not as_json else _on_stderr()
+    count = "1 training" if len(trainings) == 1 else f"{len(trainings)} trainings"
+    quiet.print(f"{count}, to be written to {home / 'suspects'}.", highlight=False, soft_wrap=True)
+    with Display(quiet, {each.name: each.config.epochs for each in trainings}) as display:
+        found = find_suspects(
+            run, asked=kind, folds=folds, repeats=repeats, jobs=jobs, device=device, out=out, on_event=display.on_event
+        )
+    page = write_gallery(found)
+    if as_json:
+        print(json.dumps(_as_json(found, page, top), indent=2))
+    else:
+        _print(found, page, top)
+    return 0
+
+
+def _on_stderr() -> Any:
+    from drkd.cli.printing import PlainConsole
+
+    return PlainConsole(stderr=True, width=240)
+
+
+def _as_json(found: "Suspects", page: Path, top: int) -> dict[str, object]:
+    """What `--json` prints; `suspects.csv` has all images."""
+    return {
+        "asked": found.asked,
+        "images": len(found.images),
+        "contradicted": found.contradicted,
+        "not_judged": list(found.not_judged),
+        "table": str(found.table),
+        "gallery": str(page),
+        "suspects": [asdict(each) for each in found.images[:top]],
+    }
+
+
+def _print(found: "Suspects", page: Path, top: int) -> None:
+    from rich.table import Table
+
+    from drkd.utils.text import printable
+
+    table = Table("Rank", "Image", "Split", "Given", "Suggested", "P(given)", "P(suggested)", box=None)
+    for each in found.images[:top]:
+        names = (printable(name) for name in (each.image, each.split, each.given, each.suggested))
+        table.add_row(str(each.rank), *names, f"{each.given_probability:.4f}", f"{each.suggested_probability:.4f}")
+    if top:
+        console().print(table)
+    say(
+        f"{found.contradicted:,} of {len(found.images):,} labels are contradicted. The list begins with the surest; "
+        "whether a label is wrong only a look at its image says."
+    )
+    if found.not_judged:
+        why = "no other fold has an image of their class" if found.asked == "folds" else "the training never saw them"
+        say(f"{len(found.not_judged)} images are not judged: {why}.")
+    say(f"List: {found.table}\nGallery: {page}")
