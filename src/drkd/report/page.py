@@ -1,28 +1,23 @@
-"""The page: one HTML file that opens anywhere, offline."""
+"""The page of a comparison: one HTML file that opens anywhere, offline."""
 
-import base64
-import re
-import warnings
 from pathlib import Path
 
-from jinja2 import Environment, PackageLoader
-from PIL import Image
-
-from drkd.config import read_written
+from drkd.report.classes import MOST_CLASSES, class_table, confusions
+from drkd.report.labels import label_of
 from drkd.report.plots import draw_all
-from drkd.report.sentences import conclusions
-from drkd.report.table import classes_of, columns_of, label_of, legend_of, rows, title
+from drkd.report.rendering import figures_of, pictures_of, render, settings_of
+from drkd.report.sentences import conclusions, headline
+from drkd.report.table import columns_of, legend_of, rows, title
 from drkd.runs.directory import method_dirname
 from drkd.runs.results import FILE, ComparisonResults, Panel
 from drkd.tasks import get_task
 from drkd.utils.errors import InputError
-from drkd.utils.files import write_text
 
 CAPTIONS = {
-    "accuracy": "Test {label}, a point per seed",
-    "learning": "Validation {label} while training, mean over seeds (the doubled control is drawn to the same width)",
-    "reliability": "Reliability: accuracy over confidence on the test split, seeds pooled; the diagonal is perfect",
-    "rectified": "Rectified targets per epoch, mean over seeds",
+    "accuracy": "Test {label}: dots are seeds, diamonds their means",
+    "learning": "Validation {label} while training, mean over seeds; cross-entropy 2x is drawn to the same width",
+    "reliability": "Reliability: accuracy over confidence on the test split, seeds together; the diagonal is perfect",
+    "rectified": "Targets that rectification changed, mean over seeds",
 }
 """Of the plots; `label` is the task's metric."""
 
@@ -42,70 +37,43 @@ def write_report(out: Path) -> Path:
     results = ComparisonResults.read(out)
     if not (out / "config.yaml").is_file():
         raise InputError(f"{out / 'config.yaml'} is missing, and with it the settings; give a whole run directory")
-    plots = {name: _inline(file, name) for name, file in draw_all(results, out).items()}
+    plots = draw_all(results, out)
     panel = results.panels[0]
     task = get_task(panel.task)
-    template = Environment(loader=PackageLoader("drkd.report"), autoescape=True).get_template("page.html")
-    page = template.render(
+    captions = {name: text.format(label=task.label) for name, text in CAPTIONS.items()}
+    return render(
+        "page.html",
+        out / "report.html",
         columns=columns_of(task),
         legend=legend_of(task),
-        panels=[_panel(each, results) for each in results.panels],
-        plots=plots,
-        captions={name: text.format(label=task.label) for name, text in CAPTIONS.items()},
-        cases=_cases(panel, out),
+        panels=[
+            _panel(each, results, out) | {"figures": figures_of(plots[each.name], captions, prefix=f"p{number}-")}
+            for number, each in enumerate(results.panels)
+        ],
+        most_classes=MOST_CLASSES,
         environment=results.environment,
         chosen_on_validation=panel.chosen_on_validation,
-        settings=_settings(out / "config.yaml"),
+        settings=settings_of(out / "config.yaml"),
     )
-    write_text(out / "report.html", page)
-    return out / "report.html"
 
 
-def _panel(panel: Panel, results: ComparisonResults) -> dict[str, object]:
+def _panel(panel: Panel, results: ComparisonResults, out: Path) -> dict[str, object]:
     """What the template shows of a panel."""
     differences = results.of(panel)
     return {
         "title": title(panel),
+        "headline": headline(panel, differences),
         "rows": rows(panel, differences),
-        "classes": classes_of(panel),
+        "classes": class_table(panel),
+        "confusions": confusions(panel),
         "conclusions": conclusions(panel, differences),
+        "pictures": pictures_of_first_seed(panel, out),
+        "seeds": len(panel.seeds),
     }
 
 
-def _cases(panel: Panel, out: Path) -> dict[str, str]:
-    """The best and worst images of the first seed of every method, in base64, where the task draws them."""
+def pictures_of_first_seed(panel: Panel, out: Path) -> dict[str, dict[str, object]]:
+    """What the trainings of the first seed drew, by the label of their method; not of those that drew nothing."""
     folder = out / "trainings" / panel.name.replace(" ", "-") / f"seed-{panel.seeds[0]}"
-    files = {method: folder / method_dirname(method) / "cases.png" for method in panel.methods}
-    return {
-        label_of(method): base64.b64encode(file.read_bytes()).decode()
-        for method, file in files.items()
-        if file.is_file() and _is_whole(file)
-    }
-
-
-def _is_whole(file: Path) -> bool:
-    """Whether a PNG fits its own checksums; one that does not is warned of."""
-    try:
-        with Image.open(file) as image:
-            image.verify()
-    except Exception as reason:  # whatever Pillow raises of a damaged file
-        warnings.warn(f"{file} is damaged and left out: {reason}", stacklevel=2)
-        return False
-    return True
-
-
-def _inline(file: Path, name: str) -> str:
-    """An SVG to put into a page: without its header, and with ids of its own."""
-    svg = file.read_text(encoding="utf-8")
-    return re.sub(r'(id="|href="#|url\(#)', rf"\g<1>{name}-", svg[svg.index("<svg") :])
-
-
-def _settings(file: Path) -> list[tuple[str, str, str]]:
-    """(option, value, source) of a `config.yaml`."""
-    options = read_written(file)
-    sources = dict(re.findall(r"^([a-z_]+): .*  # (.*)$", file.read_text(encoding="utf-8"), re.MULTILINE))
-    lines = []
-    for name, value in options.items():
-        shown = ", ".join(str(part) for part in value) if isinstance(value, list) else value
-        lines.append((name, "" if value is None else str(shown), sources.get(name, "")))
-    return lines
+    found = {label_of(method): pictures_of(folder / method_dirname(method)) for method in panel.methods}
+    return {label: drawn for label, drawn in found.items() if any(drawn.values())}

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from drkd.data.datasets import Data
 from drkd.data.loader import Loader
 from drkd.objective.losses import to_float32
+from drkd.training.mistakes import Confusions, Mistake, count_confusions, surest_mistakes
 from drkd.utils.arguments import check_arguments
 from drkd.utils.checks import IGNORED, check_choice, check_count, check_labels, check_logits
 from drkd.utils.errors import InputError, NonFiniteLossError
@@ -30,8 +31,10 @@ class Metrics:
         macro_f1: mean F1 over the classes that have samples or were predicted.
         per_class: of these classes by name, the number of their `samples`, `precision`, `recall` and `f1`; a fraction
             of nothing is 0.
+        confused: how often a class was taken for another, the 400 most frequent pairs.
+        mistakes: the 12 wrong answers of the highest probability.
 
-    What older versions wrote has None in place of the two means, and no classes.
+    What older versions wrote has None in place of the two means, no classes and no mistakes.
     """
 
     accuracy: float
@@ -42,6 +45,8 @@ class Metrics:
     balanced_accuracy: float | None = None
     macro_f1: float | None = None
     per_class: dict[str, dict[str, float]] = field(default_factory=dict)
+    confused: Confusions = field(default_factory=dict)
+    mistakes: list[Mistake] = field(default_factory=list)
 
 
 def measure(logits: Tensor, labels: Tensor, classes: Sequence[str] | None = None) -> Metrics:
@@ -66,7 +71,8 @@ def measure(logits: Tensor, labels: Tensor, classes: Sequence[str] | None = None
     probs = torch.softmax(to_float32(logits).double(), dim=1)
     confidence, predicted = probs.max(dim=1)
     correct = predicted == labels
-    per_class = classwise(predicted, labels, classes or [str(number) for number in range(logits.shape[1])])
+    names = classes or [str(number) for number in range(logits.shape[1])]
+    per_class = classwise(predicted, labels, names)
     recalls = [row["recall"] for row in per_class.values() if row["samples"]]
     return Metrics(
         accuracy=correct.double().mean().item(),
@@ -77,6 +83,8 @@ def measure(logits: Tensor, labels: Tensor, classes: Sequence[str] | None = None
         balanced_accuracy=sum(recalls) / max(1, len(recalls)),
         macro_f1=sum(row["f1"] for row in per_class.values()) / max(1, len(per_class)),
         per_class=per_class,
+        confused=count_confusions(predicted, labels, names),
+        mistakes=surest_mistakes(probs, labels, names),
     )
 
 

@@ -1,7 +1,7 @@
 """How good predictions of several labels are: mean average precision, accuracy, F1, NLL."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 import torch.nn.functional as F
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from drkd.data.datasets import Data
 from drkd.data.loader import Loader
 from drkd.training.metrics import predict_logits
+from drkd.training.mistakes import Mistake, surest_wrong_labels
 from drkd.utils.checks import IGNORED
 from drkd.utils.errors import InputError, NonFiniteLossError
 
@@ -27,6 +28,7 @@ class MultiLabelMetrics:
         nll: binary cross-entropy, mean over all known labels, in nats.
         per_class: of every class that occurs, by name, its average precision `mean_ap` and in how many `images` it is
             true.
+        mistakes: the 12 wrong answers of the highest probability.
     """
 
     mean_ap: float
@@ -35,6 +37,7 @@ class MultiLabelMetrics:
     macro_f1: float
     nll: float
     per_class: dict[str, dict[str, float]]
+    mistakes: list[Mistake] = field(default_factory=list)
 
 
 def measure(logits: Tensor, labels: Tensor, classes: Sequence[str]) -> MultiLabelMetrics:
@@ -70,6 +73,7 @@ def measure(logits: Tensor, labels: Tensor, classes: Sequence[str]) -> MultiLabe
         macro_f1=sum(scores) / max(1, len(scores)),
         nll=F.binary_cross_entropy_with_logits(logits[known], labels[known].double()).item(),
         per_class=per_class,
+        mistakes=surest_wrong_labels(logits.sigmoid(), labels, classes),
     )
 
 
