@@ -24,7 +24,7 @@ def new_figure() -> tuple[Figure, Axes]:
     axes = figure.subplots()
     axes.spines[["top", "right"]].set_visible(False)
     axes.tick_params(labelsize=8)
-    axes.grid(alpha=0.35, linewidth=0.6)
+    axes.grid(alpha=0.25, linewidth=0.6)
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 5, 10]))
         axis.set_major_formatter(ScalarFormatter(useOffset=False))
@@ -38,10 +38,10 @@ def over_epochs(axes: Axes, epochs: int) -> None:
     axes.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True, min_n_ticks=1))
 
 
-def add_legend(figure: Figure, axes: Axes) -> None:
-    """What the lines are, below the plot."""
+def add_legend(figure: Figure, axes: Axes, fewest: int) -> None:
+    """What the lines are, below the plot; nothing for fewer than `fewest`."""
     handles, labels = axes.get_legend_handles_labels()
-    if not handles:
+    if len(handles) < fewest:
         return
     labels = [shorten(label) for label in labels]
     columns = 1 if max(map(len, labels)) > LONG else min(3, len(labels))

@@ -14,7 +14,7 @@ from drkd.tasks import get_task
 from drkd.utils.errors import InputError
 
 CAPTIONS = {
-    "accuracy": "Test {label}: dots are seeds, diamonds their means",
+    "accuracy": "Test {label}: dots are seeds, diamonds their means, bars 95% intervals of the paired difference",
     "learning": "Validation {label} while training, mean over seeds; cross-entropy 2x is drawn to the same width",
     "reliability": "Reliability: accuracy over confidence on the test split, seeds together; the diagonal is perfect",
     "rectified": "Targets that rectification changed, mean over seeds",

@@ -28,7 +28,7 @@ Draw = Callable[[Axes], bool]
 
 
 @plain_text
-def draw_each(plots: dict[str, Draw], folder: Path, ending: str = "") -> dict[str, Path]:
+def draw_each(plots: dict[str, Draw], folder: Path, ending: str = "", *, fewest: int = 1) -> dict[str, Path]:
     """Write plots as PNG and SVG; return the SVG files by name.
 
     One with nothing in it is left out, and so is one that cannot be drawn, with a warning.
@@ -37,6 +37,7 @@ def draw_each(plots: dict[str, Draw], folder: Path, ending: str = "") -> dict[st
         plots: by name.
         folder: where to; made where it is missing.
         ending: of the files' names, before that of their kind.
+        fewest: lines that need a legend.
     """
     folder.mkdir(exist_ok=True)
     files = {}
@@ -48,7 +49,7 @@ def draw_each(plots: dict[str, Draw], folder: Path, ending: str = "") -> dict[st
                 for old in ("png", "svg"):
                     file.with_name(f"{file.name}.{old}").unlink(missing_ok=True)
                 continue
-            add_legend(figure, axes)
+            add_legend(figure, axes, fewest)
             files[name] = save(figure, file)
         except Exception as reason:  # the page has the numbers
             warnings.warn(f"the plot {name} could not be drawn: {type(reason).__name__}: {reason}", stacklevel=2)
@@ -112,7 +113,6 @@ def draw_accuracy(axes: Axes, panel: Panel) -> bool:
     names = [name for name, values in known.items() if values]
     if len(names) < 2:
         return False
-    bars = False
     for row, name in enumerate(names):
         values, colour = known[name], colour_of(name)
         spread = np.linspace(-0.18, 0.18, len(values)) if len(values) > 1 else [0.0]
@@ -122,7 +122,6 @@ def draw_accuracy(axes: Axes, panel: Panel) -> bool:
         if name != BASELINE and test is not None and test.ci95 is not None:
             half = 50 * (test.ci95[1] - test.ci95[0])
             axes.plot([mean - half, mean + half], [row, row], color=colour, linewidth=2)
-            bars = True
         axes.scatter([mean], [row], s=42, color=colour, marker="D", zorder=3)
         if name == BASELINE:
             axes.axvline(mean, color=colour, linewidth=0.8, linestyle="--")
@@ -131,8 +130,7 @@ def draw_accuracy(axes: Axes, panel: Panel) -> bool:
         axes.set_xlim((low + high - 1) / 2, (low + high + 1) / 2)
     axes.set_yticks(range(len(names)), [shorten(label_of(name)) for name in names], fontsize=8)
     axes.invert_yaxis()
-    what = " (dots: seeds; bar: 95% interval of the difference)" if bars else ""
-    axes.set_xlabel(f"test {task.label} %{what}", fontsize=7.5)
+    axes.set_xlabel(f"test {task.label} %", fontsize=8)
     return True
 
 
@@ -217,7 +215,7 @@ def draw_run(columns: dict[str, list[float]], panel: Panel, out: Path) -> dict[s
         "reliability": lambda axes: draw_reliability(axes, panel),
         "rectified": lambda axes: draw_rectified(axes, panel),
     }
-    return draw_each(plots, out / "plots")
+    return draw_each(plots, out / "plots", fewest=2)
 
 
 def _own_learning(axes: Axes, columns: dict[str, list[float]], task: Task, colour: str | None) -> bool:

@@ -49,11 +49,10 @@ def write_run_report(run: Path) -> Path:
             for name, split in (("test", summary.test), ("validation", summary.val))
             if split
         ],
-        legend=task.legend,
         figures=figures_of(plots, captions),
         classes=columns_by_class(results, task.class_metric),
         most_classes=MOST_CLASSES,
-        confusion=confusion_of(label_of(summary.method), results),
+        confusions=[found] if (found := confusion_of(label_of(summary.method), results)) else [],
         pictures=pictures_of(run),
         exports=_exports(run),
         notes=summary.notes,

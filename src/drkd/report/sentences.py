@@ -49,10 +49,9 @@ def headline(panel: Panel, differences: Differences) -> str:
     found = _points(top)
     if top.p_holm is not None and top.ci95 is not None and top.ci95[0] > 0:
         found += f", not shown to be more than chance among {len(differences)} comparisons"
-    nothing = f"{seeds} seeds show no gain in {task.label} over cross-entropy"
-    of = "" if len(tests) == 1 else f"the first by its mean is {within(ranked[0])}, "
+    whose = f"{'the' if len(tests) == 1 else 'the best'} mean difference in {task.label} to cross-entropy"
     also = f"; {loss}" if loss else ""
-    return f"Not shown: {nothing} ({of}{found}){also}{failed}."
+    return f"Not shown with {seeds} seeds: {whose} is that of {within(ranked[0])}, {found}{also}{failed}."
 
 
 def _no_answer(panel: Panel, asked: Sequence[str], tests: Mapping[str, Difference]) -> str:
