@@ -1,11 +1,12 @@
 """The page of a comparison: one HTML file that opens anywhere, offline."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
-from drkd.report.classes import MOST_CLASSES, class_table, confusions
+from drkd.report.classes import MOST_CLASSES, ClassTable, Confusion, class_table, confusions
 from drkd.report.labels import label_of
 from drkd.report.plots import draw_all
-from drkd.report.rendering import figures_of, pictures_of, render, settings_of
+from drkd.report.rendering import Pictures, figures_of, pictures_of, render, settings_of
 from drkd.report.sentences import conclusions, headline
 from drkd.report.table import columns_of, legend_of, rows, title
 from drkd.runs.directory import method_dirname
@@ -38,42 +39,58 @@ def write_report(out: Path) -> Path:
     if not (out / "config.yaml").is_file():
         raise InputError(f"{out / 'config.yaml'} is missing, and with it the settings; give a whole run directory")
     plots = draw_all(results, out)
-    panel = results.panels[0]
-    task = get_task(panel.task)
+    task = get_task(results.panels[0].task)
     captions = {name: text.format(label=task.label) for name, text in CAPTIONS.items()}
+    panels = [
+        _shown(panel, results, out, figures_of(plots[panel.name], captions, prefix=f"p{number}-"))
+        for number, panel in enumerate(results.panels)
+    ]
+    filled = {key for panel in panels for row in panel.rows for key, cell in row.items() if cell}
     return render(
         "page.html",
         out / "report.html",
-        columns=columns_of(task),
+        columns={key: heading for key, heading in columns_of(task).items() if key in filled},
         legend=legend_of(task),
-        panels=[
-            _panel(each, results, out) | {"figures": figures_of(plots[each.name], captions, prefix=f"p{number}-")}
-            for number, each in enumerate(results.panels)
-        ],
+        panels=panels,
         most_classes=MOST_CLASSES,
         environment=results.environment,
-        chosen_on_validation=panel.chosen_on_validation,
+        chosen_on_validation=results.panels[0].chosen_on_validation,
         settings=settings_of(out / "config.yaml"),
     )
 
 
-def _panel(panel: Panel, results: ComparisonResults, out: Path) -> dict[str, object]:
-    """What the template shows of a panel."""
+@dataclass(frozen=True)
+class ShownPanel:
+    """What the template shows of a panel; `pictures` are those of the first seed, by the label of the method."""
+
+    title: str
+    headline: str
+    rows: list[dict[str, str]]
+    conclusions: list[str]
+    figures: list[tuple[str, str]]
+    classes: ClassTable | None
+    confusions: list[Confusion]
+    pictures: dict[str, Pictures]
+    seeds: int
+
+
+def _shown(panel: Panel, results: ComparisonResults, out: Path, figures: list[tuple[str, str]]) -> ShownPanel:
     differences = results.of(panel)
-    return {
-        "title": title(panel),
-        "headline": headline(panel, differences),
-        "rows": rows(panel, differences),
-        "classes": class_table(panel),
-        "confusions": confusions(panel),
-        "conclusions": conclusions(panel, differences),
-        "pictures": pictures_of_first_seed(panel, out),
-        "seeds": len(panel.seeds),
-    }
+    return ShownPanel(
+        title=title(panel),
+        headline=headline(panel, differences),
+        rows=rows(panel, differences),
+        conclusions=conclusions(panel, differences),
+        figures=figures,
+        classes=class_table(panel),
+        confusions=confusions(panel),
+        pictures=pictures_of_first_seed(panel, out),
+        seeds=len(panel.seeds),
+    )
 
 
-def pictures_of_first_seed(panel: Panel, out: Path) -> dict[str, dict[str, object]]:
+def pictures_of_first_seed(panel: Panel, out: Path) -> dict[str, Pictures]:
     """What the trainings of the first seed drew, by the label of their method; not of those that drew nothing."""
     folder = out / "trainings" / panel.name.replace(" ", "-") / f"seed-{panel.seeds[0]}"
     found = {label_of(method): pictures_of(folder / method_dirname(method)) for method in panel.methods}
-    return {label: drawn for label, drawn in found.items() if any(drawn.values())}
+    return {label: drawn for label, drawn in found.items() if drawn.mistakes or drawn.cases}

@@ -125,9 +125,9 @@ def draw_accuracy(axes: Axes, panel: Panel) -> bool:
         axes.scatter([mean], [row], s=42, color=colour, marker="D", zorder=3)
         if name == BASELINE:
             axes.axvline(mean, color=colour, linewidth=0.8, linestyle="--")
-    low, high = axes.get_xlim()
-    if high - low < 1:  # all but equal: no ticks of thousandths
-        axes.set_xlim((low + high - 1) / 2, (low + high + 1) / 2)
+    low, high = axes.dataLim.intervalx
+    margin = max(0.05 * (high - low), 0.5 - (high - low) / 2)  # of equal ones no ticks of thousandths
+    axes.set_xlim(low - margin, max(high, min(high + margin, 100.2)))
     axes.set_yticks(range(len(names)), [shorten(label_of(name)) for name in names], fontsize=8)
     axes.invert_yaxis()
     axes.set_xlabel(f"test {task.label} %", fontsize=8)
@@ -160,7 +160,7 @@ def draw_curves(axes: Axes, lines: Sequence[tuple[str, str | None, Array, float]
         epochs = width * np.arange(1, len(curve) + 1)
         axes.plot(epochs, 100 * curve, color=colour, linewidth=1.4, label=label)
         floor = min(floor, 100 * float(curve[len(curve) // 10 :].min()))
-    axes.set_ylim(bottom=max(0.0, floor - 2))
+    axes.set_ylim(max(0.0, floor - 2), min(axes.get_ylim()[1], 101))
     axes.set_ylabel(what, fontsize=8)
     over_epochs(axes, round(max(len(curve) * width for _, _, curve, width in lines)))
     return True

@@ -4,6 +4,7 @@ import base64
 import re
 import warnings
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -11,7 +12,7 @@ from PIL import Image
 
 from drkd.config import read_written
 from drkd.report.figures import inline
-from drkd.tasks.gallery import read_gallery
+from drkd.tasks.gallery import Picture, read_gallery
 from drkd.utils.files import write_text
 
 
@@ -27,11 +28,19 @@ def figures_of(plots: Mapping[str, Path], captions: Mapping[str, str], prefix: s
     return [(inline(file, f"{prefix}{name}"), captions[name]) for name, file in plots.items()]
 
 
-def pictures_of(run: Path) -> dict[str, object]:
-    """The images that a training left: a gallery of mistakes, a drawing of cases in base64; empty without them."""
+@dataclass(frozen=True)
+class Pictures:
+    """The images that a training left: a gallery of its surest mistakes, and a drawing of cases, a PNG in base64."""
+
+    mistakes: list[Picture]
+    cases: str
+
+
+def pictures_of(run: Path) -> Pictures:
+    """Those in a run directory; empty where there are none."""
     cases = run / "cases.png"
     drawn = base64.b64encode(cases.read_bytes()).decode() if cases.is_file() and _is_whole(cases) else ""
-    return {"mistakes": read_gallery(run), "cases": drawn}
+    return Pictures(read_gallery(run), drawn)
 
 
 def _is_whole(file: Path) -> bool:
