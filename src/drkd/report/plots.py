@@ -144,23 +144,27 @@ def _learning(axes: Axes, panel: Panel, curves: Curves) -> bool:
     return draw_curves(axes, lines, f"validation {task.label} %")
 
 
-def draw_curves(axes: Axes, lines: Sequence[tuple[str, str | None, Array, float]], what: str) -> bool:
+def draw_curves(
+    axes: Axes, lines: Sequence[tuple[str, str | None, Array, float]], what: str, *, from_0: bool = False
+) -> bool:
     """Fractions over epochs; the first tenth may lie below the image.
 
     Args:
         axes: to draw on.
         lines: label, colour, a fraction per epoch, and how wide an epoch is drawn.
         what: label of the axis.
+        from_0: whether the axis begins at 0.
     """
     lines = [line for line in lines if len(line[2]) > 1]
     if not lines:
         return False
-    floor = 100.0
     for label, colour, curve, width in lines:
         epochs = width * np.arange(1, len(curve) + 1)
         axes.plot(epochs, 100 * curve, color=colour, linewidth=1.4, label=label)
-        floor = min(floor, 100 * float(curve[len(curve) // 10 :].min()))
-    axes.set_ylim(max(0.0, floor - 2), min(axes.get_ylim()[1], 101))
+    late = [100 * curve[len(curve) // 10 :] for _, _, curve, _ in lines]
+    bottom = 0.0 if from_0 else max(0.0, min(float(curve.min()) for curve in late) - 2)
+    top = 100 * max(float(curve.max()) for _, _, curve, _ in lines)
+    axes.set_ylim(bottom, min(top + 0.08 * (top - bottom or 1), 101))
     axes.set_ylabel(what, fontsize=8)
     over_epochs(axes, round(max(len(curve) * width for _, _, curve, width in lines)))
     return True
@@ -194,9 +198,7 @@ def draw_rectified(axes: Axes, panel: Panel) -> bool:
         seeds = [fractions for fractions in results.rectified_fraction_per_epoch if fractions]
         if seeds and np.max(seeds) > 0:
             lines.append((label_of(name), colour_of(name), np.array(seeds).mean(axis=0), 1.0))
-    drawn = draw_curves(axes, lines, "rectified targets %")
-    axes.set_ylim(bottom=0)
-    return drawn
+    return draw_curves(axes, lines, "rectified targets %", from_0=True)
 
 
 def draw_run(columns: dict[str, list[float]], panel: Panel, out: Path) -> dict[str, Path]:

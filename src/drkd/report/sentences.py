@@ -96,10 +96,10 @@ def conclusions(panel: Panel, differences: Differences) -> list[str]:
         for name in methods
         if (failures := _failures(panel, name))
     ]
-    sentences += _notes(methods)
     seeds = max((test.seeds for test in differences.values()), default=0)
     if seeds < 2:
-        return [*sentences, "One seed shows no difference between methods: run at least 5 (--seeds 5)."]
+        few = "One seed shows no difference between methods: run at least 5 (--seeds 5)."
+        return [*sentences, few, *_notes(methods)]
     if seeds < FEWEST_PAIRS:
         sentences.append(f"{seeds} seeds are too few for a test: run at least {FEW_SEEDS} (--seeds {FEW_SEEDS}).")
     elif seeds < FEW_SEEDS:
@@ -108,7 +108,7 @@ def conclusions(panel: Panel, differences: Differences) -> list[str]:
     sentences += _shown(complete, task)
     sentences += _rectification(panel, complete)
     sentences += _control(panel, complete, task)
-    return sentences
+    return [*sentences, *_notes(methods)]
 
 
 def _failures(panel: Panel, name: str) -> int:

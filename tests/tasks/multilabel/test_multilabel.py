@@ -120,7 +120,7 @@ def finished(folder, tmp_path_factory):
 
 def test_a_training_from_a_folder_of_csv(finished, folder):
     out, summary = finished
-    assert set(vars(summary.test)) == {"mean_ap", "accuracy", "exact", "macro_f1", "nll", "per_class"}
+    assert set(vars(summary.test)) == {"mean_ap", "accuracy", "exact", "macro_f1", "nll", "per_class", "mistakes"}
     assert summary.test.mean_ap > 0.9  # the colour shows the classes
     assert summary.teacher_train_accuracy > 0.9
     assert drkd.load_model(out)[1].task == "multilabel"
