@@ -141,8 +141,9 @@ def _of_studies(runs: Runs) -> dict[str, Reading]:
 
     import drkd
     from drkd.integrations.common import read_learned, write_learned
-    from drkd.report.page import _cases, _settings
+    from drkd.report.page import pictures_of_first_seed
     from drkd.report.plots import read_curves
+    from drkd.report.rendering import settings_of
     from drkd.runs.results import ComparisonResults
     from drkd.studies.proposals import History
     from drkd.targets.teacher_cache import TeacherCache
@@ -174,10 +175,10 @@ def _of_studies(runs: Runs) -> dict[str, Reading]:
         image.resize((64, 64)).save(cases)
     return {
         "learned by an objective": Reading([runs.run.parent / "learned.safetensors"], remembered),
-        "cases.png": Reading([cases], lambda: _cases(results.panels[0], runs.compared)),
+        "cases.png": Reading([cases], lambda: pictures_of_first_seed(results.panels[0], runs.compared)),
         "results.json": Reading([runs.compared / "results.json"], lambda: ComparisonResults.read(runs.compared)),
         "config.yaml, report": Reading(
-            [runs.compared / "config.yaml"], lambda: _settings(runs.compared / "config.yaml")
+            [runs.compared / "config.yaml"], lambda: settings_of(runs.compared / "config.yaml")
         ),
         "metrics.csv": Reading(sorted(runs.compared.rglob("metrics.csv")), curves),
         "trials.json": Reading([runs.searched / "trials.json"], lambda: History.read(runs.searched)),

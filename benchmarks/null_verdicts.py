@@ -14,7 +14,7 @@ import numpy as np
 from numpy.random import Generator
 from scipy.stats import binomtest
 
-from drkd.report.sentences import LEVEL, conclusions
+from drkd.report.sentences import LEVEL, conclusions, headline
 from drkd.runs.results import ComparisonResults, MethodResults, Panel, PerSeed
 from drkd.studies.results import BASELINE, CONTROL, compare_methods
 from drkd.studies.statistics import holm
@@ -74,7 +74,7 @@ def _results(accuracies: PerSeed, rectified: float | None) -> MethodResults:
 def claims(panel: Panel) -> tuple[bool, bool]:
     """Whether a sentence claims a difference, and whether one would were the further pairs judged one by one."""
     differences = ComparisonResults([panel], compare_methods(panel), {}).of(panel)
-    text = " ".join(conclusions(panel, differences))
+    text = " ".join([headline(panel, differences), *conclusions(panel, differences)])
     apart = {pair: test.p_value for pair, test in differences.items() if pair[1] != BASELINE}
     corrected = holm([test.p_value for pair, test in differences.items() if pair not in apart])
     below = any(p is not None and p < LEVEL for p in (*apart.values(), *corrected))

@@ -32,12 +32,12 @@ def claimed(text):
 
 def test_sentences_say_what_is_shown():
     text = text_of(BETTER, ALIKE)
-    assert "dr_kd is more accurate than cross_entropy here: +5.02 points, 95% interval +4.96 to +5.08." in text
-    assert "No difference in accuracy to cross_entropy is shown for" in text
-    assert "tf_kd_self (+0.00 points, 95% interval" in text
-    assert "Rectifying 5.0% of the targets helped: dr_kd minus tf_kd_self" in text
-    assert "At equal total epochs dr_kd is more accurate than cross_entropy_2x: +4.02 points" in text
-    assert "At equal total epochs tf_kd_self is not shown to differ from cross_entropy_2x: -1.00 points" in text
+    assert "DR-KD is more accurate than cross-entropy here: +5.02 points, 95% interval +4.96 to +5.08." in text
+    assert "No difference in accuracy to cross-entropy is shown for" in text
+    assert "Tf-KD_self (+0.00 points, 95% interval" in text
+    assert "Rectifying 5.0% of the targets helped: DR-KD minus Tf-KD_self" in text
+    assert "At equal total epochs DR-KD is more accurate than cross-entropy 2x: +4.02 points" in text
+    assert "At equal total epochs Tf-KD_self is not shown to differ from cross-entropy 2x: -1.00 points" in text
 
 
 def test_sentences_say_when_rectifying_hurts():
@@ -52,7 +52,7 @@ def test_a_small_difference_of_five_seeds_is_no_verdict_whatever_it_is_compared_
     assert test.ci95[0] > 0
     assert test.p_value < 0.05 < test.p_holm
     text = " ".join(conclusions(panel, differences))
-    assert "dr_kd is not shown to differ from cross_entropy_2x" in text
+    assert "DR-KD is not shown to differ from cross-entropy 2x" in text
 
 
 @pytest.mark.parametrize(
@@ -61,14 +61,14 @@ def test_a_small_difference_of_five_seeds_is_no_verdict_whatever_it_is_compared_
 )
 def test_only_the_swap_and_only_wrong_labels_write_wrong_labels_back(label_noise, settings, said):
     text = text_of(ALIKE, BETTER, label_noise=label_noise, settings=settings)
-    assert ("20% of the labels wrong, the swap of dr_kd writes wrong labels back" in text) == said
+    assert ("20% of the labels wrong, the swap of DR-KD writes wrong labels back" in text) == said
 
 
 @pytest.mark.parametrize("settings", [{"alpha": 0.5}, {"temperature": 4.0}, {"student_swap": True}, {"multiplier": 2}])
 def test_no_effect_of_rectification_is_claimed_between_unequal_settings(settings):
     text = text_of(BETTER, ALIKE, settings=settings)
     assert "Rectifying" not in text
-    assert "tf_kd_self is" not in text.replace("tf_kd_self is not shown", "")
+    assert "Tf-KD_self is" not in text.replace("Tf-KD_self is not shown", "")
     assert "equals" not in text_of(ALIKE, ALIKE, rectified=0.0, settings=settings)
 
 
@@ -86,12 +86,12 @@ def test_variants_are_paired_by_their_settings():
     pairs = {pair for pair in differences if pair[1].startswith("tf_kd_self")}
     assert pairs == {("dr_kd", "tf_kd_self"), ("dr_kd:alpha=0.5", "tf_kd_self:alpha=0.5")}
     text = " ".join(conclusions(panel, differences))
-    assert "helped: dr_kd:alpha=0.5 minus tf_kd_self:alpha=0.5, otherwise with equal settings" in text
+    assert "helped: DR-KD (alpha=0.5) minus Tf-KD_self (alpha=0.5), otherwise with equal settings" in text
 
 
 def test_dr_kd_equals_tf_kd_self_only_where_it_does():
-    start = "dr_kd had nothing to rectify: its self-teacher made no mistake in training"
-    assert f"{start}, so it equals tf_kd_self here." in text_of(ALIKE, ALIKE, rectified=0.0)
+    start = "DR-KD had nothing to rectify: its self-teacher made no mistake in training"
+    assert f"{start}, so it equals Tf-KD_self here." in text_of(ALIKE, ALIKE, rectified=0.0)
     assert f"{start}." in text_of(BETTER, ALIKE, rectified=0.0)
 
 
@@ -99,7 +99,7 @@ def test_differences_without_variance_are_no_verdict():
     shifted = [value + 0.01 for value in BASE]
     text = text_of(shifted, BASE, control=BASE)
     assert not claimed(text)
-    assert "dr_kd (+1.00 points on every seed, which no test can judge)" in text
+    assert "DR-KD (+1.00 points on every seed, which no test can judge)" in text
 
 
 def test_two_seeds_are_no_verdict():
@@ -120,8 +120,8 @@ def test_a_method_that_failed_on_some_seeds_gets_no_verdict():
     assert differences["dr_kd", "cross_entropy"].p_value < 1e-4
     assert differences["dr_kd", "cross_entropy"].p_holm is None
     sentences = conclusions(panel, differences)
-    assert sentences[0] == "dr_kd failed on 1 of 5 seeds: no conclusion is drawn about it."
-    assert not any("dr_kd" in sentence for sentence in sentences[1:])
+    assert sentences[0] == "DR-KD failed on 1 of 5 seeds: no conclusion is drawn about it."
+    assert not any("DR-KD" in sentence for sentence in sentences[1:])
 
 
 def test_nothing_is_said_of_calibration():

@@ -78,7 +78,7 @@ def check(
 
 @app.command()
 def report(run: Annotated[Path, typer.Argument(help="run directory of `compare` or `train`")]) -> int:
-    """Print the results of a run again, and its exports; for a comparison, write its page and plots anew."""
+    """Print the results of a run again, and its exports; write its page and plots anew."""
     from drkd.runs.results import ComparisonResults
     from drkd.runs.summary import FILE, RunSummary
 
@@ -92,6 +92,9 @@ def report(run: Annotated[Path, typer.Argument(help="run directory of `compare` 
 
             print_exports(run, console())
             say(f"Plot: {draw_exports(run) or 'none, times are not measured yet: drkd bench-model ' + str(run)}")
+        from drkd.report import write_run_report
+
+        say(f"Report: {write_run_report(run)}")
         return 0
 
     from drkd.report import print_results, write_report

@@ -62,26 +62,37 @@ def print_exports(run: Path, console: Console) -> None:
 
 
 def export_table(files: list[ExportedFile], speed: LatencyResults | None) -> Table:
-    """The table; a column of times for each number of threads and images per call."""
+    """`export_rows` for a terminal."""
+    heading, *rows = export_rows(files, speed)
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for name in heading:
+        table.add_column(name, justify="left" if name == "File" else "right")
+    for row in rows:
+        table.add_row(*row)
+    return table
+
+
+def export_rows(files: list[ExportedFile], speed: LatencyResults | None) -> list[list[str]]:
+    """The headings, then a row per file; a column of times for each number of threads and images per call."""
     settings = [(times.threads, times.batch_size) for times in speed.files[0].figures] if speed else []
     headings = [f"ms, {batch} at {cores} thread{'s' if cores > 1 else ''}" for cores, batch in settings]
     memory = ["memory MiB"] if speed else []
-    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    for name in ("File", "MB", "accuracy %", "same class %", "logit", *headings, *memory):
-        table.add_column(name, justify="left" if name == "File" else "right")
+    rows = [["File", "MB", "accuracy %", "same class %", "logit", *headings, *memory]]
     for file in files:
         parity, measured = file.parity, file.measured
         figures = {(f.threads, f.batch_size): f for f in measured.figures} if measured else {}
-        table.add_row(
-            file.file,
-            f"{file.bytes / 1e6:.2f}",
-            accuracy_of(file, files),
-            f"{100 * parity.agreement:.2f}" if parity else "",
-            f"{parity.largest_difference:.2g}" if parity else "",
-            *(f"{f.p50_ms:.2f} / {f.p95_ms:.2f}" if (f := figures.get(key)) else "" for key in settings),
-            *([_describe_memory(measured.memory if measured else None)] if speed else []),
+        rows.append(
+            [
+                file.file,
+                f"{file.bytes / 1e6:.2f}",
+                accuracy_of(file, files),
+                f"{100 * parity.agreement:.2f}" if parity else "",
+                f"{parity.largest_difference:.2g}" if parity else "",
+                *(f"{f.p50_ms:.2f} / {f.p95_ms:.2f}" if (f := figures.get(key)) else "" for key in settings),
+                *([_describe_memory(measured.memory if measured else None)] if speed else []),
+            ]
         )
-    return table
+    return rows
 
 
 def accuracy_of(file: ExportedFile, files: list[ExportedFile]) -> str:

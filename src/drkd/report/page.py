@@ -1,28 +1,24 @@
-"""The page: one HTML file that opens anywhere, offline."""
+"""The page of a comparison: one HTML file that opens anywhere, offline."""
 
-import base64
-import re
-import warnings
+from dataclasses import dataclass
 from pathlib import Path
 
-from jinja2 import Environment, PackageLoader
-from PIL import Image
-
-from drkd.config import read_written
+from drkd.report.classes import MOST_CLASSES, ClassTable, Confusion, class_table, confusions
+from drkd.report.labels import label_of
 from drkd.report.plots import draw_all
-from drkd.report.sentences import conclusions
-from drkd.report.table import classes_of, columns_of, label_of, legend_of, rows, title
+from drkd.report.rendering import Pictures, figures_of, pictures_of, render, settings_of
+from drkd.report.sentences import conclusions, headline
+from drkd.report.table import columns_of, legend_of, rows, title
 from drkd.runs.directory import method_dirname
 from drkd.runs.results import FILE, ComparisonResults, Panel
 from drkd.tasks import get_task
 from drkd.utils.errors import InputError
-from drkd.utils.files import write_text
 
 CAPTIONS = {
-    "accuracy": "Test {label}, a point per seed",
-    "learning": "Validation {label} while training, mean over seeds (the doubled control is drawn to the same width)",
-    "reliability": "Reliability: accuracy over confidence on the test split, seeds pooled; the diagonal is perfect",
-    "rectified": "Rectified targets per epoch, mean over seeds",
+    "accuracy": "Test {label}: dots are seeds, diamonds their means, bars 95% intervals of the paired difference",
+    "learning": "Validation {label} while training, mean over seeds; cross-entropy 2x is drawn to the same width",
+    "reliability": "Reliability: accuracy over confidence on the test split, seeds together; the diagonal is perfect",
+    "rectified": "Targets that rectification changed, mean over seeds",
 }
 """Of the plots; `label` is the task's metric."""
 
@@ -42,70 +38,59 @@ def write_report(out: Path) -> Path:
     results = ComparisonResults.read(out)
     if not (out / "config.yaml").is_file():
         raise InputError(f"{out / 'config.yaml'} is missing, and with it the settings; give a whole run directory")
-    plots = {name: _inline(file, name) for name, file in draw_all(results, out).items()}
-    panel = results.panels[0]
-    task = get_task(panel.task)
-    template = Environment(loader=PackageLoader("drkd.report"), autoescape=True).get_template("page.html")
-    page = template.render(
-        columns=columns_of(task),
+    plots = draw_all(results, out)
+    task = get_task(results.panels[0].task)
+    captions = {name: text.format(label=task.label) for name, text in CAPTIONS.items()}
+    panels = [
+        _shown(panel, results, out, figures_of(plots[panel.name], captions, prefix=f"p{number}-"))
+        for number, panel in enumerate(results.panels)
+    ]
+    filled = {key for panel in panels for row in panel.rows for key, cell in row.items() if cell}
+    return render(
+        "page.html",
+        out / "report.html",
+        columns={key: heading for key, heading in columns_of(task).items() if key in filled},
         legend=legend_of(task),
-        panels=[_panel(each, results) for each in results.panels],
-        plots=plots,
-        captions={name: text.format(label=task.label) for name, text in CAPTIONS.items()},
-        cases=_cases(panel, out),
+        panels=panels,
+        most_classes=MOST_CLASSES,
         environment=results.environment,
-        chosen_on_validation=panel.chosen_on_validation,
-        settings=_settings(out / "config.yaml"),
+        chosen_on_validation=results.panels[0].chosen_on_validation,
+        settings=settings_of(out / "config.yaml"),
     )
-    write_text(out / "report.html", page)
-    return out / "report.html"
 
 
-def _panel(panel: Panel, results: ComparisonResults) -> dict[str, object]:
-    """What the template shows of a panel."""
+@dataclass(frozen=True)
+class ShownPanel:
+    """What the template shows of a panel; `pictures` are those of the first seed, by the label of the method."""
+
+    title: str
+    headline: str
+    rows: list[dict[str, str]]
+    conclusions: list[str]
+    figures: list[tuple[str, str]]
+    classes: ClassTable | None
+    confusions: list[Confusion]
+    pictures: dict[str, Pictures]
+    seeds: int
+
+
+def _shown(panel: Panel, results: ComparisonResults, out: Path, figures: list[tuple[str, str]]) -> ShownPanel:
     differences = results.of(panel)
-    return {
-        "title": title(panel),
-        "rows": rows(panel, differences),
-        "classes": classes_of(panel),
-        "conclusions": conclusions(panel, differences),
-    }
+    return ShownPanel(
+        title=title(panel),
+        headline=headline(panel, differences),
+        rows=rows(panel, differences),
+        conclusions=conclusions(panel, differences),
+        figures=figures,
+        classes=class_table(panel),
+        confusions=confusions(panel),
+        pictures=pictures_of_first_seed(panel, out),
+        seeds=len(panel.seeds),
+    )
 
 
-def _cases(panel: Panel, out: Path) -> dict[str, str]:
-    """The best and worst images of the first seed of every method, in base64, where the task draws them."""
+def pictures_of_first_seed(panel: Panel, out: Path) -> dict[str, Pictures]:
+    """What the trainings of the first seed drew, by the label of their method; not of those that drew nothing."""
     folder = out / "trainings" / panel.name.replace(" ", "-") / f"seed-{panel.seeds[0]}"
-    files = {method: folder / method_dirname(method) / "cases.png" for method in panel.methods}
-    return {
-        label_of(method): base64.b64encode(file.read_bytes()).decode()
-        for method, file in files.items()
-        if file.is_file() and _is_whole(file)
-    }
-
-
-def _is_whole(file: Path) -> bool:
-    """Whether a PNG fits its own checksums; one that does not is warned of."""
-    try:
-        with Image.open(file) as image:
-            image.verify()
-    except Exception as reason:  # whatever Pillow raises of a damaged file
-        warnings.warn(f"{file} is damaged and left out: {reason}", stacklevel=2)
-        return False
-    return True
-
-
-def _inline(file: Path, name: str) -> str:
-    """An SVG to put into a page: without its header, and with ids of its own."""
-    svg = file.read_text(encoding="utf-8")
-    return re.sub(r'(id="|href="#|url\(#)', rf"\g<1>{name}-", svg[svg.index("<svg") :])
-
-
-def _settings(file: Path) -> list[tuple[str, str, str]]:
-    """(option, value, source) of a `config.yaml`."""
-    options = read_written(file)
-    sources = dict(re.findall(r"^([a-z_]+): .*  # (.*)$", file.read_text(encoding="utf-8"), re.MULTILINE))
-    lines = []
-    for name, value in options.items():
-        shown = ", ".join(str(part) for part in value) if isinstance(value, list) else value
-        lines.append((name, "" if value is None else str(shown), sources.get(name, "")))
-    return lines
+    found = {label_of(method): pictures_of(folder / method_dirname(method)) for method in panel.methods}
+    return {label: drawn for label, drawn in found.items() if drawn.mistakes or drawn.cases}

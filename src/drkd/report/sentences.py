@@ -4,8 +4,9 @@ A verdict needs a p-value below `LEVEL` after Holm's correction over all differe
 they are for. Where a seed failed or no test is possible there is none.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
+from drkd.report.labels import label_of, listed, within
 from drkd.runs.results import Difference, Differences, MethodResults, Panel
 from drkd.studies.results import BASELINE, CONTROL
 from drkd.studies.statistics import FEWEST_PAIRS
@@ -19,6 +20,69 @@ FEW_SEEDS = 5
 Methods = Mapping[str, MethodResults]
 
 
+def headline(panel: Panel, differences: Differences) -> str:
+    """The answer of a panel in a sentence: does any of its methods beat cross-entropy?
+
+    The control is no such method. A method that costs two trainings is set against the control in the same sentence.
+
+    Args:
+        panel: of a comparison.
+        differences: on its primary metric, see `ComparisonResults.of`.
+    """
+    task, seeds = get_task(panel.task), len(panel.seeds)
+    asked = [name for name in panel.methods if name not in (BASELINE, CONTROL)]
+    tests = {name: test for name in asked if (test := differences.get((name, BASELINE))) and test.seeds == seeds}
+    lost = len(asked) - len(tests)
+    failed = f" ({lost} of {len(asked)} failed and are not judged)" if lost else ""
+    if reason := _no_answer(panel, asked, tests):
+        return f"No answer: {reason}{failed if tests else ''}."
+    ranked = sorted(tests, key=lambda name: -tests[name].mean_difference)
+    better = [name for name in ranked if _sign(tests[name]) > 0]
+    worse = [name for name in reversed(ranked) if _sign(tests[name]) < 0]
+    if better:
+        gain = _against_baseline(better, tests, task.better)
+        return f"Yes: {gain}{_at_equal_cost(better[0], differences, task)}{failed}."
+    loss = _against_baseline(worse, tests, task.worse) if worse else ""
+    if len(worse) == len(tests):
+        return f"No: {loss}{failed}."
+    top = tests[ranked[0]]
+    found = _points(top)
+    if top.p_holm is not None and top.ci95 is not None and top.ci95[0] > 0:
+        found += f", not shown to be more than chance among {len(differences)} comparisons"
+    whose = f"{'the' if len(tests) == 1 else 'the best'} mean difference in {task.label} to cross-entropy"
+    also = f"; {loss}" if loss else ""
+    return f"Not shown with {seeds} seeds: {whose} is that of {within(ranked[0])}, {found}{also}{failed}."
+
+
+def _no_answer(panel: Panel, asked: Sequence[str], tests: Mapping[str, Difference]) -> str:
+    """Why a panel can have no answer; empty where it can."""
+    seeds = len(panel.seeds)
+    if not asked:
+        return "nothing was compared with cross-entropy"
+    if failures := _failures(panel, BASELINE):
+        return f"cross-entropy failed on {failures} of {seeds} seeds, and all else is compared with it"
+    if not tests:
+        return f"{label_of(asked[0]) if len(asked) == 1 else 'every method'} failed on some seeds"
+    if seeds == 1:
+        return "one seed shows no difference between methods"
+    return f"{seeds} seeds are too few to show a difference" if seeds < FEWEST_PAIRS else ""
+
+
+def _against_baseline(names: Sequence[str], tests: Mapping[str, Difference], verb: str) -> str:
+    """The verdict on the first of some methods that share it, and the names of the others."""
+    others = f"; so it is shown of {listed(names[1:])}" if names[1:] else ""
+    return f"{label_of(names[0])} {verb} {within(BASELINE)} here ({_points(tests[names[0]])}){others}"
+
+
+def _at_equal_cost(name: str, differences: Differences, task: Task) -> str:
+    """What a method that costs twice as much is beside cross-entropy of as many epochs."""
+    test = differences.get((name, CONTROL))
+    if test is None:
+        return ""
+    verdict = ("is not shown to differ from", task.better, task.worse)[_sign(test)]
+    return f"; at equal total epochs {within(name)} {verdict} {within(CONTROL)} ({_points(test)})"
+
+
 def conclusions(panel: Panel, differences: Differences) -> list[str]:
     """Sentences for one panel: what is shown, what is not, what rectification changed, what the control shows.
 
@@ -28,14 +92,14 @@ def conclusions(panel: Panel, differences: Differences) -> list[str]:
     """
     methods, task = panel.methods, get_task(panel.task)
     sentences = [
-        f"{name} failed on {failures} of {len(panel.seeds)} seeds: no conclusion is drawn about it."
-        for name, results in methods.items()
-        if (failures := results.test[task.primary].count(None))
+        f"{label_of(name)} failed on {failures} of {len(panel.seeds)} seeds: no conclusion is drawn about it."
+        for name in methods
+        if (failures := _failures(panel, name))
     ]
-    sentences += _notes(methods)
     seeds = max((test.seeds for test in differences.values()), default=0)
     if seeds < 2:
-        return [*sentences, "One seed shows no difference between methods: run at least 5 (--seeds 5)."]
+        few = "One seed shows no difference between methods: run at least 5 (--seeds 5)."
+        return [*sentences, few, *_notes(methods)]
     if seeds < FEWEST_PAIRS:
         sentences.append(f"{seeds} seeds are too few for a test: run at least {FEW_SEEDS} (--seeds {FEW_SEEDS}).")
     elif seeds < FEW_SEEDS:
@@ -44,7 +108,12 @@ def conclusions(panel: Panel, differences: Differences) -> list[str]:
     sentences += _shown(complete, task)
     sentences += _rectification(panel, complete)
     sentences += _control(panel, complete, task)
-    return sentences
+    return [*sentences, *_notes(methods)]
+
+
+def _failures(panel: Panel, name: str) -> int:
+    """The seeds on which a method failed."""
+    return panel.methods[name].test[get_task(panel.task).primary].count(None)
 
 
 def _notes(methods: Methods) -> list[str]:
@@ -63,14 +132,14 @@ def _shown(differences: Differences, task: Task) -> list[str]:
     """Which differences to cross-entropy the seeds show."""
     tests = {method: test for (method, baseline), test in differences.items() if baseline == BASELINE}
     sentences = [
-        f"{name} {verb} {BASELINE} here: {_points(test)}."
+        f"{label_of(name)} {verb} {within(BASELINE)} here: {_points(test)}."
         for sign, verb in ((1, task.better), (-1, task.worse))
         for name, test in tests.items()
         if _sign(test) == sign
     ]
-    rest = "; ".join(f"{name} ({_points(test)})" for name, test in tests.items() if _sign(test) == 0)
+    rest = "; ".join(f"{within(name)} ({_points(test)})" for name, test in tests.items() if _sign(test) == 0)
     if rest:
-        sentences.append(f"No difference in {task.label} to {BASELINE} is shown for {rest}.")
+        sentences.append(f"No difference in {task.label} to {within(BASELINE)} is shown for {rest}.")
     return sentences
 
 
@@ -86,18 +155,20 @@ def _rectification(panel: Panel, differences: Differences) -> list[str]:
         without = {theirs: test for (ours, theirs), test in differences.items() if ours == name and _plain(theirs)}
         if max(fractions) == 0:
             equal = [theirs for theirs in without if panel.methods[theirs].test == results.test]
-            so = f", so it equals {', '.join(equal)} here" if equal else ""
-            sentences.append(f"{name} had nothing to rectify: its self-teacher made no mistake in training{so}.")
+            so = f", so it equals {listed(equal)} here" if equal else ""
+            sentences.append(
+                f"{label_of(name)} had nothing to rectify: its self-teacher made no mistake in training{so}."
+            )
             continue
         for theirs, test in without.items():
             verdict = ("made no difference that these seeds show", "helped", "hurt")[_sign(test)]
             sentences.append(
-                f"Rectifying {100 * sum(fractions) / len(fractions):.1f}% of the targets {verdict}: {name} minus "
-                f"{theirs}, otherwise with equal settings, is {_points(test)}."
+                f"Rectifying {100 * sum(fractions) / len(fractions):.1f}% of the targets {verdict}: {within(name)} "
+                f"minus {within(theirs)}, otherwise with equal settings, is {_points(test)}."
             )
     if panel.label_noise and swapped:
         sentences.append(
-            f"With {100 * panel.label_noise:g}% of the labels wrong, the swap of {', '.join(swapped)} writes wrong "
+            f"With {100 * panel.label_noise:g}% of the labels wrong, the swap of {listed(swapped)} writes wrong "
             "labels back into the targets, wherever the teacher had got the true class right."
         )
     return sentences
@@ -111,7 +182,7 @@ def _control(panel: Panel, differences: Differences, task: Task) -> list[str]:
     """Methods with a pretrained teacher, or with all samples twice, against as many epochs of cross-entropy."""
     verbs = ("is not shown to differ from", task.better, task.worse)
     return [
-        f"At equal total epochs {name} {verbs[_sign(test)]} {CONTROL}: {_points(test)}."
+        f"At equal total epochs {within(name)} {verbs[_sign(test)]} {within(CONTROL)}: {_points(test)}."
         for name in panel.costs_double
         if (test := differences.get((name, CONTROL))) is not None
     ]

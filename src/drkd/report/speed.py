@@ -4,7 +4,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from drkd.report.table import label_of
+from drkd.report.labels import label_of
 from drkd.studies.benchmarking import BenchResults
 from drkd.studies.contenders import CACHED
 from drkd.utils.machine import Environment

@@ -9,20 +9,16 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from drkd.methods.registry import all_methods, split_variant
-from drkd.report.sentences import conclusions
+from drkd.report.classes import MOST_CLASSES, class_table
+from drkd.report.labels import label_of
+from drkd.report.sentences import conclusions, headline
 from drkd.runs.results import ComparisonResults, Difference, Differences, MethodResults, Panel, PerSeed
 from drkd.studies.results import BASELINE, CONTROL
 from drkd.studies.statistics import mean_and_deviation
 from drkd.tasks import Metric, Task, get_task
+from drkd.utils.text import printable
 
 Value = TypeVar("Value")
-
-CONTROL_LABEL, CONTROL_COLOUR = "Cross-entropy 2x", "#9a9a9a"
-"""The baseline that trains twice as long: no method of its own, but it has its own row."""
-
-MOST_CLASSES = 20
-"""Of more classes those on which the methods are worst are shown."""
 
 WIDE = 148
 """A terminal of so many characters holds all columns side by side; a narrower one gets two tables."""
@@ -66,55 +62,6 @@ def columns_of(task: Task) -> dict[str, str]:
 def legend_of(task: Task) -> str:
     """What the headings mean."""
     return f"{task.legend} {LEGEND.format(teacher=task.metric(task.teacher_metric).label)}"
-
-
-def label_of(name: str) -> str:
-    """A method as the papers write it, with the settings in its name.
-
-    Example:
-        >>> label_of("dr_kd"), label_of("dr_kd:alpha=0.5:rectify=drop")
-        ('DR-KD', 'DR-KD (alpha=0.5, rectify=drop)')
-        >>> label_of("cross_entropy:average=ema"), label_of("dr_kd:alpha=0.5:average=swa:0.5")
-        ('Cross-entropy, averaged', 'DR-KD, averaged (alpha=0.5, swa:0.5)')
-    """
-    method, settings = split_variant(name)
-    known = all_methods().get(method)
-    label = CONTROL_LABEL if method == CONTROL else known.label if known else method
-    averages = [setting.removeprefix("average=") for setting in settings if setting.startswith("average=")]
-    shown = [setting for setting in settings if not setting.startswith("average=")]
-    shown += [average for average in averages if average != "ema"]
-    return label + (", averaged" if averages else "") + (f" ({', '.join(shown)})" if shown else "")
-
-
-def colour_of(name: str) -> str | None:
-    """The colour of a method in every plot, chosen for colour-blind readers too; None for one with settings.
-
-    Example:
-        >>> colour_of("dr_kd"), colour_of("dr_kd:alpha=0.5")
-        ('#d55e00', None)
-    """
-    known = all_methods().get(name)
-    return CONTROL_COLOUR if name == CONTROL else known.colour if known else None
-
-
-def classes_of(panel: Panel) -> list[list[str]]:
-    """The task's metric of each class, mean over seeds: a heading row, then a row per method; nothing if unknown."""
-    seeds = {name: _known(results.details.get("per_class", [])) for name, results in panel.methods.items()}
-    names = list(dict.fromkeys(name for of_method in seeds.values() for seed in of_method for name in seed))
-    if not names:
-        return []
-    metric = get_task(panel.task).class_metric
-    values = {
-        method: {name: [seed[name][metric.name] for seed in of_method if name in seed] for name in names}
-        for method, of_method in seeds.items()
-    }
-    heading = f"{metric.heading} by class"
-    if len(names) > MOST_CLASSES:
-        heading += f", the {MOST_CLASSES} lowest of {len(names)}"
-        together = {name: [value for each in values.values() for value in each[name]] for name in names}
-        names = sorted(names, key=lambda name: sum(together[name]) / len(together[name]))[:MOST_CLASSES]
-    lines = [[label_of(method), *(_mean(each[name], metric) for name in names)] for method, each in values.items()]
-    return [[heading, *names], *lines]
 
 
 def rows(panel: Panel, differences: Differences) -> list[dict[str, str]]:
@@ -163,14 +110,28 @@ def print_results(results: ComparisonResults, console: Console) -> None:
             for row in rows(panel, results.of(panel)):
                 table.add_row(*(row[key] for key in columns))
             console.print(table)
-        by_class = classes_of(panel)
-        if by_class and 20 * len(by_class[0]) <= console.width:  # the page has it in any case
-            for cells in by_class:
-                console.print("  ".join(f"{cell:>18}" for cell in cells), highlight=False)
+        if wide and (by_class := _classes(panel)) is not None:  # the page has it in any case
+            console.print(by_class)
+        console.print(headline(panel, results.of(panel)), style="bold", highlight=False)
         for sentence in conclusions(panel, results.of(panel)):
             console.print(f"- {sentence}", highlight=False)
     console.print()
     console.print(legend_of(get_task(results.panels[0].task)), style="dim", highlight=False)
+
+
+def _classes(panel: Panel) -> Table | None:
+    """Each class for a terminal; of many the worst."""
+    found = class_table(panel)
+    if found is None:
+        return None
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for name in (found.heading, *found.columns):
+        table.add_column(name, justify="left" if name == found.heading else "right")
+    for row in found.rows[:MOST_CLASSES]:
+        table.add_row(printable(row.name), *("" if value is None else f"{100 * value:.1f}" for value in row.values))
+    if len(found.rows) > MOST_CLASSES:
+        table.add_row(f"and {len(found.rows) - MOST_CLASSES} more in report.html")
+    return table
 
 
 def title(panel: Panel) -> str:

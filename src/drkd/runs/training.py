@@ -8,6 +8,7 @@ model.safetensors   the epoch chosen on validation, or the last one, with what i
 epochs/             epoch-N.safetensors: the same for the epochs that --keep-epochs names
 answers.safetensors the mean of what the student said of each training image, with --keep-answers
 summary.json        what came out
+mistakes.json       of classifiers: the test images of their surest mistakes
 cases.png           of detectors: the best and the worst test images with their boxes
 teacher/            a run directory of its own, where the self-teacher was trained first
 """
@@ -120,7 +121,7 @@ def _train_here(config: TrainConfig, source: Source, out: Path, name: str | None
     summary = replace(summary, notes=list(_texts(caught)))
     if rank() == 0:  # the summary last: by it a run is known to be finished
         summary.write(out)
-        _draw(prepared, out / "cases.png")
+        _draw(prepared, summary.test, out)
     wait_for_all()  # the other ranks may be about to read the model as their teacher
     return summary
 
@@ -269,12 +270,12 @@ def _weights_hash(teacher: nn.Module) -> str:
     return state_hash(teacher.network if isinstance(teacher, Adapted) else teacher)
 
 
-def _draw(prepared: Prepared, file: Path) -> None:
-    """An image of the best and worst cases; what is trained and measured does not depend on it."""
+def _draw(prepared: Prepared, measured: SplitMetrics, out: Path) -> None:
+    """Images of what it gets wrong; what is trained and measured does not depend on them."""
     try:
-        prepared.task.draw(prepared.student, prepared.data, "test", file)
+        prepared.task.draw(prepared.student, prepared.data, "test", measured, out)
     except Exception as reason:  # whatever a drawing library raises
-        warnings.warn(f"{file} could not be drawn: {type(reason).__name__}: {reason}", stacklevel=2)
+        warnings.warn(f"no test images are drawn in {out}: {type(reason).__name__}: {reason}", stacklevel=2)
 
 
 def _measure_kept(out: Path, epoch: int, prepared: Prepared) -> SplitMetrics:

@@ -46,7 +46,7 @@ def collect(
     for noise, (name, of_methods) in zip(config.label_noise, summaries.items(), strict=True):
         base_seconds = _each(of_methods[BASELINE], lambda summary: summary.train_seconds)
         methods = {
-            method: _of_method(of_seeds, task, base_seconds if _info(method).teacher == "self" else None)
+            method: results_of(of_seeds, task, base_seconds if _info(method).teacher == "self" else None)
             for method, of_seeds in of_methods.items()
         }
         panels.append(
@@ -142,8 +142,14 @@ def _each(items: Sequence[Item | None], get: Callable[[Item], Value | None]) -> 
     return [None if item is None else get(item) for item in items]
 
 
-def _of_method(summaries: Summaries, task: Task, teacher_seconds: PerSeed | None) -> MethodResults:
-    """One list per measured thing."""
+def results_of(summaries: Summaries, task: Task, teacher_seconds: PerSeed | None = None) -> MethodResults:
+    """What trainings with one method came to, a list per measured thing.
+
+    Args:
+        summaries: of the seeds.
+        task: theirs.
+        teacher_seconds: of the seeds, where the teachers were trained elsewhere.
+    """
     tested, validated = _each(summaries, lambda s: s.test), _each(summaries, lambda s: s.val)
     teacher: dict[str, PerSeed] = {"accuracy": _each(summaries, lambda s: s.teacher_train_accuracy)}
     if task.teacher_metric == "map50":

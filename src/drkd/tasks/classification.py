@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from drkd.data.record import FileRecord
     from drkd.models.files import ModelInfo
     from drkd.objective.objective import Objective
+    from drkd.training.metrics import Metrics
 
 ANSWERS = 2
 """Which answers a cache holds: another number where the same teacher is asked in another way. 1 folded batch norms that
@@ -45,7 +46,7 @@ class Classification(Task):
         Metric("macro_f1", "Macro F1 %", "macro F1"),
     )
     validation_metrics: ClassVar[tuple[str, ...]] = ("accuracy", "nll")
-    details: ClassVar[tuple[str, ...]] = ("reliability", "per_class")
+    details: ClassVar[tuple[str, ...]] = ("reliability", "per_class", "confused")
     class_metric = Metric("recall", "Recall %", "recall", digits=1)
     teacher_metric = "accuracy"
     better, worse = "is more accurate than", "is less accurate than"
@@ -152,6 +153,11 @@ class Classification(Task):
         from drkd.training.metrics import calibrate
 
         return calibrate(network, cast("Data", data))
+
+    def draw(self, network: "nn.Module", data: TaskData, split: str, measured: SplitMetrics, out: Path) -> None:
+        from drkd.tasks.gallery import write_gallery
+
+        write_gallery(cast("Metrics", measured).mistakes, getattr(data, split), out)
 
     def metrics_from_json(self, content: Mapping[str, Any]) -> SplitMetrics:
         from drkd.training.metrics import Metrics

@@ -180,8 +180,17 @@ class Task(ABC):
         """
         return None
 
-    def draw(self, network: "nn.Module", data: TaskData, split: str, file: Path) -> None:  # noqa: B027
-        """Write an image of a network's best and worst cases; tasks that have none write nothing."""
+    def draw(  # noqa: B027
+        self, network: "nn.Module", data: TaskData, split: str, measured: SplitMetrics, out: Path
+    ) -> None:
+        """Write images that show what a network gets wrong; tasks that have none write nothing.
+
+        Args:
+            network: what was trained.
+            data, split: whose images are shown.
+            measured: what `evaluate` found there.
+            out: the run directory.
+        """
 
     def describe_classes(self, measured: SplitMetrics) -> list[str]:
         """The metrics of each class, a line each below a heading; nothing where `describe_metrics` has them."""

@@ -13,6 +13,7 @@ from drkd.data.datasets import Data
 from drkd.data.loader import Loader
 from drkd.objective.losses import to_float32
 from drkd.training.calibration import fit_temperature
+from drkd.training.mistakes import Confusions, Mistake, count_confusions, surest_mistakes
 from drkd.utils.arguments import check_arguments
 from drkd.utils.checks import IGNORED, check_choice, check_count, check_labels, check_logits
 from drkd.utils.errors import InputError, NonFiniteLossError
@@ -35,8 +36,10 @@ class Metrics:
         temperature: that was calibrated for the probabilities; None without one.
         calibrated_nll, calibrated_ece: of the logits divided by it. `nll`, `ece` and the rest are of the logits as they
             are.
+        confused: how often a class was taken for another, the 400 most frequent pairs.
+        mistakes: the 12 wrong answers of the highest probability.
 
-    What older versions wrote has None in place of the two means, and no classes.
+    What older versions wrote has None in place of the two means, no classes and no mistakes.
     """
 
     accuracy: float
@@ -50,6 +53,8 @@ class Metrics:
     temperature: float | None = None
     calibrated_nll: float | None = None
     calibrated_ece: float | None = None
+    confused: Confusions = field(default_factory=dict)
+    mistakes: list[Mistake] = field(default_factory=list)
 
 
 def measure(
@@ -78,7 +83,8 @@ def measure(
     probs = torch.softmax(logits, dim=1)
     confidence, predicted = probs.max(dim=1)
     correct = predicted == labels
-    per_class = classwise(predicted, labels, classes or [str(number) for number in range(logits.shape[1])])
+    names = classes or [str(number) for number in range(logits.shape[1])]
+    per_class = classwise(predicted, labels, names)
     recalls = [row["recall"] for row in per_class.values() if row["samples"]]
     calibrated = None if temperature is None else logits / temperature
     return Metrics(
@@ -95,6 +101,8 @@ def measure(
         calibrated_ece=None
         if calibrated is None
         else calibration_error(calibrated.softmax(dim=1).max(dim=1).values, correct),
+        confused=count_confusions(predicted, labels, names),
+        mistakes=surest_mistakes(probs, labels, names),
     )
 
 

@@ -121,7 +121,7 @@ def finished(folder, tmp_path_factory):
 def test_a_training_from_a_folder_of_csv(finished, folder):
     out, summary = finished
     assert set(vars(summary.test)) == {
-        *("mean_ap", "accuracy", "exact", "macro_f1", "nll", "per_class"),
+        *("mean_ap", "accuracy", "exact", "macro_f1", "nll", "per_class", "mistakes"),
         *("ece", "temperature", "calibrated_nll", "calibrated_ece"),
     }
     assert drkd.load_model(out)[1].temperature == summary.test.temperature

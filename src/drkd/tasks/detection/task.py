@@ -120,12 +120,12 @@ class Detection(Task):
 
         return evaluate_detector(network, cast("DetectionData", data), split)
 
-    def draw(self, network: "nn.Module", data: TaskData, split: str, file: Path) -> None:
+    def draw(self, network: "nn.Module", data: TaskData, split: str, measured: SplitMetrics, out: Path) -> None:
         from drkd.tasks.detection.drawing import draw_cases
         from drkd.tasks.detection.metrics import detect
 
         boxes = cast("DetectionData", data)
-        draw_cases(detect(network, boxes, split), getattr(boxes, split), boxes.classes, file)
+        draw_cases(detect(network, boxes, split), getattr(boxes, split), boxes.classes, out / "cases.png")
 
     def metrics_from_json(self, content: Mapping[str, Any]) -> SplitMetrics:
         from drkd.tasks.detection.metrics import DetectionMetrics

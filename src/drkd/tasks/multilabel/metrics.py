@@ -1,7 +1,7 @@
 """How good predictions of several labels are: mean average precision, accuracy, F1, NLL."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 import torch.nn.functional as F
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from drkd.data.datasets import Data
 from drkd.data.loader import Loader
 from drkd.training.metrics import calibration_error, predict_logits
+from drkd.training.mistakes import Mistake, surest_wrong_labels
 from drkd.utils.checks import IGNORED
 from drkd.utils.errors import InputError, NonFiniteLossError
 
@@ -31,6 +32,7 @@ class MultiLabelMetrics:
             versions wrote.
         temperature, calibrated_nll, calibrated_ece: see `drkd.Metrics`; one temperature divides the logits of all
             classes.
+        mistakes: the 12 wrong answers of the highest probability.
     """
 
     mean_ap: float
@@ -43,6 +45,7 @@ class MultiLabelMetrics:
     temperature: float | None = None
     calibrated_nll: float | None = None
     calibrated_ece: float | None = None
+    mistakes: list[Mistake] = field(default_factory=list)
 
 
 def measure(
@@ -86,6 +89,7 @@ def measure(
         temperature=temperature,
         calibrated_nll=calibrated[0],
         calibrated_ece=calibrated[1],
+        mistakes=surest_wrong_labels(logits.sigmoid(), labels, classes),
     )
 
 
