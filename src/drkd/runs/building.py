@@ -7,7 +7,8 @@ import torch
 from torch import nn
 
 from drkd.config import BenchConfig, TrainConfig, TrainingConfig, as_bytes, was_given
-from drkd.methods.registry import MethodInfo, create_from, get_method
+from drkd.methods.info import MethodInfo
+from drkd.methods.registry import create_from, get_method
 from drkd.models import CONTIGUOUS
 from drkd.models.files import ModelInfo, untagged
 from drkd.tasks import TaskData, get_task

@@ -9,7 +9,8 @@ from operator import attrgetter
 from typing import Any, TypeVar
 
 from drkd.config import CompareConfig
-from drkd.methods.registry import MethodInfo, get_method, parse_variant
+from drkd.methods.info import MethodInfo
+from drkd.methods.registry import get_method, parse_variant
 from drkd.runs.results import ComparisonResults, Difference, MethodResults, Panel, PerSeed
 from drkd.runs.summary import RunSummary
 from drkd.studies.statistics import holm, paired

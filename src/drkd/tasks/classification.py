@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from drkd.tasks.task import Metric, SplitMetrics, Task, TaskData
+from drkd.utils.objects import PREFIX
 from drkd.utils.text import printable
 
 if TYPE_CHECKING:
@@ -56,7 +57,13 @@ class Classification(Task):
 
     def load(self, config: "TrainConfig", wanted: "Preprocessing | None" = None) -> "Data":
         from drkd.data import load_data
+        from drkd.data.datasets import Division
+        from drkd.data.given import divide_given, find_given
 
+        if config.data.startswith(PREFIX):
+            numbers = (config.validation, config.limit_train, config.limit_test, config.label_noise)
+            how = Division(config.seed, *numbers)
+            return divide_given(find_given(config.data), wanted or config.image_size, how, config.augment)
         return load_data(
             config.data,
             seed=config.seed,
@@ -83,7 +90,7 @@ class Classification(Task):
     def list_files(self, name: str) -> "Mapping[str, FileRecord]":
         from drkd.data.readers import list_files
 
-        return list_files(name)
+        return {} if name.startswith(PREFIX) else list_files(name)
 
     def check(self, name: str, progress: Callable[[int, int], None] | None = None) -> "Findings":
         from drkd.data.checking import check_data
@@ -213,7 +220,7 @@ def with_cache(teacher: "nn.Module", config: "TrainConfig", data: "Data", out: P
     """
     from drkd._version import __version__
     from drkd.config import as_bytes
-    from drkd.data.datasets import fingerprint
+    from drkd.data.record import fingerprint
     from drkd.methods.registry import get_method
     from drkd.models.counting import count_macs
     from drkd.targets import Cached, Frozen
