@@ -24,7 +24,7 @@ from drkd.data.record import fingerprint
 from drkd.data.samples import Samples, is_array, is_source, read_samples
 from drkd.utils.arguments import check_arguments
 from drkd.utils.errors import InputError
-from drkd.utils.objects import PREFIX, Objects, find_object
+from drkd.utils.objects import PREFIX, Objects, find_object, short_name
 
 KINDS = (
     "a data set of torch, torchvision or Hugging Face, (images, labels), or a dictionary of them by split: "
@@ -165,8 +165,7 @@ def give(source: Any) -> GivenData:
     if isinstance(source, GivenData):
         return source
     if isinstance(source, Data):
-        own = source.name.removeprefix(PREFIX)
-        return GivenData(own if own == source.name else own.rpartition("-")[0], _of_data(source))
+        return GivenData(short_name(source.name), _of_data(source))
     parts, classes = _parts(source)
     read = {split: read_samples(part, split) for split, part in parts.items()}
     first = read["train"]
@@ -193,7 +192,8 @@ def _parts(source: Any) -> tuple[dict[str, Any], tuple[str, ...] | None]:
             ), None
     elif is_source(source):
         return {"train": source}, None
-    raise InputError(f"expected {KINDS}; got {type(source).__name__}")
+    hint = "; load_data reads names and paths" if isinstance(source, str | Path) else ""
+    raise InputError(f"expected {KINDS}; got {type(source).__name__}{hint}")
 
 
 def _raw(read: Mapping[str, Samples], classes: tuple[str, ...] | None) -> Raw:

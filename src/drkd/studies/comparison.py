@@ -29,6 +29,7 @@ from drkd.runs.training import train
 from drkd.studies.given import Given, name_objects
 from drkd.studies.jobs import Job, Outcome, run_jobs
 from drkd.studies.results import BASELINE, CONTROL, as_csv, collect
+from drkd.studies.showing import ShownComparison
 from drkd.tasks.classification import default_cache
 from drkd.utils.arguments import check_arguments
 from drkd.utils.device import choose_device
@@ -69,8 +70,8 @@ class Training:
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """What `compare` returns.
+class Comparison(ShownComparison):
+    """What `compare` returns. It shows itself in a notebook.
 
     Attributes:
         results: the content of `results.json`; `failures` among it says why trainings have no result, by name.

@@ -28,6 +28,7 @@ from drkd.studies.comparison import FROM_COMPARISON, Training, check_used, plan
 from drkd.studies.given import Given, name_objects
 from drkd.studies.proposals import History, Proposal, Trial
 from drkd.studies.results import BASELINE
+from drkd.studies.showing import ShownTrials
 from drkd.utils.arguments import check_arguments
 from drkd.utils.errors import InputError, NonFiniteLossError
 from drkd.utils.files import write_checked_json
@@ -71,8 +72,8 @@ class TuneResults:
 
 
 @dataclass(frozen=True)
-class Tuned:
-    """What `tune` returns.
+class Tuned(ShownTrials):
+    """What `tune` returns. It shows itself in a notebook.
 
     Attributes:
         best: see `TuneResults`.

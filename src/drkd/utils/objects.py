@@ -25,6 +25,16 @@ def find_object(name: str) -> Any:
     return _known.get(name)
 
 
+def short_name(name: str) -> str:
+    """An object's name without its hash, for people; other names as they are.
+
+    Example:
+        >>> short_name("object:Net-3feda40856fe"), short_name("cifar10")
+        ('Net', 'cifar10')
+    """
+    return name.removeprefix(PREFIX).rpartition("-")[0] if name.startswith(PREFIX) else name
+
+
 class Objects:
     """Objects by name, for this process and for others.
 
