@@ -27,8 +27,8 @@ from drkd.utils.errors import InputError
 from drkd.utils.objects import PREFIX, Objects, find_object, short_name
 
 KINDS = (
-    "a data set of torch, torchvision or Hugging Face, (images, labels), or a dictionary of them by split: "
-    "train, and test or val"
+    "a data set of torch, torchvision or Hugging Face, (images, labels), a list of pairs (image, label), or a "
+    "dictionary of them by split: train, and test or val"
 )
 """What is taken, for messages."""
 
@@ -108,12 +108,12 @@ def as_data(
 
     Args:
         source: what holds the samples: a data set of torch or torchvision with (image, label) or a dictionary per
-            item; one of Hugging Face `datasets` with an image and a label column; or (inputs, labels), as tensors or
-            numpy arrays. For several splits a dictionary such as `{"train": ..., "val": ..., "test": ...}`, which may
-            name the `classes` too, or (train, test), or (train, val, test). A `Data` keeps its own splits, and holds
-            out a validation split only where it has none. Images are uint8 (N, H, W), (N, H, W, C) or (N, C, H, W),
-            floats of the last two shapes in [0, 1], which become 8 bits, or of PIL. Inputs (N, F) are rows of a table.
-            Labels are integers from 0 on, or votes (N, K).
+            item, or a list of such items; one of Hugging Face `datasets` with an image and a label column; or (inputs,
+            labels), as tensors or numpy arrays. For several splits a dictionary such as `{"train": ..., "test": ...}`,
+            with `val` where there is one, which may name the `classes` too; or (train, test), or (train, val, test). A
+            `Data` keeps its own splits, and holds out a validation split only where it has none. Images are uint8
+            (N, H, W), (N, H, W, C) or (N, C, H, W), floats of the last two shapes in [0, 1], which become 8 bits, or
+            of PIL. Inputs (N, F) are rows of a table. Labels are integers from 0 on, or votes (N, K).
         seed, validation, limit_train, limit_test, label_noise, image_size, augment: as in `load_data`. Without a test
             split 20% are held out, the same for every seed. Images are augmented by `crop_flip` by default, rows never.
 
@@ -121,10 +121,10 @@ def as_data(
         InputError: for other objects, splits that do not fit each other, and labels that are no classes.
 
     Example:
-        >>> images, labels = torch.zeros(50, 28, 28, dtype=torch.uint8), torch.arange(50) % 5
+        >>> images, labels = torch.zeros(100, 28, 28, dtype=torch.uint8), torch.arange(100) % 5
         >>> data = as_data((images, labels))
         >>> len(data.train), len(data.val), len(data.test), data.channels, data.image_size
-        (36, 4, 10, 1, 28)
+        (72, 8, 20, 1, 28)
     """
     check_arguments(as_data, {name: value for name, value in locals().items() if name != "source"})
     given = give(source)
@@ -187,10 +187,10 @@ def _parts(source: Any) -> tuple[dict[str, Any], tuple[str, ...] | None]:
         if len(source) == 2 and is_array(source[0]):
             return {"train": source}, None
         if len(source) in (2, 3):
-            return dict(
-                zip(("train", "val", "test") if len(source) == 3 else ("train", "test"), source, strict=True)
-            ), None
-    elif is_source(source):
+            names = ("train", "val", "test") if len(source) == 3 else ("train", "test")
+            return dict(zip(names, source, strict=True)), None
+        return {"train": source}, None
+    if is_source(source):
         return {"train": source}, None
     hint = "; load_data reads names and paths" if isinstance(source, str | Path) else ""
     raise InputError(f"expected {KINDS}; got {type(source).__name__}{hint}")

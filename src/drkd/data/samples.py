@@ -70,7 +70,7 @@ def read_samples(part: Any, split: str) -> Samples:
     """
     if isinstance(part, tuple | list) and len(part) == 2 and is_array(part[0]):
         return _labelled(as_inputs(part[0], split), part[1], split, "tensors")
-    if not is_source(part) or isinstance(part, tuple | list | Mapping):
+    if not is_source(part) or isinstance(part, Mapping):
         hint = "give its `dataset`" if hasattr(part, "dataset") else "give (inputs, labels) or a data set with a length"
         raise InputError(f"the {split} split cannot be read from {type(part).__name__}; {hint}")
     if not len(part):
@@ -171,7 +171,9 @@ def as_inputs(array: Any, split: str) -> Tensor | LazyImages:
     Raises:
         InputError: for others.
     """
-    values = array.detach().cpu() if isinstance(array, Tensor) else torch.from_numpy(np.ascontiguousarray(array))
+    values = (
+        array.detach().cpu() if isinstance(array, Tensor) else torch.from_numpy(np.require(array, requirements="CW"))
+    )
     shape, kind = tuple(values.shape), str(values.dtype).removeprefix("torch.")
     if values.dim() == 2 and values.dtype != torch.uint8:
         if values.is_floating_point() and not values.isfinite().all():

@@ -65,7 +65,8 @@ def name_given(model: Any, num_classes: int, image_size: int, channels: int) -> 
     with torch.random.fork_rng(devices=()):
         torch.manual_seed(0)
         network = build_given(model, num_classes, image_size, channels)
-    digest = hashlib.sha256(f"{network} {content_hash(network.state_dict())}".encode())
+    of_module = isinstance(model, nn.Module)
+    digest = hashlib.sha256(f"{of_module} {network} {content_hash(network.state_dict())}".encode())
     for kind in sorted({type(module) for module in network.modules()}, key=lambda each: each.__qualname__):
         digest.update(code_hash(kind.forward).encode())
     return f"{PREFIX}{type(network).__name__}-{digest.hexdigest()[:12]}"

@@ -11,6 +11,7 @@ from drkd.methods.info import MethodInfo
 from drkd.methods.registry import create_from, get_method
 from drkd.models import CONTIGUOUS
 from drkd.models.files import ModelInfo, untagged
+from drkd.objective.protocol import check_protocol
 from drkd.tasks import TaskData, get_task
 from drkd.training.compilation import MemoryFormat
 from drkd.training.freezing import check_head_epochs
@@ -65,6 +66,7 @@ def describe_weights(config: TrainConfig) -> str:
     has_teacher = config.teacher is not None or get_method(config.method).teacher == "self"
     stand_in = nn.Identity()
     objective = create_from(config, teacher=stand_in if has_teacher else None, student=stand_in)
+    check_protocol(objective, "effective_weights", "describe_weights")
     get_task(config.task).check_settings(config, objective)
     return objective.describe_weights()
 
