@@ -217,6 +217,12 @@ def test_fit_divides_objects_for_its_seed():
     assert trained(PARTS) == trained(drkd.as_data(PARTS, seed=4)) != trained(drkd.as_data(PARTS, seed=5))
 
 
+def test_self_distill_measures_on_the_same_division():
+    network = drkd.create_model("mlp", num_classes=10, image_size=8, channels=1)
+    done = drkd.self_distill(network, PARTS, epochs=1, batch_size=400, seed=2)
+    assert done.student_test == drkd.evaluate(done.student, drkd.as_data(PARTS, seed=2))
+
+
 def test_objects_stay_known_until_many_others_are(monkeypatch):
     monkeypatch.setattr(objects, "_known", {})
     for number in range(objects.LASTING + 1):

@@ -133,6 +133,11 @@ def as_data(
     return divide_given(given, image_size, how, augment)
 
 
+def as_trainable(data: Any, seed: int) -> Any:
+    """Data of drkd, of whatever task, as they are; other objects as `as_data` makes them."""
+    return data if isinstance(data, Data) or hasattr(data, "learner_type") else as_data(data, seed=seed)
+
+
 def divide_given(given: GivenData, image_size: int | Preprocessing | None, how: Division, augment: str | None) -> Data:
     """Given data, divided for a run; see `as_data`."""
     wanted = image_size if isinstance(image_size, Preprocessing) else Preprocessing(image_size)

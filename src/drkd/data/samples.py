@@ -172,7 +172,9 @@ def as_inputs(array: Any, split: str) -> Tensor | LazyImages:
         InputError: for others.
     """
     values = (
-        array.detach().cpu() if isinstance(array, Tensor) else torch.from_numpy(np.require(array, requirements="CW"))
+        array.detach().cpu()
+        if isinstance(array, Tensor)
+        else torch.from_numpy(np.require(array, requirements=["C", "W"]))
     )
     shape, kind = tuple(values.shape), str(values.dtype).removeprefix("torch.")
     if values.dim() == 2 and values.dtype != torch.uint8:

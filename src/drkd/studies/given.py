@@ -72,12 +72,8 @@ class Given:
             return wanted
         try:
             self.objects.packed()
-        except Exception as reason:  # whatever an object raises that cannot be packed
-            warnings.warn(
-                f"the objects given cannot be sent to other processes ({type(reason).__name__}: {reason}): the "
-                "trainings run in this process, one after another",
-                stacklevel=4,
-            )
+        except InputError as reason:
+            warnings.warn(f"{reason}: the trainings run in this process, one after another", stacklevel=4)
             return 1
         return wanted
 

@@ -13,8 +13,7 @@ from torch import nn
 from drkd.config import FitSettings, validated
 from drkd.config.effects import refuse_without_effect
 from drkd.config.keywords import FitKeywords
-from drkd.data.datasets import Data
-from drkd.data.given import as_data
+from drkd.data.given import as_trainable
 from drkd.data.record import DataRecord
 from drkd.objective.objective import Objective
 from drkd.objective.protocol import check_protocol
@@ -84,8 +83,7 @@ def fit(
     if not isinstance(student, nn.Module):
         raise InputError(f"fit trains a network, got {type(student).__name__}; make one with drkd.create_model")
     check_protocol(objective)
-    if not isinstance(data, Data) and not hasattr(data, "learner_type"):
-        data = as_data(data, seed=options.get("seed", 0) if settings is None else settings.seed)
+    data = as_trainable(data, options.get("seed", 0) if settings is None else settings.seed)
     learner_class = learner_type(data)
     if settings is not None and options:
         raise InputError(f"fit takes settings or options, got both; put {', '.join(options)} into the settings")

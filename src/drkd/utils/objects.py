@@ -11,6 +11,8 @@ import types
 from collections.abc import Mapping
 from typing import Any
 
+from drkd.utils.errors import InputError
+
 PREFIX = "object:"
 """How the name of an object begins where an option expects the name of data or of a network."""
 
@@ -62,11 +64,16 @@ class Objects:
         """What another process can unpack.
 
         Raises:
-            Exception: whatever the objects raise that cannot be packed, such as open files.
+            InputError: for what cannot be packed, such as open files.
         """
         from joblib import wrap_non_picklable_objects
 
-        return pickle.dumps(wrap_non_picklable_objects(self._unpacked(), keep_wrapper=False))
+        try:
+            return pickle.dumps(wrap_non_picklable_objects(self._unpacked(), keep_wrapper=False))
+        except Exception as reason:  # objects raise what they like
+            raise InputError(
+                f"the objects given cannot be sent to other processes ({type(reason).__name__}: {reason})"
+            ) from reason
 
     def _unpacked(self) -> dict[str, Any]:
         if self._by_name is None:
