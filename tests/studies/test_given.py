@@ -2,6 +2,7 @@
 
 import pickle
 import threading
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -10,9 +11,10 @@ from torch import nn
 
 import drkd
 from drkd import InputError
-from drkd.config import read_options
+from drkd.config import TrainConfig, read_options
 from drkd.models.given import build_given, name_given
 from drkd.models.mlp import mlp
+from drkd.runs.building import check_fine_tuning
 from drkd.studies.given import Given, name_objects
 from drkd.utils import objects
 from drkd.utils.files import read_json
@@ -122,6 +124,13 @@ def test_a_module_is_a_start_that_seeds_share_and_a_factory_is_none():
     assert (
         name_given(module, 10, 8, 1) != name_given(mlp, 10, 8, 1) == name_given(lambda **shape: mlp(10, 8, 1), 10, 8, 1)
     )
+
+
+def test_a_module_brings_weights_that_can_be_kept_as_they_are():
+    for model, refused in ((mlp(10, 8, 1), False), (mlp, True)):
+        config = TrainConfig(model=name_objects({"model": model}).options["model"], freeze="backbone")
+        with pytest.raises(InputError, match="would keep random weights") if refused else nullcontext():
+            check_fine_tuning(config)
 
 
 def test_a_table_trains_with_a_network_of_its_own(tmp_path):

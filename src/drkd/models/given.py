@@ -72,6 +72,11 @@ def name_given(model: Any, num_classes: int, image_size: int, channels: int) -> 
     return f"{PREFIX}{type(network).__name__}-{digest.hexdigest()[:12]}"
 
 
+def is_start(name: str) -> bool:
+    """Whether options name a module that was given with its weights, which a training starts from."""
+    return isinstance(find_object(name), nn.Module)
+
+
 def make_given(name: str, num_classes: int, image_size: int, channels: int) -> nn.Module:
     """The network that options name by `object:NAME-HASH`.
 

@@ -11,6 +11,7 @@ from drkd.methods.info import MethodInfo
 from drkd.methods.registry import create_from, get_method
 from drkd.models import CONTIGUOUS
 from drkd.models.files import ModelInfo, untagged
+from drkd.models.given import is_start
 from drkd.objective.protocol import check_protocol
 from drkd.tasks import TaskData, get_task
 from drkd.training.compilation import MemoryFormat
@@ -49,7 +50,7 @@ def check_fine_tuning(config: TrainConfig) -> None:
     Raises:
         InputError: for frozen parts without pretrained weights, and for epochs of the classifier that are all epochs.
     """
-    if config.freeze is not None and config.weights is None and not config.pretrained:
+    if config.freeze is not None and config.weights is None and not config.pretrained and not is_start(config.model):
         raise InputError(
             f"--freeze {config.freeze} would keep random weights as they are; give trained ones: --pretrained, or "
             "--weights"

@@ -90,7 +90,7 @@ def html_table(columns: Mapping[str, str], rows: Rows, *, bold: Collection[tuple
         "<tr>" + "".join(cell("td", key, row.get(key, ""), (number, key) in bold) for key in columns) + "</tr>"
         for number, row in enumerate(rows)
     )
-    table = f'<table style="border-collapse:collapse"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
+    table = f'<table style="border-collapse:collapse;font-size:inherit"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
     return f'<div style="overflow-x:auto">{table}</div>'
 
 
