@@ -90,8 +90,10 @@ def html_table(columns: Mapping[str, str], rows: Rows, *, bold: Collection[tuple
         "<tr>" + "".join(cell("td", key, row.get(key, ""), (number, key) in bold) for key in columns) + "</tr>"
         for number, row in enumerate(rows)
     )
-    table = f'<table style="border-collapse:collapse;font-size:inherit"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
-    return f'<div style="overflow-x:auto">{table}</div>'
+    table = f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody>"
+    return (
+        f'<div style="overflow-x:auto"><table style="border-collapse:collapse;font-size:inherit">{table}</table></div>'
+    )
 
 
 def as_frame(rows: Sequence[Mapping[str, Any]]) -> "pd.DataFrame":
