@@ -3,6 +3,7 @@
 from drkd._version import __version__ as __version__
 from drkd.data import Data as Data
 from drkd.data import Split as Split
+from drkd.data import as_data as as_data
 from drkd.data import from_tensors as from_tensors
 from drkd.data import load_data as load_data
 from drkd.data.preprocessing import Preprocessing as Preprocessing

@@ -4,11 +4,11 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 from types import UnionType
-from typing import Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import pytest
 
@@ -29,6 +29,14 @@ PAIRS = {
 
 OR_ALONE = {"methods": str, "label_noise": float}
 """Lists of a comparison that may also be given as a single item."""
+
+MAKER = Callable[..., Any]
+OR_OBJECTS = {
+    "data": {Any},
+    "model": {MAKER},
+    "methods": {Sequence[str | MAKER | Mapping[str, MAKER]], Mapping[str, MAKER], MAKER},
+}
+"""What may also be a Python object, but for `reproduce`."""
 
 
 def alternatives(hint):
@@ -52,7 +60,7 @@ def accepted(config, name):
         found.add(int if name == "checkpoint_every" else PathLike[str])
     if name in OR_ALONE and Sequence[OR_ALONE[name]] in found:
         found.add(OR_ALONE[name])
-    return found
+    return found if config is ReproduceConfig else found | OR_OBJECTS.get(name, set())
 
 
 @pytest.mark.parametrize(("typed", "config"), PAIRS.items(), ids=lambda each: each.__name__)
@@ -81,6 +89,8 @@ drkd.fit(student, drkd.cross_entropy(), data, epoch=3)  # wrong
 drkd.fit(student, drkd.cross_entropy(), data, optimizer="adam")  # wrong
 drkd.compare(methods="dr_kd,ps_kd", seeds=3, label_noise=0.2, cache=Path("cache"))
 drkd.compare(seedz=3)  # wrong
+drkd.compare(data=data, model=student, methods=[lambda: drkd.cross_entropy(), "ps_kd", {"mine": drkd.ps_kd}], seeds=3)
+drkd.compare(methods=3)  # wrong
 drkd.tune(methods=["dr_kd"], trials=3)
 drkd.tune(seeds=3)  # wrong
 drkd.reproduce("dr_kd/cifar10/resnet18", miniature=True, out=Path("runs"))

@@ -134,5 +134,7 @@ def test_an_unknown_split_is_refused(data):
 
 
 def test_data_of_no_task_is_refused():
-    with pytest.raises(InputError, match=r"fit needs data of drkd, got list; use drkd.load_data"):
+    with pytest.raises(
+        InputError, match=r"the train split cannot be read from int; give \(inputs, labels\) or a data set"
+    ):
         drkd.fit(network(), drkd.cross_entropy(), [1, 2], **SMALL)

@@ -4,18 +4,20 @@
 the configuration of the same name: fields and types are equal.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from os import PathLike
 from typing import Any, Literal, TypedDict
 
 Precision = Literal["float32", "bfloat16", "float16"]
 Path = str | PathLike[str]
+Maker = Callable[..., Any]
+"""A function or a class that makes a network or an objective; a network is one too."""
 
 
 class DataKeywords(TypedDict, total=False):
     """See `drkd.config.groups.DataOptions`."""
 
-    data: Path
+    data: Path | Any
     image_size: int | None
     augment: str | None
     validation: float
@@ -84,7 +86,7 @@ class MethodKeywords(TypedDict, total=False):
 class TrainingKeywords(MethodKeywords, FitOptionsKeywords, DataKeywords, total=False):
     """See `drkd.config.TrainingConfig`."""
 
-    model: str
+    model: str | Maker
     weights: Path | None
     class_weights: Literal["balanced"] | Sequence[float] | None
     pretrained: bool
@@ -98,7 +100,7 @@ class CompareKeywords(TrainingKeywords, total=False):
     """See `drkd.config.CompareConfig`."""
 
     task: Literal["classification", "detection", "multilabel"]
-    methods: Sequence[str] | str
+    methods: Sequence[str] | str | Sequence[str | Maker | Mapping[str, Maker]] | Mapping[str, Maker] | Maker
     method_options: Mapping[str, Mapping[str, Any]]
     teacher: Path | None
     seeds: int
@@ -110,7 +112,7 @@ class CompareKeywords(TrainingKeywords, total=False):
 class TuneKeywords(TrainingKeywords, total=False):
     """See `drkd.config.TuneConfig`."""
 
-    methods: Sequence[str] | str
+    methods: Sequence[str] | str | Sequence[str | Maker | Mapping[str, Maker]] | Mapping[str, Maker] | Maker
     trials: int
     hours: float | None
     label_noise: float

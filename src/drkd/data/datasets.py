@@ -4,7 +4,6 @@ The test split is the same for every seed. The run's seed fixes what is held out
 keeps and which labels noise changes; noise changes training and validation labels, never those of the test split.
 """
 
-import hashlib
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -21,7 +20,8 @@ from drkd.data.by_name import draw_test, draw_validation
 from drkd.data.images import LazyImages
 from drkd.data.preprocessing import Preprocessing
 from drkd.data.problems import named
-from drkd.data.record import DataRecord, rows_hash, with_splits
+from drkd.data.record import DataRecord, FileRecord, rows_hash, with_splits
+from drkd.data.statistics import measure_statistics
 from drkd.data.stratified import stratified, with_noise
 from drkd.utils.arguments import check_arguments
 from drkd.utils.errors import InputError
@@ -35,9 +35,6 @@ DATASETS = {
     "FOLDER": "a folder per class, under train/val/test or directly; Tiny ImageNet as published; Parquet files",
 }
 """Names that `load_data` knows, with a description of one line."""
-
-DECODING = 2
-"""How images in files become pixels: another number where a file gives other ones. 1 decoded every JPEG whole."""
 
 VALIDATION = 0.1
 """Fraction of the training split that is held out for validation by default."""
@@ -158,42 +155,81 @@ def load_data(
         (200, 144, 360, 8)
     """
     check_arguments(load_data, locals())
-    if not 0 <= label_noise < 1:
-        raise InputError(f"label noise must lie in [0, 1), got {label_noise}")
+    how = Division(seed, validation, limit_train, limit_test, label_noise)
     chosen = None if augment is None else parse_augmentation(augment)
-    if not 0 <= validation < 1:
-        raise InputError(f"the validation fraction must lie in [0, 1), got {validation}")
     files = readers.list_files(str(name))
     listed = f"{Path(name).resolve()} {DataRecord((), files).fingerprint}"
     wanted = image_size if isinstance(image_size, Preprocessing) else Preprocessing(image_size)
     raw = _read(str(name), replace(wanted, mean=None, std=None), download, skip_bad_images, listed)
-    splits, skipped = divide(raw, validation=validation, seed=seed)
+    if download:
+        files = readers.list_files(str(name))
+    return divided(str(name), raw, wanted, how, augmentation=chosen, files=files)
+
+
+@dataclass(frozen=True)
+class Division:
+    """How a data set is divided; see `load_data`.
+
+    Raises:
+        InputError: for fractions out of range.
+    """
+
+    seed: int = 0
+    validation: float = VALIDATION
+    limit_train: int | None = None
+    limit_test: int | None = None
+    label_noise: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.label_noise < 1:
+            raise InputError(f"label noise must lie in [0, 1), got {self.label_noise}")
+        if not 0 <= self.validation < 1:
+            raise InputError(f"the validation fraction must lie in [0, 1), got {self.validation}")
+
+
+def divided(
+    name: str,
+    raw: readers.Raw,
+    wanted: Preprocessing,
+    how: Division,
+    *,
+    augmentation: Augmentation | None,
+    files: Mapping[str, FileRecord],
+) -> Data:
+    """A data set as it was found, divided for a run.
+
+    Args:
+        name: what it is called.
+        raw: its images and labels.
+        wanted: how a network wants its images.
+        how: it is divided.
+        augmentation: in place of its usual one.
+        files: what it was read from.
+    """
+    splits, skipped = divide(raw, validation=how.validation, seed=how.seed)
     left_out = [problem for problems in raw.left_out.values() for problem in problems]
     if left_out:
         counts = ", ".join(f"{split} {count}" for split, count in skipped.items())
         warnings.warn(
-            f"{len(left_out)} images that cannot be read are left out ({counts}): {named(left_out)}", stacklevel=2
+            f"{len(left_out)} images that cannot be read are left out ({counts}): {named(left_out)}", stacklevel=3
         )
-    mean, std = (
-        wanted.statistics(int(splits["train"].inputs.shape[1])) or raw.statistics or measure_statistics(splits["train"])
-    )
-    splits["train"] = _limited(splits["train"], limit_train, seed=seed, what="training")
-    splits["test"] = _limited(splits["test"], limit_test, seed=0, what="test")
-    if download:
-        files = readers.list_files(str(name))
+    images = splits["train"].inputs
+    mean, std = wanted.statistics(int(images.shape[1])) or raw.statistics or measure_statistics(images)
+    splits["train"] = _limited(splits["train"], how.limit_train, seed=how.seed, what="training")
+    splits["test"] = _limited(splits["test"], how.limit_test, seed=0, what="test")
     files = with_splits(files, {split: samples.names for split, samples in splits.items()})
     record = DataRecord(raw.classes, files, "" if raw.names.get("train") else rows_hash(splits))
-    if label_noise and any(split.probs is not None for split in splits.values()):
+    if how.label_noise and any(split.probs is not None for split in splits.values()):
         raise InputError(f"{name} has annotators' votes, which label noise does not change; leave --label-noise out")
     for stream, split in enumerate(("train", "val")):
-        noisy = with_noise(splits[split].labels, label_noise, len(raw.classes), seed=[seed, stream])
+        noisy = with_noise(splits[split].labels, how.label_noise, len(raw.classes), seed=[how.seed, stream])
         splits[split] = replace(splits[split], labels=noisy)
-    augmentation = chosen or parse_augmentation(raw.augmentation)
+    usual = raw.augmentation if isinstance(raw.augmentation, Augmentation) else parse_augmentation(raw.augmentation)
     return Data(
-        str(name),
+        name,
         raw.classes,
         **splits,
-        augmentation=augmentation,
+        augmentation=augmentation or usual,
         mean=mean,
         std=std,
         margin=raw.margin,
@@ -245,28 +281,6 @@ def hold_out(train: Split, fraction: float, *, seed: int) -> tuple[Split, Split]
     return train.select(rest), train.select(taken)
 
 
-def fingerprint(split: Split) -> str:
-    """SHA-256 of a split's images in their order; of images still in files, of paths, sizes and modification times.
-
-    Example:
-        >>> fingerprint(load_data("digits").val)[:8]
-        '5f8a1688'
-    """
-    digest = hashlib.sha256(str(tuple(split.inputs.shape)).encode())
-    if isinstance(split.inputs, Tensor):
-        digest.update(split.inputs.contiguous().numpy().data)
-        return digest.hexdigest()
-    images = split.inputs
-    digest.update(str((DECODING, images.channels, images.margin, images.interpolation)).encode())
-    for source in split.inputs.sources:
-        if isinstance(source, bytes):
-            digest.update(source)
-        else:
-            status = source.stat()
-            digest.update(f"{source.resolve()} {status.st_size} {status.st_mtime_ns};".encode())
-    return digest.hexdigest()
-
-
 @lru_cache(maxsize=2)
 def _read(name: str, wanted: Preprocessing, download: bool, skip_bad_images: bool, listed: str) -> readers.Raw:
     del listed  # other files, or files that have changed, are read again
@@ -281,16 +295,3 @@ def _limited(split: Split, limit: int | None, *, seed: int, what: str) -> Split:
         raise InputError(f"the limit of {limit} {what} samples exceeds the {len(split)} there are")
     _, taken = stratified(split.labels, limit, seed=seed, what=f"the limited {what} split")
     return split.select(taken)
-
-
-def measure_statistics(split: Split, most: int = 5000) -> readers.Statistics:
-    """Mean and deviation per channel over up to `most` images, evenly spaced."""
-    rows = torch.arange(0, len(split), max(1, len(split) // most))
-    counts = torch.zeros(split.inputs.shape[1], 256, dtype=torch.float64)  # of each value: exact, and soon counted
-    for first in range(0, len(rows), 100):
-        images = split.inputs[rows[first : first + 100]]
-        counts += torch.stack([torch.bincount(one.flatten(), minlength=256) for one in images.transpose(0, 1)])
-    levels, number = torch.arange(256, dtype=torch.float64) / 255, counts.sum(dim=1)
-    mean = counts @ levels / number
-    std = ((counts * (levels - mean[:, None]) ** 2).sum(dim=1) / (number - 1)).sqrt().clamp(min=1e-3)
-    return tuple(round(v, 6) for v in mean.tolist()), tuple(round(v, 6) for v in std.tolist())

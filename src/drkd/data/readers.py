@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from drkd.data.augment import Augmentation
 from drkd.data.files import visible
 from drkd.data.folders import list_folder
 from drkd.data.images import LazyImages, common_size, load_images
@@ -28,6 +29,11 @@ Statistics = tuple[tuple[float, ...], tuple[float, ...]]
 MIXED_SIZE = 64
 """Side length for images of differing sizes where none is asked for."""
 
+DIFFER = (
+    f"the images differ in size or are not square: scaled and cropped to {MIXED_SIZE}x{MIXED_SIZE}; choose with "
+    "--image-size"
+)
+
 CIFAR_STATISTICS: Statistics = ((0.50708, 0.48655, 0.44092), (0.26733, 0.25644, 0.27615))
 IMAGENET_STATISTICS: Statistics = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 TINY_STATISTICS: Statistics = ((0.4802, 0.4481, 0.3975), (0.2302, 0.2265, 0.2262))
@@ -40,7 +46,7 @@ class Raw:
     Attributes:
         classes: class names, in the order of the labels.
         splits: (images uint8 (N, C, H, W), labels int64 (N,)) by name.
-        augmentation: the name of its usual augmentation.
+        augmentation: its usual augmentation, or the name of it.
         statistics: mean and deviation per channel, as fractions of full brightness; None to measure them.
         margin, interpolation: see `drkd.data.images.LazyImages`.
         fixed_test: number of samples that make up the test split where the files bring none.
@@ -54,7 +60,7 @@ class Raw:
 
     classes: tuple[str, ...]
     splits: dict[str, tuple[Images, Tensor]]
-    augmentation: str = "crop_flip"
+    augmentation: str | Augmentation = "crop_flip"
     statistics: Statistics | None = None
     margin: float = 1.0
     interpolation: str = "bilinear"
@@ -253,11 +259,7 @@ def _decoded(
     if found := judge_classes("the training split", "train", listing.classes, splits["train"][1].tolist()):
         refuse(found)
     if size is None:
-        warnings.warn(
-            f"the images differ in size or are not square: scaled and cropped to {MIXED_SIZE}x{MIXED_SIZE}; "
-            "choose with --image-size",
-            stacklevel=2,
-        )
+        warnings.warn(DIFFER, stacklevel=2)
     names = {
         split: [relative_name(source, root) for source, _ in part if isinstance(source, Path)]
         for split, part in samples.items()

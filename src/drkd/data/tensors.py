@@ -86,7 +86,7 @@ def _check(split: str, inputs: Tensor, labels: Tensor, *, like: Tensor, classes:
     if inputs.dtype == torch.uint8:
         raise InputError(
             f"the {split} inputs are uint8, as images are; give words as int64 and columns as float32, and images "
-            "in a folder to `drkd.load_data`"
+            "to `drkd.as_data`"
         )
     if inputs.dim() < 2 or inputs.shape[1:] != like.shape[1:] or inputs.dtype != like.dtype:
         raise InputError(

@@ -1,6 +1,7 @@
 """The methods: those of the two papers, and their neighbours."""
 
 from drkd.methods.clean_view import dr_kd_clean_view, kd_clean_view, tf_kd_self_clean_view
+from drkd.methods.info import MethodInfo
 from drkd.methods.neighbours import cs_kd, dlb, max_sup, ols, online_dr_kd, ps_kd
 from drkd.methods.papers import (
     ALPHA,
@@ -13,7 +14,7 @@ from drkd.methods.papers import (
     tf_kd_reg,
     tf_kd_self,
 )
-from drkd.methods.registry import MethodInfo, all_methods, get_method, method
+from drkd.methods.registry import all_methods, get_method, method
 from drkd.targets import Teacher
 
 __all__ = [

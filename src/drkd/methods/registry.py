@@ -8,81 +8,25 @@ import inspect
 import pkgutil
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import replace
 from functools import cache
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import yaml
 from torch import nn
 
 from drkd.config import METHOD_SETTINGS, TrainConfig
+from drkd.methods.info import MethodInfo, Range, describe
 from drkd.objective.class_weights import ClassWeights
 from drkd.objective.objective import Objective
 from drkd.targets import Teacher
 from drkd.utils.errors import InputError
+from drkd.utils.objects import find_object
 
 ORDER = ("papers", "neighbours", "clean_view")
 """The modules whose methods come first in lists, in this order; then all others, by name."""
-
-FILLED_IN = ("teacher", "student", "epochs")
-"""Parameters of a method that `create` fills in: they are no settings."""
-
-
-@dataclass(frozen=True)
-class Range:
-    """Where a setting is searched: from `low` to `high`, in steps of `step` or, with `log`, on a logarithmic scale."""
-
-    low: float
-    high: float
-    step: float | None = None
-    log: bool = False
-
-
-SEARCH_SPACE = {
-    "alpha": Range(0.05, 0.95, step=0.05),
-    "temperature": Range(1.0, 10.0, log=True),
-    "epsilon": Range(0.01, 0.6, log=True),
-    "correct_prob": Range(0.5, 0.99),
-    "weight": Range(0.02, 2.0, log=True),
-}
-"""Where `drkd tune` searches a setting of this name, unless its method says otherwise."""
-
-
-@dataclass(frozen=True)
-class MethodInfo:
-    """What the package knows of a method.
-
-    Attributes:
-        name: as on the command line.
-        make: the function that returns the objective.
-        label: the name as papers write it, for reports.
-        colour: in plots; None leaves it to matplotlib.
-        teacher: `none`; `given`, as the caller chooses; or `self`, the student's own trained copy.
-        doubles_batch: whether its batches hold every sample twice.
-        clean_view: whether its teacher sees un-augmented images.
-        search_space: where `drkd tune` searches its settings.
-        page: its documentation, from the repository's root.
-        settings: the names of its own arguments.
-    """
-
-    name: str
-    make: Callable[..., Objective]
-    label: str
-    colour: str | None
-    teacher: Literal["none", "given", "self"]
-    doubles_batch: bool
-    clean_view: bool
-    search_space: Mapping[str, Range]
-    page: str
-    settings: tuple[str, ...]
-
-    @property
-    def costs_double(self) -> bool:
-        """Whether a training costs about twice that of cross-entropy, so that a fair control trains twice as long."""
-        return self.teacher == "self" or self.doubles_batch
-
 
 _FOUND: dict[str, MethodInfo] = {}
 
@@ -117,30 +61,38 @@ def method(
 
     def register(function: Made) -> Made:
         name = function.__name__
-        parameters = inspect.signature(function).parameters.values()
-        own = tuple(p.name for p in parameters if p.kind is not p.VAR_KEYWORD and p.name not in FILLED_IN)
-        ranges = {**SEARCH_SPACE, **(search_space or {})}
         known = _FOUND.get(name)
         if known is not None and known.make.__module__ != function.__module__:
             raise InputError(
                 f"{function.__module__} and {known.make.__module__} both have a method {name}; rename one of them"
             )
-        takes_teacher = any(p.name == "teacher" for p in parameters)
-        _FOUND[name] = MethodInfo(
-            name=name,
-            make=function,
+        _FOUND[name] = replace(
+            describe(name, function, self_taught=self_taught, search_space=search_space),
             label=label or name,
             colour=colour,
-            teacher="self" if self_taught else "given" if takes_teacher else "none",
             doubles_batch=doubles_batch,
             clean_view=clean_view,
-            search_space={setting: ranges[setting] for setting in ranges if setting in own},
             page=page or f"docs/methods/{name}.md",
-            settings=own,
         )
         return function
 
     return register
+
+
+def describe_given(name: str, function: Callable[..., Objective]) -> MethodInfo:
+    """A method that is given as a Python object; a `teacher` among its arguments is the student's own trained copy.
+
+    Raises:
+        InputError: for a name that another method has, or that is no word.
+    """
+    known = all_methods().get(name)
+    if known is not None and known.make is function:
+        return known
+    if known is not None:
+        raise InputError(f"{name} is a method of drkd; give the function another name, as {{'my_{name}': function}}")
+    if not name.isidentifier():
+        raise InputError(f"a method's name must be a word, got {name!r}; give a function one as {{'mine': function}}")
+    return describe(name, function, self_taught=True)
 
 
 def all_methods() -> dict[str, MethodInfo]:
@@ -179,6 +131,9 @@ def get_method(name: str) -> MethodInfo:
     """
     if ":" in name:
         raise InputError(f"{name!r}: settings in a method's name are for compare; give them as options, as --alpha 0.5")
+    given = find_object(name)
+    if isinstance(given, MethodInfo):
+        return given
     known = _FOUND if name in _FOUND else all_methods()
     if name not in known:
         close = difflib.get_close_matches(name.lower().replace("-", "_"), known, n=1)

@@ -10,6 +10,7 @@ from torch import nn
 from drkd.models.alexnet import alexnet
 from drkd.models.cnn import cnn
 from drkd.models.densenet import densenet121
+from drkd.models.given import make_given
 from drkd.models.googlenet import googlenet
 from drkd.models.mlp import mlp
 from drkd.models.mobilenetv2 import mobilenetv2
@@ -24,6 +25,7 @@ from drkd.models.wide_resnet import wrn16_2, wrn28_10, wrn40_2
 from drkd.utils.arguments import check_arguments
 from drkd.utils.checks import check_count
 from drkd.utils.errors import InputError
+from drkd.utils.objects import PREFIX
 
 __all__ = ["MODELS", "create_model"]
 
@@ -88,11 +90,13 @@ def create_model(
     for what, value in (("num_classes", num_classes), ("image_size", image_size), ("channels", channels)):
         check_count(what, value)
     start = find_start(name, weights=weights, pretrained=pretrained, download=download)
-    if not name.startswith("timm:") and name not in MODELS:
+    if name.startswith(PREFIX):
+        make = partial(make_given, name, num_classes, image_size, channels)
+    elif not name.startswith("timm:") and name not in MODELS:
         close = difflib.get_close_matches(name, MODELS, n=1)
         hint = f"did you mean {close[0]}?" if close else "see `drkd list models`"
         raise InputError(f"unknown model {name!r}; {hint} Every network of timm is timm:NAME")
-    if name.startswith("timm:"):
+    elif name.startswith("timm:"):
         make = partial(_from_timm, known_to_timm(name.removeprefix("timm:")), num_classes, image_size, channels)
     else:
         make = partial(MODELS[name], num_classes, image_size, channels)

@@ -8,8 +8,8 @@ PROTOCOL = ("name", "needs", "reset", "prepare", "update", "discard")
 """What a training loop uses of an objective, besides calling it."""
 
 
-def check_protocol(objective: object) -> None:
-    """Refuse what has not the protocol of an objective.
+def check_protocol(objective: object, *more: str) -> None:
+    """Refuse what has not the protocol of an objective, and `more` attributes.
 
     Raises:
         InputError: for a plain loss, a method that was not called, a name.
@@ -20,7 +20,7 @@ def check_protocol(objective: object) -> None:
         ...
         drkd.utils.errors.InputError: expected an objective such as drkd.cross_entropy(), got the function print
     """
-    missing = ", ".join(name for name in PROTOCOL if not hasattr(objective, name))
+    missing = ", ".join(name for name in (*PROTOCOL, *more) if not hasattr(objective, name))
     if isinstance(objective, nn.Module) and not missing:
         return
     got = repr(objective) if isinstance(objective, str) else type(objective).__name__

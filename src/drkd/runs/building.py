@@ -7,9 +7,12 @@ import torch
 from torch import nn
 
 from drkd.config import BenchConfig, TrainConfig, TrainingConfig, as_bytes, was_given
-from drkd.methods.registry import MethodInfo, create_from, get_method
+from drkd.methods.info import MethodInfo
+from drkd.methods.registry import create_from, get_method
 from drkd.models import CONTIGUOUS
 from drkd.models.files import ModelInfo, untagged
+from drkd.models.given import is_start
+from drkd.objective.protocol import check_protocol
 from drkd.tasks import TaskData, get_task
 from drkd.training.compilation import MemoryFormat
 from drkd.training.freezing import check_head_epochs
@@ -48,7 +51,7 @@ def check_fine_tuning(config: TrainConfig) -> None:
     Raises:
         InputError: for frozen parts without pretrained weights, and for epochs of the classifier that are all epochs.
     """
-    if config.freeze is not None and config.weights is None and not config.pretrained:
+    if config.freeze is not None and config.weights is None and not config.pretrained and not is_start(config.model):
         raise InputError(
             f"--freeze {config.freeze} would keep random weights as they are; give trained ones: --pretrained, or "
             "--weights"
@@ -65,6 +68,7 @@ def describe_weights(config: TrainConfig) -> str:
     has_teacher = config.teacher is not None or get_method(config.method).teacher == "self"
     stand_in = nn.Identity()
     objective = create_from(config, teacher=stand_in if has_teacher else None, student=stand_in)
+    check_protocol(objective, "effective_weights", "describe_weights")
     get_task(config.task).check_settings(config, objective)
     return objective.describe_weights()
 

@@ -166,7 +166,7 @@ def _train(
 
 def _fraction_found(objective: Objective) -> float | None:
     """The fraction of epochs whose answers of the teacher were found in a cache; None without one."""
-    caches = [target for target in objective.targets if isinstance(target, Cached)]
+    caches = [target for target in getattr(objective, "targets", ()) if isinstance(target, Cached)]
     found = sum(target.epochs_found for target in caches)
     epochs = found + sum(target.epochs_asked for target in caches)
     return found / epochs if epochs else None

@@ -11,7 +11,7 @@ takes one.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -26,14 +26,17 @@ from drkd.runs.features import keep_features
 from drkd.runs.results import FILE, ComparisonResults
 from drkd.runs.summary import RunSummary
 from drkd.runs.training import train
+from drkd.studies.given import Given, name_objects
 from drkd.studies.jobs import Job, Outcome, run_jobs
 from drkd.studies.results import BASELINE, CONTROL, as_csv, collect
+from drkd.studies.showing import ShownComparison
 from drkd.tasks.classification import default_cache
 from drkd.utils.arguments import check_arguments
 from drkd.utils.device import choose_device
 from drkd.utils.errors import InputError
 from drkd.utils.files import write_text
 from drkd.utils.machine import processor_count
+from drkd.utils.objects import Objects
 
 OWN = ("lr", "average")
 """Options of the training that a method may have for itself, beside its settings."""
@@ -50,6 +53,7 @@ class Training:
         config: its settings.
         out: its run directory.
         taught_by: the training of the comparison whose network is its teacher, if any.
+        objects: those of Python that its settings name.
     """
 
     panel: str
@@ -57,6 +61,7 @@ class Training:
     config: TrainConfig
     out: Path
     taught_by: "Training | None" = None
+    objects: Objects = field(default_factory=Objects)
 
     @property
     def name(self) -> str:
@@ -65,8 +70,8 @@ class Training:
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """What `compare` returns.
+class Comparison(ShownComparison):
+    """What `compare` returns. It shows itself in a notebook.
 
     Attributes:
         results: the content of `results.json`; `failures` among it says why trainings have no result, by name.
@@ -85,7 +90,8 @@ def compare(
     Args:
         config: a YAML file of options.
         on_event: called with `EpochDone`, `RunDone` and `RunFailed` (`drkd.runs.events`) of every training.
-        options: as on the command line; see `drkd.config.CompareConfig`.
+        options: as on the command line; see `drkd.config.CompareConfig`. `data`, `model` and `methods` may be Python
+            objects, see `drkd.studies.given.name_objects` and docs/python.md.
 
     Returns:
         The results, also written to the run directory as `results.json` and `results.csv`.
@@ -103,19 +109,24 @@ def compare(
         [('ps_kd', 'accuracy'), ('ps_kd', 'nll')]
     """
     check_arguments(compare, {"config": config, "on_event": on_event})
-    settings, source = resolve(CompareConfig, options, config)
-    return run(settings, source, Path(settings.out) if settings.out else new_run_dir("compare"), on_event=on_event)
+    given = name_objects(options, config)
+    settings, source = resolve(CompareConfig, given.options, config)
+    out = Path(settings.out) if settings.out else new_run_dir("compare")
+    return run(settings, source, out, on_event=on_event, given=given)
 
 
-def run(config: CompareConfig, source: Mapping[str, str], out: Path, *, on_event: OnEvent) -> Comparison:
-    """`compare` with its options resolved."""
+def run(
+    config: CompareConfig, source: Mapping[str, str], out: Path, *, on_event: OnEvent, given: Given | None = None
+) -> Comparison:
+    """`compare` with its options resolved; `given` are the Python objects among them."""
     inspect_run_dir(out, config, finished=FILE)  # refuses other people's folders before anything is written
     with one_writer(out):
-        return _run(config, source, out, on_event)
+        return _run(config, source, out, on_event, given or Given())
 
 
-def _run(config: CompareConfig, source: Mapping[str, str], out: Path, on_event: OnEvent) -> Comparison:
+def _run(config: CompareConfig, source: Mapping[str, str], out: Path, on_event: OnEvent, given: Given) -> Comparison:
     """`run` where no other process writes."""
+    given.check(out)
     trainings = plan(config, with_controls(config.methods), out)
     if inspect_run_dir(out, config, finished=FILE) == "finished":
         results = ComparisonResults.read(out)
@@ -126,9 +137,11 @@ def _run(config: CompareConfig, source: Mapping[str, str], out: Path, on_event: 
     for training in trainings:
         check_fine_tuning(training.config)
     device = choose_device(config.device)
-    processes = config.jobs or (processor_count() if device.type == "cpu" else 1)
+    processes = given.processes(config.jobs or (processor_count() if device.type == "cpu" else 1))
+    trainings = [replace(training, objects=given.objects) for training in trainings]
     jobs = [Job(t.name, t, after=None if t.taught_by is None else t.taught_by.name) for t in trainings]
     with opened_run_dir(out, config, source):
+        given.write(out)
         keep_features(trainings[0].config, trainings[0].out)
         if config.launcher == "ray":
             from drkd.studies.ray_jobs import run_jobs_on_ray
@@ -147,6 +160,7 @@ def _run(config: CompareConfig, source: Mapping[str, str], out: Path, on_event: 
 
 def train_planned(training: Training, on_event: OnEvent) -> RunSummary:
     """The work of one job: a training, or the summary of one that is finished."""
+    training.objects.make_known()
     config = training.config.model_copy(update={"resume": True})  # a comparison resumes whatever it finds
     return train(config, FROM_COMPARISON, training.out, name=training.name, on_event=on_event)
 

@@ -9,12 +9,14 @@ from operator import attrgetter
 from typing import Any, TypeVar
 
 from drkd.config import CompareConfig
-from drkd.methods.registry import MethodInfo, get_method, parse_variant
+from drkd.methods.info import MethodInfo
+from drkd.methods.registry import get_method, parse_variant
 from drkd.runs.results import ComparisonResults, Difference, MethodResults, Panel, PerSeed
 from drkd.runs.summary import RunSummary
 from drkd.studies.statistics import holm, paired
 from drkd.tasks import Task, get_task
 from drkd.utils.machine import environment
+from drkd.utils.objects import short_name
 
 BASELINE = "cross_entropy"
 
@@ -53,8 +55,8 @@ def collect(
             Panel(
                 name=name,
                 task=config.task,
-                data=config.data,
-                model=config.model,
+                data=short_name(config.data),
+                model=short_name(config.model),
                 epochs=config.epochs,
                 label_noise=noise,
                 limit_train=config.limit_train,
@@ -70,24 +72,34 @@ def collect(
     return ComparisonResults(panels, comparisons, environment())
 
 
-def as_csv(results: ComparisonResults) -> str:
-    """A row per panel, method and seed."""
-    text = io.StringIO()
+def as_rows(results: ComparisonResults) -> list[dict[str, Any]]:
+    """A row per panel, method and seed, by column; None where a training failed or has no such thing."""
     metrics = get_task(results.panels[0].task).metric_names
-    writer = csv.writer(text, lineterminator="\n")
-    others = (
-        *("rectified_fraction", "teacher_train_accuracy", "train_seconds", "teacher_seconds"),
-        *("seconds_per_epoch", "teacher_cached"),
-    )
-    writer.writerow(["panel", "method", "seed", *metrics, *others])
+    rows = []
     for panel in results.panels:
         for name, method in panel.methods.items():
-            teacher = method.teacher_train["accuracy"]
-            seconds = (method.train_seconds, method.teacher_seconds, method.seconds_per_epoch)
-            lists = (method.rectified_fraction, teacher, *seconds, method.teacher_cached)
-            columns = [*(method.test[metric] for metric in metrics), *lists]
+            columns = {
+                **{metric: method.test[metric] for metric in metrics},
+                "rectified_fraction": method.rectified_fraction,
+                "teacher_train_accuracy": method.teacher_train["accuracy"],
+                "train_seconds": method.train_seconds,
+                "teacher_seconds": method.teacher_seconds,
+                "seconds_per_epoch": method.seconds_per_epoch,
+                "teacher_cached": method.teacher_cached,
+            }
             for number, seed in enumerate(panel.seeds):
-                writer.writerow([panel.name, name, seed, *(column[number] for column in columns)])
+                values = {column: of_seeds[number] for column, of_seeds in columns.items()}
+                rows.append({"panel": panel.name, "method": name, "seed": seed, **values})
+    return rows
+
+
+def as_csv(results: ComparisonResults) -> str:
+    """`as_rows` as text."""
+    text = io.StringIO()
+    rows = as_rows(results)
+    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
     return text.getvalue()
 
 

@@ -25,8 +25,10 @@ from drkd.runs.directory import inspect_run_dir, new_run_dir, one_writer, opened
 from drkd.runs.events import EpochDone, Event, OnEvent
 from drkd.runs.training import train
 from drkd.studies.comparison import FROM_COMPARISON, Training, check_used, plan
+from drkd.studies.given import Given, name_objects
 from drkd.studies.proposals import History, Proposal, Trial
 from drkd.studies.results import BASELINE
+from drkd.studies.showing import ShownTrials
 from drkd.utils.arguments import check_arguments
 from drkd.utils.errors import InputError, NonFiniteLossError
 from drkd.utils.files import write_checked_json
@@ -70,8 +72,8 @@ class TuneResults:
 
 
 @dataclass(frozen=True)
-class Tuned:
-    """What `tune` returns.
+class Tuned(ShownTrials):
+    """What `tune` returns. It shows itself in a notebook.
 
     Attributes:
         best: see `TuneResults`.
@@ -105,7 +107,7 @@ def tune(
     Args:
         config: a YAML file of options.
         on_trial: called with `EpochDone` and `TrialDone`; the run of an event is the trial's variant.
-        options: as on the command line.
+        options: as on the command line. `data`, `model` and `methods` may be Python objects, as for `drkd.compare`.
 
     Raises:
         InputError: for options that do not fit, without a validation split, or where Optuna is not installed.
@@ -118,20 +120,24 @@ def tune(
         ('label_smoothing:epsilon', 2)
     """
     check_arguments(tune, {"config": config, "on_trial": on_trial})
-    settings, source = resolve(TuneConfig, options, config)
+    given = name_objects(options, config)
+    settings, source = resolve(TuneConfig, given.options, config)
     out = Path(settings.out) if settings.out else new_run_dir("tune")
-    return run(settings, source, out, on_trial=on_trial or _ignore)
+    return run(settings, source, out, on_trial=on_trial or _ignore, given=given)
 
 
-def run(config: TuneConfig, source: Mapping[str, str], out: Path, *, on_trial: OnTrial) -> Tuned:
-    """`tune` with its options resolved."""
+def run(
+    config: TuneConfig, source: Mapping[str, str], out: Path, *, on_trial: OnTrial, given: Given | None = None
+) -> Tuned:
+    """`tune` with its options resolved; `given` are the Python objects among them."""
     inspect_run_dir(out, config, finished="tune.json")  # more trials may be asked for than a finished one has
     with one_writer(out):
-        return _run(config, source, out, on_trial)
+        return _run(config, source, out, on_trial, given or Given())
 
 
-def _run(config: TuneConfig, source: Mapping[str, str], out: Path, on_trial: OnTrial) -> Tuned:
+def _run(config: TuneConfig, source: Mapping[str, str], out: Path, on_trial: OnTrial, given: Given) -> Tuned:
     """`run` where no other process writes."""
+    given.check(out)
     try:
         import optuna  # noqa: F401  # refused before anything is trained
     except ImportError as reason:
@@ -148,6 +154,7 @@ def _run(config: TuneConfig, source: Mapping[str, str], out: Path, on_trial: OnT
     check_used(config, source, trainings)
     history = History.read(out)
     with opened_run_dir(out, config, source):
+        given.write(out)
         rates, teacher = _train_baselines(config, out, on_trial)
     lr = teacher.config.lr
     until = None if config.hours is None else time.monotonic() + 3600 * config.hours

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from drkd.tasks.task import Metric, SplitMetrics, Task, TaskData
+from drkd.utils.objects import PREFIX
 from drkd.utils.text import printable
 
 if TYPE_CHECKING:
@@ -58,20 +59,27 @@ class Classification(Task):
     def load(self, config: "TrainConfig", wanted: "Preprocessing | None" = None) -> "Data":
         from drkd.config.fields import as_fold
         from drkd.data import load_data
+        from drkd.data.datasets import Division
         from drkd.data.folds import leave_out
+        from drkd.data.given import divide_given, find_given
 
-        data = load_data(
-            config.data,
-            seed=config.seed,
-            validation=config.validation,
-            limit_train=config.limit_train,
-            limit_test=config.limit_test,
-            label_noise=config.label_noise,
-            image_size=wanted or config.image_size,
-            augment=config.augment,
-            download=config.download,
-            skip_bad_images=config.skip_bad_images,
-        )
+        if config.data.startswith(PREFIX):
+            numbers = (config.validation, config.limit_train, config.limit_test, config.label_noise)
+            how = Division(config.seed, *numbers)
+            data = divide_given(find_given(config.data), wanted or config.image_size, how, config.augment)
+        else:
+            data = load_data(
+                config.data,
+                seed=config.seed,
+                validation=config.validation,
+                limit_train=config.limit_train,
+                limit_test=config.limit_test,
+                label_noise=config.label_noise,
+                image_size=wanted or config.image_size,
+                augment=config.augment,
+                download=config.download,
+                skip_bad_images=config.skip_bad_images,
+            )
         return data if config.fold is None else leave_out(data, *as_fold(config.fold))
 
     def wanted(self, config: "TrainConfig") -> "Preprocessing | None":
@@ -87,7 +95,7 @@ class Classification(Task):
     def list_files(self, name: str) -> "Mapping[str, FileRecord]":
         from drkd.data.readers import list_files
 
-        return list_files(name)
+        return {} if name.startswith(PREFIX) else list_files(name)
 
     def check(self, name: str, progress: Callable[[int, int], None] | None = None) -> "Findings":
         from drkd.data.checking import check_data
@@ -242,7 +250,7 @@ def with_cache(teacher: "nn.Module", config: "TrainConfig", data: "Data", out: P
     """
     from drkd._version import __version__
     from drkd.config import as_bytes
-    from drkd.data.datasets import fingerprint
+    from drkd.data.record import fingerprint
     from drkd.methods.registry import get_method
     from drkd.models.counting import count_macs
     from drkd.targets import Cached, Frozen

@@ -22,6 +22,7 @@ from torch import Tensor, nn, optim
 from drkd.objective.objective import Objective
 from drkd.targets import Frozen
 from drkd.training.averaging import Average
+from drkd.training.showing import ShownTraining
 from drkd.training.sums import EpochSums
 from drkd.utils.errors import InputError, StorageError
 from drkd.utils.files import cannot_write, flush_to_disk, write_json, write_tensors
@@ -38,8 +39,8 @@ COMPLETE_CHECKPOINTS = 2
 
 
 @dataclass
-class TrainResult:
-    """How far a training is, and at its end how it went.
+class TrainResult(ShownTraining):
+    """How far a training is, and at its end how it went. It shows itself in a notebook.
 
     Attributes:
         history: a row per epoch.

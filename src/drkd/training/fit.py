@@ -13,7 +13,7 @@ from torch import nn
 from drkd.config import FitSettings, validated
 from drkd.config.effects import refuse_without_effect
 from drkd.config.keywords import FitKeywords
-from drkd.data.datasets import Data
+from drkd.data.given import as_trainable
 from drkd.data.record import DataRecord
 from drkd.objective.objective import Objective
 from drkd.objective.protocol import check_protocol
@@ -51,7 +51,8 @@ def fit(
         objective: any object with the protocol of `drkd.objective.objective`. What it learned in an earlier training is
             forgotten, unless this one resumes. Of detectors any method without `pairs`
             or `replay`; a detector that teaches is an `AtPositions`.
-        data: see `drkd.load_data`, `drkd.from_tensors` and `drkd.tasks.detection.load_detection`.
+        data: see `drkd.load_data`, `drkd.from_tensors` and `drkd.tasks.detection.load_detection`; or whatever
+            `drkd.as_data` takes, which divides it for `seed`.
         settings: all settings at once, such as the configuration of a run, in place of `options`.
         on_epoch: called with each new row, before a checkpoint is written; with `average` the student has the
             average's weights meanwhile.
@@ -82,6 +83,7 @@ def fit(
     if not isinstance(student, nn.Module):
         raise InputError(f"fit trains a network, got {type(student).__name__}; make one with drkd.create_model")
     check_protocol(objective)
+    data = as_trainable(data, options.get("seed", 0) if settings is None else settings.seed)
     learner_class = learner_type(data)
     if settings is not None and options:
         raise InputError(f"fit takes settings or options, got both; put {', '.join(options)} into the settings")
@@ -122,17 +124,8 @@ def fit(
 
 
 def learner_type(data: Any) -> type[Learner[Any, Any]]:
-    """What trains on data of this kind.
-
-    Raises:
-        InputError: for data of no task.
-    """
+    """What trains on data of this kind."""
     if hasattr(data, "learner_type"):
         learner: type[Learner[Any, Any]] = data.learner_type()
         return learner
-    if not isinstance(data, Data):
-        raise InputError(
-            f"fit needs data of drkd, got {type(data).__name__}; use drkd.load_data, drkd.from_tensors or "
-            "drkd.tasks.detection.load_detection"
-        )
     return ClassifierLearner

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from drkd.data import Data
+from drkd.data.given import as_trainable
 from drkd.methods import cross_entropy, dr_kd
 from drkd.objective.objective import Objective
 from drkd.training.checkpoint import TrainResult
@@ -43,7 +43,7 @@ class SelfDistillation:
 
 def self_distill(
     network: nn.Module,
-    data: Data,
+    data: Any,
     method: Callable[[nn.Module], Objective] = dr_kd,
     *,
     out: str | Path | None = None,
@@ -56,7 +56,7 @@ def self_distill(
 
     Args:
         network: left as it is; two copies of it are trained.
-        data: see `drkd.load_data`.
+        data: as for `drkd.fit`.
         method: from the frozen teacher to an objective: `drkd.dr_kd`, `drkd.tf_kd_self`, or either with settings, such
             as `functools.partial(drkd.dr_kd, alpha=0.3, temperature=2.0)`.
         out: a directory for `self_teacher/` and `student/`; nothing is written without.
@@ -74,6 +74,7 @@ def self_distill(
     if not callable(method):
         raise InputError(f"method must be a function from a teacher to an objective, as drkd.dr_kd, got {method!r}")
     teacher_path, student_path = (None, None) if out is None else (Path(out) / "self_teacher", Path(out) / "student")
+    data = as_trainable(data, training.get("seed", 0))
     self_teacher, student = copy.deepcopy(network), copy.deepcopy(network)
     self_teacher_run = fit(self_teacher, cross_entropy(), data, out=teacher_path, **training)
     student_run = fit(student, method(self_teacher), data, out=student_path, **training)

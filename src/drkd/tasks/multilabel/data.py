@@ -12,12 +12,13 @@ from torch import Tensor
 from drkd.data.augment import Augmentation
 from drkd.data.augment_names import parse_augmentation
 from drkd.data.by_name import draw_by_name, fraction_of, warn_without_validation
-from drkd.data.datasets import Data, Split, measure_statistics
+from drkd.data.datasets import Data, Split
 from drkd.data.images import common_size, load_images
 from drkd.data.preprocessing import Preprocessing
 from drkd.data.problems import Problem, describe_errors
 from drkd.data.readers import MIXED_SIZE
 from drkd.data.record import DataRecord, FileRecord, record_files, rows_hash, with_splits
+from drkd.data.statistics import measure_statistics
 from drkd.tasks.multilabel.learning import MultiLabelLearner
 from drkd.tasks.multilabel.reading import Listed, list_labels
 from drkd.utils.checks import IGNORED
@@ -126,7 +127,7 @@ def load_multilabel(
         if each.severity == "warning":
             warnings.warn(str(each), stacklevel=2)
     splits = _divide(own, validation, seed)
-    mean, std = wanted.statistics(3) or measure_statistics(splits["train"])
+    mean, std = wanted.statistics(3) or measure_statistics(splits["train"].inputs)
     skipped = {split: unread.get(split, 0) for split in splits}
     for split, most, by in (("train", limit_train, seed), ("test", limit_test, 0)):
         if most is not None:

@@ -1,0 +1,116 @@
+"""Comparisons and searches as notebooks, frames of pandas and papers show them.
+
+The faces of results are drawn in the room `report`, further down the house; a result that is asked for its own takes
+the one step down.
+"""
+
+import html
+from typing import TYPE_CHECKING, Any
+
+from drkd.methods.registry import split_variant
+from drkd.studies.results import BASELINE, as_rows
+from drkd.utils.tables import as_frame, html_table, latex_table
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from drkd.runs.results import ComparisonResults
+    from drkd.studies.tuning import TuneResults
+
+MOST_TRIALS = 10
+"""So many trials are shown, the best ones."""
+
+COLUMNS = {"trial": "Trial", "accuracy": "Validation accuracy %", "gain": "Over cross-entropy"}
+
+LUCK = (
+    "One seed, and the best of many on one validation split: part of its lead is luck. Compare it over several seeds."
+)
+
+
+class ShownComparison:
+    """A comparison that shows itself."""
+
+    results: "ComparisonResults"
+
+    def to_frame(self) -> "pd.DataFrame":
+        """The content of `results.csv` as a frame of pandas: a row per panel, method and seed.
+
+        Raises:
+            InputError: where pandas is not installed.
+        """
+        return as_frame(as_rows(self.results))
+
+    def to_latex(self) -> str:
+        """A table per panel for LaTeX's booktabs, bold where Holm's p-value is below .05."""
+        from drkd.report.notebook import comparison_latex
+
+        return comparison_latex(self.results)
+
+    def _repr_html_(self) -> str:
+        from drkd.report.notebook import comparison_html
+
+        return comparison_html(self.results)
+
+
+class ShownTrials:
+    """A search that shows itself."""
+
+    results: "TuneResults"
+
+    def to_frame(self) -> "pd.DataFrame":
+        """A row per training: cross-entropy at each learning rate, then the trials in their order.
+
+        Columns are `method`, what the search chose (`lr`, `alpha`, ...), `val_accuracy` (missing where a trial ended
+        early), `epochs` and `seconds` of training, and `failed` with the reason where one diverged.
+
+        Raises:
+            InputError: where pandas is not installed.
+        """
+        rates = self.results.baselines.items()
+        rows: list[dict[str, Any]] = [
+            {"method": BASELINE, "lr": float(rate), "val_accuracy": accuracy} for rate, accuracy in rates
+        ]
+        for trial in self.results.trials:
+            method, settings = split_variant(trial.variant)
+            chosen = {name: _number(value) for name, _, value in (setting.partition("=") for setting in settings)}
+            rows.append(
+                {
+                    "method": method,
+                    **chosen,
+                    "val_accuracy": trial.val_accuracy,
+                    "epochs": len(trial.accuracies),
+                    "seconds": trial.seconds,
+                    "failed": trial.failed,
+                }
+            )
+        return as_frame(rows)
+
+    def to_latex(self) -> str:
+        """The best trials beside cross-entropy, as a table for LaTeX's booktabs."""
+        return latex_table(COLUMNS, self._rows())
+
+    def _repr_html_(self) -> str:
+        ended = sum(trial.val_accuracy is None for trial in self.results.trials)
+        counts = f"{len(self.results.trials)} trials, {ended} of them ended early. {LUCK}"
+        return f"<div>{html_table(COLUMNS, self._rows())}<p>{html.escape(counts)}</p></div>"
+
+    def _rows(self) -> list[dict[str, str]]:
+        found = self.results
+        base = found.baseline_val_accuracy
+        first = {"trial": f"{BASELINE}:lr={found.baseline_lr:.3g}", "accuracy": f"{100 * base:.2f}"}
+        finished = [(trial.val_accuracy, trial.variant) for trial in found.trials if trial.val_accuracy is not None]
+        best = sorted(finished, key=lambda pair: -pair[0])[:MOST_TRIALS]
+        return [
+            first,
+            *(
+                {"trial": variant, "accuracy": f"{100 * value:.2f}", "gain": f"{100 * (value - base):+.2f}"}
+                for value, variant in best
+            ),
+        ]
+
+
+def _number(text: str) -> float | str:
+    try:
+        return float(text)
+    except ValueError:
+        return text

@@ -1,0 +1,55 @@
+"""A training as notebooks, frames of pandas and papers show it."""
+
+import html
+import math
+from typing import TYPE_CHECKING
+
+from drkd.utils.tables import as_frame, html_table, latex_table
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+MOST_EPOCHS = 12
+"""Of more epochs so many are shown, evenly spaced, and the selected one."""
+
+Cells = list[dict[str, str]]
+
+
+class ShownTraining:
+    """A training that shows itself."""
+
+    history: list[dict[str, float]]
+    best_epoch: int
+    seconds: float
+    seconds_per_epoch: list[float]
+
+    def to_frame(self) -> "pd.DataFrame":
+        """The history as a frame of pandas: a row per epoch, with its `seconds`.
+
+        Raises:
+            InputError: where pandas is not installed.
+        """
+        timed = zip(self.history, self.seconds_per_epoch, strict=True)
+        return as_frame([{**row, "seconds": seconds} for row, seconds in timed])
+
+    def to_latex(self) -> str:
+        """The history as a table for LaTeX's booktabs; the selected epoch is bold."""
+        columns, rows, bold = self._table()
+        return latex_table(columns, rows, bold=bold)
+
+    def _repr_html_(self) -> str:
+        columns, rows, bold = self._table()
+        chosen = f"Epoch {self.best_epoch} is selected. " if self.best_epoch >= 0 else ""
+        text = html.escape(f"{chosen}{len(self.history)} epochs, {self.seconds:.1f} s")
+        return f"<div>{html_table(columns, rows, bold=bold)}<p>{text}</p></div>"
+
+    def _table(self) -> tuple[dict[str, str], Cells, list[tuple[int, str]]]:
+        """Headings, cells, and those of the selected epoch."""
+        last = len(self.history) - 1
+        most = MOST_EPOCHS - 1
+        spaced = range(last + 1) if last <= most else (round(number * last / most) for number in range(MOST_EPOCHS))
+        numbers = sorted({*spaced, *([self.best_epoch] if self.best_epoch >= 0 else [])})
+        columns = {name: name.replace("_", " ") for name in (self.history[-1] if self.history else ())}
+        rows = [{name: f"{self.history[number].get(name, math.nan):.4g}" for name in columns} for number in numbers]
+        bold = [(row, name) for row, number in enumerate(numbers) if number == self.best_epoch for name in columns]
+        return columns, rows, bold
