@@ -93,7 +93,7 @@ class Trials:
 
 
 def _cost(file: Measured) -> str:
-    return f"{file.network}, exported: {file.ms:.2f} ms an image, {file.mb:.2f} MB"
+    return f"{file.network}, exported: {file.ms:.3g} ms an image, {file.mb:.2f} MB"
 
 
 def print_networks(results: NetworkResults, console: Console) -> None:
@@ -107,11 +107,11 @@ def print_networks(results: NetworkResults, console: Console) -> None:
         if found is not None:
             test = "" if found.best_test_accuracy is None else f"{100 * found.best_test_accuracy:.2f}"
             cells = (f"{100 * found.best_val_accuracy:.2f}", test, found.best)
-        table.add_row(file.network, f"{file.ms:.2f}", f"{file.mb:.2f}", *cells)
+        table.add_row(file.network, f"{file.ms:.3g}", f"{file.mb:.2f}", *cells)
     console.print(table)
     lines = [
         f"ms: median of calls with one image in ONNX Runtime on this machine, threads: {results.threads}. Chosen on "
-        f"validation: {results.chosen}. No other one is faster and as accurate, or more accurate and as fast: "
+        f"validation: {results.chosen}. Pareto front, where no other network is both as fast and as accurate: "
         f"{', '.join(results.front)}."
     ]
     if results.exported is None:
@@ -140,7 +140,11 @@ def print_trials(results: TuneResults, console: Console) -> None:
     if results.options:
         chosen = ", ".join(f"{name}={value}" for name, value in results.options.items())
         gain = 100 * (results.recipe_val_accuracy - base)
-        console.print(f"Trials of methods have {chosen}, with which cross-entropy gains {gain:+.2f} points.", highlight=False, soft_wrap=True)
+        console.print(
+            f"Trials of methods have {chosen}, with which cross-entropy gains {gain:+.2f} points.",
+            highlight=False,
+            soft_wrap=True,
+        )
     cut = len(results.trials) - len(finished)
     console.print(
         f"{len(results.trials)} trials, {cut} of them ended early; cross-entropy at {rates} learning "

@@ -4,7 +4,6 @@ from pathlib import Path
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullFormatter, ScalarFormatter
 
 from drkd.studies.found import NetworkResults
 from drkd.utils.plain_plots import plain_text, shorten
@@ -35,7 +34,10 @@ def draw_networks(results: NetworkResults, out: Path) -> Path:
         size = next(file.mb for file in results.measured if file.network == name)
         text = f"{shorten(name)}\n{size:.2f} MB{', chosen' if chosen else ''}"
         axes.annotate(text, (ms, accuracy), xytext=(7, -4), textcoords="offset points", fontsize=8, va="top")
-    if results.max_ms is not None:
+    slowest = max(ms for ms, _ in points.values())
+    right = 1.35 * slowest
+    if results.max_ms is not None and results.max_ms < 3 * slowest:  # else it would press all points together
+        right = max(right, 1.05 * results.max_ms)
         axes.axvline(results.max_ms, color=GREY, linewidth=0.8, linestyle="--")
         axes.annotate(
             f"budget {results.max_ms:g} ms",
@@ -48,13 +50,11 @@ def draw_networks(results: NetworkResults, out: Path) -> Path:
             va="top",
             color="#555555",
         )
-    axes.set_xscale("log")
-    axes.xaxis.set_major_formatter(ScalarFormatter())
-    axes.xaxis.set_minor_formatter(NullFormatter() if len(points) < 2 else ScalarFormatter())
-    axes.margins(0.3)
+    axes.set_xlim(0, right)
+    axes.margins(y=0.3)
     axes.set_xlabel(f"ms an image, exported, threads: {results.threads}", fontsize=8)
     axes.set_ylabel("validation accuracy %", fontsize=8)
-    axes.tick_params(labelsize=8, which="both")
+    axes.tick_params(labelsize=8)
     axes.grid(alpha=0.25, linewidth=0.6)
     axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(out / "tune.svg", metadata={"Date": None})

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from drkd.config import TuneConfig
+from drkd.export.checksums import seal
 from drkd.export.exporting import export_run
 from drkd.export.latency import bench_files
 from drkd.export.manifest import Manifest
@@ -53,6 +54,7 @@ def measure_networks(config: TuneConfig, out: Path) -> list[Measured]:
             info = model_info(training_of(of_one, BASELINE, out).config, load_for(of_one, out))
             file = Path(folder) / f"{network_dirname(network)}.onnx"
             write_onnx(task.deploy(task.build(info), info), Manifest.of(info, sha256="", quantize=None), file)
+            seal(file)
             files.append(file)
         return _measure(config, files, config.networks or ())
 
@@ -65,7 +67,7 @@ def affordable(config: TuneConfig, measured: Sequence[Measured]) -> list[Measure
     """
     fit = [each for each in measured if each.fits(config.max_ms, config.max_mb)]
     if not fit:
-        found = "; ".join(f"{each.network}: {each.ms:.2f} ms, {each.mb:.2f} MB" for each in measured)
+        found = "; ".join(f"{each.network}: {each.ms:.3g} ms, {each.mb:.2f} MB" for each in measured)
         raise InputError(f"no network is within {describe_budget(config)} ({found}); name smaller ones, or raise it")
     return fit
 
