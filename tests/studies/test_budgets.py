@@ -51,7 +51,9 @@ def test_the_front_holds_what_nothing_else_beats():
             for k in others
         )
 
-    assert pareto_front(ms, accuracy) == sorted((k for k in range(5) if not beaten(k)), key=lambda k: ms[k]) == [1, 2, 4]
+    assert (
+        pareto_front(ms, accuracy) == sorted((k for k in range(5) if not beaten(k)), key=lambda k: ms[k]) == [1, 2, 4]
+    )
 
 
 @pytest.fixture

@@ -100,7 +100,9 @@ def test_a_round_does_not_depend_on_who_finishes_first(tmp_path, monkeypatch):
     options = {**METHODS, "epochs": 5, "methods": ["dr_kd"], "trials": 8, "round": 4}
     forwards = drkd.tune(**options, out=str(tmp_path / "forwards"))
     launch = searching.launch
-    monkeypatch.setattr(searching, "launch", lambda config, jobs, *rest, **how: launch(config, jobs[::-1], *rest, **how))
+    monkeypatch.setattr(
+        searching, "launch", lambda config, jobs, *rest, **how: launch(config, jobs[::-1], *rest, **how)
+    )
     backwards = drkd.tune(**options, out=str(tmp_path / "backwards"))
     assert tried(backwards) == tried(forwards)
 
@@ -144,7 +146,9 @@ def test_the_best_of_cross_entropy_teaches(tmp_path):
 def test_the_printed_commands_run_as_printed(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     given = {"methods": "dr_kd", "trials": 3, "epochs": 2, "out": "my search", "cache": "its cache", "validation": 0.2}
-    (tmp_path / "c.yaml").write_text("limit_train: null\nskip_bad_images: true\nlimit_test: 50\njobs: 1\nbatch_size: 500\n")
+    (tmp_path / "c.yaml").write_text(
+        "limit_train: null\nskip_bad_images: true\nlimit_test: 50\njobs: 1\nbatch_size: 500\n"
+    )
     config, source = resolve(TuneConfig, given, tmp_path / "c.yaml")
     found = drkd.tune(config="c.yaml", **given)
     found = replace(found, results=replace(found.results, options={"augment": "none", "average": "ema"}))
@@ -172,7 +176,11 @@ def test_a_winner_below_the_baseline_is_not_recommended(tmp_path):
     tuned = drkd.tune(**given)
     trial = tuned.results.trials[0]
     config, source = resolve(TuneConfig, given)
-    for lead, start in ((0.01, "To test it: drkd compare "), (0.0, "No method is above"), (-0.01, "No method is above")):
+    for lead, start in (
+        (0.01, "To test it: drkd compare "),
+        (0.0, "No method is above"),
+        (-0.01, "No method is above"),
+    ):
         reached = tuned.results.recipe_val_accuracy + lead
         best = max(reached, tuned.results.recipe_val_accuracy)
         trials = [replace(trial, val_accuracy=reached)]
