@@ -108,7 +108,8 @@ def tune(config: ConfigFile = None, **options: object) -> int:
 
     out = Path(settings.out) if settings.out else new_run_dir("tune")
     _note_if_new(settings.resume, out)
-    _say_start(settings, source)
+    if settings.networks is None:
+        _say_start(settings, source)
     terminal = console()
     terminal.print(describe_search(settings, source, out), highlight=False, soft_wrap=True)
     with Trials(terminal, settings.trials) as trials:
