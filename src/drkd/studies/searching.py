@@ -169,7 +169,8 @@ class Search:
             over = self.history.of("method")
             done = len(over) % size  # of a round that an earlier session did not get through
             before = over[: len(over) - done]
-            proposed = [replace(trial, options=self.chosen) for trial in propose(before, space, count=size)[done:]]
+            count = min(size, done + self.config.trials - len(self.history.over))  # the first ones do not depend on it
+            proposed = [replace(trial, options=self.chosen) for trial in propose(before, space, count=count)[done:]]
             added = self._try_all(self._affordable(proposed), before, until=self.until)
             self._add(added)
             if len(added) < size - done:
