@@ -23,7 +23,7 @@ SMALL = "--data digits --model mlp --limit-train 20 --limit-test 20 --epochs 1 -
 SOUND = {
     "train": f"{SMALL} --method cross_entropy",
     "compare": f"{SMALL} --methods cross_entropy,ps_kd --seeds 1 --jobs 1 --label-noise 0",
-    "tune": f"{SMALL} --methods label_smoothing --trials 1",
+    "tune": f"{SMALL} --methods label_smoothing --trials 1 --jobs 1",
     "reproduce": "--miniature --seeds 1 --jobs 1",
     "bench": "--model mlp --image-size 8 --batch-size 4 --rounds 1 --methods cross_entropy --threads 1",
     "bench-model": "--calls 1",

@@ -12,8 +12,8 @@ from sabotage import at_call
 from sessions import Command, context
 
 COMMON = ["--model", "mlp", "--limit-train", "100", "--epochs", "2", "--batch-size", "25", "--checkpoint-every", "3"]
-SEARCH = ["tune", "--methods", "label_smoothing,dr_kd", "--trials", "4", *COMMON]
-SHORT_SEARCH = ["tune", "--methods", "label_smoothing", "--trials", "2", *COMMON, "--epochs", "1"]
+SEARCH = ["tune", "--methods", "label_smoothing,dr_kd", "--trials", "6", "--round", "2", "--jobs", "1", *COMMON]
+SHORT_SEARCH = ["tune", "--methods", "label_smoothing", "--trials", "3", "--jobs", "1", *COMMON, "--epochs", "1"]
 TRAINING = ["train", "--method", "dr_kd", *COMMON]
 COMPARISON = ["compare", "--methods", "dr_kd", "--label-noise", "0", "--seeds", "2", "--jobs", "1", *COMMON]
 

@@ -81,7 +81,7 @@ SMALL: Mapping[str, Mapping[str, Any]] = {
     "fit": {"epochs": 1, "batch_size": 4},
     "self_distill": {"epochs": 1, "batch_size": 4},
     "compare": {**TRAINING, "data": "digits", "methods": ["ps_kd"], "seeds": 1, "jobs": 1, "label_noise": [0.0]},
-    "tune": {**TRAINING, "data": "digits", "methods": ["ps_kd"], "trials": 1},
+    "tune": {**TRAINING, "data": "digits", "methods": ["ps_kd"], "trials": 1, "jobs": 1},
     "reproduce": {"name": "dr_kd/cifar100/mobilenetv2-dr_kd", "miniature": True, "seeds": 1, "jobs": 1},
     "create_model": {"name": "mlp"},
     "tasks.detection.create_detector": {"name": "small_ssd"},

@@ -25,6 +25,12 @@ VALUES = {
     "layer_decay": 0.5,
     "fold": "2/5",
     "keep_answers": True,
+    "slurm_options": "partition=gpu",
+    "max_ms": 5.0,
+    "max_mb": 5.0,
+    "latency_threads": 2,
+    "methods": ["dr_kd"],
+    "round": 2,
 }
 """For each option of the table one that is not its default."""
 
@@ -38,6 +44,9 @@ DECIDING = {
     "sampler": ("balanced", "shuffled"),
     "quantize": (None, "int8"),
     "freeze": ("backbone", 2),
+    "launcher": ("local", "slurm"),
+    "networks": (None, ["mlp", "cnn"]),
+    "search": (["lr"], ["lr", "method"]),
 }
 """For each option that decides: a value beside which the other has no effect, and one beside which it has."""
 

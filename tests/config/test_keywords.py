@@ -22,12 +22,13 @@ PAIRS = {
     keywords.FitKeywords: FitSettings,
     keywords.MethodKeywords: groups.MethodSettings,
     keywords.TrainingKeywords: TrainingConfig,
+    keywords.LauncherKeywords: groups.LauncherOptions,
     keywords.CompareKeywords: CompareConfig,
     keywords.TuneKeywords: TuneConfig,
     keywords.ReproduceKeywords: ReproduceConfig,
 }
 
-OR_ALONE = {"methods": str, "label_noise": float}
+OR_ALONE = {"methods": str, "networks": str, "label_noise": float}
 """Lists of a comparison that may also be given as a single item."""
 
 MAKER = Callable[..., Any]

@@ -98,21 +98,27 @@ def train(config: ConfigFile = None, **options: object) -> int:
 def tune(config: ConfigFile = None, **options: object) -> int:
     """Search for the method and settings that do best on the validation split, within a stated budget."""
     settings, source = resolve(TuneConfig, options, config)
+    if settings.launcher == "local" and (settings.jobs or processor_count()) > 1:
+        start_server("drkd.studies.searching")
 
-    from drkd.cli.trials import Trials, advice, print_trials
+    from drkd.cli.trials import Trials, advice, describe_search, print_networks, print_trials
+    from drkd.report.networks import draw_networks
     from drkd.runs.directory import new_run_dir
     from drkd.studies import tuning
 
     out = Path(settings.out) if settings.out else new_run_dir("tune")
     _note_if_new(settings.resume, out)
-    _say_start(settings, source)
+    if settings.networks is None:
+        _say_start(settings, source)
     terminal = console()
-    limit = "" if settings.hours is None else f", none started after {settings.hours:g} h"
-    terminal.print(f"Up to {settings.trials} trials of {settings.epochs} epochs{limit}, to be written to {out}.")
+    terminal.print(describe_search(settings, source, out), highlight=False, soft_wrap=True)
     with Trials(terminal, settings.trials) as trials:
         found = tuning.run(settings, source, out, on_trial=trials.on_trial)
+    if found.networks is not None:
+        print_networks(found.networks, terminal)
+        say(f"Plot: {draw_networks(found.networks, out)}")
     print_trials(found.results, terminal)
-    print(advice(found.results, settings, source, out))
+    print(advice(found, settings, source))
     return 0
 
 

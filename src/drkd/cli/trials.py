@@ -12,11 +12,36 @@ from rich.table import Table
 
 from drkd.config import CompareConfig, TuneConfig
 from drkd.runs.events import EpochDone
+from drkd.studies.found import Measured, NetworkResults, TuneResults
 from drkd.studies.results import BASELINE
-from drkd.studies.tuning import TrialDone, TuneResults
+from drkd.studies.searching import NetworksMeasured, TrialDone, TuneEvent
+from drkd.studies.stages import RATES, stages_of
+from drkd.studies.tuning import Tuned
 from drkd.utils.files import write_text
 
 SHOWN = 5
+
+WORDS = {
+    "lr": "the learning rate",
+    "average": "averaged weights",
+    "augment": "augmentation",
+    "method": "the method and its settings",
+}
+"""What a stage searches."""
+
+
+def describe_search(config: TuneConfig, source: Mapping[str, str], out: Path) -> str:
+    """What will be done, for its start."""
+    stages = stages_of(config, source)
+    rates = len(RATES) if "lr" in stages else 1
+    of = "" if config.networks is None else f" of each of up to {len(config.networks)} networks"
+    rest = [WORDS[stage] for stage in stages if stage != "lr"]
+    trials = f", then up to {config.trials} trials: {', then '.join(rest)}" if rest else ""
+    limit = "" if config.hours is None else f"; none begins after {config.hours:g} h"
+    return (
+        f"Cross-entropy at {rates} learning rate{'s' * (rates > 1)}{of}{trials}; {config.epochs} epochs each{limit}. "
+        f"To be written to {out}."
+    )
 
 
 class Trials:
@@ -48,16 +73,54 @@ class Trials:
     ) -> None:
         self.live.stop()
 
-    def on_trial(self, event: EpochDone | TrialDone) -> None:
-        """Show an epoch of a trial, or its end."""
-        if isinstance(event, EpochDone):
-            self.live.update(self.task, description=f"{event.run}, epoch {int(event.row['epoch']) + 1}")
-            return
-        accuracy = event.val_accuracy
-        outcome = "ended early" if accuracy is None else f"validation accuracy {100 * accuracy:.2f}%"
-        self.console.print(f"  {event.variant}: {outcome}", highlight=False, soft_wrap=True)
-        if event.variant.partition(":")[0] != BASELINE:
-            self.live.advance(self.task)
+    def on_trial(self, event: TuneEvent) -> None:
+        """Show an epoch of a trial, its end, or which networks are searched."""
+        match event:
+            case EpochDone(run=name, row=row):
+                self.live.update(self.task, description=f"{name}, epoch {int(row['epoch']) + 1}")
+            case TrialDone(variant=name, val_accuracy=accuracy, stage=stage):
+                outcome = "ended early" if accuracy is None else f"validation accuracy {100 * accuracy:.2f}%"
+                self._print(f"  {name}: {outcome}")
+                if stage != "lr":
+                    self.live.advance(self.task)
+            case NetworksMeasured(fit=fit, left_out=left_out):
+                for each in (*fit, *left_out):
+                    budget = "beyond the budget, left out" if each in left_out else "searched"
+                    self._print(f"  {_cost(each)}: {budget}")
+
+    def _print(self, line: str) -> None:
+        self.console.print(line, highlight=False, soft_wrap=True, markup=False)
+
+
+def _cost(file: Measured) -> str:
+    return f"{file.network}, exported: {file.ms:.3g} ms an image, {file.mb:.2f} MB"
+
+
+def print_networks(results: NetworkResults, console: Console) -> None:
+    """Print a row per network, the Pareto front, and what the chosen one costs as it was trained."""
+    table = Table(box=None)
+    for name in ("Network", "ms", "MB", "Validation accuracy %", "Test accuracy %", "Best trial"):
+        table.add_column(name, justify="left" if name in ("Network", "Best trial") else "right")
+    for file in sorted(results.measured, key=lambda each: each.ms):
+        found = results.searches.get(file.network)
+        cells = ("beyond the budget", "", "")
+        if found is not None:
+            test = "" if found.best_test_accuracy is None else f"{100 * found.best_test_accuracy:.2f}"
+            cells = (f"{100 * found.best_val_accuracy:.2f}", test, found.best)
+        table.add_row(file.network, f"{file.ms:.3g}", f"{file.mb:.2f}", *cells)
+    console.print(table)
+    lines = [
+        f"ms: median of calls with one image in ONNX Runtime on this machine, threads: {results.threads}. Chosen on "
+        f"validation: {results.chosen}. Pareto front, where no other network is both as fast and as accurate: "
+        f"{', '.join(results.front)}."
+    ]
+    if results.exported is None:
+        lines.append(f"The chosen network is not exported: {results.problem}")
+    else:
+        fits = "within the budget" if results.exported.fits else "NOT within the budget"
+        lines.append(f"After training, {_cost(results.exported.measured)}, {fits}: {results.exported.file}")
+    for line in lines:
+        console.print(line, highlight=False, soft_wrap=True, markup=False)
 
 
 def print_trials(results: TuneResults, console: Console) -> None:
@@ -65,53 +128,82 @@ def print_trials(results: TuneResults, console: Console) -> None:
     table = Table("Trial", "Validation accuracy %", "points over cross-entropy", box=None)
     base = results.baseline_val_accuracy
     table.add_row(f"{BASELINE}:lr={results.baseline_lr:.3g}", f"{100 * base:.2f}", "")
-    finished = [(trial.val_accuracy, trial.variant) for trial in results.trials if trial.val_accuracy is not None]
-    for accuracy, variant in sorted(finished, key=lambda pair: -pair[0])[:SHOWN]:
-        table.add_row(variant, f"{100 * accuracy:.2f}", f"{100 * (accuracy - base):+.2f}")
+    finished = [(trial.val_accuracy, trial.name) for trial in results.trials if trial.val_accuracy is not None]
+    for accuracy, name in sorted(finished, key=lambda pair: -pair[0])[:SHOWN]:
+        table.add_row(name, f"{100 * accuracy:.2f}", f"{100 * (accuracy - base):+.2f}")
     console.print(table)
+    rates = len(results.baselines)
+    ends = [*results.baselines][:: rates - 1] if rates > 1 else []
+    if f"{results.baseline_lr:.3g}" in ends:
+        line = "The best learning rate is the first or last that was tried: search on from it with --lr"
+        console.print(f"{line} {results.baseline_lr:g}.", highlight=False, soft_wrap=True)
+    if results.options:
+        chosen = ", ".join(f"{name}={value}" for name, value in results.options.items())
+        gain = 100 * (results.recipe_val_accuracy - base)
+        console.print(
+            f"Trials of methods have {chosen}, with which cross-entropy gains {gain:+.2f} points.",
+            highlight=False,
+            soft_wrap=True,
+        )
     cut = len(results.trials) - len(finished)
     console.print(
-        f"{len(results.trials)} trials, {cut} of them ended early; cross-entropy at {len(results.baselines)} learning "
-        "rates. One seed, and the best of many on one validation split: part of its lead is luck.",
+        f"{len(results.trials)} trials, {cut} of them ended early; cross-entropy at {rates} learning "
+        f"rate{'s' * (rates > 1)}. One seed, and the best of many on one validation split: part of its lead is luck.",
         highlight=False,
         soft_wrap=True,
     )
 
 
-def advice(results: TuneResults, config: TuneConfig, source: Mapping[str, str], out: Path) -> str:
+def advice(found: Tuned, config: TuneConfig, source: Mapping[str, str]) -> str:
     """What to do with what was found, ending with a command that compares the best trial with cross-entropy."""
-    command = compare_command(results, config, source, out)
+    results = found.results
     if results.improves:
-        return f"To test it: {command}"
-    lead = 100 * (results.best_val_accuracy - results.baseline_val_accuracy)
+        return f"To test it: {study_command(found, config, source)}"
+    best = results.best_method
+    train = study_command(found, config, source, command="train")
+    if best is None or best.val_accuracy is None:
+        return f"To train with what was found: {train}"
+    lead = 100 * (best.val_accuracy - results.recipe_val_accuracy)
     return (
-        f"No trial is above cross-entropy: the best one differs by {lead:+.2f} points. Nothing here recommends it; "
-        f"train with --method {BASELINE} --lr {results.baseline_lr:g}. To compare them all the same: {command}"
+        f"No method is above cross-entropy: the best one differs by {lead:+.2f} points. Nothing here recommends it; "
+        f"train with: {train}\nTo compare them all the same: {study_command(found, config, source)}"
     )
 
 
-def compare_command(results: TuneResults, config: TuneConfig, source: Mapping[str, str], out: Path) -> str:
-    """The command that compares the best trial with cross-entropy, each at its own learning rate, over five seeds.
+def study_command(found: Tuned, config: TuneConfig, source: Mapping[str, str], *, command: str = "compare") -> str:
+    """The command that compares the best method with cross-entropy, each at its own learning rate, over five seeds.
 
-    It has all options that were given. What a command line cannot say, a null of a file, is written to
-    `OUT/compare.yaml`, which the command then reads.
+    It has all options that were given, and those that were chosen. What a command line cannot say, a null of a file, is
+    written to `OUT/compare.yaml`, which the command then reads.
+
+    Args:
+        found: by the search.
+        config, source: of the search.
+        command: `compare`, or `train` for cross-entropy as it did best.
     """
-    own = {"methods", "lr", "label_noise", "out", "resume"}
+    results = found.results
+    of_search = {"methods", "lr", "label_noise", "out", "resume", "model", *results.options}
+    if command == "train":
+        of_search |= {"jobs", "launcher", "slurm_options"}
     given = {
         name: getattr(config, name)
         for name in CompareConfig.model_fields
-        if name not in own and source.get(name) in ("command line", "file")
+        if name in TuneConfig.model_fields and name not in of_search and source.get(name) in ("command line", "file")
     }
-    words = ["drkd", "compare"]
+    words = ["drkd", command]
     if nulls := {name: None for name, value in given.items() if value is None}:
-        write_text(out / "compare.yaml", yaml.safe_dump(nulls))
-        words += ["--config", str(out / "compare.yaml")]
+        write_text(found.out / "compare.yaml", yaml.safe_dump(nulls))
+        words += ["--config", str(found.out / "compare.yaml")]
+    best = results.best_method
+    own = {"methods": best.variant if best else results.best, "lr": results.baseline_lr, "seeds": 5}
+    model = config.model if found.networks is None else found.networks.chosen
+    shows_model = found.networks is not None or source.get("model") in ("command line", "file")
     options = {
         "data": config.data,
-        "methods": results.best,
-        "lr": results.baseline_lr,
+        **({"model": model} if shows_model else {}),
+        **(own if command == "compare" else {"method": BASELINE, "lr": results.baseline_lr}),
         "label_noise": config.label_noise,
-        "seeds": 5,
+        **results.options,
         **{name: value for name, value in given.items() if value is not None},
     }
     for name, value in options.items():

@@ -62,6 +62,12 @@ TABLE = (
     WithoutEffect("keep_answers", "task", lambda name: name != "classification", "--task classification"),
     WithoutEffect("pretrained", "task", lambda name: name == "detection", "--task classification"),
     WithoutEffect("cache", "cache_size", lambda size: as_bytes(size) == 0, "--cache-size 2GB"),
+    WithoutEffect("slurm_options", "launcher", lambda name: name != "slurm", "--launcher slurm"),
+    WithoutEffect("max_ms", "networks", lambda names: names is None, "--networks A,B"),
+    WithoutEffect("max_mb", "networks", lambda names: names is None, "--networks A,B"),
+    WithoutEffect("latency_threads", "networks", lambda names: names is None, "--networks A,B"),
+    WithoutEffect("methods", "search", lambda what: what is not None and "method" not in what, "--search method"),
+    WithoutEffect("round", "search", lambda what: what is not None and "method" not in what, "--search method"),
     WithoutEffect("calibration", "quantize", lambda name: name is None, "--quantize int8"),
     WithoutEffect("calibration_samples", "quantize", lambda name: name is None, "--quantize int8"),
 )

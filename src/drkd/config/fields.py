@@ -21,6 +21,13 @@ def _once(values: list[Any]) -> list[Any]:
 
 Names = Annotated[list[str], BeforeValidator(_split), AfterValidator(_once), Field(min_length=1)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
+Stages = Annotated[
+    list[Literal["lr", "average", "augment", "method"]],
+    BeforeValidator(_split),
+    AfterValidator(_once),
+    Field(min_length=1),
+]
+"""What a search may search."""
 Epochs = Annotated[list[Annotated[int, Field(ge=0)]], BeforeValidator(_split), AfterValidator(_once)]
 Fractions = Annotated[list[Fraction], BeforeValidator(_split), AfterValidator(_once), Field(min_length=1)]
 
@@ -81,6 +88,28 @@ Text = Annotated[
     AfterValidator(_whole),
 ]
 """Text, or what Python callers give in its place: a path, or a number of steps."""
+
+
+def as_pairs(text: str) -> dict[str, str | int]:
+    """Options of other programs by name; whole numbers as such.
+
+    Example:
+        >>> as_pairs("partition=gpu,timeout_min=90")
+        {'partition': 'gpu', 'timeout_min': 90}
+    """
+    pairs = [part.strip().partition("=") for part in text.split(",") if part.strip()]
+    if not pairs or not all(re.fullmatch(r"\w+", name) and value for name, _, value in pairs):
+        raise ValueError("NAME=VALUE with commas, such as partition=gpu,timeout_min=90")
+    return {name: int(value) if re.fullmatch(r"\d{1,9}", value) else value for name, _, value in pairs}
+
+
+def _pairs(value: str) -> str:
+    as_pairs(value)
+    return value
+
+
+Pairs = Annotated[str, AfterValidator(_pairs)]
+"""Options of another program, as `as_pairs` reads them."""
 
 
 def as_average(text: str) -> tuple[Literal["ema", "swa"], float | None]:

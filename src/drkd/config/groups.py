@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from drkd.config.fields import Average, Fractions, Part, Size, Text, Weights
+from drkd.config.fields import Average, Fractions, Pairs, Part, Size, Text, Weights, as_pairs
 
 LARGEST = 2**32
 """No option that is a whole number goes beyond: libraries cannot count further."""
@@ -172,6 +172,23 @@ class ProcessOptions(Options):
 
     deterministic: bool = Field(False, description="same numbers every time on an accelerator too, at some cost")
     threads: int | None = Field(None, ge=1, description="processor threads per training")
+
+
+class LauncherOptions(Options):
+    """Where the trainings of a comparison or a search run."""
+
+    jobs: int | None = Field(None, ge=1, description="trainings at once (default: one per processor, 1 on a GPU)")
+    launcher: Literal["local", "ray", "slurm"] = Field(
+        "local", description="local processes, ray: the workers of a cluster, or slurm: a job for each training"
+    )
+    slurm_options: Pairs | None = Field(
+        None, description="what a Slurm job asks for, such as partition=gpu,timeout_min=240,mem_gb=16"
+    )
+
+    @property
+    def slurm_parameters(self) -> dict[str, str | int]:
+        """The options of Slurm by name."""
+        return as_pairs(self.slurm_options) if self.slurm_options else {}
 
 
 class CacheOptions(Options):

@@ -96,7 +96,15 @@ class TrainingKeywords(MethodKeywords, FitOptionsKeywords, DataKeywords, total=F
     cache: Path | None
 
 
-class CompareKeywords(TrainingKeywords, total=False):
+class LauncherKeywords(TypedDict, total=False):
+    """See `drkd.config.groups.LauncherOptions`."""
+
+    jobs: int | None
+    launcher: Literal["local", "ray", "slurm"]
+    slurm_options: str | None
+
+
+class CompareKeywords(LauncherKeywords, TrainingKeywords, total=False):
     """See `drkd.config.CompareConfig`."""
 
     task: Literal["classification", "detection", "multilabel"]
@@ -105,14 +113,18 @@ class CompareKeywords(TrainingKeywords, total=False):
     teacher: Path | None
     seeds: int
     label_noise: Sequence[float] | float
-    jobs: int | None
-    launcher: Literal["local", "ray"]
 
 
-class TuneKeywords(TrainingKeywords, total=False):
+class TuneKeywords(LauncherKeywords, TrainingKeywords, total=False):
     """See `drkd.config.TuneConfig`."""
 
-    methods: Sequence[str] | str | Sequence[str | Maker | Mapping[str, Maker]] | Mapping[str, Maker] | Maker
+    methods: Sequence[str] | str
+    search: Sequence[Literal["lr", "average", "augment", "method"]] | None
+    networks: Sequence[str] | str | None
+    max_ms: float | None
+    max_mb: float | None
+    latency_threads: int
+    round: int
     trials: int
     hours: float | None
     label_noise: float

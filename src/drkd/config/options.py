@@ -10,6 +10,7 @@ from drkd.config.groups import (
     DataOptions,
     FitOptions,
     FitSettings,
+    LauncherOptions,
     LossOptions,
     MethodSettings,
     NetworkOptions,
@@ -51,7 +52,7 @@ class TrainConfig(TrainingConfig, FitSettings):
     method_options: dict[str, Any] = Field({}, description="further settings of the method; in a file only")
 
 
-class CompareConfig(TrainingConfig):
+class CompareConfig(LauncherOptions, TrainingConfig):
     """Several methods, several seeds, side by side."""
 
     task: Literal["classification", "detection", "multilabel"] = Field("classification", description=TASK)
@@ -62,20 +63,32 @@ class CompareConfig(TrainingConfig):
     )
     seeds: int = Field(5, ge=1, description="how many seeds, from 0 on")
     label_noise: Fractions = Field([0.0], description="comma-separated; a panel for each")
-    jobs: int | None = Field(None, ge=1, description="trainings at once (default: one per processor, 1 on a GPU)")
-    launcher: Literal["local", "ray"] = Field("local", description="local processes, or ray: the workers of a cluster")
     cache_size: Size = Field("1GB", description="most that teachers' answers and frozen features may hold; 0: none")
     checkpoint_every: Text = Field("30s", description="epoch, a number of steps, or seconds such as 30s")
 
 
-class TuneConfig(TrainingConfig):
-    """A search for the method and settings that do best on the validation split."""
+class TuneConfig(LauncherOptions, TrainingConfig):
+    """A search for the settings, the method and the network that do best on the validation split."""
 
     methods: Names = Field(
         ["label_smoothing", "tf_kd_reg", "tf_kd_self", "dr_kd", "ps_kd", "online_dr_kd"],
         description="comma-separated; the search chooses among them",
     )
-    trials: int = Field(20, ge=1, description="how many settings are tried")
+    search: Stages | None = Field(
+        None,
+        description="comma-separated, of lr, average, augment and method, in this order, each with the best so far "
+        "(default: all that are not given; with --networks lr and method)",
+    )
+    networks: Names | None = Field(
+        None, description="comma-separated, as --model takes them: the search chooses among them within the budget"
+    )
+    max_ms: float | None = Field(None, gt=0, description="most milliseconds an image of an exported network")
+    max_mb: float | None = Field(None, gt=0, description="most megabytes of an exported network")
+    latency_threads: int = Field(1, ge=1, description="processor threads for measuring --max-ms")
+    trials: int = Field(20, ge=1, description="how many settings are tried after the learning rates, of all networks")
+    round: int = Field(
+        4, ge=1, description="trials of methods that are proposed together: no more than these run at once"
+    )
     hours: float | None = Field(None, gt=0, description="begin no trial after so many hours in one session")
     label_noise: float = Field(0.0, ge=0, lt=1, description="fraction of the training and validation labels made wrong")
     teacher: Text | None = Field(
@@ -173,5 +186,6 @@ DETECTION: dict[str, Any] = {
 
 WITHOUT_EFFECT = (
     *("out", "resume", "checkpoint_every", "jobs", "download", "cache", "launcher", "workers", "trials", "hours"),
+    "slurm_options",
 )
 """Fields that do not change the result."""

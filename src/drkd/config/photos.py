@@ -48,7 +48,8 @@ def photo_defaults(values: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     """
     trained = values.get("weights") is not None or values.get("pretrained")
     chosen: dict[str, Any] = {}
-    if not trained and "model" not in values and holds_photos(Path(str(values["data"]))) and weights_are_here():
+    names_network = "model" in values or values.get("networks") is not None
+    if not trained and not names_network and holds_photos(Path(str(values["data"]))) and weights_are_here():
         chosen = {"model": NETWORK, "pretrained": True}
     elif not trained:
         return "default", {}

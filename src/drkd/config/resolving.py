@@ -117,7 +117,9 @@ def _special_defaults(kind: type[BaseModel], values: Mapping[str, Any]) -> tuple
     return "default for digits", {
         name: value
         for name, value in EMBEDDED.items()
-        if name in kind.model_fields and (name != "label_noise" or kind is CompareConfig)
+        if name in kind.model_fields
+        and (name != "label_noise" or kind is CompareConfig)
+        and (name != "model" or values.get("networks") is None)
     }
 
 

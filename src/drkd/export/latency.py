@@ -30,6 +30,7 @@ def bench_files(
     batch_sizes: Sequence[int] = (1,),
     calls: int = 100,
     allow_code: bool = False,
+    memory: bool = True,
     clock: Clock = time.perf_counter,
 ) -> LatencyResults:
     """Measure files, in turns, on made-up images.
@@ -41,6 +42,7 @@ def bench_files(
         batch_sizes: images per call, each number in turn.
         calls: how many are counted of each file in each setting, rounded up to tens.
         allow_code: see `open_session`; without it, files of a run's `exports` that can run code are left out.
+        memory: whether to measure it too, in a process for each file.
         clock: seconds from any start.
 
     Returns:
@@ -84,7 +86,9 @@ def bench_files(
                 bytes=sum(part.stat().st_size for part in files_of(path)),
                 memory=measure_memory(
                     path, batch_size=largest.batch_size, threads=largest.threads, allow_code=allow_code
-                ),
+                )
+                if memory
+                else None,
                 figures=figures[path],
             )
             for path in paths

@@ -27,15 +27,14 @@ from drkd.runs.results import FILE, ComparisonResults
 from drkd.runs.summary import RunSummary
 from drkd.runs.training import train
 from drkd.studies.given import Given, name_objects
-from drkd.studies.jobs import Job, Outcome, run_jobs
+from drkd.studies.jobs import Job, Outcome
+from drkd.studies.launchers import launch
 from drkd.studies.results import BASELINE, CONTROL, as_csv, collect
 from drkd.studies.showing import ShownComparison
 from drkd.tasks.classification import default_cache
 from drkd.utils.arguments import check_arguments
-from drkd.utils.device import choose_device
 from drkd.utils.errors import InputError
 from drkd.utils.files import write_text
-from drkd.utils.machine import processor_count
 from drkd.utils.objects import Objects
 
 OWN = ("lr", "average")
@@ -136,20 +135,12 @@ def _run(config: CompareConfig, source: Mapping[str, str], out: Path, on_event: 
     check_used(config, source, trainings)
     for training in trainings:
         check_fine_tuning(training.config)
-    device = choose_device(config.device)
-    processes = given.processes(config.jobs or (processor_count() if device.type == "cpu" else 1))
     trainings = [replace(training, objects=given.objects) for training in trainings]
     jobs = [Job(t.name, t, after=None if t.taught_by is None else t.taught_by.name) for t in trainings]
     with opened_run_dir(out, config, source):
         given.write(out)
         keep_features(trainings[0].config, trainings[0].out)
-        if config.launcher == "ray":
-            from drkd.studies.ray_jobs import run_jobs_on_ray
-
-            on_gpus = device.type != "cpu"
-            outcomes = run_jobs_on_ray(jobs, train_planned, on_gpus=on_gpus, at_once=config.jobs, on_event=on_event)
-        else:
-            outcomes = run_jobs(jobs, train_planned, processes=min(processes, len(jobs)), on_event=on_event)
+        outcomes = launch(given.launched(config), jobs, train_planned, out=out, on_event=on_event)
     failures = {name: outcome.reason for name, outcome in outcomes.items() if isinstance(outcome, RunFailed)}
     settings = {training.method: _all_settings(training.config, config) for training in trainings}
     results = replace(collect(config, _sorted(trainings, outcomes), settings), failures=failures)

@@ -10,11 +10,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from torch import nn
 
-from drkd.config import read_options
+from drkd.config import CompareConfig, TuneConfig, read_options
 from drkd.data import load_data
 from drkd.data.given import GivenData, give
 from drkd.data.preprocessing import Preprocessing
@@ -26,6 +26,8 @@ from drkd.utils.files import read_json, write_json
 from drkd.utils.objects import Objects, code_hash
 
 FILE = "objects.json"
+
+Config = TypeVar("Config", CompareConfig, TuneConfig)
 
 DIGITS = "digits"
 """The data where none are named."""
@@ -66,16 +68,16 @@ class Given:
         if self.described and not (out / FILE).exists():
             write_json(out / FILE, dict(self.described))
 
-    def processes(self, wanted: int) -> int:
-        """How many processes can train: one where the objects cannot reach others, which is warned of."""
-        if wanted == 1 or not len(self.objects):
-            return wanted
+    def launched(self, config: Config) -> Config:
+        """`config` as trainings with these objects can run: in this process where no other can have them, with a warning."""
+        if not len(self.objects) or (config.launcher == "local" and config.jobs == 1):
+            return config
         try:
             self.objects.packed()
         except InputError as reason:
             warnings.warn(f"{reason}: the trainings run in this process, one after another", stacklevel=4)
-            return 1
-        return wanted
+            return config.model_copy(update={"launcher": "local", "jobs": 1})
+        return config
 
 
 def name_objects(options: Mapping[str, Any], file: str | Path | None = None) -> Given:

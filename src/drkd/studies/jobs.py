@@ -21,7 +21,7 @@ ArgumentT = TypeVar("ArgumentT")
 Outcome = RunSummary | RunFailed
 """What a job comes to."""
 
-Work = Callable[[ArgumentT, OnEvent], RunSummary]
+Work = Callable[[ArgumentT, OnEvent], Outcome]
 """From a job's argument and a function that takes events to its result. Defined at the top of a module."""
 
 

@@ -1,9 +1,10 @@
 """What a search tries next. A proposal depends on the trials before it and on their number, and on nothing else.
 
-Optuna's study is made anew for every trial from the trials that are over, with a sampler whose seed is their number.
-So a search gives the same trials in one session and in many.
+Optuna's study is made anew for every round of trials from those that are over, with a sampler whose seed is their
+number. So a search gives the same trials in one session and in many, on one processor and on many.
 """
 
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -19,11 +20,14 @@ if TYPE_CHECKING:
 
 FILE = "trials.json"
 
+BEGUN = "begun"
+"""The folder of the trials that are not in `FILE` yet."""
+
 FIRST_EPOCHS, FIRST_TRIALS = 3, 4
 """No trial ends before this epoch, nor before so many have finished."""
 
-Proposed = Mapping[str, str | float]
-"""The parameters of a trial as the sampler gave them, by name."""
+Options = Mapping[str, str | float]
+"""Options of a training by name; or the parameters of a trial as the sampler gave them, by its names."""
 
 Space = Callable[["optuna.trial.BaseTrial"], str]
 """Asks a trial for its parameters, and names the variant that they make."""
@@ -35,39 +39,54 @@ class Trial:
 
     Attributes:
         variant: the method and its settings, as `compare` takes them.
-        proposed: the same before rounding, by the search's own names.
+        proposed: the same before rounding, by the search's own names; empty where they were not proposed by Optuna.
         accuracies: on the validation split, by epoch.
         seconds: training time, over all sessions.
         val_accuracy: of the selected epoch; None where the trial ended early.
         failed: why, where it diverged.
+        stage: of the search: `average`, `augment` or `method`.
+        options: of the training, beside those of the search's configuration.
     """
 
     variant: str
-    proposed: Proposed
+    proposed: Options = field(default_factory=dict)
     accuracies: list[float] = field(default_factory=list)
     seconds: float = 0.0
     val_accuracy: float | None = None
     failed: str | None = None
+    stage: str = "method"
+    options: Options = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """What events and folders call it: the options of methods' trials are those that were chosen before."""
+        own = [] if self.stage == "method" else [f"{name}={value}" for name, value in self.options.items()]
+        return ":".join([self.variant, *own])
 
 
 @dataclass(frozen=True)
 class History:
-    """The content of `trials.json`: the trials that are over, and the one that is running."""
+    """The content of `trials.json`.
 
-    over: list[Trial]
-    running: Trial | None = None
+    Attributes:
+        stages: what is searched.
+        over: the trials that are over, in their order.
+    """
+
+    stages: list[str]
+    over: list[Trial] = field(default_factory=list)
 
     @classmethod
-    def read(cls, out: Path) -> "History":
-        """The history in `out`, or an empty one.
+    def read(cls, out: Path, *, stages: Sequence[str]) -> "History":
+        """The history in `out`, or an empty one of `stages`.
 
         Raises:
             InputError: for a damaged file.
         """
         file = out / FILE
         if not file.exists():
-            return cls([])
-        content = read_json(file, needs=("over",))
+            return cls([*stages])
+        content = read_json(file, needs=("stages", "over"))
         try:
             return TypeAdapter(cls).validate_python(content)
         except ValidationError as reason:
@@ -76,49 +95,69 @@ class History:
             raise InputError(f"{file} is damaged: {where}: {first['msg']}; search anew in another --out") from reason
 
     def write(self, out: Path) -> None:
-        """Replace `trials.json` in `out`."""
+        """Replace `trials.json` in `out`; what was kept of trials that had begun is not needed any more."""
         write_checked_json(out / FILE, asdict(self))
+        shutil.rmtree(out / BEGUN, ignore_errors=True)
+
+    def of(self, stage: str) -> list[Trial]:
+        """Its trials of a stage."""
+        return [trial for trial in self.over if trial.stage == stage]
 
 
-class Proposal:
-    """A trial that runs.
+def propose(over: Sequence[Trial], space: Space, *, count: int) -> list[Trial]:
+    """The next trials, each proposed in knowledge of `over` and of where the others look.
 
     Args:
-        over: the trials before it.
+        over: those before them.
         space: what is searched.
+        count: how many.
+
+    Raises:
+        InputError: where `over` is not of this space.
+    """
+    study = _study(over, space)
+    asked = [study.ask() for _ in range(count)]
+    return [Trial(space(trial), dict(trial.params)) for trial in asked]
+
+
+class Judge:
+    """Says when a trial should end: below the median of the earlier ones at its epoch.
+
+    Args:
+        over: the earlier ones; those that run at the same time have no part in it.
     """
 
-    def __init__(self, over: Sequence[Trial], space: Space) -> None:
-        self._trial = _study(over, space).ask()
-        self.trial = Trial(space(self._trial), dict(self._trial.params))
+    def __init__(self, over: Sequence[Trial]) -> None:
+        self._trial = _study(over, None).ask()
+        self._epochs = 0
 
-    def report(self, accuracy: float, seconds: float) -> bool:
-        """Add the accuracy of the next epoch, and the time it took; whether the trial should end here."""
-        accuracies = [*self.trial.accuracies, accuracy]
-        self.trial = replace(self.trial, accuracies=accuracies, seconds=self.trial.seconds + seconds)
-        self._trial.report(accuracy, len(accuracies) - 1)
+    def report(self, accuracy: float) -> bool:
+        """Take the accuracy of the next epoch; whether the trial should end here."""
+        self._trial.report(accuracy, self._epochs)
+        self._epochs += 1
         return self._trial.should_prune()
 
 
-def _study(over: Sequence[Trial], space: Space) -> "optuna.Study":
-    """A study in memory that knows the trials in `over`."""
+def _study(over: Sequence[Trial], space: Space | None) -> "optuna.Study":
+    """A study in memory that knows the trials in `over`, their parameters only with a space."""
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(
         direction="maximize",
-        sampler=optuna.samplers.TPESampler(seed=len(over)),
+        sampler=optuna.samplers.TPESampler(seed=len(over), constant_liar=True),
         pruner=optuna.pruners.MedianPruner(FIRST_TRIALS, n_warmup_steps=FIRST_EPOCHS),
     )
     states = optuna.trial.TrialState
     for trial in over:
         asked = optuna.trial.FixedTrial(dict(trial.proposed))
         try:
-            space(asked)
+            if space is not None:
+                space(asked)
             known = optuna.trial.create_trial(
                 state=states.PRUNED if trial.val_accuracy is None else states.COMPLETE,
                 value=trial.val_accuracy,
-                params=dict(trial.proposed),
+                params={} if space is None else dict(trial.proposed),
                 distributions=asked.distributions,
                 intermediate_values=dict(enumerate(trial.accuracies)),
             )
@@ -126,3 +165,36 @@ def _study(over: Sequence[Trial], space: Space) -> "optuna.Study":
             raise InputError(f"{FILE} is damaged: {reason}; search anew in another --out") from reason
         study.add_trial(known)
     return study
+
+
+@dataclass(frozen=True)
+class Begun:
+    """How far a trial is: a file that its process writes, and the one that searches reads.
+
+    Attributes:
+        file: the file.
+        accuracies, seconds: as those of a `Trial`.
+    """
+
+    file: Path
+    accuracies: list[float] = field(default_factory=list)
+    seconds: float = 0.0
+
+    @classmethod
+    def read(cls, file: Path) -> "Begun":
+        """What `file` says, or a trial without an epoch.
+
+        Raises:
+            InputError: for a damaged file.
+        """
+        if not file.exists():
+            return cls(file)
+        content = read_json(file, needs=("accuracies", "seconds"))
+        return cls(file, [float(each) for each in content["accuracies"]], float(content["seconds"]))
+
+    def after(self, accuracy: float, seconds: float) -> "Begun":
+        """The same an epoch later, written."""
+        later = replace(self, accuracies=[*self.accuracies, accuracy], seconds=self.seconds + seconds)
+        self.file.parent.mkdir(exist_ok=True)
+        write_checked_json(self.file, {"accuracies": later.accuracies, "seconds": later.seconds})
+        return later

@@ -76,6 +76,7 @@ class ShownTrials:
             rows.append(
                 {
                     "method": method,
+                    **trial.options,
                     **chosen,
                     "val_accuracy": trial.val_accuracy,
                     "epochs": len(trial.accuracies),

@@ -1,74 +1,50 @@
-"""`tune`: which method, at which settings and learning rate, does best on the validation split, within a stated budget.
+"""`tune`: which settings, which method and which network do best on the validation split, within a stated budget.
 
-Cross-entropy is trained first, at `BASELINE_RATES` times the learning rate given. The best of these networks is what
-trials are compared with, and it teaches every trial that needs a teacher. Each trial then tries a method, its settings
-and a learning rate within the same range. Optuna proposes them from the trials before, and ends a trial whose
-validation accuracy falls below the median of the earlier ones at its epoch. The test split is measured at the end of
-each training, as always, and has no part in any choice.
+What usually gains most is searched first, each with the best so far: the learning rate, averaged weights,
+augmentation, then the method and its settings (`drkd.studies.stages`). Cross-entropy is trained at several learning
+rates; the best of its networks is what methods are compared with, and it teaches every trial that needs a teacher.
+Optuna proposes methods and settings from the trials before, and ends a trial whose validation accuracy falls below the
+median of the earlier ones at its epoch. The test split is measured at the end of each training, as always, and has no
+part in any choice.
 
 trials.json                the trials so far; an interrupted search resumes from it, with the trials it would have had
 trainings/clean-labels/... run directories, as those of a comparison with one seed
 tune.json                  what was found
+networks.json              with `--networks` their times and sizes as exported files
+networks/NAME/...          and trials and trainings of each of them
 """
 
+import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Unpack
+from typing import Unpack
 
-from drkd.config import CompareConfig, TuneConfig, resolve
+from pydantic import TypeAdapter
+
+from drkd.config import TuneConfig, resolve, was_given
 from drkd.config.keywords import TuneKeywords
-from drkd.methods.registry import get_method
-from drkd.runs.building import describe_weights
+from drkd.runs.building import check_fine_tuning, describe_weights
 from drkd.runs.directory import inspect_run_dir, new_run_dir, one_writer, opened_run_dir
-from drkd.runs.events import EpochDone, Event, OnEvent
-from drkd.runs.training import train
-from drkd.studies.comparison import FROM_COMPARISON, Training, check_used, plan
+from drkd.runs.events import EpochDone
+from drkd.runs.summary import RunSummary
+from drkd.studies.budgets import affordable, measure_chosen, measure_networks, network_dirname, of_network
+from drkd.studies.comparison import check_used
+from drkd.studies.found import Measured, NetworkResults, TuneResults, best_of_methods, pareto_front
 from drkd.studies.given import Given, name_objects
-from drkd.studies.proposals import History, Proposal, Trial
+from drkd.studies.proposals import History
 from drkd.studies.results import BASELINE
+from drkd.studies.searching import NetworksMeasured, OnTrial, Search, TrialDone, TuneEvent, training_of
 from drkd.studies.showing import ShownTrials
+from drkd.studies.stages import stages_of
 from drkd.utils.arguments import check_arguments
-from drkd.utils.errors import InputError, NonFiniteLossError
-from drkd.utils.files import write_checked_json
-from drkd.utils.machine import Environment, environment
+from drkd.utils.errors import InputError, ParityError
+from drkd.utils.files import read_json, write_checked_json
+from drkd.utils.machine import environment, processor_name
 
-if TYPE_CHECKING:
-    import optuna
-
-RATE_RANGE = 5.0
-"""The learning rate is searched from the given one over this number to this number times it, on a logarithmic scale."""
-
-BASELINE_RATES = (1 / RATE_RANGE, RATE_RANGE**-0.5, 1.0, RATE_RANGE**0.5, RATE_RANGE)
-"""Times the given learning rate: what cross-entropy is trained at."""
-
-
-@dataclass(frozen=True)
-class TuneResults:
-    """The content of `tune.json`.
-
-    Attributes:
-        baseline_lr, baseline_val_accuracy: the learning rate at which cross-entropy did best, and how well.
-        baselines: validation accuracy of cross-entropy by learning rate; None where it diverged.
-        best: the variant with the highest validation accuracy, such as `dr_kd:alpha=0.25:temperature=1.6:lr=0.05`.
-        best_val_accuracy: its accuracy.
-        trials: all that are over.
-        environment: what they were measured with.
-    """
-
-    baseline_lr: float
-    baseline_val_accuracy: float
-    baselines: dict[str, float | None]
-    best: str
-    best_val_accuracy: float
-    trials: list[Trial]
-    environment: Environment
-
-    @property
-    def improves(self) -> bool:
-        """Whether the best trial is above cross-entropy at its best learning rate."""
-        return self.best_val_accuracy > self.baseline_val_accuracy
+FILE, NETWORKS = "tune.json", "networks.json"
 
 
 @dataclass(frozen=True)
@@ -77,36 +53,28 @@ class Tuned(ShownTrials):
 
     Attributes:
         best: see `TuneResults`.
-        results: what is also in `tune.json`.
+        results: of the only network, or of the best one.
         out: the run directory.
+        networks: what was found of each network; None without `networks`.
     """
 
     best: str
     results: TuneResults
     out: Path
-
-
-@dataclass(frozen=True)
-class TrialDone:
-    """A trial is over; `val_accuracy` is None where it was ended early."""
-
-    variant: str
-    val_accuracy: float | None
-
-
-OnTrial = Callable[[EpochDone | TrialDone], None]
+    networks: NetworkResults | None = None
 
 
 def tune(
     *, config: str | Path | None = None, on_trial: OnTrial | None = None, **options: Unpack[TuneKeywords]
 ) -> Tuned:
-    """Search methods and settings on the validation split; see `drkd.config.TuneConfig` for the options.
+    """Search settings, methods and networks on the validation split; see `drkd.config.TuneConfig` for the options.
 
-    A setting that is given, such as `alpha=0.5`, is not searched.
+    A setting that is given, such as `alpha=0.5` or `average="ema"`, is not searched; the learning rate is searched
+    about the one given.
 
     Args:
         config: a YAML file of options.
-        on_trial: called with `EpochDone` and `TrialDone`; the run of an event is the trial's variant.
+        on_trial: called with `EpochDone` and `TrialDone`; the run of an event is the trial's name.
         options: as on the command line. `data`, `model` and `methods` may be Python objects, as for `drkd.compare`.
 
     Raises:
@@ -114,10 +82,11 @@ def tune(
 
     Example:
         >>> import tempfile
+        >>> small = {"trials": 2, "epochs": 2, "limit_train": 60, "jobs": 1}
         >>> with tempfile.TemporaryDirectory() as folder:
-        ...     found = tune(methods=["label_smoothing"], trials=2, epochs=2, limit_train=60, out=f"{folder}/run")
-        >>> found.best.partition("=")[0], len(found.results.trials)
-        ('label_smoothing:epsilon', 2)
+        ...     found = tune(methods=["label_smoothing"], search=["method"], **small, out=f"{folder}/run")
+        >>> [trial.variant.partition("=")[0] for trial in found.results.trials]
+        ['label_smoothing:epsilon', 'label_smoothing:epsilon']
     """
     check_arguments(tune, {"config": config, "on_trial": on_trial})
     given = name_objects(options, config)
@@ -130,14 +99,30 @@ def run(
     config: TuneConfig, source: Mapping[str, str], out: Path, *, on_trial: OnTrial, given: Given | None = None
 ) -> Tuned:
     """`tune` with its options resolved; `given` are the Python objects among them."""
-    inspect_run_dir(out, config, finished="tune.json")  # more trials may be asked for than a finished one has
+    inspect_run_dir(out, config, finished=FILE)  # more trials may be asked for than a finished one has
+    given = given or Given()
     with one_writer(out):
-        return _run(config, source, out, on_trial, given or Given())
+        given.check(out)
+        stages = check_search(config, source, out)
+        until = math.inf if config.hours is None else time.time() + 3600 * config.hours
+        if config.networks is None:
+            with opened_run_dir(out, config, source):
+                given.write(out)
+                results = _search(Search(config, out, History.read(out, stages=stages), on_trial, until, given))
+            write_checked_json(out / FILE, asdict(results))
+            return Tuned(results.best, results, out)
+        networks = _search_networks(config, source, out, stages, on_trial, until, given)
+        write_checked_json(out / FILE, asdict(networks))
+        results = networks.searches[networks.chosen]
+        return Tuned(results.best, results, out, networks)
 
 
-def _run(config: TuneConfig, source: Mapping[str, str], out: Path, on_trial: OnTrial, given: Given) -> Tuned:
-    """`run` where no other process writes."""
-    given.check(out)
+def check_search(config: TuneConfig, source: Mapping[str, str], out: Path) -> list[str]:
+    """What is searched, if all of this goes together.
+
+    Raises:
+        InputError: where it does not, or Optuna is not installed.
+    """
     try:
         import optuna  # noqa: F401  # refused before anything is trained
     except ImportError as reason:
@@ -148,129 +133,112 @@ def _run(config: TuneConfig, source: Mapping[str, str], out: Path, on_trial: OnT
         raise InputError(
             f"--methods names {BASELINE}, which is always trained, at several learning rates; leave it out"
         )
-    trainings = [_training(config, method, out, None) for method in config.methods]
+    for option in ("model", "weights"):
+        if config.networks is not None and was_given(config, source, option):
+            instead = "name it there" if option == "model" else "choose --pretrained"
+            raise InputError(f"--{option} has no effect with --networks; leave it out, or {instead}")
+    stages = stages_of(config, source)
+    trainings = [training_of(config, method, out) for method in (config.methods if "method" in stages else [BASELINE])]
     for training in trainings:
         describe_weights(training.config)
+        check_fine_tuning(training.config)
     check_used(config, source, trainings)
-    history = History.read(out)
+    return stages
+
+
+def _search(search: Search) -> TuneResults:
+    """What a search for one network finds."""
+    config, out = search.config, search.out
+    search.run()
+    search.history.write(out)
+    best = best_of_methods(search.history.over)
+    if best is None or best.val_accuracy is None or best.val_accuracy <= search.recipe:
+        variant, accuracy, folder = f"{BASELINE}:lr={search.lr:.6g}", search.recipe, search.teacher.out
+    else:
+        variant, accuracy = best.variant, best.val_accuracy
+        folder = training_of(config, variant, out, best.options, name=best.name).out
+    return TuneResults(
+        baseline_lr=search.lr,
+        baseline_val_accuracy=max(known for known in search.rates.values() if known is not None),
+        baselines=search.rates,
+        best=variant,
+        best_val_accuracy=accuracy,
+        trials=search.history.over,
+        environment=environment(),
+        options=search.chosen,
+        recipe_val_accuracy=search.recipe,
+        best_test_accuracy=float(getattr(RunSummary.read(folder).test, "accuracy")),  # noqa: B009  # of a classifier
+        best_run=str(folder.relative_to(out)),
+    )
+
+
+def _search_networks(
+    config: TuneConfig,
+    source: Mapping[str, str],
+    out: Path,
+    stages: list[str],
+    on_trial: OnTrial,
+    until: float,
+    given: Given,
+) -> NetworkResults:
+    """The best of several networks within a budget, each with its share of the trials and of the time."""
+    kept = out / NETWORKS
+    if kept.exists():  # a session measures what the first one did, or other networks might be left out
+        measured = TypeAdapter(list[Measured]).validate_python(read_json(kept, needs=("measured",))["measured"])
+    else:
+        measured = measure_networks(config, out)
+    fit = affordable(config, measured)
     with opened_run_dir(out, config, source):
         given.write(out)
-        rates, teacher = _train_baselines(config, out, on_trial)
-    lr = teacher.config.lr
-    until = None if config.hours is None else time.monotonic() + 3600 * config.hours
-    while len(history.over) < config.trials and (until is None or time.monotonic() < until):
-        history = _try_next(config, history, teacher, out, on_trial)
-    finished = [trial for trial in history.over if trial.val_accuracy is not None]
-    if not finished:
-        raise InputError(f"no trial was finished ({len(history.over)} begun); give it more with --trials or --hours")
-    best = max(finished, key=lambda trial: trial.val_accuracy or 0.0)  # of equals the first
-    baseline = max(accuracy for accuracy in rates.values() if accuracy is not None)
-    results = TuneResults(lr, baseline, rates, best.variant, best.val_accuracy or 0.0, history.over, environment())
-    write_checked_json(out / "tune.json", asdict(results))
-    return Tuned(best.variant, results, out)
-
-
-def _train_baselines(config: TuneConfig, out: Path, on_trial: OnTrial) -> tuple[dict[str, float | None], Training]:
-    """Cross-entropy's validation accuracy by learning rate, and the training that did best."""
-    found: dict[str, float | None] = {}
-    best: tuple[float, Training] | None = None
-    for factor in BASELINE_RATES:
-        rate = f"{config.lr * factor:.3g}"
-        training = _training(config, f"{BASELINE}:lr={rate}", out, None)
-        try:
-            found[rate] = accuracy = _train(training, on_trial)
-        except NonFiniteLossError:
-            found[rate] = None
-            on_trial(TrialDone(training.method, None))
-            continue
-        if best is None or accuracy > best[0]:
-            best = accuracy, training
-    if best is None:
-        raise NonFiniteLossError(f"cross-entropy diverges at every learning rate from {min(found)}; lower --lr")
-    return found, best[1]
-
-
-def _try_next(config: TuneConfig, history: History, teacher: Training, out: Path, on_trial: OnTrial) -> History:
-    """The history with one more trial, which is resumed where an earlier session had begun it."""
-    proposal = Proposal(history.over, lambda trial: _variant(config, trial))
-    variant = proposal.trial.variant
-    begun = [trial for trial in (*history.over, history.running) if trial is not None and trial.variant == variant]
-    known = begun[-1] if begun else None
-    count = len(known.accuracies) if known is not None else 0
-    spent = known.seconds / count if known is not None and known is history.running and count else 0.0
-    last = time.monotonic()
-
-    def judge(event: EpochDone) -> None:
-        nonlocal last
-        now = time.monotonic()
-        if event.row["epoch"] >= count:  # an epoch may be trained again whose accuracy is known
-            ends = proposal.report(event.row["val_accuracy"], now - last)
-            History(history.over, proposal.trial).write(out)  # before the checkpoint: resuming misses no epoch
-            if ends:
-                raise _EndedEarlyError
-        last = now
-        on_trial(event)
-
-    outcome: float | None = None
-    failed: str | None = None
+        write_checked_json(kept, {"measured": [asdict(each) for each in measured]})
+        on_trial(NetworksMeasured(fit, [each for each in measured if each not in fit]))
+        searches: dict[str, TuneResults] = {}
+        for number, (network, left) in enumerate(zip(fit, range(len(fit), 0, -1), strict=True)):
+            share = config.trials // len(fit) + (number < config.trials % len(fit))
+            own = of_network(config, network.network).model_copy(update={"trials": share})
+            now = time.time()
+            folder = folder_of(out, network.network)
+            folder.mkdir(parents=True, exist_ok=True)
+            tell = partial(_tell_of, network.network, on_trial)
+            searches[network.network] = _search(
+                Search(own, folder, History.read(folder, stages=stages), tell, now + (until - now) / left, given)
+            )
+    accuracies = [searches[each.network].best_val_accuracy for each in fit]
+    front = pareto_front([each.ms for each in fit], accuracies)
+    chosen = fit[front[-1]].network
+    exported, problem = None, ""
     try:
-        if known is not None and any(proposal.report(accuracy, spent) for accuracy in known.accuracies):
-            raise _EndedEarlyError
-        outcome = _train(_training(config, variant, out, teacher), on_trial, judge)
-    except _EndedEarlyError:
-        on_trial(TrialDone(variant, None))
-    except NonFiniteLossError as diverged:
-        failed = str(diverged)
-        on_trial(TrialDone(variant, None))
-    over = replace(proposal.trial, val_accuracy=outcome, failed=failed)
-    history = History([*history.over, over])
-    history.write(out)
-    return history
-
-
-class _EndedEarlyError(Exception):
-    """A trial is below the median of the earlier ones."""
-
-
-def _train(training: Training, on_trial: OnTrial, judge: Callable[[EpochDone], None] | None = None) -> float:
-    """The validation accuracy that a training reaches at its selected epoch."""
-
-    def after_epoch(event: Event) -> None:
-        if isinstance(event, EpochDone):
-            (judge or on_trial)(event)
-
-    on_event: OnEvent = after_epoch
-    resumed = training.config.model_copy(update={"resume": True})
-    summary = train(resumed, FROM_COMPARISON, training.out, name=training.method, on_event=on_event)
-    accuracy = float(getattr(summary.val, "accuracy"))  # noqa: B009  # of a classifier: tuning knows no other task
-    on_trial(TrialDone(training.method, accuracy))
-    return accuracy
-
-
-def _variant(config: TuneConfig, trial: "optuna.trial.BaseTrial") -> str:
-    """What `trial` is about, as `compare` takes it."""
-    method = str(trial.suggest_categorical("method", config.methods))
-    space = get_method(method).search_space
-    settings = [
-        f"{name}={trial.suggest_float(f'{method}.{name}', **asdict(space[name])):.3g}"
-        for name in space
-        if getattr(config, name, None) is None
-    ]
-    rate = trial.suggest_float(f"{method}.lr", config.lr / RATE_RANGE, config.lr * RATE_RANGE, log=True)
-    return ":".join([method, *settings, f"lr={rate:.3g}"])
-
-
-def _training(config: TuneConfig, variant: str, out: Path, teacher: Training | None) -> Training:
-    """As a comparison with one seed would plan it, with the network of `teacher` where it teaches itself."""
-    shared = {name: value for name, value in config.model_dump().items() if name in CompareConfig.model_fields}
-    alone = CompareConfig.model_validate(
-        {**shared, "methods": [variant], "label_noise": [config.label_noise], "seeds": 1}
+        run = folder_of(out, chosen) / searches[chosen].best_run
+        exported = measure_chosen(config, chosen, run, out)
+    except ParityError as reason:
+        problem = str(reason)
+    return NetworkResults(
+        measured=measured,
+        max_ms=config.max_ms,
+        max_mb=config.max_mb,
+        threads=config.latency_threads,
+        searches=searches,
+        chosen=chosen,
+        front=[fit[each].network for each in front],
+        exported=exported,
+        environment={**environment(), "processor": processor_name()},
+        problem=problem,
     )
-    planned = plan(alone, [BASELINE, variant], out)[-1]
-    if teacher is None or planned.taught_by is None:
-        return planned
-    return replace(planned, config=planned.config.model_copy(update={"teacher": str(teacher.out)}))
 
 
-def _ignore(event: EpochDone | TrialDone) -> None:
+def folder_of(out: Path, network: str) -> Path:
+    """Where the search for one network of several is written."""
+    return out / "networks" / network_dirname(network)
+
+
+def _tell_of(network: str, on_trial: OnTrial, event: TuneEvent) -> None:
+    """An event of the search for one network, whose trials have the names of others."""
+    match event:
+        case EpochDone(run=name):
+            on_trial(replace(event, run=f"{network}, {name}"))
+        case TrialDone(variant=name):
+            on_trial(replace(event, variant=f"{network}, {name}"))
+
+
+def _ignore(event: TuneEvent) -> None:
     """What is done with events where nobody asked for them."""
