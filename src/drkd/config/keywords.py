@@ -118,7 +118,7 @@ class CompareKeywords(LauncherKeywords, TrainingKeywords, total=False):
 class TuneKeywords(LauncherKeywords, TrainingKeywords, total=False):
     """See `drkd.config.TuneConfig`."""
 
-    methods: Sequence[str] | str
+    methods: Sequence[str] | str | Sequence[str | Maker | Mapping[str, Maker]] | Mapping[str, Maker] | Maker
     search: Sequence[Literal["lr", "average", "augment", "method"]] | None
     networks: Sequence[str] | str | None
     max_ms: float | None

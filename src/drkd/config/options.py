@@ -4,7 +4,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
-from drkd.config.fields import Epochs, Fold, Fractions, Names, Size, Text
+from drkd.config.fields import Epochs, Fold, Fractions, Names, Size, Stages, Text
 from drkd.config.groups import (
     CacheOptions,
     DataOptions,

@@ -69,7 +69,7 @@ class Given:
             write_json(out / FILE, dict(self.described))
 
     def launched(self, config: Config) -> Config:
-        """`config` as trainings with these objects can run: in this process where no other can have them, with a warning."""
+        """`config` as trainings with these objects can run: here alone where no other process can have them."""
         if not len(self.objects) or (config.launcher == "local" and config.jobs == 1):
             return config
         try:

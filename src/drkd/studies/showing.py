@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from drkd.runs.results import ComparisonResults
-    from drkd.studies.tuning import TuneResults
+    from drkd.studies.found import TuneResults
 
 MOST_TRIALS = 10
 """So many trials are shown, the best ones."""
