@@ -97,7 +97,7 @@ def test_a_notebook_shows_the_table_and_its_sentences(comparison):
     assert heading == ["Method", "Accuracy %", "vs cross-entropy [95%]", "p (Holm)", "NLL", "ECE %", *heading[6:]]
     assert [row[0] for row in rows] == ["Cross-entropy", "Cross-entropy 2x", "Tf-KD_self", "DR-KD", "own_method<1>"]
     assert rows[3][1] == "95.82 ± 0.87"
-    assert "dr_kd is more accurate than cross_entropy here: +5.02 points" in page.text
+    assert "DR-KD is more accurate than cross-entropy here: +5.02 points" in page.text
     assert "p, seed 1, a: loss & <nan>" in page.text
 
 

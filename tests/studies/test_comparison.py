@@ -127,16 +127,16 @@ def test_a_finished_comparison_is_refused_or_read_back(done):
 
 
 def test_a_method_that_diverges_is_null_and_named(tmp_path, monkeypatch):
-    from drkd.studies import comparison
+    from drkd.studies import launchers
 
-    real = comparison.run_jobs
+    real = launchers.run_jobs
 
     def with_failure(jobs, work, **options):
         outcomes = real(jobs, work, **options)
         outcomes["clean labels, seed 1, ps_kd"] = RunFailed("clean labels, seed 1, ps_kd", "step 3: boom")
         return outcomes
 
-    monkeypatch.setattr(comparison, "run_jobs", with_failure)
+    monkeypatch.setattr(launchers, "run_jobs", with_failure)
     options = {"methods": ["ps_kd"], "out": str(tmp_path / "run"), **QUICK, "label_noise": [0.0]}
     results = drkd.compare(**options).results
     assert results.failures == {"clean labels, seed 1, ps_kd": "step 3: boom"}

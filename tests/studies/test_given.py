@@ -11,7 +11,7 @@ from torch import nn
 
 import drkd
 from drkd import InputError
-from drkd.config import TrainConfig, read_options
+from drkd.config import CompareConfig, TrainConfig, read_options
 from drkd.models.given import build_given, name_given
 from drkd.models.mlp import mlp
 from drkd.runs.building import check_fine_tuning
@@ -144,15 +144,18 @@ def test_a_table_trains_with_a_network_of_its_own(tmp_path):
 
 
 def test_a_search_takes_objects(tmp_path):
-    options = {"epochs": 1, "limit_train": 60, "batch_size": 60, "trials": 1}
+    options = {"epochs": 1, "limit_train": 60, "batch_size": 60, "trials": 1, "search": ["method"], "jobs": 1}
     found = drkd.tune(data=DATA, model=mlp, methods=[{"mine": taught}], out=tmp_path / "run", **options)
-    assert found.best.startswith("mine:alpha=")
+    (trial,) = found.results.trials
+    assert trial.variant.startswith("mine:alpha=")
+    assert trial.val_accuracy is not None
     assert (tmp_path / "run" / "objects.json").is_file()
 
 
 def test_objects_reach_other_processes_unless_they_cannot():
     given = name_objects({"data": DATA, "model": lambda: mlp(10, 8, 1), "methods": [smoothed]})
-    assert given.processes(4) == 4
+    several = CompareConfig(jobs=4, launcher="ray")
+    assert given.launched(several) is several
     there = pickle.loads(pickle.dumps(given.objects))
     before, objects._known = objects._known, {}
     try:
@@ -164,8 +167,9 @@ def test_objects_reach_other_processes_unless_they_cannot():
     lock = threading.Lock()
     stuck = name_objects({"model": lambda: mlp(10, 8, 1) if lock else None})
     with pytest.warns(UserWarning, match="cannot be sent to other processes .*: the trainings run in this process"):
-        assert stuck.processes(4) == 1
-    assert Given().processes(4) == 4
+        alone = stuck.launched(several)
+    assert (alone.jobs, alone.launcher) == (1, "local")
+    assert Given().launched(several) is several
 
 
 REFUSED = {
