@@ -35,7 +35,7 @@ def over_epochs(axes: Axes, epochs: int) -> None:
     """Ticks at whole epochs."""
     axes.set_xlabel("epoch", fontsize=8)
     axes.set_xlim(0.5 if epochs < 20 else 1, epochs + (0.5 if epochs < 20 else 0))
-    axes.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True, min_n_ticks=1))
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=8, steps=[1, 2, 5, 10], integer=True, min_n_ticks=1))
 
 
 def add_legend(figure: Figure, axes: Axes, fewest: int) -> None:

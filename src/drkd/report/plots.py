@@ -224,7 +224,7 @@ def _own_learning(axes: Axes, columns: dict[str, list[float]], task: Task, colou
     """On the training and on the validation split."""
     found = [
         ("validation", colour or "C0", columns.get(f"val_{task.primary}")),
-        ("training, augmented", "#999999", columns.get(f"train_{task.primary}")),
+        ("training", "#999999", columns.get(f"train_{task.primary}")),
     ]
     lines = [(label, shade, np.array(values), 1.0) for label, shade, values in found if values]
     return draw_curves(axes, lines, f"{task.label} %")

@@ -48,7 +48,7 @@ def headline(panel: Panel, differences: Differences) -> str:
     top = tests[ranked[0]]
     found = _points(top)
     if top.p_holm is not None and top.ci95 is not None and top.ci95[0] > 0:
-        found += f", not shown to be more than chance among {len(differences)} comparisons"
+        found += f", which chance may give among {len(differences)} comparisons"
     whose = f"{'the' if len(tests) == 1 else 'the best'} mean difference in {task.label} to cross-entropy"
     also = f"; {loss}" if loss else ""
     return f"Not shown with {seeds} seeds: {whose} is that of {within(ranked[0])}, {found}{also}{failed}."
