@@ -15,7 +15,6 @@ import time
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from itertools import pairwise
 from pathlib import Path
 
 import torch
@@ -36,9 +35,10 @@ from drkd.runs.building import (
 )
 from drkd.runs.data_record import refuse_changed_data, write_record
 from drkd.runs.directory import inspect_run_dir, kept_epoch, nothing_left_if_refused, one_writer, open_run_dir
-from drkd.runs.events import EpochDone, OnEvent, StartNoted, ignore_event
+from drkd.runs.estimating import announce, estimate_training
+from drkd.runs.events import EpochDone, OnEvent, Progressed, StartNoted, ignore_event
 from drkd.runs.features import Fitted, choose_fitted
-from drkd.runs.summary import FILE, RunSummary, TeacherRecord
+from drkd.runs.summary import FILE, RunSummary, TeacherRecord, mean_seconds_per_epoch
 from drkd.runs.teachers import load_teacher
 from drkd.targets import Cached, state_hash
 from drkd.tasks import SplitMetrics, Task, TaskData, get_task
@@ -52,6 +52,7 @@ from drkd.utils.device import choose_device, set_up_process
 from drkd.utils.distributed import rank, wait_for_all
 from drkd.utils.errors import InputError
 from drkd.utils.hashing import file_hash
+from drkd.utils.progress import listening
 
 FEW_SAMPLES = 50
 """A validation split with fewer is warned of."""
@@ -80,7 +81,13 @@ class Prepared:
 
 
 def train(
-    config: TrainConfig, source: Source, out: Path, *, name: str | None = None, on_event: OnEvent = ignore_event
+    config: TrainConfig,
+    source: Source,
+    out: Path,
+    *,
+    name: str | None = None,
+    on_event: OnEvent = ignore_event,
+    alone: bool = True,
 ) -> RunSummary:
     """Train as `config` says, its self-teacher first where it needs one, and write the run directory `out`.
 
@@ -90,7 +97,8 @@ def train(
         out: the run directory.
         name: what events call the run (default: its method).
         on_event: called with `EpochDone` after each epoch, the teacher's among them; before, with `StartNoted` where
-            it does not start from random weights.
+            it does not start from random weights, and with `Estimated`; with `Progressed` within long epochs.
+        alone: whether it is no part of something larger, which has an estimate of its own.
 
     Returns:
         What `summary.json` holds; among its `notes` are all warnings.
@@ -98,11 +106,17 @@ def train(
     if inspect_run_dir(out, config, finished=FILE) == "finished":
         refuse_changed_data(out, config, finished=True)
         return RunSummary.read(out)
-    with one_writer(out):
-        return _train_here(config, source, out, name, on_event)
+    called = name or config.method
+    with (
+        one_writer(out),
+        listening(None if on_event is ignore_event else lambda far: on_event(Progressed(called, far))),
+    ):
+        return _train_here(config, source, out, called, on_event, alone=alone)
 
 
-def _train_here(config: TrainConfig, source: Source, out: Path, name: str | None, on_event: OnEvent) -> RunSummary:
+def _train_here(
+    config: TrainConfig, source: Source, out: Path, name: str, on_event: OnEvent, *, alone: bool
+) -> RunSummary:
     """`train` where no other process writes."""
     state = inspect_run_dir(out, config, finished=FILE)
     if state != "new":
@@ -111,9 +125,9 @@ def _train_here(config: TrainConfig, source: Source, out: Path, name: str | None
         return RunSummary.read(out)
     with nothing_left_if_refused(out), warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
-        prepared = prepare(config, source, out, on_event)
+        prepared = prepare(config, source, out, on_event, estimated=name if alone else None)
         if config.weights is not None or config.pretrained:
-            on_event(StartNoted(name or config.method, _texts(caught)))
+            on_event(StartNoted(name, _texts(caught)))
         summary = _train(config, prepared, out, resume=state == "unfinished", name=name, on_event=on_event)
     summary = replace(summary, notes=list(_texts(caught)))
     if rank() == 0:  # the summary last: by it a run is known to be finished
@@ -128,7 +142,7 @@ def _texts(caught: Sequence[warnings.WarningMessage]) -> tuple[str, ...]:
 
 
 def _train(
-    config: TrainConfig, prepared: Prepared, out: Path, *, resume: bool, name: str | None, on_event: OnEvent
+    config: TrainConfig, prepared: Prepared, out: Path, *, resume: bool, name: str, on_event: OnEvent
 ) -> RunSummary:
     task, data, student = prepared.task, prepared.data, prepared.student
     fitted = choose_fitted(config, data, student.to(prepared.device), prepared.teacher, out=out)
@@ -139,7 +153,7 @@ def _train(
             kept = kept_epoch(out, int(row["epoch"]))
             kept.parent.mkdir(exist_ok=True)
             write_model(kept, student.state_dict(), model_info(config, data))
-        on_event(EpochDone(name or config.method, row))
+        on_event(EpochDone(name, row))
 
     started = time.perf_counter()
     weights = objective.effective_weights(len(data.classes))
@@ -164,8 +178,12 @@ def _fraction_found(objective: Objective) -> float | None:
     return found / epochs if epochs else None
 
 
-def prepare(config: TrainConfig, source: Source, out: Path, on_event: OnEvent = ignore_event) -> Prepared:
+def prepare(
+    config: TrainConfig, source: Source, out: Path, on_event: OnEvent = ignore_event, *, estimated: str | None = None
+) -> Prepared:
     """Read the data, build the student, load its teacher or train it; only then is `out` a run directory.
+
+    Under the name `estimated`, if there is one, how long it will take is told before the first epoch.
 
     Raises:
         InputError: for whatever does not fit, before anything is written.
@@ -200,6 +218,8 @@ def prepare(config: TrainConfig, source: Source, out: Path, on_event: OnEvent = 
     open_run_dir(out, config, source)
     if rank() == 0:
         write_record(out, data)
+    if estimated is not None:
+        announce(estimated, lambda: estimate_training(config, data, student, out, teacher), on_event)
     teacher_path, teacher_seconds = config.teacher, 0.0
     if trains_teacher:
         teacher_path = str(out / "teacher")
@@ -232,7 +252,9 @@ def summarise(config: TrainConfig, prepared: Prepared, fitted: Fitted, result: T
         teacher_seconds=prepared.teacher_seconds,
         train_seconds=result.seconds,
         skipped_images=dict(data.skipped_images),
-        seconds_per_epoch=_seconds_per_epoch(result, {config.head_epochs, first_averaged_epoch(config)}),
+        seconds_per_epoch=mean_seconds_per_epoch(
+            result.seconds_per_epoch, {config.head_epochs, first_averaged_epoch(config)}
+        ),
         data_size={
             "classes": len(data.classes),
             "image_size": data.image_size,
@@ -241,18 +263,6 @@ def summarise(config: TrainConfig, prepared: Prepared, fitted: Fitted, result: T
         data_fingerprint=None if data.record is None else data.record.fingerprint,
         metrics_sha256=file_hash(out / "metrics.csv") if rank() == 0 else None,
     )
-
-
-def _seconds_per_epoch(result: TrainResult, changes: set[int]) -> float:
-    """Those of the fastest epoch; where epochs cost another time from those in `changes` on, the mean of all kinds.
-
-    Example:
-        >>> _seconds_per_epoch(TrainResult(seconds_per_epoch=[1.0, 2.0, 4.0, 6.0]), {0, 2})
-        2.5
-    """
-    seconds = result.seconds_per_epoch
-    kinds = [seconds[begin:end] for begin, end in pairwise([0, *sorted(changes), len(seconds)]) if begin < end]
-    return min(seconds) if len(kinds) == 1 else sum(len(kind) * min(kind) for kind in kinds) / len(seconds)
 
 
 def _weights_hash(teacher: nn.Module) -> str:
@@ -288,4 +298,4 @@ def _train_teacher(config: TrainConfig, source: Source, out: Path, on_event: OnE
         "keep_epochs": [],
         **dict.fromkeys(METHOD_SETTINGS),
     }
-    return train(config.model_copy(update=plain), source, out, on_event=on_event)
+    return train(config.model_copy(update=plain), source, out, on_event=on_event, alone=False)

@@ -21,7 +21,8 @@ from drkd.config.keywords import CompareKeywords
 from drkd.methods.registry import all_settings, get_method, parse_variant
 from drkd.runs.building import check_fine_tuning, describe_weights, refuse_without_teacher
 from drkd.runs.directory import inspect_run_dir, method_dirname, new_run_dir, one_writer, opened_run_dir
-from drkd.runs.events import OnEvent, RunFailed, ignore_event
+from drkd.runs.estimating import Planned, announce, estimate_trainings
+from drkd.runs.events import OnEvent, Progressed, RunFailed, ignore_event
 from drkd.runs.features import keep_features
 from drkd.runs.results import FILE, ComparisonResults
 from drkd.runs.summary import RunSummary
@@ -34,6 +35,7 @@ from drkd.utils.device import choose_device
 from drkd.utils.errors import InputError
 from drkd.utils.files import write_text
 from drkd.utils.machine import processor_count
+from drkd.utils.progress import listening
 
 OWN = ("lr", "average")
 """Options of the training that a method may have for itself, beside its settings."""
@@ -129,7 +131,11 @@ def _run(config: CompareConfig, source: Mapping[str, str], out: Path, on_event: 
     processes = config.jobs or (processor_count() if device.type == "cpu" else 1)
     jobs = [Job(t.name, t, after=None if t.taught_by is None else t.taught_by.name) for t in trainings]
     with opened_run_dir(out, config, source):
-        keep_features(trainings[0].config, trainings[0].out)
+        if config.launcher == "local":
+            planned = [Planned(t.config, t.out, t.taught_by.out if t.taught_by else None) for t in trainings]
+            announce("compare", lambda: estimate_trainings(planned, processes=min(processes, len(jobs))), on_event)
+        with listening(lambda progress: on_event(Progressed("frozen backbone", progress))):
+            keep_features(trainings[0].config, trainings[0].out)
         if config.launcher == "ray":
             from drkd.studies.ray_jobs import run_jobs_on_ray
 
@@ -148,7 +154,7 @@ def _run(config: CompareConfig, source: Mapping[str, str], out: Path, on_event: 
 def train_planned(training: Training, on_event: OnEvent) -> RunSummary:
     """The work of one job: a training, or the summary of one that is finished."""
     config = training.config.model_copy(update={"resume": True})  # a comparison resumes whatever it finds
-    return train(config, FROM_COMPARISON, training.out, name=training.name, on_event=on_event)
+    return train(config, FROM_COMPARISON, training.out, name=training.name, on_event=on_event, alone=False)
 
 
 def with_controls(methods: Sequence[str]) -> list[str]:

@@ -234,7 +234,7 @@ def _train(training: Training, on_trial: OnTrial, judge: Callable[[EpochDone], N
 
     on_event: OnEvent = after_epoch
     resumed = training.config.model_copy(update={"resume": True})
-    summary = train(resumed, FROM_COMPARISON, training.out, name=training.method, on_event=on_event)
+    summary = train(resumed, FROM_COMPARISON, training.out, name=training.method, on_event=on_event, alone=False)
     accuracy = float(getattr(summary.val, "accuracy"))  # noqa: B009  # of a classifier: tuning knows no other task
     on_trial(TrialDone(training.method, accuracy))
     return accuracy

@@ -88,6 +88,29 @@ def fit(
     if settings is None:
         settings = validated(FitSettings, {**learner_class.defaults, **options})
         refuse_without_effect(settings, dict.fromkeys(options, "command line"), called=str)
+    stepper = assemble(student, objective, data, settings)
+    state, learner = stepper.state, stepper.learner
+    out = None if settings.out is None else Path(settings.out)
+    if settings.resume and out is not None:
+        state.restore(out / "checkpoints")
+    if rank():
+        out = None  # rank 0 alone writes
+    elif out is not None:
+        out.mkdir(parents=True, exist_ok=True)
+    try:
+        run_epochs(state, stepper, settings, metric=learner.metric, out=out, on_epoch=on_epoch)
+    finally:
+        stepper.freezing.release()
+    student.load_state_dict(state.best)
+    student.to(memory_format=torch.contiguous_format).eval()
+    objective.eval()
+    warn_if_nothing_was_rectified(objective.name, state.result.history)
+    return state.result
+
+
+def assemble(student: nn.Module, objective: Objective, data: Any, settings: FitSettings) -> Stepper[Any]:
+    """All that a training consists of, before its first step; `student` and `objective` move to its device."""
+    learner_class = learner_type(data)
     device = choose_device(settings.device)
     torch.manual_seed(settings.seed)
     layout = learner_class.choose_memory_format(settings.memory_format, student)
@@ -102,23 +125,7 @@ def fit(
     state = TrainState(student, objective, optimizer, scaler)
     state.data = None if record is None else record.fingerprint
     state.average = make_average(student, objective, settings)
-    out = None if settings.out is None else Path(settings.out)
-    if settings.resume and out is not None:
-        state.restore(out / "checkpoints")
-    if rank():
-        out = None  # rank 0 alone writes
-    elif out is not None:
-        out.mkdir(parents=True, exist_ok=True)
-    stepper = Stepper(state, learner, settings, device, freezing)
-    try:
-        run_epochs(state, stepper, settings, metric=learner.metric, out=out, on_epoch=on_epoch)
-    finally:
-        freezing.release()
-    student.load_state_dict(state.best)
-    student.to(memory_format=torch.contiguous_format).eval()
-    objective.eval()
-    warn_if_nothing_was_rectified(objective.name, state.result.history)
-    return state.result
+    return Stepper(state, learner, settings, device, freezing)
 
 
 def learner_type(data: Any) -> type[Learner[Any, Any]]:
