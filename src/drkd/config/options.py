@@ -164,6 +164,18 @@ DETECTION: dict[str, Any] = {
 """Defaults for detection: usual ones for detectors that start from random weights, not searched for."""
 
 WITHOUT_EFFECT = (
-    *("out", "resume", "checkpoint_every", "jobs", "download", "cache", "launcher", "workers", "trials", "hours"),
+    *(
+        "out",
+        "resume",
+        "checkpoint_every",
+        "jobs",
+        "download",
+        "cache",
+        "launcher",
+        "workers",
+        "trials",
+        "hours",
+        "log",
+    ),
 )
 """Fields that do not change the result."""

@@ -96,7 +96,7 @@ def measure(config: TrainConfig, data: TaskData, student: nn.Module, teacher: nn
     with _unnoticed(device):
         network = copy.deepcopy(student)
         image = _seconds_per_image(task, network, data)
-        features, plain = 0.0, config.model_copy(update={"cache_size": "0", "compile": "off", "out": None})
+        features, plain = 0.0, config.model_copy(update={"cache_size": "0", "compile": "off", "out": None, "log": []})
         of_steps = data
         if config.freeze == "backbone" and isinstance(data, Data) and not why_asked_always(config, data):
             features = image * sum(len(getattr(data, split)) for split in ("train", "val", "test"))

@@ -24,9 +24,9 @@ from drkd.config import METHOD_SETTINGS, TrainConfig, as_bytes
 from drkd.methods.registry import get_method
 from drkd.models.adapted import Adapted
 from drkd.models.files import write_model
-from drkd.objective.objective import Objective
 from drkd.runs.building import (
     build_student,
+    check_class_weights,
     check_fine_tuning,
     describe_weights,
     memory_format,
@@ -40,7 +40,8 @@ from drkd.runs.events import EpochDone, OnEvent, Progressed, StartNoted, ignore_
 from drkd.runs.features import Fitted, choose_fitted
 from drkd.runs.summary import FILE, RunSummary, TeacherRecord, mean_seconds_per_epoch
 from drkd.runs.teachers import load_teacher
-from drkd.targets import Cached, state_hash
+from drkd.targets import state_hash
+from drkd.targets.cached import fraction_found
 from drkd.tasks import SplitMetrics, Task, TaskData, get_task
 from drkd.tasks.classification import default_cache
 from drkd.tasks.loading import load_model
@@ -48,6 +49,7 @@ from drkd.training.averaging import first_averaged_epoch
 from drkd.training.checkpoint import CheckpointPolicy, TrainResult
 from drkd.training.fit import fit
 from drkd.training.loop import Row
+from drkd.training.trackers import check_trackers, tracked_run
 from drkd.utils.device import choose_device, set_up_process
 from drkd.utils.distributed import rank, wait_for_all
 from drkd.utils.errors import InputError
@@ -153,29 +155,30 @@ def _train(
             kept = kept_epoch(out, int(row["epoch"]))
             kept.parent.mkdir(exist_ok=True)
             write_model(kept, student.state_dict(), model_info(config, data))
+        trackers.epoch(row)
         on_event(EpochDone(name, row))
 
     started = time.perf_counter()
     weights = objective.effective_weights(len(data.classes))
-    here = {"out": str(out), "resume": resume, "device": str(prepared.device), "memory_format": memory_format(config)}
-    settings = config.model_copy(update=here | ({"freeze": None} if fitted.on_features else {}))
-    result = fit(fitted.student, objective, fitted.data, settings=settings, on_epoch=after_epoch)
-    student.eval()
-    if rank() == 0:  # before anything else can fail
-        write_model(out / "model.safetensors", student.state_dict(), model_info(config, data))
-    summary = summarise(config, prepared, fitted, result, out)
+    here = {
+        "log": [],
+        "out": str(out),
+        "resume": resume,
+        "device": str(prepared.device),
+        "memory_format": memory_format(config),
+    }
+    settings = config.model_copy(update=here | ({"freeze": None} if fitted.on_features else {}) | {"log": []})
+    with tracked_run(config.log if rank() == 0 else (), name, out, config.model_dump()) as trackers:
+        result = fit(fitted.student, objective, fitted.data, settings=settings, on_epoch=after_epoch)
+        student.eval()
+        if rank() == 0:  # before anything else can fail
+            write_model(out / "model.safetensors", student.state_dict(), model_info(config, data))
+        summary = summarise(config, prepared, fitted, result, out)
+        trackers.finish(asdict(summary.test))
     wall_seconds = time.perf_counter() - started
     return replace(
-        summary, wall_seconds=wall_seconds, effective_weights=weights, teacher_cached=_fraction_found(objective)
+        summary, wall_seconds=wall_seconds, effective_weights=weights, teacher_cached=fraction_found(objective.targets)
     )
-
-
-def _fraction_found(objective: Objective) -> float | None:
-    """The fraction of epochs whose answers of the teacher were found in a cache; None without one."""
-    caches = [target for target in objective.targets if isinstance(target, Cached)]
-    found = sum(target.epochs_found for target in caches)
-    epochs = found + sum(target.epochs_asked for target in caches)
-    return found / epochs if epochs else None
 
 
 def prepare(
@@ -196,12 +199,7 @@ def prepare(
         raise InputError("--sync-batchnorm needs an accelerator: torch has none for processors; leave it out")
     task = get_task(config.task)
     data = task.load(config, task.wanted(config))
-    weights = config.class_weights
-    if isinstance(weights, list) and len(weights) != len(data.classes):
-        classes = ", ".join(data.classes[:5]) + (", ..." if len(data.classes) > 5 else "")
-        raise InputError(
-            f"--class-weights needs {len(data.classes)} numbers, one for each class ({classes}), got {len(weights)}"
-        )
+    check_class_weights(config, data)
     if config.select == "best" and 0 < len(data.val) < FEW_SAMPLES:
         warnings.warn(
             f"the epoch is chosen on {len(data.val)} validation samples only: the choice is close to chance",
@@ -215,6 +213,7 @@ def prepare(
     describe_weights(config)  # refuses bad settings before anything is written, and so do the next lines
     check_fine_tuning(config)
     CheckpointPolicy(config.checkpoint_every)
+    check_trackers(config.log)
     open_run_dir(out, config, source)
     if rank() == 0:
         write_record(out, data)

@@ -30,6 +30,7 @@ from drkd.runs.training import train
 from drkd.studies.jobs import Job, Outcome, run_jobs
 from drkd.studies.results import BASELINE, CONTROL, as_csv, collect
 from drkd.tasks.classification import default_cache
+from drkd.training.trackers import check_trackers
 from drkd.utils.arguments import check_arguments
 from drkd.utils.device import choose_device
 from drkd.utils.errors import InputError
@@ -127,6 +128,7 @@ def _run(config: CompareConfig, source: Mapping[str, str], out: Path, on_event: 
     check_used(config, source, trainings)
     for training in trainings:
         check_fine_tuning(training.config)
+    check_trackers(config.log)
     device = choose_device(config.device)
     processes = config.jobs or (processor_count() if device.type == "cpu" else 1)
     jobs = [Job(t.name, t, after=None if t.taught_by is None else t.taught_by.name) for t in trainings]

@@ -27,6 +27,7 @@ from drkd.runs.training import train
 from drkd.studies.comparison import FROM_COMPARISON, Training, check_used, plan
 from drkd.studies.proposals import History, Proposal, Trial
 from drkd.studies.results import BASELINE
+from drkd.training.trackers import check_trackers
 from drkd.utils.arguments import check_arguments
 from drkd.utils.errors import InputError, NonFiniteLossError
 from drkd.utils.files import write_checked_json
@@ -142,6 +143,7 @@ def _run(config: TuneConfig, source: Mapping[str, str], out: Path, on_trial: OnT
         raise InputError(
             f"--methods names {BASELINE}, which is always trained, at several learning rates; leave it out"
         )
+    check_trackers(config.log)
     trainings = [_training(config, method, out, None) for method in config.methods]
     for training in trainings:
         describe_weights(training.config)

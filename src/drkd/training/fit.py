@@ -25,6 +25,7 @@ from drkd.training.learner import Learner
 from drkd.training.loop import Row, run_epochs, warn_if_nothing_was_rectified
 from drkd.training.optimizer import make_optimizer
 from drkd.training.step import Stepper
+from drkd.training.trackers import check_trackers, tracked_run
 from drkd.utils.arguments import check_arguments
 from drkd.utils.device import choose_device
 from drkd.utils.distributed import rank
@@ -88,6 +89,7 @@ def fit(
     if settings is None:
         settings = validated(FitSettings, {**learner_class.defaults, **options})
         refuse_without_effect(settings, dict.fromkeys(options, "command line"), called=str)
+    check_trackers(settings.log)
     stepper = assemble(student, objective, data, settings)
     state, learner = stepper.state, stepper.learner
     out = None if settings.out is None else Path(settings.out)
@@ -97,10 +99,18 @@ def fit(
         out = None  # rank 0 alone writes
     elif out is not None:
         out.mkdir(parents=True, exist_ok=True)
-    try:
-        run_epochs(state, stepper, settings, metric=learner.metric, out=out, on_epoch=on_epoch)
-    finally:
-        stepper.freezing.release()
+    names = settings.log if rank() == 0 else ()
+    with tracked_run(names, objective.name, out, settings.model_dump()) as trackers:
+
+        def after_epoch(row: Row) -> None:
+            trackers.epoch(row)
+            if on_epoch is not None:
+                on_epoch(row)
+
+        try:
+            run_epochs(state, stepper, settings, metric=learner.metric, out=out, on_epoch=after_epoch)
+        finally:
+            stepper.freezing.release()
     student.load_state_dict(state.best)
     student.to(memory_format=torch.contiguous_format).eval()
     objective.eval()
