@@ -2,11 +2,13 @@
 
 import sys
 import time
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
-from drkd.runs.events import Estimated
 from drkd.utils.progress import Progress
 from drkd.utils.text import printable
+
+if TYPE_CHECKING:
+    from drkd.runs.events import Estimated
 
 SECONDS_BETWEEN_LINES = 15.0
 """In a log."""
@@ -36,7 +38,9 @@ class ProgressLine:
     def show(self, progress: Progress, run: str = "") -> None:
         """Show how far the work of `run` is."""
         text = printable(f"{self.prefix}{run}{' ' if run else ''}{progress}")
-        if self.stream.isatty():
+        if progress.done >= progress.total:
+            self.clear()
+        elif self.stream.isatty():
             self.stream.write(f"{CLEAR}{text}")
             self.is_shown = True
         elif time.monotonic() - self.last_line < SECONDS_BETWEEN_LINES:
@@ -54,7 +58,7 @@ class ProgressLine:
         self.last_line = time.monotonic()
 
 
-def describe_estimate(event: Estimated) -> list[str]:
+def describe_estimate(event: "Estimated") -> list[str]:
     """How long it will take, and what would take less."""
     lines = [str(event.estimate)]
     if event.estimate.cheaper:

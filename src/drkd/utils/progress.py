@@ -72,12 +72,13 @@ class Meter:
     def __init__(self, what: str, total: int, unit: str = "batches") -> None:
         self.what, self.total, self.unit = what, total, unit
         self.listener = _listener.get()
+        self.was_due = False
         self.due = math.inf if self.listener is None else time.perf_counter() + SECONDS
         """The time of `time.perf_counter` from which on a report is due."""
 
     def report(self, done: int, loss: float | None = None) -> None:
         """Report now."""
-        self.due = time.perf_counter() + SECONDS
+        self.due, self.was_due = time.perf_counter() + SECONDS, True
         if self.listener is not None:
             self.listener(Progress(self.what, done, self.total, self.unit, loss))
 
@@ -94,3 +95,5 @@ def tracked(items: Iterable[Item], what: str, total: int, unit: str = "batches")
         yield item
         if time.perf_counter() >= meter.due:
             meter.report(done)
+    if meter.was_due:
+        meter.report(total)
