@@ -22,11 +22,9 @@ def as_commented_yaml(kind: type[BaseModel], command: str, given: Mapping[str, o
         given: options that others' defaults go by, such as the data.
 
     Example:
-        >>> from drkd.config import TrainConfig
-        >>> text = as_commented_yaml(TrainConfig, "train", {"data": "cifar10"})
-        >>> print(text[text.index("# how often") if "# how often" in text else text.index("# step (times"):][:91])
-        # step (times gamma at the milestones), cosine or constant
-        # one of: step, cosine, constant
+        >>> from drkd.config import BenchConfig
+        >>> as_commented_yaml(BenchConfig, "bench", {}).splitlines()[2:5]
+        ['# network by name, or timm:NAME', 'model: small_cnn', '']
     """
     config, origins = resolve(kind, given)
     lines = [f"# Options of `drkd {command}`, each with its default. A line that is left out keeps its default.", ""]

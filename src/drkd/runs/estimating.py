@@ -95,7 +95,8 @@ def estimate_trainings(planned: Sequence[Planned], *, processes: int) -> Estimat
         once += measure(first, data, networks[first.model]).features
     known: dict[str, Cost] = {}
     teachers = {each.out: networks[each.config.model] for each in planned}
-    costs, threads = [], torch.get_num_threads()
+    costs: list[Cost] = []
+    threads = torch.get_num_threads()
     try:
         if processes > 1:
             torch.set_num_threads(1)
@@ -104,7 +105,8 @@ def estimate_trainings(planned: Sequence[Planned], *, processes: int) -> Estimat
             key = str({name: value for name, value in config.model_dump().items() if name not in ALIKE})
             if key not in known:
                 teacher = teachers.get(each.after) if each.after else None
-                known[key] = measure(config, data, networks[config.model], teacher)
+                alike = costs[0] if costs and config.model == first.model else None
+                known[key] = measure(config, data, networks[config.model], teacher, like=alike)
             costs.append(known[key])
     finally:
         torch.set_num_threads(threads)

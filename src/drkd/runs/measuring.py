@@ -38,6 +38,9 @@ REPEATED = 0.1
 FIRST_ROWS = 8
 """How many samples the first steps on a processor have: those of whole batches may take too long to be measured."""
 
+SAVES = 2
+"""Checkpoints that are written; how long the disk takes varies."""
+
 SAMPLES = 1024
 """Samples that steps are measured on, at most."""
 
@@ -53,7 +56,7 @@ class Cost:
         once: of what a training has once, such as the evaluation; its files take about as long as a checkpoint.
         features: of asking a frozen backbone about all images; 0 where it is asked in every step.
         save: of writing a checkpoint.
-        image: of one image through the network, decoded.
+        image, pass_: of one image through the network, decoded; through what is trained of it.
         images, image_size: how many there are, and their side length.
     """
 
@@ -66,6 +69,7 @@ class Cost:
     features: float
     save: float
     image: float
+    pass_: float
     images: int
     image_size: int
 
@@ -76,12 +80,21 @@ class Cost:
         every = str(checkpoint_every)
         if every == "epoch":
             saves = float(epochs)
+        elif every.endswith("s"):
+            saves = 1 + steps / int(every[:-1])
         else:
-            saves = 1 + (steps / int(every[:-1]) if every.endswith("s") else self.steps * epochs / int(every))
+            saves = math.ceil(self.steps * epochs / int(every))
         return steps + saves * self.save + self.once + (0 if has_features else self.features)
 
 
-def measure(config: TrainConfig, data: TaskData, student: nn.Module, teacher: nn.Module | None = None) -> Cost:
+def measure(
+    config: TrainConfig,
+    data: TaskData,
+    student: nn.Module,
+    teacher: nn.Module | None = None,
+    *,
+    like: Cost | None = None,
+) -> Cost:
     """What a training as `config` says costs, its teacher's own training aside.
 
     Args:
@@ -89,38 +102,42 @@ def measure(config: TrainConfig, data: TaskData, student: nn.Module, teacher: nn
         data: what it trains on.
         student: its network, on the device of the training; left as it is.
         teacher: of a method that takes one; by default a copy of the student stands in for it.
+        like: the cost of another method with the same options, network and data: only steps are measured again.
     """
     task = get_task(config.task)
     device = next(student.parameters()).device
     method = get_method(config.method)
+    count = {split: len(getattr(data, split)) for split in ("train", "val", "test")}
     with _unnoticed(device):
-        network = copy.deepcopy(student)
-        image = _seconds_per_image(task, network, data)
-        features, plain = 0.0, config.model_copy(update={"cache_size": "0", "compile": "off", "out": None, "log": []})
-        of_steps = data
+        network, of_steps = copy.deepcopy(student), data
+        plain = config.model_copy(update={"cache_size": "0", "compile": "off", "out": None, "log": []})
+        image = like.image if like else _seconds_per_image(task, network, data)
+        pass_, features = image, 0.0
         if config.freeze == "backbone" and isinstance(data, Data) and not why_asked_always(config, data):
-            features = image * sum(len(getattr(data, split)) for split in ("train", "val", "test"))
+            features = image * sum(count.values())
             plain = plain.model_copy(update={"freeze": None})
             network, of_steps = _alone(network, data)
-        once_more = _seconds_per_image(task, network, of_steps) if features else image
+            pass_ = like.pass_ if like else _seconds_per_image(task, network, of_steps)
         asked = network if features or teacher is None else teacher
-        teacher = None if method.teacher == "none" else copy.deepcopy(asked).to(device)
-        head_step = _seconds_per_step(task, plain, of_steps, network, teacher, epoch=0) if config.head_epochs else 0.0
-        step = _seconds_per_step(task, plain, of_steps, network, teacher, epoch=config.head_epochs)
-        save = _seconds_per_checkpoint(task, plain, of_steps, network, teacher)
-    taught = len(data.train) * (bool(method.clean_view) + (teacher is not None))
-    averages = len(data.train) if (config.average or "").startswith("swa") else 0
+        taught_by = None if method.teacher == "none" else copy.deepcopy(asked).to(device)
+        steps = _Steps(task, plain, of_steps, network, taught_by, row=like.step / config.batch_size if like else None)
+        head_step = steps.seconds(0) if config.head_epochs else 0.0
+        step = steps.seconds(config.head_epochs)
+        save = like.save if like else steps.seconds_per_checkpoint()
+    taught = count["train"] * (bool(method.clean_view) + (taught_by is not None))
+    averages = count["train"] if (config.average or "").startswith("swa") else 0
     return Cost(
         step=step,
-        steps=math.ceil(len(data.train) / config.batch_size),
+        steps=math.ceil(count["train"] / config.batch_size),
         head_step=head_step,
         head_epochs=config.head_epochs if config.freeze != "backbone" else 0,
-        epoch=once_more * (len(data.val) + averages),
-        once=save + once_more * (len(data.test) * (1 + len(config.keep_epochs)) + len(data.val) + taught),
+        epoch=pass_ * (count["val"] + averages),
+        once=save + pass_ * (count["test"] * (1 + len(config.keep_epochs)) + count["val"] + taught),
         features=features,
         save=save,
         image=image,
-        images=sum(len(getattr(data, split)) for split in ("train", "val", "test")),
+        pass_=pass_,
+        images=sum(count.values()),
         image_size=data.image_size,
     )
 
@@ -171,44 +188,63 @@ def _seconds_per_image(task: Task, network: nn.Module, data: TaskData) -> float:
     return spent / len(some)
 
 
-def _seconds_per_step(
-    task: Task, config: TrainConfig, data: TaskData, network: nn.Module, teacher: nn.Module | None, *, epoch: int
-) -> float:
-    """Of an optimizer step on a whole batch; on a processor reckoned from smaller ones where that takes long."""
-    rows = config.batch_size
+class _Steps:
+    """Steps of a training on copies of `network`.
 
-    def seconds(rows: int, budget: float) -> float:
-        settings = config.model_copy(update={"batch_size": rows})
-        subset = replace(cast(Any, data), train=_some(data.train, max(SAMPLES, 2 * rows)))
-        stepper = _stepper(task, settings, subset, network, teacher)
+    Args:
+        task, config, data, network, teacher: of the training.
+        row: seconds that a sample takes in a step, if that is known about.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        config: TrainConfig,
+        data: TaskData,
+        network: nn.Module,
+        teacher: nn.Module | None,
+        *,
+        row: float | None,
+    ) -> None:
+        self.task, self.config, self.data, self.network, self.teacher = task, config, data, network, teacher
+        self.row = row
+
+    def seconds(self, epoch: int) -> float:
+        """Of a step in `epoch` on a whole batch; on a processor reckoned from smaller ones where that takes long."""
+        rows = self.config.batch_size
+        if next(self.network.parameters()).device.type == "cpu" and rows > FIRST_ROWS:
+            row = self.row
+            if row is None:
+                stepper = self._stepper(FIRST_ROWS)
+                stepper.begin(epoch)
+                row = _seconds(lambda: _step(stepper, next(_forever(stepper)))) / FIRST_ROWS
+            rows = min(rows, max(FIRST_ROWS, int(SECONDS / row)))
+        stepper = self._stepper(rows)
         stepper.begin(epoch)
         served = _forever(stepper)
-        first = _seconds(lambda: _step(stepper, next(served)))  # it takes longer than others
-        if not budget:
-            return first
-        spent, count = 0.0, 0
-        started = time.perf_counter()
-        while not count or (spent < budget and count < 1000):
+        _step(stepper, next(served))  # it takes longer than others
+        wait_for(stepper.guard.device)
+        count, started, spent = 0, time.perf_counter(), 0.0
+        while not count or spent < (REPEATED if self.row is None else REPEATED / 2):
             _step(stepper, next(served))
             count += 1
             spent = time.perf_counter() - started
         wait_for(stepper.guard.device)
-        return (time.perf_counter() - started) / count
+        return (time.perf_counter() - started) / count * self.config.batch_size / rows
 
-    if next(network.parameters()).device.type == "cpu" and rows > FIRST_ROWS:
-        per_row = seconds(FIRST_ROWS, 0.0) / FIRST_ROWS
-        affordable = int(SECONDS / per_row)
-        if affordable < rows:
-            rows = max(FIRST_ROWS, affordable)
-    return seconds(rows, REPEATED) * config.batch_size / rows
+    def seconds_per_checkpoint(self) -> float:
+        """Of writing one."""
+        stepper = self._stepper(FIRST_ROWS)
+        stepper.state.keep(copy=True)
+        with tempfile.TemporaryDirectory() as folder:
+            return sum(_seconds(lambda: stepper.state.save(Path(folder), best=True)) for _ in range(SAVES)) / SAVES
 
-
-def _stepper(
-    task: Task, config: TrainConfig, data: TaskData, network: nn.Module, teacher: nn.Module | None
-) -> Stepper[Any]:
-    student = copy.deepcopy(network)
-    objective = task.objective(config, data, teacher=teacher, student=student, out=Path())
-    return assemble(student, objective, data, config)
+    def _stepper(self, rows: int) -> Stepper[Any]:
+        config = self.config.model_copy(update={"batch_size": rows})
+        data = replace(cast(Any, self.data), train=_some(self.data.train, max(SAMPLES, 2 * rows)))
+        student = copy.deepcopy(self.network)
+        objective = self.task.objective(config, data, teacher=self.teacher, student=student, out=Path())
+        return assemble(student, objective, data, config)
 
 
 def _step(stepper: Stepper[Any], batch: Any) -> None:
@@ -227,16 +263,6 @@ def _forever(stepper: Stepper[Any]) -> Iterator[Any]:
     while True:
         yield from stepper.learner.loader.batches(epoch, start=0)
         epoch += 1
-
-
-def _seconds_per_checkpoint(
-    task: Task, config: TrainConfig, data: TaskData, network: nn.Module, teacher: nn.Module | None
-) -> float:
-    subset = replace(cast(Any, data), train=_some(data.train, max(SAMPLES, 2 * config.batch_size)))
-    stepper = _stepper(task, config, subset, network, teacher)
-    stepper.state.keep(copy=True)
-    with tempfile.TemporaryDirectory() as folder:
-        return _seconds(lambda: stepper.state.save(Path(folder), best=True))
 
 
 def _seconds(work: Callable[[], object]) -> float:
