@@ -2,14 +2,16 @@
 
 import json
 import sys
+import threading
 import warnings
 
 import pytest
 
-from drkd.cli import catalog, first_word, progress
+from drkd.cli import catalog, progress
 from drkd.cli.answers import answer, answering
 from drkd.cli.completing import completion
 from drkd.cli.display import Display
+from drkd.cli.first_word import first_word
 from drkd.cli.inspecting import CONFIGS
 from drkd.cli.output import Guarded
 from drkd.cli.printing import PlainConsole, print_epoch
@@ -131,9 +133,9 @@ def test_names_and_choices_are_completed():
 
 @pytest.fixture
 def at_once(monkeypatch):
-    monkeypatch.setattr(first_word, "SECONDS", 0.0)
+    """What speaks when a time has run out, as a test lets it."""
     waits = []
-    monkeypatch.setattr(first_word.threading, "Timer", lambda seconds, speak: waits.append(speak) or Quiet())
+    monkeypatch.setattr(threading, "Timer", lambda seconds, speak: waits.append(speak) or Quiet())
     return waits
 
 
@@ -151,10 +153,10 @@ def test_the_first_word_comes_where_nothing_was_said(at_once, capsys):
     silent, used = Guarded(sys.stdout), Guarded(sys.stdout)
     used.write("x\n")
     for stream in (silent, used):
-        with first_word.first_word(["train", "--epochs", "3"], stream):
+        with first_word(["train", "--epochs", "3"], stream):
             at_once.pop()()
     assert capsys.readouterr() == ("x\n", "drkd: train: reading ...\n")
-    with first_word.first_word(["train", "--quiet"], silent):
+    with first_word(["train", "--quiet"], silent):
         assert at_once == []
 
 

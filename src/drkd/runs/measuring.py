@@ -33,12 +33,15 @@ SECONDS = 0.3
 """That a measured step may take: where one on a whole batch takes longer, a smaller one is measured."""
 
 REPEATED = 0.1
-"""For how long steps and passes are repeated."""
+"""For how many seconds of the processor steps and passes are repeated: where others have most of it, that is longer."""
+
+AT_MOST = 1.0
+"""For how many seconds on the clock."""
 
 FIRST_ROWS = 8
 """How many samples the first steps on a processor have: those of whole batches may take too long to be measured."""
 
-SAVES = 2
+SAVES = 3
 """Checkpoints that are written; how long the disk takes varies."""
 
 SAMPLES = 1024
@@ -224,11 +227,12 @@ class _Steps:
         served = _forever(stepper)
         _step(stepper, next(served))  # it takes longer than others
         wait_for(stepper.guard.device)
-        count, started, spent = 0, time.perf_counter(), 0.0
-        while not count or spent < (REPEATED if self.row is None else REPEATED / 2):
+        part = 1.0 if self.row is None else 0.5
+        count, started, begun = 0, time.perf_counter(), time.process_time()
+        until = started + part * AT_MOST
+        while not count or (time.process_time() - begun < part * REPEATED and time.perf_counter() < until):
             _step(stepper, next(served))
             count += 1
-            spent = time.perf_counter() - started
         wait_for(stepper.guard.device)
         return (time.perf_counter() - started) / count * self.config.batch_size / rows
 
