@@ -40,7 +40,7 @@ def commands(photos: str, weights: str, images: str) -> dict[str, list[str]]:
         "train, photos, frozen backbone": ["train", *start, "--freeze", "backbone", "--limit-train", "400"],
         "train, photos, fine-tuned, 2 epochs": [
             *("train", *start, "--method", "cross_entropy", "--limit-train", "100", "--epochs", "2"),
-            *("--warmup-epochs", "0", "--validation", "0.02"),
+            *("--warmup-epochs", "0", "--validation", "0.05"),
         ],
         "train, ResNet-18 from scratch, 2 epochs": ["train", *few, "--model", "resnet18", "--epochs", "2"],
     }

@@ -10,8 +10,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from drkd.cli.progress import describe_estimate
 from drkd.config import CompareConfig, TuneConfig
-from drkd.runs.events import EpochDone
+from drkd.runs.events import EpochDone, Estimated
 from drkd.studies.results import BASELINE
 from drkd.studies.tuning import TrialDone, TuneResults
 from drkd.utils.files import write_text
@@ -48,8 +49,12 @@ class Trials:
     ) -> None:
         self.live.stop()
 
-    def on_trial(self, event: EpochDone | TrialDone) -> None:
+    def on_trial(self, event: Estimated | EpochDone | TrialDone) -> None:
         """Show an epoch of a trial, or its end."""
+        if isinstance(event, Estimated):
+            for line in describe_estimate(event):
+                self.console.print(line, highlight=False, soft_wrap=True)
+            return
         if isinstance(event, EpochDone):
             self.live.update(self.task, description=f"{event.run}, epoch {int(event.row['epoch']) + 1}")
             return

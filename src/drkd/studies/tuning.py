@@ -12,7 +12,7 @@ tune.json                  what was found
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
@@ -22,7 +22,8 @@ from drkd.config.keywords import TuneKeywords
 from drkd.methods.registry import get_method
 from drkd.runs.building import describe_weights
 from drkd.runs.directory import inspect_run_dir, new_run_dir, one_writer, opened_run_dir
-from drkd.runs.events import EpochDone, Event, OnEvent
+from drkd.runs.estimating import Planned, announce, estimate_trainings
+from drkd.runs.events import EpochDone, Estimated, Event, OnEvent
 from drkd.runs.training import train
 from drkd.studies.comparison import FROM_COMPARISON, Training, check_used, plan
 from drkd.studies.proposals import History, Proposal, Trial
@@ -93,7 +94,7 @@ class TrialDone:
     val_accuracy: float | None
 
 
-OnTrial = Callable[[EpochDone | TrialDone], None]
+OnTrial = Callable[[Estimated | EpochDone | TrialDone], None]
 
 
 def tune(
@@ -105,7 +106,8 @@ def tune(
 
     Args:
         config: a YAML file of options.
-        on_trial: called with `EpochDone` and `TrialDone`; the run of an event is the trial's variant.
+        on_trial: called with `EpochDone` and `TrialDone`; the run of an event is the trial's variant. First comes
+            `Estimated`, as if no trial ended early.
         options: as on the command line.
 
     Raises:
@@ -150,6 +152,8 @@ def _run(config: TuneConfig, source: Mapping[str, str], out: Path, on_trial: OnT
     check_used(config, source, trainings)
     history = History.read(out)
     with opened_run_dir(out, config, source):
+        if on_trial is not _ignore:
+            _announce(config, trainings, config.trials - len(history.over), on_trial)
         rates, teacher = _train_baselines(config, out, on_trial)
     lr = teacher.config.lr
     until = None if config.hours is None else time.monotonic() + 3600 * config.hours
@@ -163,6 +167,21 @@ def _run(config: TuneConfig, source: Mapping[str, str], out: Path, on_trial: OnT
     results = TuneResults(lr, baseline, rates, best.variant, best.val_accuracy or 0.0, history.over, environment())
     write_checked_json(out / "tune.json", asdict(results))
     return Tuned(best.variant, results, out)
+
+
+def _announce(config: TuneConfig, trainings: Sequence[Training], trials: int, on_trial: OnTrial) -> None:
+    """Tell how long the baselines and so many trials take, if methods come in turns and no trial ends early."""
+    baseline = _training(config, BASELINE, trainings[0].out, None).config
+    planned = [Planned(baseline, trainings[0].out / f"baseline-{number}") for number in range(len(BASELINE_RATES))]
+    for number in range(trials):
+        training = trainings[number % len(trainings)]
+        planned.append(Planned(training.config, training.out / f"trial-{number}"))
+
+    def on_event(event: Event) -> None:
+        if isinstance(event, Estimated):
+            on_trial(event)
+
+    announce("tune", lambda: estimate_trainings(planned, processes=1), on_event)
 
 
 def _train_baselines(config: TuneConfig, out: Path, on_trial: OnTrial) -> tuple[dict[str, float | None], Training]:
@@ -267,5 +286,5 @@ def _training(config: TuneConfig, variant: str, out: Path, teacher: Training | N
     return replace(planned, config=planned.config.model_copy(update={"teacher": str(teacher.out)}))
 
 
-def _ignore(event: EpochDone | TrialDone) -> None:
+def _ignore(event: Estimated | EpochDone | TrialDone) -> None:
     """What is done with events where nobody asked for them."""
