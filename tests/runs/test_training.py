@@ -9,7 +9,7 @@ from drkd import InputError
 from drkd.config import TrainConfig, resolve
 from drkd.models.files import ModelInfo, write_model
 from drkd.runs.directory import kept_epoch
-from drkd.runs.events import EpochDone
+from drkd.runs.events import EpochDone, Estimated, Progressed
 from drkd.runs.summary import RunSummary
 from drkd.runs.training import train
 from drkd.targets import state_hash
@@ -63,6 +63,10 @@ def test_the_summary_is_the_file_s(finished):
 def test_events_report_every_epoch_of_the_teacher_and_of_the_run(tmp_path):
     events = []
     train(*resolve(TrainConfig, {**QUICK, "method": "dr_kd"}), tmp_path, name="mine", on_event=events.append)
+    (told,) = [event.estimate for event in events[:1] if isinstance(event, Estimated)]
+    assert (told.trainings, told.epochs) == (2, 3)
+    assert 0 < told.seconds < 600
+    events = [event for event in events[1:] if not isinstance(event, Progressed)]
     assert all(isinstance(event, EpochDone) for event in events)
     assert [(event.run, event.row["epoch"]) for event in events] == [
         *(("cross_entropy", epoch) for epoch in range(3)),

@@ -16,9 +16,12 @@ from importlib import import_module
 from types import FrameType
 from typing import Any
 
+from drkd.cli.first_word import first_word
 from drkd.cli.output import guarded_streams
+from drkd.cli.progress import ProgressLine
 from drkd.utils.errors import InputError, NonFiniteLossError, ParityError, StorageError
 from drkd.utils.folders import remove_empty_folders
+from drkd.utils.progress import listening
 from drkd.utils.text import printable
 
 COMMANDS = (
@@ -47,8 +50,13 @@ def main() -> None:
         if isinstance(stream, io.TextIOWrapper):  # a name beyond the terminal's encoding is shown with escapes
             stream.reconfigure(errors="backslashreplace")
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
-    with guarded_streams() as output:
-        code = _run(arguments, debug="--debug" in sys.argv[1:])
+    debug, line = "--debug" in sys.argv[1:], ProgressLine("stderr", "drkd: ")
+    with guarded_streams() as output, first_word(arguments, output, sys.stderr), listening(line.show):
+        try:
+            code = _run(arguments, debug=debug)
+        except KeyboardInterrupt:  # before there is a command
+            code = _fail(HOW_TO_RESUME, INTERRUPTED, debug)
+        line.clear()
         output.flush()
         lost = output.failure
         if code == 0 and lost is not None and lost.errno != errno.EPIPE:  # who closes a pipe has read enough

@@ -1,15 +1,32 @@
 """The app that all commands belong to. They import torch only when they run, so that `--help` answers at once."""
 
-from typing import Annotated
+from collections.abc import Callable
+from typing import Annotated, Any
 
 import typer
 
 from drkd._version import __version__
+from drkd.cli.answers import answering
 
-app = typer.Typer(
+
+class App(typer.Typer):
+    """Commands that all take `--quiet` and `--json`; see `drkd.cli.answers`."""
+
+    def command(self, name: str | None = None, **options: Any) -> Callable[[Any], Any]:
+        """As typer's."""
+        register = super().command(name, **options)
+
+        def add(function: Any) -> Any:
+            register(answering(function))
+            return function
+
+        return add
+
+
+app = App(
     help="A better classifier without a bigger teacher: self-distillation with rectified targets, compared in pairs.",
     no_args_is_help=True,
-    add_completion=False,
+    add_completion=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )

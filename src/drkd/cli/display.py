@@ -6,8 +6,11 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from drkd.runs.events import EpochDone, Event, RunDone, RunFailed, StartNoted
+from drkd.cli import progress as lines
+from drkd.cli.progress import describe_estimate
+from drkd.runs.events import EpochDone, Estimated, Event, Progressed, RunDone, RunFailed, StartNoted
 from drkd.tasks import task_of
+from drkd.utils import progress as reports
 
 SECONDS_BETWEEN_LINES = 5.0
 
@@ -26,6 +29,7 @@ class Display:
         self.finished: dict[str, str] = {}
         self.noted: set[str] = set()  # every training of a comparison says the same of its start
         self.reached: dict[str, int] = {}
+        self.within: dict[str, reports.Progress] = {}  # of the trainings within an epoch
         self.last_line = time.monotonic()
         self.first: float | None = None  # the time of the first event: starting up is no measure of speed
         self.before = 0  # epochs that were done by then, or in an earlier session
@@ -58,7 +62,15 @@ class Display:
                     self.noted.add(note)
                     self.console.print(f"note: {note}", highlight=False, soft_wrap=True)
             return
+        if isinstance(event, Estimated):
+            for line in describe_estimate(event):
+                self.console.print(line, highlight=False, soft_wrap=True)
+            return
         name = event.run
+        if isinstance(event, Progressed):
+            self._within(name, event.progress)
+            return
+        self.within.pop(name, None)
         new = name not in self.reached
         match event:
             case EpochDone(row=row):
@@ -78,6 +90,17 @@ class Display:
             self.live.update(self.whole, completed=done, description="; ".join(running[-2:]) or name)
         else:
             self._line(name, done)
+
+    def _within(self, name: str, progress: reports.Progress) -> None:
+        """Show how far an epoch is, or another pass over data."""
+        if name in self.finished:
+            return
+        self.within[name] = progress
+        if self.console.is_terminal:
+            self.live.update(self.whole, description="; ".join(f"{run} {far}" for run, far in self.within.items()))
+        elif time.monotonic() - self.last_line >= lines.SECONDS_BETWEEN_LINES:
+            self.last_line = time.monotonic()
+            self.console.print(f"{name} {progress}", highlight=False, soft_wrap=True)
 
     def _line(self, name: str, done: int) -> None:
         """A plain line, not too often; the last training always gets one."""

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from drkd.cli.answers import answer
 from drkd.cli.app import app
 from drkd.cli.options import with_options
 from drkd.cli.printing import console, say
@@ -48,6 +49,7 @@ def export(
     if as_json:
         print(json.dumps({**record.to_json(), "path": str(record.path)}))
         return 0
+    answer(record.path, record.to_json())
     parity = record.parity
     say(f"{record.path}: {record.bytes / 1e6:.2f} MB, {record.manifest.input} to logits")
     print(
@@ -116,6 +118,7 @@ def push(
     from drkd.export.hub import FILES, push_run
 
     done = push_run(run, repo, out=out, send=not dry_run, public=public)
+    answer(done.folder, {"folder": str(done.folder), "address": done.address})
     for name in FILES:
         say(f"{done.folder / name}  {(done.folder / name).stat().st_size:,} bytes")
     if done.address is None:

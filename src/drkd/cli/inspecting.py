@@ -8,16 +8,37 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+import yaml
+from pydantic import BaseModel
 
 from drkd.cli import catalog
+from drkd.cli.answers import answer
 from drkd.cli.app import app
 from drkd.cli.printing import console, print_summary, say
+from drkd.config import (
+    BenchConfig,
+    CompareConfig,
+    ReproduceConfig,
+    TrainConfig,
+    TuneConfig,
+    as_commented_yaml,
+    did_you_mean,
+)
 from drkd.tasks import TASKS, get_task, task_of
 from drkd.utils.errors import InputError
 from drkd.utils.text import printable
 
 if TYPE_CHECKING:
     from drkd.studies.recipe import Recipe
+
+CONFIGS: dict[str, type[BaseModel]] = {
+    "train": TrainConfig,
+    "compare": CompareConfig,
+    "tune": TuneConfig,
+    "reproduce": ReproduceConfig,
+    "bench": BenchConfig,
+}
+"""Commands that take --config."""
 
 TASK = "classification"
 RunPath = Annotated[Path, typer.Argument(help="run directory or its model.safetensors")]
@@ -84,6 +105,7 @@ def report(run: Annotated[Path, typer.Argument(help="run directory of `compare` 
 
     if (run / FILE).is_file():
         summary = RunSummary.read(run)
+        answer(run, summary)
         print_summary(summary)
         for line in task_of(summary.test).describe_classes(summary.test):
             say(line)
@@ -104,8 +126,10 @@ def report(run: Annotated[Path, typer.Argument(help="run directory of `compare` 
     except OSError:  # a folder that cannot be written to: the figures all the same
         print_results(ComparisonResults.read(run), console())
         raise
-    print_results(ComparisonResults.read(run), console())
+    results = ComparisonResults.read(run)
+    print_results(results, console())
     say(f"Report: {page}")
+    answer(page, results)
     return 0
 
 
@@ -138,6 +162,32 @@ def list_names(
         print(f"recipes:\n  {len(recipes)} for the rows of the papers; see `drkd list recipes`")
     elif what == "recipes":
         _print_recipes(recipes)
+    return 0
+
+
+@app.command("config")
+def write_config(
+    command: Annotated[str, typer.Argument(help=f"one of {', '.join(CONFIGS)}")] = "train",
+    data: Annotated[str | None, typer.Option("--data", help="data whose defaults to write (default: digits)")] = None,
+    task: Annotated[str | None, typer.Option("--task", help="task whose defaults to write")] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="file to write (default: standard output)")] = None,
+) -> int:
+    """Write all options of a command as a YAML file with comments, for --config."""
+    if command not in CONFIGS:
+        raise InputError(f"config knows {', '.join(CONFIGS)}, got {command!r}{did_you_mean(command, CONFIGS)}")
+    given = {name: value for name, value in (("data", data), ("task", task)) if value is not None}
+    text = as_commented_yaml(CONFIGS[command], command, given)
+    answer(out, yaml.safe_load(text))
+    if out is None:
+        print(text, end="")
+        return 0
+    if out.exists():
+        raise InputError(f"{out} exists; choose another file with --out")
+
+    from drkd.utils.files import write_text
+
+    write_text(out, text)
+    say(f"Written to {out}: drkd {command} --config {out}")
     return 0
 
 

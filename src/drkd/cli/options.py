@@ -11,6 +11,8 @@ import typer
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from drkd.cli.completing import completion
+
 PLAIN = (str, int, float, bool)
 
 
@@ -40,7 +42,10 @@ def _annotation(name: str, field: FieldInfo) -> Any:
     text = ",".join(str(part) for part in default) if isinstance(default, list) else default
     shown = "" if default is None or default is False or "default" in (field.description or "") else f" [{text}]"
     flag = f"--{name.replace('_', '-')}"
-    return Annotated[_plain(field.annotation) | None, typer.Option(flag, help=f"{field.description}{shown}")]
+    complete = completion(name, field.annotation)
+    return Annotated[
+        _plain(field.annotation) | None, typer.Option(flag, help=f"{field.description}{shown}", autocompletion=complete)
+    ]
 
 
 def _plain(annotation: Any) -> Any:

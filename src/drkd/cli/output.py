@@ -17,6 +17,7 @@ class Guarded:
     def __init__(self, stream: Any) -> None:
         self._stream = stream
         self.failure: OSError | None = None
+        self.was_used = False
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
@@ -26,6 +27,7 @@ class Guarded:
 
     def write(self, text: str) -> int:
         """Write `text`, if nothing has failed so far."""
+        self.was_used = True
         if self.failure is None and self._stream is not None:
             try:
                 self._stream.write(text)

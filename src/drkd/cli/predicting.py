@@ -40,6 +40,7 @@ def predict(
     allow_code: Annotated[
         bool, typer.Option("--allow-code", help="load files of torch.export (.pt2) too, which can run any code")
     ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="as --format json")] = False,
 ) -> int:
     """Classify images: file, label and probability; exits 1 where some cannot be read, after all others."""
     if format_ not in ("csv", "json"):
@@ -71,7 +72,7 @@ def predict(
         if found is None:  # every image is bad, and was named
             return 2
         answers = chain([found], predictions)
-        write = _write_json if format_ == "json" else _write_csv
+        write = _write_json if format_ == "json" or as_json else _write_csv
         if out is None:
             write(_until_closed(answers), sys.stdout)
         else:

@@ -1,5 +1,6 @@
 """What several commands print."""
 
+import functools
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -8,6 +9,7 @@ from drkd.tasks import TASKS, task_of
 from drkd.utils.text import printable_lines
 
 if TYPE_CHECKING:
+    from drkd.cli.progress import ProgressLine
     from drkd.runs.events import Event
     from drkd.runs.summary import RunSummary
 
@@ -33,10 +35,25 @@ def say(text: object) -> None:
     print(printable_lines(text), flush=True)
 
 
+@functools.cache
+def _line() -> "ProgressLine":
+    from drkd.cli.progress import ProgressLine
+
+    return ProgressLine("stdout")
+
+
 def print_epoch(event: "Event") -> None:
     """A line for each epoch of a training, and before them what there is to say of its start."""
-    from drkd.runs.events import EpochDone, StartNoted
+    from drkd.cli.progress import describe_estimate
+    from drkd.runs.events import EpochDone, Estimated, Progressed, StartNoted
 
+    if isinstance(event, Progressed):
+        _line().show(event.progress, event.run)
+        return
+    _line().clear()
+    if isinstance(event, Estimated):
+        for line in describe_estimate(event):
+            say(line)
     if isinstance(event, StartNoted):
         for note in event.notes:
             say(f"note: {note}")

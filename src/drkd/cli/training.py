@@ -8,7 +8,9 @@ from typing import Annotated
 
 import typer
 
+from drkd.cli.answers import answer
 from drkd.cli.app import app
+from drkd.cli.completing import completion
 from drkd.cli.options import with_options
 from drkd.cli.printing import console, print_epoch, print_summary, say
 from drkd.config import BenchConfig, CompareConfig, ReproduceConfig, TrainConfig, TuneConfig, resolve
@@ -49,6 +51,7 @@ def compare(config: ConfigFile = None, **options: object) -> int:
     page = write_report(out)  # before anything is printed, which may fail
     print_results(results, terminal)
     terminal.print(f"Report: {page}", highlight=False, soft_wrap=True)
+    answer(out, results)
     return _exit_code(results.failures)
 
 
@@ -83,13 +86,16 @@ def train(config: ConfigFile = None, **options: object) -> int:
 
         out = announced()
         train_on_devices(settings, source, out, print_epoch)
-        print_summary(RunSummary.read(out))
+        summary = RunSummary.read(out)
+        print_summary(summary)
+        answer(out, summary)
         return 0
     with process_group(choose_device(settings.device)):
         out = announced()
         summary = run_training(settings, source, out, on_event=print_epoch if rank() == 0 else ignore_event)
         if rank() == 0:
             print_summary(summary)
+            answer(out, summary)
     return 0
 
 
@@ -119,13 +125,16 @@ def tune(config: ConfigFile = None, **options: object) -> int:
         say(f"Plot: {draw_networks(found.networks, out)}")
     print_trials(found.results, terminal)
     print(advice(found, settings, source))
+    answer(out, found.networks or found.results)
     return 0
 
 
 @app.command()
 @with_options(ReproduceConfig)
 def reproduce(
-    name: Annotated[str, typer.Argument(help="a recipe, see `drkd list recipes`")] = "",
+    name: Annotated[
+        str, typer.Argument(help="a recipe, see `drkd list recipes`", autocompletion=completion("recipe"))
+    ] = "",
     config: ConfigFile = None,
     **options: object,
 ) -> int:
@@ -147,6 +156,7 @@ def reproduce(
     with Display(terminal, {step.name: step.config.epochs for step in steps}) as display:
         done = reproduction.run(recipe, settings, steps, on_event=display.on_event)
     print_reproduction(done, terminal)
+    answer(done.file, done)
     return _exit_code(done.failures)
 
 
@@ -159,7 +169,9 @@ def bench(config: ConfigFile = None, **options: object) -> int:
     from drkd.report.speed import print_bench
     from drkd.studies import benchmarking
 
-    print_bench(benchmarking.bench(settings), console())
+    found = benchmarking.bench(settings)
+    print_bench(found, console())
+    answer(settings.out, found)
     return 0
 
 

@@ -10,8 +10,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from drkd.cli.progress import describe_estimate
 from drkd.config import CompareConfig, TuneConfig
-from drkd.runs.events import EpochDone
+from drkd.runs.events import EpochDone, Estimated
 from drkd.studies.found import Measured, NetworkResults, TuneResults
 from drkd.studies.results import BASELINE
 from drkd.studies.searching import NetworksMeasured, TrialDone, TuneEvent
@@ -74,8 +75,11 @@ class Trials:
         self.live.stop()
 
     def on_trial(self, event: TuneEvent) -> None:
-        """Show an epoch of a trial, its end, or which networks are searched."""
+        """Show an epoch of a trial, its end, how long all will take, or which networks are searched."""
         match event:
+            case Estimated():
+                for line in describe_estimate(event):
+                    self._print(line)
             case EpochDone(run=name, row=row):
                 self.live.update(self.task, description=f"{name}, epoch {int(row['epoch']) + 1}")
             case TrialDone(variant=name, val_accuracy=accuracy, stage=stage):

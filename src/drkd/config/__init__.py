@@ -1,5 +1,6 @@
 """The run's configuration, validated."""
 
+from drkd.config.commented import as_commented_yaml
 from drkd.config.effects import was_given
 from drkd.config.fields import as_average, as_bytes
 from drkd.config.groups import (
@@ -44,6 +45,7 @@ __all__ = [
     "TuneConfig",
     "as_average",
     "as_bytes",
+    "as_commented_yaml",
     "as_yaml",
     "did_you_mean",
     "differences",

@@ -20,6 +20,7 @@ def _once(values: list[Any]) -> list[Any]:
 
 
 Names = Annotated[list[str], BeforeValidator(_split), AfterValidator(_once), Field(min_length=1)]
+Trackers = Annotated[list[Literal["tensorboard", "mlflow", "wandb"]], BeforeValidator(_split), AfterValidator(_once)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Stages = Annotated[
     list[Literal["lr", "average", "augment", "method"]],

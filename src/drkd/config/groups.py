@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from drkd.config.fields import Average, Fractions, Pairs, Part, Size, Text, Weights, as_pairs
+from drkd.config.fields import Average, Fractions, Pairs, Part, Size, Text, Trackers, Weights, as_pairs
 
 LARGEST = 2**32
 """No option that is a whole number goes beyond: libraries cannot count further."""
@@ -149,7 +149,14 @@ class CheckpointOptions(Options):
     checkpoint_every: Text = Field("epoch", description="epoch, a number of steps, or seconds such as 30s")
 
 
+class LogOptions(Options):
+    """Who else is told how a training goes."""
+
+    log: Trackers = Field([], description="comma-separated: report to tensorboard, mlflow or wandb (default: none)")
+
+
 class FitOptions(
+    LogOptions,
     CheckpointOptions,
     SelectionOptions,
     ComputeOptions,

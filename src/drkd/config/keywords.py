@@ -60,6 +60,7 @@ class FitOptionsKeywords(TypedDict, total=False):
     out: Path | None
     resume: bool
     checkpoint_every: str | int
+    log: Sequence[Literal["tensorboard", "mlflow", "wandb"]]
 
 
 class FitKeywords(FitOptionsKeywords, total=False):

@@ -186,6 +186,6 @@ DETECTION: dict[str, Any] = {
 
 WITHOUT_EFFECT = (
     *("out", "resume", "checkpoint_every", "jobs", "download", "cache", "launcher", "workers", "trials", "hours"),
-    "slurm_options",
+    *("slurm_options", "log"),
 )
 """Fields that do not change the result."""

@@ -17,6 +17,7 @@ from drkd.data.augment import crop_box
 from drkd.data.decoding import Source, converted, decode, opened
 from drkd.data.problems import BadImageError, Problem, describe_problems
 from drkd.utils.errors import InputError
+from drkd.utils.progress import tracked
 
 MEMORY_LIMIT = 4 * 2**30
 """Decoded images of one split are kept in memory up to this many bytes."""
@@ -95,8 +96,11 @@ def load_images(
         InputError: that names what cannot be read, unless `failed` takes it in.
     """
     if not lazy and len(sources) * channels * size * size <= MEMORY_LIMIT:
-        return decode_all(sources, size, channels, margin=margin, interpolation=interpolation, failed=failed)
-    _settle(enumerate(in_threads(damage_of if thorough else _header, sources)), failed)
+        return decode_all(
+            sources, size, channels, margin=margin, interpolation=interpolation, failed=failed, what="reading"
+        )
+    looked = in_threads(damage_of if thorough else _header, sources)
+    _settle(enumerate(tracked(looked, "reading", len(sources), "images")), failed)
     return LazyImages(sources, size, channels, margin, interpolation=interpolation)
 
 
@@ -156,10 +160,13 @@ def decode_all(
     interpolation: str = "bilinear",
     failed: dict[int, Problem] | None = None,
     workers: int | None = None,
+    what: str = "",
 ) -> Tensor:
     """Decode into uint8 (N, C, size, size); an image of another size is scaled and cropped.
 
     About its centre, with `margin` around it; or, where `uniforms` are given, at random (see `random_crops`).
+
+    How far it is is reported under the name `what`, if that is given.
 
     Raises:
         InputError: that names all images that cannot be read; where `failed` takes them in by position, they are
@@ -175,7 +182,10 @@ def decode_all(
             return bad.problem
         return None
 
-    _settle(enumerate(in_threads(fill, range(len(sources)), workers)), failed)
+    decoded: Iterable[Problem | None] = in_threads(fill, range(len(sources)), workers)
+    if what:
+        decoded = tracked(decoded, what, len(sources), "images")
+    _settle(enumerate(decoded), failed)
     return torch.from_numpy(out)
 
 

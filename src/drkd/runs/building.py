@@ -59,6 +59,20 @@ def check_fine_tuning(config: TrainConfig) -> None:
     check_head_epochs(config)
 
 
+def check_class_weights(config: TrainConfig, data: TaskData) -> None:
+    """Refuse numbers of class weights that are not one for each class.
+
+    Raises:
+        InputError: that names the classes.
+    """
+    weights = config.class_weights
+    if isinstance(weights, list) and len(weights) != len(data.classes):
+        classes = ", ".join(data.classes[:5]) + (", ..." if len(data.classes) > 5 else "")
+        raise InputError(
+            f"--class-weights needs {len(data.classes)} numbers, one for each class ({classes}), got {len(weights)}"
+        )
+
+
 def describe_weights(config: TrainConfig) -> str:
     """The final weights of the method that `config` names, for the start of a run.
 

@@ -68,7 +68,7 @@ def choose_fitted(
     """
     if config.freeze != "backbone" or not isinstance(data, Data):
         return Fitted(student, data, teacher)
-    reason = _why_asked_always(config, data)
+    reason = why_asked_always(config, data)
     if not reason and teacher is not None and not _shares_backbone(teacher, student):
         reason = "the teacher has another one"
     if reason:
@@ -87,11 +87,12 @@ def keep_features(config: TrainConfig, out: Path) -> None:
         warnings.simplefilter("ignore", UserWarning)  # every training says it again
         task = get_task(config.task)
         data = task.load(config, task.wanted(config))
-        if isinstance(data, Data) and not _why_asked_always(config, data):
+        if isinstance(data, Data) and not why_asked_always(config, data):
             _features(config, data, build_student(config, data).to(choose_device(config.device)), out)
 
 
-def _why_asked_always(config: TrainConfig, data: Data) -> str | None:
+def why_asked_always(config: TrainConfig, data: Data) -> str | None:
+    """Why a frozen backbone is asked in every step; nothing where once is enough."""
     if data.augmentation != Augmentation():
         return "images are augmented; with --augment none a training takes seconds"
     if config.mixup or config.cutmix:

@@ -1,6 +1,8 @@
 """What a run came to: the content of its `summary.json`."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -101,3 +103,14 @@ OPTIONAL: Any = (
     *("seconds_per_epoch", "teacher_cached", "data_size", "metrics_sha256"),
 )
 """What a summary may lack."""
+
+
+def mean_seconds_per_epoch(seconds: Sequence[float], changes: set[int]) -> float:
+    """Those of the fastest epoch; where epochs cost another time from those in `changes` on, the mean of all kinds.
+
+    Example:
+        >>> mean_seconds_per_epoch([1.0, 2.0, 4.0, 6.0], {0, 2})
+        2.5
+    """
+    kinds = [seconds[begin:end] for begin, end in pairwise([0, *sorted(changes), len(seconds)]) if begin < end]
+    return min(seconds) if len(kinds) == 1 else sum(len(kind) * min(kind) for kind in kinds) / len(seconds)

@@ -16,20 +16,15 @@ teacher/            a run directory of its own, where the self-teacher was train
 import time
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from itertools import pairwise
+from dataclasses import asdict, replace
 from pathlib import Path
-
-import torch
-from torch import nn
 
 from drkd.config import METHOD_SETTINGS, TrainConfig, as_bytes
 from drkd.methods.registry import get_method
-from drkd.models.adapted import Adapted
 from drkd.models.files import write_model
-from drkd.objective.objective import Objective
 from drkd.runs.building import (
     build_student,
+    check_class_weights,
     check_fine_tuning,
     describe_weights,
     memory_format,
@@ -38,23 +33,25 @@ from drkd.runs.building import (
 )
 from drkd.runs.data_record import refuse_changed_data, write_record
 from drkd.runs.directory import inspect_run_dir, kept_epoch, nothing_left_if_refused, one_writer, open_run_dir
-from drkd.runs.events import EpochDone, OnEvent, StartNoted, ignore_event
-from drkd.runs.features import Fitted, choose_fitted
-from drkd.runs.summary import FILE, RunSummary, TeacherRecord
+from drkd.runs.estimating import announce, estimate_training
+from drkd.runs.events import EpochDone, OnEvent, Progressed, StartNoted, ignore_event
+from drkd.runs.features import choose_fitted
+from drkd.runs.summarising import Prepared, summarise
+from drkd.runs.summary import FILE, RunSummary
 from drkd.runs.teachers import load_teacher
-from drkd.targets import Cached, state_hash
 from drkd.targets.answers import watch
-from drkd.tasks import SplitMetrics, Task, TaskData, get_task
+from drkd.targets.cached import fraction_found
+from drkd.tasks import SplitMetrics, get_task
 from drkd.tasks.classification import default_cache
 from drkd.tasks.loading import load_model
-from drkd.training.averaging import first_averaged_epoch
-from drkd.training.checkpoint import CheckpointPolicy, TrainResult
+from drkd.training.checkpoint import CheckpointPolicy
 from drkd.training.fit import fit
 from drkd.training.loop import Row
+from drkd.training.trackers import check_trackers, tracked_run
 from drkd.utils.device import choose_device, set_up_process
 from drkd.utils.distributed import rank, wait_for_all
 from drkd.utils.errors import InputError
-from drkd.utils.hashing import file_hash
+from drkd.utils.progress import listening
 
 FEW_SAMPLES = 50
 """A validation split with fewer is warned of."""
@@ -63,27 +60,14 @@ Source = Mapping[str, str]
 """Where each option of a configuration came from."""
 
 
-@dataclass(frozen=True)
-class Prepared:
-    """What a training needs, built as its configuration says.
-
-    Attributes:
-        task, data, student: what is trained, on what.
-        teacher, teacher_path, teacher_seconds: None, None and 0 without one; seconds only where it was trained here.
-        device: where it is trained.
-    """
-
-    task: Task
-    data: TaskData
-    student: nn.Module
-    teacher: nn.Module | None
-    teacher_path: str | None
-    teacher_seconds: float
-    device: torch.device
-
-
 def train(
-    config: TrainConfig, source: Source, out: Path, *, name: str | None = None, on_event: OnEvent = ignore_event
+    config: TrainConfig,
+    source: Source,
+    out: Path,
+    *,
+    name: str | None = None,
+    on_event: OnEvent = ignore_event,
+    alone: bool = True,
 ) -> RunSummary:
     """Train as `config` says, its self-teacher first where it needs one, and write the run directory `out`.
 
@@ -93,7 +77,8 @@ def train(
         out: the run directory.
         name: what events call the run (default: its method).
         on_event: called with `EpochDone` after each epoch, the teacher's among them; before, with `StartNoted` where
-            it does not start from random weights.
+            it does not start from random weights, and with `Estimated`; with `Progressed` within long epochs.
+        alone: whether it is no part of something larger, which has an estimate of its own.
 
     Returns:
         What `summary.json` holds; among its `notes` are all warnings.
@@ -101,11 +86,17 @@ def train(
     if inspect_run_dir(out, config, finished=FILE) == "finished":
         refuse_changed_data(out, config, finished=True)
         return RunSummary.read(out)
-    with one_writer(out):
-        return _train_here(config, source, out, name, on_event)
+    called = name or config.method
+    with (
+        one_writer(out),
+        listening(None if on_event is ignore_event else lambda far: on_event(Progressed(called, far))),
+    ):
+        return _train_here(config, source, out, called, on_event, alone=alone)
 
 
-def _train_here(config: TrainConfig, source: Source, out: Path, name: str | None, on_event: OnEvent) -> RunSummary:
+def _train_here(
+    config: TrainConfig, source: Source, out: Path, name: str, on_event: OnEvent, *, alone: bool
+) -> RunSummary:
     """`train` where no other process writes."""
     state = inspect_run_dir(out, config, finished=FILE)
     if state != "new":
@@ -114,9 +105,9 @@ def _train_here(config: TrainConfig, source: Source, out: Path, name: str | None
         return RunSummary.read(out)
     with nothing_left_if_refused(out), warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
-        prepared = prepare(config, source, out, on_event)
+        prepared = prepare(config, source, out, on_event, estimated=name if alone else None)
         if config.weights is not None or config.pretrained:
-            on_event(StartNoted(name or config.method, _texts(caught)))
+            on_event(StartNoted(name, _texts(caught)))
         summary = _train(config, prepared, out, resume=state == "unfinished", name=name, on_event=on_event)
     summary = replace(summary, notes=list(_texts(caught)))
     if rank() == 0:  # the summary last: by it a run is known to be finished
@@ -131,7 +122,7 @@ def _texts(caught: Sequence[warnings.WarningMessage]) -> tuple[str, ...]:
 
 
 def _train(
-    config: TrainConfig, prepared: Prepared, out: Path, *, resume: bool, name: str | None, on_event: OnEvent
+    config: TrainConfig, prepared: Prepared, out: Path, *, resume: bool, name: str, on_event: OnEvent
 ) -> RunSummary:
     task, data, student = prepared.task, prepared.data, prepared.student
     fitted = choose_fitted(config, data, student.to(prepared.device), prepared.teacher, out=out)
@@ -144,36 +135,35 @@ def _train(
             kept.parent.mkdir(exist_ok=True)
             temperature = task.calibrate(fitted.student, fitted.data)
             write_model(kept, student.state_dict(), model_info(config, data, temperature))
-        on_event(EpochDone(name or config.method, row))
+        trackers.epoch(row)
+        on_event(EpochDone(name, row))
 
     started = time.perf_counter()
     weights = objective.effective_weights(len(data.classes))
     here = {"out": str(out), "resume": resume, "device": str(prepared.device), "memory_format": memory_format(config)}
-    settings = config.model_copy(update=here | ({"freeze": None} if fitted.on_features else {}))
-    result = fit(fitted.student, objective, fitted.data, settings=settings, on_epoch=after_epoch)
-    student.eval()
-    temperature = task.calibrate(fitted.student, fitted.data)
-    if rank() == 0:  # before anything else can fail
-        write_model(out / "model.safetensors", student.state_dict(), model_info(config, data, temperature))
-        if answers is not None:
-            answers.write(out)
-    summary = summarise(config, prepared, fitted, result, out, temperature)
+    settings = config.model_copy(update={**here, "log": [], **({"freeze": None} if fitted.on_features else {})})
+    with tracked_run(config.log if rank() == 0 else (), name, out, config.model_dump()) as trackers:
+        result = fit(fitted.student, objective, fitted.data, settings=settings, on_epoch=after_epoch)
+        student.eval()
+        temperature = task.calibrate(fitted.student, fitted.data)
+        if rank() == 0:  # before anything else can fail
+            write_model(out / "model.safetensors", student.state_dict(), model_info(config, data, temperature))
+            if answers is not None:
+                answers.write(out)
+        summary = summarise(config, prepared, fitted, result, out, temperature)
+        trackers.finish(asdict(summary.test))
     wall_seconds = time.perf_counter() - started
     return replace(
-        summary, wall_seconds=wall_seconds, effective_weights=weights, teacher_cached=_fraction_found(objective)
+        summary, wall_seconds=wall_seconds, effective_weights=weights, teacher_cached=fraction_found(objective.targets)
     )
 
 
-def _fraction_found(objective: Objective) -> float | None:
-    """The fraction of epochs whose answers of the teacher were found in a cache; None without one."""
-    caches = [target for target in getattr(objective, "targets", ()) if isinstance(target, Cached)]
-    found = sum(target.epochs_found for target in caches)
-    epochs = found + sum(target.epochs_asked for target in caches)
-    return found / epochs if epochs else None
-
-
-def prepare(config: TrainConfig, source: Source, out: Path, on_event: OnEvent = ignore_event) -> Prepared:
+def prepare(
+    config: TrainConfig, source: Source, out: Path, on_event: OnEvent = ignore_event, *, estimated: str | None = None
+) -> Prepared:
     """Read the data, build the student, load its teacher or train it; only then is `out` a run directory.
+
+    Under the name `estimated`, if there is one, how long it will take is told before the first epoch.
 
     Raises:
         InputError: for whatever does not fit, before anything is written.
@@ -186,12 +176,7 @@ def prepare(config: TrainConfig, source: Source, out: Path, on_event: OnEvent = 
         raise InputError("--sync-batchnorm needs an accelerator: torch has none for processors; leave it out")
     task = get_task(config.task)
     data = task.load(config, task.wanted(config))
-    weights = config.class_weights
-    if isinstance(weights, list) and len(weights) != len(data.classes):
-        classes = ", ".join(data.classes[:5]) + (", ..." if len(data.classes) > 5 else "")
-        raise InputError(
-            f"--class-weights needs {len(data.classes)} numbers, one for each class ({classes}), got {len(weights)}"
-        )
+    check_class_weights(config, data)
     if config.select == "best" and 0 < len(data.val) < FEW_SAMPLES:
         warnings.warn(
             f"the epoch is chosen on {len(data.val)} validation samples only: the choice is close to chance",
@@ -205,9 +190,12 @@ def prepare(config: TrainConfig, source: Source, out: Path, on_event: OnEvent = 
     describe_weights(config)  # refuses bad settings before anything is written, and so do the next lines
     check_fine_tuning(config)
     CheckpointPolicy(config.checkpoint_every)
+    check_trackers(config.log)
     open_run_dir(out, config, source)
     if rank() == 0:
         write_record(out, data)
+    if estimated is not None:
+        announce(estimated, lambda: estimate_training(config, data, student, out, teacher), on_event)
     teacher_path, teacher_seconds = config.teacher, 0.0
     if trains_teacher:
         teacher_path = str(out / "teacher")
@@ -218,72 +206,12 @@ def prepare(config: TrainConfig, source: Source, out: Path, on_event: OnEvent = 
     return Prepared(task, data, student, teacher, teacher_path, teacher_seconds, device)
 
 
-def summarise(
-    config: TrainConfig, prepared: Prepared, fitted: Fitted, result: TrainResult, out: Path, temperature: float | None
-) -> RunSummary:
-    """Measure what was trained."""
-    task, data, teacher = prepared.task, prepared.data, prepared.teacher
-    taught = {} if fitted.teacher is None else asdict(task.evaluate(fitted.teacher, fitted.data, "train"))
-    rectified = [row["rectified"] for row in result.history if "rectified" in row]
-    return RunSummary(
-        method=config.method,
-        seed=config.seed,
-        epochs=config.epochs,
-        best_epoch=result.best_epoch,
-        select=config.select if len(data.val) else "last",
-        train_accuracy=result.history[result.best_epoch].get("train_accuracy"),
-        val=task.evaluate(fitted.student, fitted.data, "val", temperature=temperature) if len(data.val) else None,
-        test=task.evaluate(fitted.student, fitted.data, "test", temperature=temperature),
-        kept_epochs={str(epoch): _measure_kept(out, epoch, prepared) for epoch in config.keep_epochs},
-        rectified_fraction_per_epoch=rectified or None,
-        teacher=None if teacher is None else TeacherRecord(str(prepared.teacher_path), _weights_hash(teacher)),
-        teacher_train_accuracy=taught.get("accuracy"),
-        teacher_train_map50=taught.get("map50"),
-        teacher_seconds=prepared.teacher_seconds,
-        train_seconds=result.seconds,
-        skipped_images=dict(data.skipped_images),
-        seconds_per_epoch=_seconds_per_epoch(result, {config.head_epochs, first_averaged_epoch(config)}),
-        data_size={
-            "classes": len(data.classes),
-            "image_size": data.image_size,
-            **{split: len(getattr(data, split)) for split in ("train", "val", "test")},
-        },
-        data_fingerprint=None if data.record is None else data.record.fingerprint,
-        metrics_sha256=file_hash(out / "metrics.csv") if rank() == 0 else None,
-    )
-
-
-def _seconds_per_epoch(result: TrainResult, changes: set[int]) -> float:
-    """Those of the fastest epoch; where epochs cost another time from those in `changes` on, the mean of all kinds.
-
-    Example:
-        >>> _seconds_per_epoch(TrainResult(seconds_per_epoch=[1.0, 2.0, 4.0, 6.0]), {0, 2})
-        2.5
-    """
-    seconds = result.seconds_per_epoch
-    kinds = [seconds[begin:end] for begin, end in pairwise([0, *sorted(changes), len(seconds)]) if begin < end]
-    return min(seconds) if len(kinds) == 1 else sum(len(kind) * min(kind) for kind in kinds) / len(seconds)
-
-
-def _weights_hash(teacher: nn.Module) -> str:
-    """The hash of a teacher's own weights, whatever stands between it and the student's images."""
-    return state_hash(teacher.network if isinstance(teacher, Adapted) else teacher)
-
-
 def _draw(prepared: Prepared, measured: SplitMetrics, out: Path) -> None:
     """Images of what it gets wrong; what is trained and measured does not depend on them."""
     try:
         prepared.task.draw(prepared.student, prepared.data, "test", measured, out)
     except Exception as reason:  # whatever a drawing library raises
         warnings.warn(f"no test images are drawn in {out}: {type(reason).__name__}: {reason}", stacklevel=2)
-
-
-def _measure_kept(out: Path, epoch: int, prepared: Prepared) -> SplitMetrics:
-    """The test metrics of a kept epoch."""
-    wait_for_all()  # rank 0 may still be writing it
-    network, info = load_model(kept_epoch(out, epoch))
-    temperature = info.temperature if len(prepared.data.val) else None
-    return prepared.task.evaluate(network.to(prepared.device), prepared.data, "test", temperature=temperature)
 
 
 def _train_teacher(config: TrainConfig, source: Source, out: Path, on_event: OnEvent) -> RunSummary:
@@ -300,4 +228,4 @@ def _train_teacher(config: TrainConfig, source: Source, out: Path, on_event: OnE
         "keep_answers": False,
         **dict.fromkeys(METHOD_SETTINGS),
     }
-    return train(config.model_copy(update=plain), source, out, on_event=on_event)
+    return train(config.model_copy(update=plain), source, out, on_event=on_event, alone=False)

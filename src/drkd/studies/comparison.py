@@ -21,21 +21,24 @@ from drkd.config.keywords import CompareKeywords
 from drkd.methods.registry import all_settings, get_method, parse_variant
 from drkd.runs.building import check_fine_tuning, describe_weights, refuse_without_teacher
 from drkd.runs.directory import inspect_run_dir, method_dirname, new_run_dir, one_writer, opened_run_dir
-from drkd.runs.events import OnEvent, RunFailed, ignore_event
+from drkd.runs.estimating import Planned, announce, estimate_trainings
+from drkd.runs.events import OnEvent, Progressed, RunFailed, ignore_event
 from drkd.runs.features import keep_features
 from drkd.runs.results import FILE, ComparisonResults
 from drkd.runs.summary import RunSummary
 from drkd.runs.training import train
 from drkd.studies.given import Given, name_objects
 from drkd.studies.jobs import Job, Outcome
-from drkd.studies.launchers import launch
+from drkd.studies.launchers import launch, process_count
 from drkd.studies.results import BASELINE, CONTROL, as_csv, collect
 from drkd.studies.showing import ShownComparison
 from drkd.tasks.classification import default_cache
+from drkd.training.trackers import check_trackers
 from drkd.utils.arguments import check_arguments
 from drkd.utils.errors import InputError
 from drkd.utils.files import write_text
 from drkd.utils.objects import Objects
+from drkd.utils.progress import listening
 
 OWN = ("lr", "average")
 """Options of the training that a method may have for itself, beside its settings."""
@@ -136,10 +139,16 @@ def _run(config: CompareConfig, source: Mapping[str, str], out: Path, on_event: 
     for training in trainings:
         check_fine_tuning(training.config)
     trainings = [replace(training, objects=given.objects) for training in trainings]
+    check_trackers(config.log)
     jobs = [Job(t.name, t, after=None if t.taught_by is None else t.taught_by.name) for t in trainings]
     with opened_run_dir(out, config, source):
         given.write(out)
-        keep_features(trainings[0].config, trainings[0].out)
+        if config.launcher == "local":
+            planned = [Planned(t.config, t.out, t.taught_by.out if t.taught_by else None) for t in trainings]
+            processes = process_count(config, len(jobs))
+            announce("compare", lambda: estimate_trainings(planned, processes=processes), on_event)
+        with listening(lambda progress: on_event(Progressed("frozen backbone", progress))):
+            keep_features(trainings[0].config, trainings[0].out)
         outcomes = launch(given.launched(config), jobs, train_planned, out=out, on_event=on_event)
     failures = {name: outcome.reason for name, outcome in outcomes.items() if isinstance(outcome, RunFailed)}
     settings = {training.method: _all_settings(training.config, config) for training in trainings}
@@ -153,7 +162,7 @@ def train_planned(training: Training, on_event: OnEvent) -> RunSummary:
     """The work of one job: a training, or the summary of one that is finished."""
     training.objects.make_known()
     config = training.config.model_copy(update={"resume": True})  # a comparison resumes whatever it finds
-    return train(config, FROM_COMPARISON, training.out, name=training.name, on_event=on_event)
+    return train(config, FROM_COMPARISON, training.out, name=training.name, on_event=on_event, alone=False)
 
 
 def with_controls(methods: Sequence[str]) -> list[str]:

@@ -78,6 +78,10 @@ def run_jobs(
 
 def _end(workers: Sequence[Any]) -> None:
     """Have workers save their state and leave; a second interruption ends them at once."""
+    if any(worker.is_alive() for worker in workers):
+        from drkd.training.signals import say_once_more
+
+        say_once_more(signal.SIGINT, "the steps at hand")
     for worker in workers:
         worker.terminate()
     try:

@@ -38,5 +38,10 @@ def launch(
         gpu: dict[str, str | int] = {} if device.type == "cpu" else {"gpus_per_node": 1}
         asked = gpu | config.slurm_parameters
         return run_jobs_on_slurm(jobs, work, asked, out / "slurm", at_once=config.jobs, on_event=on_event)
-    processes = config.jobs or (processor_count() if device.type == "cpu" else 1)
-    return run_jobs(jobs, work, processes=min(processes, len(jobs)), on_event=on_event)
+    return run_jobs(jobs, work, processes=process_count(config, len(jobs)), on_event=on_event)
+
+
+def process_count(config: CompareConfig | TuneConfig, jobs: int) -> int:
+    """How many processes of this machine do so many jobs."""
+    usual = processor_count() if choose_device(config.device).type == "cpu" else 1
+    return min(config.jobs or usual, jobs)

@@ -15,6 +15,7 @@ from typing import Any, Unpack
 from drkd.config import WITHOUT_EFFECT, ReproduceConfig, TrainConfig, resolve
 from drkd.config.keywords import ReproduceKeywords
 from drkd.runs.directory import kept_epoch, one_writer, refuse_output_in_data
+from drkd.runs.estimating import Planned, announce, estimate_trainings
 from drkd.runs.events import OnEvent, RunFailed, ignore_event
 from drkd.runs.summary import FILE, RunSummary
 from drkd.runs.training import train
@@ -148,7 +149,10 @@ def _run(recipe: Recipe, config: ReproduceConfig, steps: list[Step], on_event: O
     names = {step.out: step.name for step in steps}
     jobs = [Job(step.name, step, after=names[step.needs] if step.needs else None) for step in steps]
     processes = config.jobs or (processor_count() if choose_device(steps[-1].config.device).type == "cpu" else 1)
-    outcomes = run_jobs(jobs, train_step, processes=min(processes, len(jobs)), on_event=on_event)
+    processes = min(processes, len(jobs))
+    planned = [Planned(step.config, step.out, step.needs) for step in steps]
+    announce("reproduce", lambda: estimate_trainings(planned, processes=processes), on_event)
+    outcomes = run_jobs(jobs, train_step, processes=processes, on_event=on_event)
     lines = [_measure(role, recipe, steps, outcomes) for role in dict.fromkeys(step.role for step in steps)]
     row = lines[-1]
     basis = next((line for line in lines if line.recipe == recipe.baseline), None)
@@ -172,7 +176,7 @@ def _run(recipe: Recipe, config: ReproduceConfig, steps: list[Step], on_event: O
 def train_step(step: Step, on_event: OnEvent) -> RunSummary:
     """The work of one job: a training, or the summary of one that is finished."""
     config = step.config.model_copy(update={"resume": True})
-    return train(config, step.source, step.out, name=step.name, on_event=on_event)
+    return train(config, step.source, step.out, name=step.name, on_event=on_event, alone=False)
 
 
 def _step(role: str, recipe: Recipe, config: ReproduceConfig, seed: int, teacher: Step | None = None) -> Step:

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from drkd.config import CompareConfig, TuneConfig
 from drkd.runs.directory import method_dirname
-from drkd.runs.events import EpochDone, Event, OnEvent, RunDone, RunFailed, StartNoted
+from drkd.runs.estimating import Planned, announce, estimate_trainings
+from drkd.runs.events import EpochDone, Estimate, Estimated, Event, OnEvent, RunDone, RunFailed, StartNoted
 from drkd.runs.features import keep_features
 from drkd.runs.summary import RunSummary
 from drkd.runs.training import train
@@ -17,7 +18,7 @@ from drkd.studies.comparison import FROM_COMPARISON, Training, plan
 from drkd.studies.found import Measured
 from drkd.studies.given import Given
 from drkd.studies.jobs import Job, Outcome
-from drkd.studies.launchers import launch
+from drkd.studies.launchers import launch, process_count
 from drkd.studies.proposals import BEGUN, Begun, History, Judge, Options, Trial, propose
 from drkd.studies.results import BASELINE
 from drkd.studies.stages import RATES, augmentations, methods_space
@@ -46,7 +47,7 @@ class NetworksMeasured:
     left_out: Sequence[Measured]
 
 
-TuneEvent = EpochDone | TrialDone | NetworksMeasured
+TuneEvent = Estimated | EpochDone | TrialDone | NetworksMeasured
 
 OnTrial = Callable[[TuneEvent], None]
 
@@ -96,7 +97,7 @@ def attempt_trial(attempt: Attempt, on_event: OnEvent) -> Outcome:
         if any(judge.report(accuracy) for accuracy in begun.accuracies):
             raise _EndedEarlyError
         resumed = training.config.model_copy(update={"resume": True})
-        return train(resumed, FROM_COMPARISON, training.out, name=training.method, on_event=after_epoch)
+        return train(resumed, FROM_COMPARISON, training.out, name=training.method, on_event=after_epoch, alone=False)
     except _EndedEarlyError:
         return RunFailed(training.method, ENDED_EARLY)
 
@@ -130,6 +131,8 @@ class Search:
 
     def run(self) -> None:
         """Every stage, as far as the budget goes."""
+        if self.config.launcher == "local":
+            announce("tune", self._estimate, self._tell)
         self._train_baselines()
         if "average" in self.history.stages:
             self._choose("average", [{"average": "ema"}])
@@ -137,6 +140,17 @@ class Search:
             self._choose("augment", augmentations(self.config, load_for(self.config, self.out)))
         if "method" in self.history.stages:
             self._try_methods()
+
+    def _estimate(self) -> Estimate | None:
+        """How long the baselines and all trials take, if methods come in turns and no trial ends early."""
+        baseline = training_of(self.config, BASELINE, self.out)
+        rates = len(RATES) if "lr" in self.history.stages else 1
+        planned = [Planned(baseline.config, self.out / f"baseline-{number}") for number in range(rates)]
+        methods = self.config.methods if "method" in self.history.stages else [BASELINE]
+        for number in range(len(self.history.over), self.config.trials):
+            training = training_of(self.config, methods[number % len(methods)], self.out)
+            planned.append(Planned(training.config, self.out / f"trial-{number}"))
+        return estimate_trainings(planned, processes=process_count(self.config, self.config.round))
 
     def _train_baselines(self) -> None:
         """Cross-entropy at every learning rate, or at the given one; no budget counts these."""
@@ -229,7 +243,7 @@ class Search:
 
     def _tell(self, event: Event) -> None:
         match event:
-            case EpochDone():
+            case EpochDone() | Estimated():
                 self.on_trial(event)
             case RunDone(run=name, summary=summary):
                 self.on_trial(TrialDone(name, _accuracy(summary), self.stages[name]))

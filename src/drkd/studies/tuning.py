@@ -28,7 +28,7 @@ from drkd.config import TuneConfig, resolve, was_given
 from drkd.config.keywords import TuneKeywords
 from drkd.runs.building import check_fine_tuning, describe_weights
 from drkd.runs.directory import inspect_run_dir, new_run_dir, one_writer, opened_run_dir
-from drkd.runs.events import EpochDone
+from drkd.runs.events import EpochDone, Estimated
 from drkd.runs.summary import RunSummary
 from drkd.studies.budgets import affordable, measure_chosen, measure_networks, network_dirname, of_network
 from drkd.studies.comparison import check_used
@@ -39,6 +39,7 @@ from drkd.studies.results import BASELINE
 from drkd.studies.searching import NetworksMeasured, OnTrial, Search, TrialDone, TuneEvent, training_of
 from drkd.studies.showing import ShownTrials
 from drkd.studies.stages import stages_of
+from drkd.training.trackers import check_trackers
 from drkd.utils.arguments import check_arguments
 from drkd.utils.errors import InputError, ParityError
 from drkd.utils.files import read_json, write_checked_json
@@ -74,7 +75,8 @@ def tune(
 
     Args:
         config: a YAML file of options.
-        on_trial: called with `EpochDone` and `TrialDone`; the run of an event is the trial's name.
+        on_trial: called with `EpochDone` and `TrialDone`; the run of an event is the trial's name. First comes
+            `Estimated`, as if no trial ended early; with `networks` for each of them.
         options: as on the command line. `data`, `model` and `methods` may be Python objects, as for `drkd.compare`.
 
     Raises:
@@ -137,6 +139,7 @@ def check_search(config: TuneConfig, source: Mapping[str, str], out: Path) -> li
         if config.networks is not None and was_given(config, source, option):
             instead = "name it there" if option == "model" else "choose --pretrained"
             raise InputError(f"--{option} has no effect with --networks; leave it out, or {instead}")
+    check_trackers(config.log)
     stages = stages_of(config, source)
     trainings = [training_of(config, method, out) for method in (config.methods if "method" in stages else [BASELINE])]
     for training in trainings:
@@ -234,6 +237,8 @@ def folder_of(out: Path, network: str) -> Path:
 def _tell_of(network: str, on_trial: OnTrial, event: TuneEvent) -> None:
     """An event of the search for one network, whose trials have the names of others."""
     match event:
+        case Estimated():
+            on_trial(replace(event, run=network))
         case EpochDone(run=name):
             on_trial(replace(event, run=f"{network}, {name}"))
         case TrialDone(variant=name):

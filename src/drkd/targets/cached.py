@@ -1,6 +1,6 @@
 """Targets that spare a frozen network's passes: `Cached` for the very images, `CleanView` for the plain ones."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
@@ -93,6 +93,14 @@ class Cached(Target):
             self._known = known
         else:  # an accelerator should not wait for the disk at every step
             self._known = torch.tensor(known, device=like.device)
+
+
+def fraction_found(targets: Iterable[Target]) -> float | None:
+    """The fraction of epochs whose answers of the teacher were found in a cache; None without one."""
+    caches = [target for target in targets if isinstance(target, Cached)]
+    found = sum(target.epochs_found for target in caches)
+    epochs = found + sum(target.epochs_asked for target in caches)
+    return found / epochs if epochs else None
 
 
 class CleanView(Target):

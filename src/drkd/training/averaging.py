@@ -19,6 +19,7 @@ from drkd.config import FitSettings, as_average
 from drkd.targets import Ema
 from drkd.training.learner import Learner
 from drkd.utils.distributed import add_up, from_rank_0, world_size
+from drkd.utils.progress import tracked
 
 DECAY = 0.99
 """Fraction that `ema` keeps at each step, where no other is given and no average of the student teaches."""
@@ -140,7 +141,8 @@ class StochasticAverage(Average):
         norms = [ours for ours, theirs in pairs if isinstance(ours, _BatchNorm) and theirs.training]
         if not norms:  # there are none, or all are frozen and keep their statistics
             return
-        batches = ([batch] for batch in learner.loader.batches(epoch, 0))  # a list: `update_bn` takes its first entry
+        passes = tracked(learner.loader.batches(epoch, 0), "batch norm of the average", len(learner.loader))
+        batches = ([batch] for batch in passes)  # a list: `update_bn` takes its first entry
         devices = [tensor.device for tensor in self.network.parameters() if tensor.device.type == "cuda"][:1]
         with torch.random.fork_rng(devices):  # dropout draws numbers here, the training must not notice
             update_bn(batches, _Passes(self.network, self.student, learner).eval())

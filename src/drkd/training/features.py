@@ -11,6 +11,7 @@ from drkd.data.loader import Loader
 from drkd.models.parts import classifier_of
 from drkd.utils.errors import InputError
 from drkd.utils.hashing import content_hash
+from drkd.utils.progress import tracked
 
 BATCH = 64
 """Images at a time."""
@@ -78,7 +79,7 @@ def features_of(network: nn.Module, data: Data, name: str) -> Tensor:
     was_training = network.training
     network.eval()
     try:
-        for batch in loader.batches():
+        for batch in tracked(loader.batches(), f"features of the {name} split", len(loader)):
             given.clear()
             logits = network(batch.inputs)
             if not _is_last(head, given, logits):

@@ -25,6 +25,7 @@ from drkd.training.learner import Learner
 from drkd.training.loop import Row, run_epochs, warn_if_nothing_was_rectified
 from drkd.training.optimizer import make_optimizer
 from drkd.training.step import Stepper
+from drkd.training.trackers import check_trackers, tracked_run
 from drkd.utils.arguments import check_arguments
 from drkd.utils.device import choose_device
 from drkd.utils.distributed import rank
@@ -90,6 +91,38 @@ def fit(
     if settings is None:
         settings = validated(FitSettings, {**learner_class.defaults, **options})
         refuse_without_effect(settings, dict.fromkeys(options, "command line"), called=str)
+    check_trackers(settings.log)
+    stepper = assemble(student, objective, data, settings)
+    state, learner = stepper.state, stepper.learner
+    out = None if settings.out is None else Path(settings.out)
+    if settings.resume and out is not None:
+        state.restore(out / "checkpoints")
+    if rank():
+        out = None  # rank 0 alone writes
+    elif out is not None:
+        out.mkdir(parents=True, exist_ok=True)
+    names = settings.log if rank() == 0 else ()
+    with tracked_run(names, objective.name, out, settings.model_dump()) as trackers:
+
+        def after_epoch(row: Row) -> None:
+            trackers.epoch(row)
+            if on_epoch is not None:
+                on_epoch(row)
+
+        try:
+            run_epochs(state, stepper, settings, metric=learner.metric, out=out, on_epoch=after_epoch)
+        finally:
+            stepper.freezing.release()
+    student.load_state_dict(state.best)
+    student.to(memory_format=torch.contiguous_format).eval()
+    objective.eval()
+    warn_if_nothing_was_rectified(objective.name, state.result.history)
+    return state.result
+
+
+def assemble(student: nn.Module, objective: Objective, data: Any, settings: FitSettings) -> Stepper[Any]:
+    """All that a training consists of, before its first step; `student` and `objective` move to its device."""
+    learner_class = learner_type(data)
     device = choose_device(settings.device)
     torch.manual_seed(settings.seed)
     layout = learner_class.choose_memory_format(settings.memory_format, student)
@@ -104,23 +137,7 @@ def fit(
     state = TrainState(student, objective, optimizer, scaler)
     state.data = None if record is None else record.fingerprint
     state.average = make_average(student, objective, settings)
-    out = None if settings.out is None else Path(settings.out)
-    if settings.resume and out is not None:
-        state.restore(out / "checkpoints")
-    if rank():
-        out = None  # rank 0 alone writes
-    elif out is not None:
-        out.mkdir(parents=True, exist_ok=True)
-    stepper = Stepper(state, learner, settings, device, freezing)
-    try:
-        run_epochs(state, stepper, settings, metric=learner.metric, out=out, on_epoch=on_epoch)
-    finally:
-        freezing.release()
-    student.load_state_dict(state.best)
-    student.to(memory_format=torch.contiguous_format).eval()
-    objective.eval()
-    warn_if_nothing_was_rectified(objective.name, state.result.history)
-    return state.result
+    return Stepper(state, learner, settings, device, freezing)
 
 
 def learner_type(data: Any) -> type[Learner[Any, Any]]:

@@ -22,6 +22,7 @@ from drkd.training.signals import deferred
 from drkd.training.step import Stepper
 from drkd.utils.distributed import wait_for_all
 from drkd.utils.files import write_text
+from drkd.utils.progress import Meter
 
 SECONDS_BETWEEN_ROWS = 1.0
 """How often `metrics.csv` is written at most between checkpoints: an epoch of a small network takes milliseconds."""
@@ -63,6 +64,7 @@ def run_epochs(
             epoch, first = divmod(result.step, steps_per_epoch)
             started, earlier = time.perf_counter(), result.seconds
             stepper.begin(epoch)
+            meter = Meter(f"epoch {epoch}", steps_per_epoch, "steps")
             for batch in stepper.learner.loader.batches(epoch, start=first):
                 stepped = stepper.step(batch)
                 result.step += 1
@@ -72,7 +74,10 @@ def run_epochs(
                         average.after_step()
                 else:
                     objective.discard()
-                result.seconds = earlier + time.perf_counter() - started
+                now = time.perf_counter()
+                result.seconds = earlier + now - started
+                if now >= meter.due:
+                    meter.report((result.step - 1) % steps_per_epoch + 1, state.sums.mean("loss"))
                 stop = signals.agreed(stepper.guard.device, result.step)
                 if result.step % steps_per_epoch:  # within an epoch
                     if checkpoints is not None and (stop or policy.after_step(result.step)):

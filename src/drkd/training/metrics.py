@@ -17,6 +17,7 @@ from drkd.training.mistakes import Confusions, Mistake, count_confusions, surest
 from drkd.utils.arguments import check_arguments
 from drkd.utils.checks import IGNORED, check_choice, check_count, check_labels, check_logits
 from drkd.utils.errors import InputError, NonFiniteLossError
+from drkd.utils.progress import tracked
 
 BINS = 15
 """Equal-width confidence bins of the calibration error."""
@@ -178,7 +179,8 @@ def predict_logits(model: nn.Module, loader: Loader) -> tuple[Tensor, Tensor]:
     was_training = model.training
     model.eval()
     need = f"the network {type(model).__name__} must return"
-    pairs = [(check_logits(model(batch.inputs), need), cast(Tensor, batch.labels)) for batch in loader.batches()]
+    batches = tracked(loader.batches(), "evaluation", len(loader))
+    pairs = [(check_logits(model(batch.inputs), need), cast(Tensor, batch.labels)) for batch in batches]
     model.train(was_training)
     return torch.cat([logits for logits, _ in pairs]), torch.cat([labels for _, labels in pairs])
 

@@ -1,15 +1,16 @@
 """Signals that wait: the first one lets the step at hand finish and be saved, a second one leaves at once."""
 
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 
 import torch
 
 from drkd.training.step import CHECK_EVERY
-from drkd.utils.distributed import add_up, world_size
+from drkd.utils.distributed import add_up, rank, world_size
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -42,6 +43,13 @@ class Pending:
         signal.raise_signal(signal.SIGTERM if self.number is None else self.number)
 
 
+def say_once_more(number: int, what: str = "the step or the evaluation at hand") -> None:
+    """Say at once that a signal came, and that the next one does not wait."""
+    again = "a second Ctrl-C ends" if number == signal.SIGINT else "a second signal ends"
+    with suppress(RuntimeError, OSError, ValueError):  # where the signal came in the middle of another line
+        print(f"\ndrkd: stopping after {what}; {again} at once", file=sys.stderr, flush=True)
+
+
 @contextmanager
 def deferred() -> Iterator[Pending]:
     """While this lasts, SIGINT and SIGTERM are noted; at its end the one that came has its usual effect.
@@ -68,6 +76,8 @@ def deferred() -> Iterator[Pending]:
         del frame
         if pending.number is not None and not patient:
             pending.obey()
+        if pending.number is None and not patient and rank() == 0:
+            say_once_more(number)
         pending.number = pending.number or number
 
     def restore() -> None:

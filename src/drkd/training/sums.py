@@ -45,6 +45,11 @@ class EpochSums:
     def _add(self, name: str, value: float) -> None:
         self.totals[name] = self.totals.get(name, 0.0) + value
 
+    def mean(self, name: str) -> float:
+        """The mean so far of one of them, over this rank's rows; it reads what waits on the device."""
+        self.flush()
+        return self.totals[name] / self.totals["rows"]
+
     def means(self) -> dict[str, float]:
         """The sums of all ranks over their rows; the next epoch begins at 0."""
         self.flush()

@@ -1,4 +1,4 @@
-"""Text of other people, made safe to print."""
+"""Text of other people, made safe to print; numbers and times in words."""
 
 import re
 import unicodedata
@@ -34,6 +34,32 @@ def spreadsheet_cell(text: str) -> str:
     """
     shown = printable(text)
     return f"'{shown}" if text.lstrip()[:1] in ("=", "+", "-", "@") or text[:1] in ("\t", "\r") else shown
+
+
+def counted(number: int, noun: str) -> str:
+    """A number of things.
+
+    Example:
+        >>> counted(1, "training"), counted(1200, "epoch")
+        ('1 training', '1,200 epochs')
+    """
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def duration(seconds: float) -> str:
+    """A time that nobody knows exactly, in words.
+
+    Example:
+        >>> duration(0.2), duration(44), duration(700), duration(9000), duration(1e6)
+        ('1 second', '44 seconds', '12 minutes', '2.5 hours', '11.6 days')
+    """
+    if seconds < 90:
+        return counted(max(1, round(seconds)), "second")
+    if seconds < 90 * 60:
+        return counted(round(seconds / 60), "minute")
+    hours = seconds / 3600
+    number, noun = (hours, "hours") if hours < 48 else (hours / 24, "days")
+    return f"{number:.1f} {noun}".replace(".0 ", " ")
 
 
 def _escaped(letter: str) -> str:

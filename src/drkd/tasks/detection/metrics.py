@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from drkd.tasks.detection.batches import DetectionLoader
 from drkd.tasks.detection.splits import DetectionSplits, Target
 from drkd.utils.errors import InputError
+from drkd.utils.progress import tracked
 
 BATCH = 8
 """Images that are measured at a time."""
@@ -67,7 +68,8 @@ def detect(detector: nn.Module, data: DetectionSplits, split: str) -> list[Found
     detector.eval()
     loader = DetectionLoader(data, getattr(data, split), batch_size=BATCH, training=False, device=device)
     with torch.no_grad():
-        found = [one for batch in loader.batches() for one in detector(batch.images)]
+        batches = tracked(loader.batches(), "evaluation", len(loader))
+        found = [one for batch in batches for one in detector(batch.images)]
     return [{name: value.cpu() for name, value in one.items()} for one in found]
 
 
