@@ -9,7 +9,7 @@
 that it prints: from random weights, with the pretrained backbone frozen, and fine-tuned. It reads the test split.
 
 `sweep` trains with each of the settings and prints validation accuracy, of each seed and the mean; the test split is
-not looked at. A quarter of the training photos is for validation. Two trainings run at a time, with one thread each.
+not looked at. A quarter of the training photos is for validation. `--jobs` trainings run at a time, a thread each.
 """
 
 import argparse
@@ -95,7 +95,7 @@ def settings_of(text: str) -> dict[str, object]:
 def sweep(arguments: argparse.Namespace) -> None:
     """Train with each of the settings on every data set, with every seed."""
     fixed = {"method": "cross_entropy", "threads": 1, "validation": 0.25, **settings_of(arguments.fixed)}
-    with tempfile.TemporaryDirectory() as scratch, ProcessPoolExecutor(2) as pool:
+    with tempfile.TemporaryDirectory() as scratch, ProcessPoolExecutor(arguments.jobs) as pool:
         for source in arguments.data:
             photos = Path(scratch) / source.name
             unpack(source, photos, arguments.classes, arguments.images)
@@ -117,6 +117,7 @@ def main() -> None:
     parser.add_argument("--classes", type=int, default=6, help="the first so many")
     parser.add_argument("--images", type=int, help="training images of each class at most")
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--jobs", type=int, default=2, help="of sweep: trainings at a time")
     parser.add_argument("--weights", type=Path, help=f"of starts: for {MODEL}")
     parser.add_argument("--size", type=int, default=160, help="of starts: side length")
     parser.add_argument("--fixed", default="", help="of sweep: options of every training")

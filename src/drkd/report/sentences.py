@@ -106,6 +106,7 @@ def conclusions(panel: Panel, differences: Differences) -> list[str]:
         sentences.append(f"{seeds} seeds leave wide intervals: run at least {FEW_SEEDS} before you rely on them.")
     complete = {pair: test for pair, test in differences.items() if test.seeds == len(panel.seeds)}
     sentences += _shown(complete, task)
+    sentences += _alike(complete, task)
     sentences += _rectification(panel, complete)
     sentences += _control(panel, complete, task)
     return [*sentences, *_notes(methods)]
@@ -141,6 +142,16 @@ def _shown(differences: Differences, task: Task) -> list[str]:
     if rest:
         sentences.append(f"No difference in {task.label} to {within(BASELINE)} is shown for {rest}.")
     return sentences
+
+
+def _alike(differences: Differences, task: Task) -> list[str]:
+    """Methods with options of their own, against cross-entropy with the same ones."""
+    verbs = ("is not shown to differ from", task.better, task.worse)
+    return [
+        f"At equal training options {ours} {verbs[_sign(test)]} {theirs}: {_points(test)}."
+        for (ours, theirs), test in differences.items()
+        if theirs.startswith(f"{BASELINE}:")
+    ]
 
 
 def _rectification(panel: Panel, differences: Differences) -> list[str]:

@@ -5,9 +5,9 @@ Cross-entropy is trained first; its network teaches every self-taught method of 
 included. All trainings are ordinary run directories under
 `OUT/trainings/PANEL/seed-S/METHOD`, so that an interrupted comparison resumes with the first unfinished one.
 
-A method may be listed more than once, with settings, a learning rate and an average of its own:
-`dr_kd,dr_kd:alpha=0.5:rectify=drop,dr_kd:lr=0.03,dr_kd:average=ema`. With a teacher given, it teaches every method that
-takes one.
+A method may be listed more than once, with settings and with options of the training of its own (`OWN`):
+`dr_kd,dr_kd:alpha=0.5:rectify=drop,dr_kd:lr=0.03,dr_kd:cutmix=1:average=ema`. With a teacher given, it teaches every
+method that takes one.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Unpack
 
 from drkd.config import METHOD_SETTINGS, CompareConfig, TrainConfig, TuneConfig, as_bytes, resolve, validated
-from drkd.config.effects import has_effect
+from drkd.config.effects import has_effect, refuse_without_effect
 from drkd.config.keywords import CompareKeywords
 from drkd.methods.registry import all_settings, get_method, parse_variant
 from drkd.runs.building import check_fine_tuning, describe_weights, refuse_without_teacher
@@ -40,8 +40,12 @@ from drkd.utils.files import write_text
 from drkd.utils.objects import Objects
 from drkd.utils.progress import listening
 
-OWN = ("lr", "average")
-"""Options of the training that a method may have for itself, beside its settings."""
+OWN = (
+    *("lr", "weight_decay", "sampler", "class_weights"),
+    *("augment", "mixup", "cutmix", "mix_prob", "average"),
+)
+"""Options of the training that a method may have for itself, beside its settings: none changes what a training costs in
+steps, so that twice the epochs remain the fair control of methods that cost double."""
 
 FROM_COMPARISON = dict.fromkeys(TrainConfig.model_fields, "comparison")
 
@@ -189,9 +193,9 @@ def plan(config: CompareConfig, names: Sequence[str], out: Path) -> list[Trainin
                 own_teacher = config.teacher if taught_by is None else str(taught_by.out)
                 special = {
                     **shared,
-                    **_cache(config, method, out),
-                    **_own_settings(config, method, own),
                     **of_training,
+                    **_cache(config.model_copy(update=of_training), method, out),
+                    **_own_settings(config, method, own),
                     "teacher": None if get_method(method).teacher == "none" else own_teacher,
                     "epochs": config.epochs * times,
                     "warmup_epochs": config.warmup_epochs * times,  # the same fraction, as milestones are
@@ -202,6 +206,7 @@ def plan(config: CompareConfig, names: Sequence[str], out: Path) -> list[Trainin
                     "out": None,
                 }
                 settings = validated(TrainConfig, special, called=lambda name: f"--{name.replace('_', '-')}")
+                refuse_without_effect(settings, dict.fromkeys(of_training, "command line"))
                 training = Training(panel_name(noise), name, settings, folder / method_dirname(name), taught_by)
                 if name == BASELINE:
                     baseline = training

@@ -106,9 +106,10 @@ def as_csv(results: ComparisonResults) -> str:
 def compare_methods(panel: Panel) -> list[Difference]:
     """Every method against cross-entropy on every metric, and on the primary metric the pairs that say more.
 
-    These are each method of double cost against cross-entropy of as many epochs in total, and DR-KD against Tf-KD_self
-    where all other settings are equal. Holm's correction is over all differences of a metric, so that among everything
-    that a report may say of a panel's primary metric one false verdict or more has a chance of at most 5%.
+    These are each method of double cost against cross-entropy of as many epochs in total, DR-KD against Tf-KD_self
+    where all other settings are equal, and methods with options of their own against cross-entropy with the same ones.
+    Holm's correction is over all differences of a metric, so that among everything that a report may say of a panel's
+    primary metric one false verdict or more has a chance of at most 5%.
     """
     order = list(panel.methods)
     with_baseline = [(name, BASELINE) for name in order if name != BASELINE]
@@ -128,11 +129,22 @@ def compare_methods(panel: Panel) -> list[Difference]:
 
 
 def _further_pairs(panel: Panel) -> list[tuple[str, str]]:
-    alike = [name for name in panel.costs_double if "average" not in panel.settings.get(name, {})]  # as the control is
-    control = [(name, CONTROL) for name in alike if CONTROL in panel.methods]
+    own = {name: own_options(panel, name) for name in panel.methods}
+    control = [(name, CONTROL) for name in panel.costs_double if CONTROL in panel.methods and not own[name]]
+    plain = [name for name in panel.methods if name.partition(":")[0] == BASELINE and own[name]]
+    alike = [
+        (ours, theirs) for theirs in plain for ours in panel.methods if ours not in plain and own[ours] == own[theirs]
+    ]
     pairs = product(panel.methods, panel.methods)
     rectified = [(ours, theirs) for ours, theirs in pairs if _differ_in_rectification(panel, ours, theirs)]
-    return [*control, *rectified]
+    return [*control, *alike, *rectified]
+
+
+def own_options(panel: Panel, name: str) -> dict[str, Any]:
+    """The options of the training in which a row is not as the rest of its comparison is, such as `cutmix`."""
+    return {
+        option: value for option, value in panel.settings.get(name, {}).items() if option not in _info(name).settings
+    }
 
 
 def _differ_in_rectification(panel: Panel, ours: str, theirs: str) -> bool:

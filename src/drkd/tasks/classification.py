@@ -145,8 +145,11 @@ class Classification(Task):
         return Adapted(teacher, own, student).eval()
 
     def check_settings(self, config: "TrainConfig", objective: "Objective") -> None:
+        from drkd.data.augment_names import parse_augmentation
         from drkd.training.classifier import check_balance, check_mixing
 
+        if config.augment is not None:
+            parse_augmentation(config.augment)
         check_balance(config, objective)
         check_mixing(config, objective)
 
