@@ -90,6 +90,20 @@ def test_a_patient_process_waits_for_the_second_too(tmp_path, monkeypatch):
 
 
 @pytest.mark.usefixtures("usual")
+@pytest.mark.parametrize("waits", [True, False])
+def test_the_first_signal_is_answered_at_once(waits, monkeypatch, capsys):
+    """Not in a worker, whose parent has answered."""
+    monkeypatch.setattr(interruption, "patient", not waits)
+    with suppress(KeyboardInterrupt), deferred():
+        signal.raise_signal(signal.SIGINT)
+        said = capsys.readouterr().err
+        assert said == (
+            "\ndrkd: stopping after the step or the evaluation at hand; a second Ctrl-C ends at once\n" * waits
+        )
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.usefixtures("usual")
 def test_handlers_are_as_they_were():
     def found():
         return [signal.getsignal(number) for number in interruption.SIGNALS]

@@ -93,7 +93,8 @@ class Display:
 
     def _within(self, name: str, progress: reports.Progress) -> None:
         """Show how far an epoch is, or another pass over data."""
-        if name in self.finished:
+        if name in self.finished or progress.done >= progress.total:
+            self.within.pop(name, None)
             return
         self.within[name] = progress
         if self.console.is_terminal:

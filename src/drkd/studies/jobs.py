@@ -69,7 +69,12 @@ def run_jobs(
         )
     except BrokenProcessPool as reason:
         raise RuntimeError("a worker died, for lack of memory perhaps; resume with --resume") from reason
-    except BaseException:
+    except BaseException as reason:
+        if isinstance(reason, KeyboardInterrupt | SystemExit):
+            from drkd.training.signals import say_once_more
+
+            number = signal.SIGINT if isinstance(reason, KeyboardInterrupt) else signal.SIGTERM
+            say_once_more(number, "the steps at hand")
         _end(list((pool._processes or {}).values()))
         raise
     finally:
@@ -78,10 +83,6 @@ def run_jobs(
 
 def _end(workers: Sequence[Any]) -> None:
     """Have workers save their state and leave; a second interruption ends them at once."""
-    if any(worker.is_alive() for worker in workers):
-        from drkd.training.signals import say_once_more
-
-        say_once_more(signal.SIGINT, "the steps at hand")
     for worker in workers:
         worker.terminate()
     try:
