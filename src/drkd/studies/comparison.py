@@ -36,7 +36,7 @@ from drkd.utils.device import choose_device
 from drkd.utils.errors import InputError
 from drkd.utils.files import write_text
 from drkd.utils.machine import processor_count
-from drkd.utils.objects import Objects
+from drkd.utils.objects import Objects, known_objects
 
 OWN = ("lr", "average")
 """Options of the training that a method may have for itself, beside its settings."""
@@ -138,7 +138,6 @@ def _run(config: CompareConfig, source: Mapping[str, str], out: Path, on_event: 
         check_fine_tuning(training.config)
     device = choose_device(config.device)
     processes = given.processes(config.jobs or (processor_count() if device.type == "cpu" else 1))
-    trainings = [replace(training, objects=given.objects) for training in trainings]
     jobs = [Job(t.name, t, after=None if t.taught_by is None else t.taught_by.name) for t in trainings]
     with opened_run_dir(out, config, source):
         given.write(out)
@@ -202,7 +201,10 @@ def plan(config: CompareConfig, names: Sequence[str], out: Path) -> list[Trainin
                     "out": None,
                 }
                 settings = validated(TrainConfig, special, called=lambda name: f"--{name.replace('_', '-')}")
-                training = Training(panel_name(noise), name, settings, folder / method_dirname(name), taught_by)
+                objects = known_objects([settings.data, settings.model, method])
+                training = Training(
+                    panel_name(noise), name, settings, folder / method_dirname(name), taught_by, objects
+                )
                 if name == BASELINE:
                     baseline = training
                 trainings.append(training)
