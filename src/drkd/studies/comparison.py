@@ -37,7 +37,7 @@ from drkd.training.trackers import check_trackers
 from drkd.utils.arguments import check_arguments
 from drkd.utils.errors import InputError
 from drkd.utils.files import write_text
-from drkd.utils.objects import Objects
+from drkd.utils.objects import Objects, known_objects
 from drkd.utils.progress import listening
 
 OWN = (
@@ -142,7 +142,6 @@ def _run(config: CompareConfig, source: Mapping[str, str], out: Path, on_event: 
     check_used(config, source, trainings)
     for training in trainings:
         check_fine_tuning(training.config)
-    trainings = [replace(training, objects=given.objects) for training in trainings]
     check_trackers(config.log)
     jobs = [Job(t.name, t, after=None if t.taught_by is None else t.taught_by.name) for t in trainings]
     with opened_run_dir(out, config, source):
@@ -207,7 +206,10 @@ def plan(config: CompareConfig, names: Sequence[str], out: Path) -> list[Trainin
                 }
                 settings = validated(TrainConfig, special, called=lambda name: f"--{name.replace('_', '-')}")
                 refuse_without_effect(settings, dict.fromkeys(of_training, "command line"))
-                training = Training(panel_name(noise), name, settings, folder / method_dirname(name), taught_by)
+                objects = known_objects([settings.data, settings.model, method])
+                training = Training(
+                    panel_name(noise), name, settings, folder / method_dirname(name), taught_by, objects
+                )
                 if name == BASELINE:
                     baseline = training
                 trainings.append(training)

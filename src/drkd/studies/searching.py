@@ -253,8 +253,7 @@ class Search:
     def _training(self, trial: Trial) -> Training:
         """Of a trial; who teaches itself is taught by the best of cross-entropy so far."""
         teacher = self.teacher if trial.stage == "method" else None
-        training = training_of(self.config, trial.variant, self.out, trial.options, name=trial.name, teacher=teacher)
-        return replace(training, objects=self.given.objects)
+        return training_of(self.config, trial.variant, self.out, trial.options, name=trial.name, teacher=teacher)
 
 
 def training_of(

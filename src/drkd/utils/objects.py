@@ -8,7 +8,7 @@ import functools
 import hashlib
 import pickle
 import types
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from drkd.utils.errors import InputError
@@ -25,6 +25,11 @@ _known: dict[str, Any] = {}
 def find_object(name: str) -> Any:
     """The object that is known by a name; None if there is none."""
     return _known.get(name)
+
+
+def known_objects(names: Iterable[str]) -> "Objects":
+    """Those of some names that stand for objects in this process, to be sent elsewhere."""
+    return Objects({name: _known[name] for name in names if name in _known})
 
 
 def short_name(name: str) -> str:
