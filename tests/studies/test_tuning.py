@@ -97,7 +97,7 @@ def test_trials_asked_for_later_are_those_of_one_search(tmp_path):
 
 def test_a_round_does_not_depend_on_who_finishes_first(tmp_path, monkeypatch):
     """Trials that run together neither end each other nor are proposed from each other's results."""
-    options = {**METHODS, "epochs": 5, "methods": ["dr_kd"], "trials": 8, "round": 4}
+    options = {**METHODS, "epochs": 4, "methods": ["dr_kd"], "trials": 6, "round": 4}
     forwards = drkd.tune(**options, out=str(tmp_path / "forwards"))
     launch = searching.launch
     monkeypatch.setattr(
