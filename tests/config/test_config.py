@@ -73,6 +73,9 @@ def test_differences_are_those_that_change_the_result():
         ({"temperature": 0.0}, "--temperature should be greater than 0"),
         ({"optimizer": "adam"}, "--optimizer should be 'sgd' or 'adamw', got 'adam'"),
         ({"label_noise": 1.0}, "--label-noise should be less than 1"),
+        ({"cutmix": True}, "--cutmix should be a number or a name, not yes or no, got True"),
+        ({"keep": True}, "--keep should be a number or a name, not yes or no, got True"),
+        ({"select": False}, "--select should be a number or a name, not yes or no, got False"),
     ],
 )
 def test_bad_options_are_named(given_, message):

@@ -78,7 +78,7 @@ def test_answers_are_kept_where_an_epoch_shows_each_sample_once(tmp_path):
 @pytest.mark.parametrize(
     ("method", "message"),
     [
-        ("dr_kd:cutmix=much", "--cutmix should be a valid number"),
+        ("dr_kd:cutmix=yes", "--cutmix should be a number or a name, not yes or no, got True"),
         ("dr_kd:sampler=fair", "--sampler should be 'shuffled' or 'balanced', got 'fair'"),
         ("dr_kd:mix_prob=0.3", "--mix-prob has no effect without --mixup and --cutmix"),
         ("dr_kd:augment=upside_down", "upside_down"),

@@ -5,7 +5,7 @@ Each field is an option of the same name (`--batch-size` for `batch_size`) and a
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 from drkd.config.fields import Average, Fractions, Pairs, Part, Size, Text, Trackers, Weights, as_pairs
 
@@ -17,6 +17,14 @@ class Options(BaseModel):
     """What all groups are: unknown names are errors, values are checked and never change."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_switch(cls, value: Any, info: ValidationInfo) -> Any:
+        """Refuse yes and no where a number belongs: Python takes them for 1 and 0."""
+        if isinstance(value, bool) and cls.model_fields[str(info.field_name)].annotation not in (bool, bool | None):
+            raise ValueError("a number or a name, not yes or no")
+        return value
 
     @field_validator("*")
     @classmethod
