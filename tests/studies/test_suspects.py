@@ -5,6 +5,7 @@ import csv
 import io
 import json
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -23,7 +24,7 @@ from drkd.studies import suspects
 from drkd.studies.ranking import contradictions, rank
 from drkd.studies.suspects import find_suspects, gather, plan
 from drkd.training import features as extraction
-from drkd.utils.files import read_tensors
+from drkd.utils.files import read_tensors, write_tensors
 from image_files import run_cli
 
 OPTIONS = {
@@ -159,15 +160,36 @@ def test_it_is_the_same_again_and_resumes_with_what_is_missing(run, found):
     assert not [name for name, kind in epochs if kind == "EpochDone" and name != "fold-2-of-3"]
 
 
-def test_repeats_are_averaged(run, found, data, tmp_path):
-    out = tmp_path / "out"
-    twice = find_suspects(run, folds=2, repeats=2, jobs=1, out=out)
-    parts = [gather([t], data) for t in plan(run, out, asked="folds", folds=2, repeats=2)]
-    assert len(parts) == 4
-    mean = torch.stack(parts).nanmean(dim=0)
-    labels = torch.cat([data.train.labels, data.val.labels])
-    given = dict(zip([*data.train.origins, *data.val.origins], mean[torch.arange(544), labels].tolist(), strict=True))
-    assert [each.given_probability for each in twice.images] == pytest.approx([given[e.image] for e in twice.images])
+def test_repeats_are_averaged(run, data, tmp_path):
+    total = torch.zeros(544, 10)
+    trainings = plan(run, tmp_path, asked="folds", folds=2, repeats=2)
+    for training, (draw, fold) in zip(trainings, [(0, 1), (0, 2), (1, 1), (1, 2)], strict=True):
+        rows = fold_numbers(data, 2, draw) == fold
+        probs = torch.rand(int(rows.sum()), 10).softmax(dim=1)
+        total[rows] += probs
+        training.out.mkdir(parents=True)
+        write_tensors(training.out / "answers.safetensors", {"probabilities": probs})
+    assert torch.allclose(gather(trainings, data), total / 2)
+    write_tensors(training.out / "answers.safetensors", {"probabilities": probs[1:]})
+    with pytest.raises(
+        InputError, match=rf"is about {len(probs) - 1} images, and there are {len(probs)}: the data has"
+    ):
+        gather(trainings, data)
+
+
+def test_a_class_that_is_in_one_fold_only_is_judged_by_no_network_of_that_fold(run, data, tmp_path):
+    trainings = plan(run, tmp_path, asked="folds", folds=3)
+    numbers = fold_numbers(data, 3)
+    rare = (numbers == 2).nonzero().flatten()[:2]
+    labels = torch.cat([data.train.labels, data.val.labels]) % 9
+    labels[rare] = 9
+    changed = replace(data, train=replace(data.train, labels=labels[:400]), val=replace(data.val, labels=labels[400:]))
+    for training, fold in zip(trainings, (1, 2, 3), strict=True):
+        training.out.mkdir(parents=True)
+        even = torch.full((int((numbers == fold).sum()), 10), 0.1)
+        write_tensors(training.out / "answers.safetensors", {"probabilities": even})
+    found = gather(trainings, changed)
+    assert found.isnan().all(dim=1).nonzero().flatten().tolist() == rare.tolist()
 
 
 def test_folds_of_a_frozen_backbone_ask_it_once(tmp_path, monkeypatch):
@@ -183,10 +205,10 @@ def test_folds_of_a_frozen_backbone_ask_it_once(tmp_path, monkeypatch):
 
     monkeypatch.setattr(features, "features_of", count)
     monkeypatch.setattr(features, "_remembered", {})
-    frozen = {"freeze": "backbone", "augment": "none", "weights": str(weights), "epochs": 2}
+    frozen = {"freeze": "backbone", "augment": "none", "weights": str(weights), "epochs": 1}
     run = trained(tmp_path / "run", method="dr_kd", **frozen)
     counts.clear()
-    find_suspects(run, folds=3, jobs=1)
+    find_suspects(run, folds=2, jobs=1)
     find_suspects(run, asked="memory", jobs=1)
     assert counts == ["train", "val", "test"]
 
