@@ -38,7 +38,7 @@ def finished(tmp_path_factory):
 def test_a_run_directory_is_complete(finished):
     out, summary = finished
     files = {"config.yaml", "data.json", "metrics.csv", "timing.csv", "model.safetensors", "summary.json"}
-    assert {path.name for path in out.iterdir()} == files | {"checkpoints", "teacher"}
+    assert {path.name for path in out.iterdir()} == files | {"checkpoints", "teacher", "mistakes.json"}
     rows = history(out)
     assert len(rows) == 3
     assert [float(row["rectified"]) for row in rows] == summary.rectified_fraction_per_epoch

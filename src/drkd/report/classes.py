@@ -80,7 +80,7 @@ def columns_by_class(results: MethodResults, metric: Metric) -> ClassTable | Non
     seeds = {"": _per_class(results)}
     known = {key for seed in seeds[""] for row in seed.values() for key in row if key not in COUNTS}
     keys = [*sorted(known - {metric.name}), metric.name] if known else []
-    headings = {"f1": "F1 %", "ap": "AP %", "map50": "mAP50 %", "ar": "AR %", metric.name: metric.heading}
+    headings = {"f1": "F1 %", "map": "mAP %", "map50": "mAP50 %", "ar": "AR %", metric.name: metric.heading}
     columns = {
         headings.get(key, f"{key.capitalize()} %"): {name: _mean(seeds[""], name, key) for name in _names(seeds)}
         for key in keys

@@ -164,7 +164,7 @@ def draw_curves(
     late = [100 * curve[len(curve) // 10 :] for _, _, curve, _ in lines]
     bottom = 0.0 if from_0 else max(0.0, min(float(curve.min()) for curve in late) - 2)
     top = 100 * max(float(curve.max()) for _, _, curve, _ in lines)
-    axes.set_ylim(bottom, min(top + 0.08 * (top - bottom or 1), 101))
+    axes.set_ylim(bottom, min(top + max(0.08 * (top - bottom), 0.02), 101) if top > bottom else bottom + 1)
     axes.set_ylabel(what, fontsize=8)
     over_epochs(axes, round(max(len(curve) * width for _, _, curve, width in lines)))
     return True

@@ -16,12 +16,12 @@ from drkd.studies.results import results_of
 from drkd.tasks import SplitMetrics, Task, get_task
 
 CAPTIONS = {
-    "learning": "{Label} while training",
+    "learning": "The {label} while training",
     "loss": "The loss that is minimised, mean over each epoch",
     "reliability": "Reliability: accuracy over confidence on the test split; the diagonal is perfect",
     "rectified": "Targets that rectification changed",
 }
-"""Of the plots; `Label` is the task's metric."""
+"""Of the plots; `label` is the task's metric."""
 
 
 def write_run_report(run: Path) -> Path:
@@ -36,7 +36,7 @@ def write_run_report(run: Path) -> Path:
     panel = _panel(summary, config, task)
     plots = draw_run(read_columns(run / "metrics.csv"), panel, run)
     (results,) = panel.methods.values()
-    captions = {name: text.format(Label=task.label[:1].upper() + task.label[1:]) for name, text in CAPTIONS.items()}
+    captions = {name: text.format(label=task.label) for name, text in CAPTIONS.items()}
     return render(
         "run.html",
         run / "report.html",
