@@ -181,7 +181,7 @@ def _of_studies(runs: Runs) -> dict[str, Reading]:
             [runs.compared / "config.yaml"], lambda: settings_of(runs.compared / "config.yaml")
         ),
         "metrics.csv": Reading(sorted(runs.compared.rglob("metrics.csv")), curves),
-        "trials.json": Reading([runs.searched / "trials.json"], lambda: History.read(runs.searched)),
+        "trials.json": Reading([runs.searched / "trials.json"], lambda: History.read(runs.searched, stages=[])),
         "teacher cache": Reading(sorted(cache.folder.iterdir()), answers),
     }
 

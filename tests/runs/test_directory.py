@@ -84,7 +84,8 @@ def test_a_run_is_locked_as_long_as_it_trains(tmp_path):
     config, source = resolve(TrainConfig, {**QUICK, "method": "dr_kd"})
     lock = tmp_path / "run" / ".lock"
     train(config, source, tmp_path / "run", on_event=lambda _: held.append(lock.exists()))
-    assert held == [True, True]  # while its teacher is trained, too
+    assert len(held) >= 2
+    assert all(held)  # while its teacher is trained, too
     assert not list(tmp_path.rglob(".lock"))
 
 

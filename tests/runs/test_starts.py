@@ -85,8 +85,9 @@ def test_it_is_measured_and_asked_the_same_way(run, photos):
     pixels = torch.from_numpy(decode(file, 12, 3, 1.5, interpolation="bicubic").copy()).float() / 255
     mean, std = (torch.tensor(values).view(3, 1, 1) for values in (info.mean, info.std))
     with torch.no_grad():
-        expected = network(((pixels - mean) / std)[None]).softmax(dim=1).max().item()
+        expected = network(((pixels - mean) / std)[None]).div(info.temperature).softmax(dim=1).max().item()
     (found,) = predict_files(out, [file])
+    assert info.temperature != 1
     assert found.probability == pytest.approx(expected, abs=1e-6)
 
 

@@ -211,9 +211,9 @@ def test_a_run_keeps_measures_and_loads_the_average(tmp_path):
         ("model.safetensors", done.best_epoch, summary.test),
         ("epochs/epoch-1.safetensors", 1, summary.kept_epochs["1"]),
     ):
-        loaded, _ = load_model(tmp_path / "run" / path)
+        loaded, info = load_model(tmp_path / "run" / path)
         same(loaded.state_dict(), states[epoch])
-        assert measured == drkd.evaluate(loaded, data)
+        assert measured == drkd.evaluate(loaded, data, temperature=info.temperature)
     checkpoint = tmp_path / "run" / "checkpoints" / "last"
     best, trained = (load_file(checkpoint / f"{name}.safetensors") for name in ("best", "student"))
     same(best, states[done.best_epoch])
