@@ -52,7 +52,7 @@ def test_the_time_left_is_counted_from_the_first_event_on(clock):
     clock[0] = 70.0  # then a second per epoch
     shown.on_event(EpochDone("a", {"epoch": 10}))
     assert text.getvalue().splitlines() == [
-        "0/2 trainings, about unknown time left; a: epoch 1 of 100",
+        "0/2 trainings, time left unknown; a: epoch 1 of 100",
         "0/2 trainings, about 3:09 left; a: epoch 11 of 100",
     ]
 
