@@ -23,6 +23,7 @@ def cluster(monkeypatch):
 
     monkeypatch.setattr(builtins, "print", builtins.print)  # Ray replaces it
     monkeypatch.setenv("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    monkeypatch.setenv("RAY_worker_niceness", "0")  # or they wait for whatever else the machine does
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

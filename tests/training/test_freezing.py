@@ -135,7 +135,7 @@ def test_a_module_without_parameters_goes_with_the_one_before_it():
         ),
         ({"freeze": "head"}, "^freeze should be backbone, or a number of blocks from 1 on, got 'head'$"),
         ({"freeze": 0}, "^freeze should be backbone, or a number of blocks from 1 on, got 0$"),
-        ({"freeze": True}, "^freeze should be backbone, or a number of blocks from 1 on, got True$"),
+        ({"freeze": True}, "^freeze should be a number or a name, not yes or no, got True$"),
         (
             {"head_epochs": 3},
             r"^--head-epochs 3 leaves none of the 3 epochs for the other layers; choose fewer, or --fr",

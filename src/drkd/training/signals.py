@@ -57,6 +57,7 @@ def deferred() -> Iterator[Pending]:
     Outside the main thread nothing changes: Python lets no other thread handle signals.
 
     Example:
+        >>> before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job may ignore it
         >>> try:
         ...     with deferred() as pending:
         ...         signal.raise_signal(signal.SIGINT)
