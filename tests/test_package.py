@@ -71,3 +71,27 @@ def test_the_pages_of_the_methods_show_the_defaults_of_the_code(method):
     for name, default in defaults.items():
         value = shown[name].strip("`")
         assert value == (str(default).lower() if default is None else default) or ast.literal_eval(value) == default
+
+
+ROOMS = (
+    *("utils", "config", "data", "models", "targets", "objective", "methods", "training", "tasks", "integrations"),
+    *("runs", "export", "studies", "report", "cli"),
+)
+"""Each uses those before it, none after it."""
+
+DOWN = {("studies/showing.py", "report")}
+"""But for results that a notebook asks to show themselves."""
+
+
+def test_no_room_uses_one_further_down():
+    found = set()
+    for file in sorted(SOURCE.rglob("*.py")):
+        room, *_ = parts = file.relative_to(SOURCE).parts
+        if room not in ROOMS:
+            continue
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            names = [each.name for each in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module] if isinstance(node, ast.ImportFrom) and node.module else []
+            used = {name.split(".")[1] for name in names if name.startswith("drkd.")} & set(ROOMS)
+            found |= {("/".join(parts), other) for other in used if ROOMS.index(other) > ROOMS.index(room)}
+    assert found == DOWN
