@@ -16,6 +16,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
 from drkd.cli.app import app
+from drkd.cli.options import with_options
+from drkd.config import BoxConfig, resolve
 from drkd.tasks import TASKS, get_task
 from drkd.utils.errors import InputError
 from drkd.utils.text import printable, spreadsheet_cell
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 
 
 @app.command()
+@with_options(BoxConfig)
 def predict(
     run: Annotated[Path, typer.Argument(help="run directory, its model.safetensors, or a file of `drkd export`")],
     images: Annotated[list[Path], typer.Argument(help="images, or folders of them, subfolders included")],
@@ -35,13 +38,6 @@ def predict(
     probabilities: Annotated[
         bool, typer.Option("--probabilities", help="the probabilities of all classes, a column each")
     ] = False,
-    threshold: Annotated[
-        float | None, typer.Option("--threshold", help="smallest score of a box (default: 0.25; with coco none)")
-    ] = None,
-    nms: Annotated[
-        float | None, typer.Option("--nms", help="IoU above which of two boxes of a class the less certain one goes")
-    ] = None,
-    draw: Annotated[Path | None, typer.Option("--draw", help="folder for the images with their boxes")] = None,
     batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="images per call of the network")] = 64,
     out: Annotated[Path | None, typer.Option("--out", help="file to write to (default: standard output)")] = None,
     device: Annotated[str, typer.Option("--device", help="cpu, cuda, ...; auto")] = "auto",
@@ -49,11 +45,15 @@ def predict(
         bool, typer.Option("--allow-code", help="load files of torch.export (.pt2) too, which can run any code")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="as --format json")] = False,
+    **options: Any,
 ) -> int:
     """Classify images, or find the objects on them; exits 1 where some cannot be read, after all others."""
     known = list(dict.fromkeys(name for task in TASKS.values() for name in task.answer_formats))
     if format_ not in known:
         raise InputError(f"--format should be {', '.join(known[:-1])} or {known[-1]}, got {format_!r}")
+
+    wanted, _ = resolve(BoxConfig, options)
+    draw = None if wanted.draw is None else Path(wanted.draw)
 
     from drkd.export.predicting import open_source, predict_files
     from drkd.tasks.answers import BoxOptions
@@ -81,7 +81,7 @@ def predict(
             images,
             top=top,
             probabilities=probabilities,
-            boxes=BoxOptions(threshold, nms, draw, coco=format_ == "coco"),
+            boxes=BoxOptions(wanted.threshold, wanted.nms, draw, coco=format_ == "coco"),
             batch_size=batch_size,
             on_problem=on_problem,
             progress=on_progress,
