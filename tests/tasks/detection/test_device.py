@@ -17,11 +17,15 @@ import drkd
 from detectors import make
 from drkd import BoxOptions, InputError, ParityError
 from drkd.export.box_parity import FLOAT_BOXES, BoxParity, compare_boxes, refuse_boxes_beyond
+from drkd.export.checksums import seal
 from drkd.export.exporting import export_run
+from drkd.export.hub import push_run
 from drkd.export.latency import bench_files
+from drkd.export.manifest import Manifest
 from drkd.export.parity import Tolerance
 from drkd.export.records import ExportRecord
 from drkd.export.runtimes import open_session
+from drkd.export.writing import write_onnx
 from drkd.models.files import ModelInfo, write_model
 from drkd.tasks.answers import Asked, ReadImage
 from drkd.tasks.detection.answering import find_boxes, image_id
@@ -65,6 +69,10 @@ def found_by_torchvision(run, file):
     with torch.no_grad():
         (found,) = detector([decode(file, SIZE).float() / 255])
     return found
+
+
+def named(outputs):
+    return dict(zip(("boxes", "labels", "scores"), outputs, strict=True))
 
 
 @pytest.mark.parametrize("family", ["ssd", "two_stage", "retina"])
@@ -158,6 +166,36 @@ def test_an_export_is_the_network_on_images_of_any_size(run, exported):
         parity = compare_boxes([own], [found], truth)
         assert parity.agreement == 1
         assert parity.largest_difference < 1e-5
+
+
+@pytest.mark.parametrize("family", ["two_stage", "retina"])
+def test_every_family_becomes_onnx(family, tmp_path):
+    torch.manual_seed(0)
+    detector = make(family).eval()
+    with torch.no_grad():
+        for name, parameter in detector.named_parameters():
+            if any(part in name for part in ("classification_head", "predictor.scores")):
+                parameter.normal_(0, 0.3)
+    info = ModelInfo(family, ("a", "b", "c"), SIZE, 3, (0.0,) * 3, (1.0,) * 3, task="detection")
+    deployed = deploy_detector(detector)
+    write_onnx(deployed, Manifest.of(info, sha256="", quantize=None), tmp_path / "model.onnx")
+    seal(tmp_path / "model.onnx")
+    session = open_session(tmp_path / "model.onnx", threads=1)
+    for shape in ((64, 96), (50, 70)):
+        pixels = torch.randint(0, 256, (1, 3, *shape), generator=torch.Generator().manual_seed(1), dtype=torch.uint8)
+        own, found = named(deployed(pixels)), named(map(torch.from_numpy, session.run(pixels.numpy())))
+        assert len(own["scores"]) == len(found["scores"]) > 3
+        parity = compare_boxes([own], [found], [{"boxes": own["boxes"][:1], "labels": own["labels"][:1]}])
+        assert parity.agreement == 1  # the order of equal scores is free
+        assert parity.largest_difference < 1e-5
+
+
+def test_torch_export_takes_an_ssd(run, folder, tmp_path):
+    record = export_run(run, "torch", data=str(folder), out=tmp_path / "model")
+    assert record.parity.agreement == 1
+    assert record.parity.largest_difference == 0
+    with pytest.raises(InputError, match="executorch has no suppression of overlapping boxes"):
+        export_run(run, "executorch", data=str(folder), out=tmp_path / "model")
 
 
 def test_the_record_of_an_export_says_how_it_was_checked(exported):
@@ -266,6 +304,13 @@ def test_what_cannot_be_answered_gets_one_line(exported, folder, capsys, argumen
 def test_options_for_boxes_are_refused_where_images_are_named(tmp_path):
     with pytest.raises(InputError, match="classification takes no --nms; leave it out"):
         drkd.tasks.get_task().check_asked(Asked(boxes=BoxOptions(nms=0.5)), [])
+
+
+def test_a_detector_is_not_pushed_as_a_classifier(run):
+    (run / "summary.json").write_text("{}")
+    with pytest.raises(InputError, match="small_ssd is of detection, and `drkd push` writes networks that name images"):
+        push_run(run)
+    (run / "summary.json").unlink()
 
 
 def test_files_are_measured_one_image_at_a_time(run, exported):

@@ -107,7 +107,7 @@ def image_id(name: str) -> int:
 
     Example:
         >>> image_id("000123.jpg"), image_id("street.jpg")
-        (123, 36951170213043)
+        (123, 192353109051570)
     """
     stem = Path(name).stem
     if stem.isascii() and stem.isdigit() and len(stem) <= 15:
