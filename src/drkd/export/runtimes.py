@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from drkd.export.checksums import check_files
 from drkd.export.manifest import Manifest, from_properties, from_text
+from drkd.export.programs import load_program
 from drkd.utils.arguments import check_arguments
 from drkd.utils.errors import InputError
 
@@ -200,12 +201,11 @@ class TorchSession(Session):
     def __init__(self, path: Path, threads: int | None = None) -> None:
         import torch
 
-        found = {MANIFEST: ""}
         try:
-            program = torch.export.load(path, extra_files=found)
+            program, text = load_program(path, MANIFEST)
         except Exception as reason:  # whatever reading the archive leads to
             raise _unreadable(path, reason) from reason
-        self.info = from_text(found[MANIFEST], path)
+        self.info = from_text(text, path)
         self.runtime = f"torch {torch.__version__}"
         self._torch, self._threads, self._module = torch, threads, program.module()
 

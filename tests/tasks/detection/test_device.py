@@ -16,6 +16,7 @@ from torchvision.ops import batched_nms
 import drkd
 from detectors import make
 from drkd import BoxOptions, InputError, ParityError
+from drkd.export import programs
 from drkd.export.box_parity import FLOAT_BOXES, BoxParity, compare_boxes, refuse_boxes_beyond
 from drkd.export.checksums import seal
 from drkd.export.exporting import export_run
@@ -190,8 +191,11 @@ def test_every_family_becomes_onnx(family, tmp_path):
         assert parity.largest_difference < 1e-5
 
 
-def test_torch_export_takes_an_ssd(run, folder, tmp_path):
+def test_torch_export_takes_an_ssd(run, folder, tmp_path, monkeypatch):
+    loaded = []
+    monkeypatch.setattr(programs, "import_module", loaded.append)
     record = export_run(run, "torch", data=str(folder), out=tmp_path / "model")
+    assert loaded == ["torchvision.ops"]  # the file calls its operators, which a fresh process does not know
     assert record.parity.agreement == 1
     assert record.parity.largest_difference == 0
     with pytest.raises(InputError, match="executorch has no suppression of overlapping boxes"):
