@@ -173,7 +173,11 @@ CASES = {
     # images and data
     "no image": (nothing, ("predict", "run", "none.png"), "there is no image none.png"),
     "no images": (folder("empty"), ("predict", "run", "empty"), r"the folder empty holds no images \(.bmp"),
-    "no format": (nothing, ("predict", "run", "image.png", "--format", "xml"), "--format should be csv or json, got"),
+    "no format": (
+        nothing,
+        ("predict", "run", "image.png", "--format", "xml"),
+        "--format should be csv, json or coco, got",
+    ),
     "text as an image": (
         content("a.png", b"text"),
         ("predict", "run", "a.png"),

@@ -93,13 +93,13 @@ def test_several_labels_at_once_rank_all_classes_where_they_are_asked_to(tmp_pat
 
 def test_a_batch_is_one_call_and_progress_counts_the_bad_too(model, folder):
     sizes, seen = [], []
-    call = NetworkSession.__call__
+    call = NetworkSession.run
 
     def counted(self, pixels):
         sizes.append(len(pixels))
         return call(self, pixels)
 
-    with mock.patch.object(NetworkSession, "__call__", counted):
+    with mock.patch.object(NetworkSession, "run", counted):
         found = predict_files(
             str(model), str(folder), batch_size=4, on_problem=lambda _: None, progress=lambda *n: seen.append(n)
         )
@@ -128,14 +128,14 @@ def test_an_interruption_leaves_whole_answers(model, folder, tmp_path, capsys, k
     out = tmp_path / f"answers.{kind}"
     out.write_text("of yesterday")
     calls = iter([mock.DEFAULT, KeyboardInterrupt])
-    call = NetworkSession.__call__
+    call = NetworkSession.run
 
     def interrupted(self, pixels):
         if next(calls) is KeyboardInterrupt:
             raise KeyboardInterrupt
         return call(self, pixels)
 
-    with mock.patch.object(NetworkSession, "__call__", interrupted):
+    with mock.patch.object(NetworkSession, "run", interrupted):
         assert run_cli("predict", model, folder, "--batch-size", 2, "--out", out, "--format", kind) == 130
     text = (tmp_path / f"answers.{kind}.part").read_text()
     assert len(json.loads(text) if kind == "json" else rows_of(text)) == 2
@@ -154,14 +154,14 @@ class Head(io.StringIO):
 
 def test_nothing_is_computed_for_a_reader_who_has_left(model, folder, monkeypatch, capsys):
     sizes = []
-    call = NetworkSession.__call__
+    call = NetworkSession.run
 
     def counted(self, pixels):
         sizes.append(len(pixels))
         return call(self, pixels)
 
     monkeypatch.setattr(sys, "stdout", Guarded(Head()))
-    with mock.patch.object(NetworkSession, "__call__", counted):
+    with mock.patch.object(NetworkSession, "run", counted):
         assert run_cli("predict", model, folder, "--batch-size", 2) == 0
     assert sizes == [2, 2]
     assert capsys.readouterr().err == ""

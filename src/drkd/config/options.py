@@ -140,6 +140,18 @@ class BenchConfig(Options):
     out: Text | None = Field(None, description="JSON file for the figures")
 
 
+class BoxConfig(Options):
+    """Which of the boxes that a detector finds are given, and where they are drawn."""
+
+    threshold: float | None = Field(
+        None, ge=0, le=1, description="smallest score of a box (default: 0.25, and 0 with --format coco)"
+    )
+    nms: float | None = Field(
+        None, ge=0, le=1, description="IoU above which the less certain of two boxes of a class is left out"
+    )
+    draw: Text | None = Field(None, description="folder for the images with their boxes")
+
+
 class ExportConfig(Options):
     """How a run's network becomes a file for a device, and what it may differ by."""
 
@@ -152,13 +164,23 @@ class ExportConfig(Options):
     calibration: str = Field("minmax", description="how int8 chooses its ranges: minmax or percentile")
     calibration_samples: int = Field(256, ge=1, description="training images on which int8 measures them")
     max_difference: float | None = Field(
-        None, ge=0, description="largest difference of a logit, over the largest logit (default: float 1e-3, int8 any)"
+        None,
+        ge=0,
+        description="largest difference of a logit, over the largest logit, or of a box's score (default: float 1e-3, "
+        "of boxes 0.01; int8 any)",
     )
     min_agreement: float | None = Field(
-        None, ge=0, le=1, description="least fraction of images with the same class (default: float 0.999, int8 0.9)"
+        None,
+        ge=0,
+        le=1,
+        description="least fraction of images with the same class, or of boxes that are the same (default: float "
+        "0.999, of boxes 0.99; int8 0.9, of boxes 0.7)",
     )
     max_drop: float | None = Field(
-        None, ge=0, le=1, description="largest loss of accuracy, a fraction (default: float 0.001, int8 0.02)"
+        None,
+        ge=0,
+        le=1,
+        description="largest loss of accuracy or mAP, a fraction (default: float 0.001, of mAP 0.005; int8 0.02)",
     )
 
 

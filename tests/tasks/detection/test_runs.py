@@ -8,7 +8,6 @@ import pytest
 import drkd
 from drkd import InputError
 from drkd.config import CompareConfig, TrainConfig, resolve
-from drkd.export.predicting import predict_files
 from drkd.report import write_report
 from drkd.runs.evaluating import evaluate_run
 from drkd.runs.training import train
@@ -70,8 +69,6 @@ def test_the_model_file_rebuilds_the_detector(finished, folder):
     assert evaluate_detector(detector, data, "test").map == summary.test.map
     assert evaluate_run(out, data=None, split="test", device="cpu").metrics == summary.test
     assert evaluate_run(out, data=folder, split="val", device="cpu").metrics == summary.val
-    with pytest.raises(InputError, match="is a detector, and this is for networks that name whole"):
-        predict_files(out, [out / "cases.png"])
 
 
 def test_a_run_goes_on_to_the_bit_where_it_stopped(finished, folder, tmp_path, monkeypatch):
