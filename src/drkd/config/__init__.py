@@ -13,6 +13,7 @@ from drkd.config.groups import (
 from drkd.config.options import (
     DETECTION,
     EMBEDDED,
+    SEGMENTATION,
     STANDARD,
     WITHOUT_EFFECT,
     BenchConfig,
@@ -30,6 +31,7 @@ __all__ = [
     "DETECTION",
     "EMBEDDED",
     "METHOD_SETTINGS",
+    "SEGMENTATION",
     "STANDARD",
     "WITHOUT_EFFECT",
     "BenchConfig",
