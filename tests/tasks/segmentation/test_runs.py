@@ -6,7 +6,7 @@ import drkd
 from drkd import InputError
 from drkd.cli import catalog
 from drkd.config import CompareConfig, TrainConfig, resolve
-from drkd.report import write_report
+from drkd.report import write_report, write_run_report
 from drkd.runs.evaluating import evaluate_run
 from drkd.runs.training import train
 from drkd.studies.comparison import compare
@@ -49,7 +49,7 @@ def test_a_run_is_complete_and_is_evaluated_alike(folder, tmp_path):
     said = get_task("segmentation").describe_metrics(summary.test)
     assert said.startswith("all classes: mIoU")
     assert f"disc: IoU {100 * summary.test.per_class['disc']['iou']:.2f}%" in said
-    text = write_report(tmp_path / "run").read_text()
+    text = write_run_report(tmp_path / "run").read_text()
     assert "IoU %" in text
     assert "mIoU on the training split is" in text
     again = run(tmp_path / "taught", data=folder, method="kd", epochs=1, teacher=str(tmp_path / "run"), average="ema")

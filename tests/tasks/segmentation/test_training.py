@@ -21,7 +21,7 @@ def made_up(augmentation=PLAIN, size=16, count=7):
     masks = (images[:, 0] // 86).clone()
     masks[:, 0] = 255
     split = SegmentationSplit.of(images, masks)
-    three = (split, split.select([1, 4]), split)
+    three = (split, split.select([1, count - 1]), split)
     return SegmentationData("made up", ("a", "b", "c"), size, *three, augmentation=augmentation)
 
 
@@ -45,7 +45,11 @@ def test_any_epoch_and_any_number_of_threads_give_the_same_batches():
 
     whole = served()
     for other in (served(workers=3), [*whole[:1], *served(start=1)]):
-        assert all(torch.equal(a, b) for first, second in zip(whole, other, strict=True) for a, b in zip(first, second))
+        assert all(
+            torch.equal(a, b)
+            for first, second in zip(whole, other, strict=True)
+            for a, b in zip(first, second, strict=True)
+        )
     assert sorted(torch.cat([batch.index // 2 for batch in whole]).tolist()) == list(range(7))
     plain = next(iter(SegmentationLoader(data, data.train, batch_size=7, training=False).batches()))
     torch.testing.assert_close(plain.images[0, 0, 0, 0], (data.train[0][0][0, 0, 0] / 255 - 0.485) / 0.229)

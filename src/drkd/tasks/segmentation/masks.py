@@ -1,5 +1,7 @@
 """One image and its mask: decoded, compared, scaled and padded to one size."""
 
+import threading
+import warnings
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -22,6 +24,8 @@ PADDING = (124, 116, 104)
 
 MODES = ("1", "L", "P", "I", "I;16")
 """Masks whose numbers are classes."""
+
+_QUIET = threading.Lock()
 
 Array = NDArray[np.uint8]
 
@@ -172,7 +176,9 @@ def _rasterised(shape: Shape, mask: Polygons) -> NDArray[np.bool_]:
             codes = coco.frPyObjects(codes, height, width) if isinstance(codes.get("counts"), list) else codes
         else:
             codes = coco.merge(coco.frPyObjects(codes, height, width))
-        found: NDArray[np.bool_] = coco.decode(codes).astype(np.bool_)
+        with _QUIET, warnings.catch_warnings():  # filters belong to the process, and threads would mix them up
+            warnings.simplefilter("ignore", DeprecationWarning)  # of its arrays, with numpy 2
+            found: NDArray[np.bool_] = coco.decode(codes).astype(np.bool_)
         if found.shape != (height, width):
             raise ValueError(f"its size is {found.shape[1]}x{found.shape[0]}, not {width}x{height}")
     except Exception as failure:  # pycocotools raises whatever its parser in C does
