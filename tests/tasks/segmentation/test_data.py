@@ -107,7 +107,7 @@ def coco(root, **changes):
 
 
 def test_polygons_are_drawn_and_contradictions_and_crowds_ignored(tmp_path):
-    with pytest.warns(UserWarning, match="2 masks of .* show class 0 alone"):
+    with pytest.warns(UserWarning, match="4 masks of .* show class 0 alone"):
         data = load_segmentation(coco(tmp_path / "set"), image_size=8, validation=0)
     assert data.classes == ("background", "cat", "dog")
     assert data.train[0][1][0].tolist() == [2, 2, 255, 255, 1, 1, 0, 0]

@@ -45,11 +45,8 @@ def test_any_epoch_and_any_number_of_threads_give_the_same_batches():
 
     whole = served()
     for other in (served(workers=3), [*whole[:1], *served(start=1)]):
-        assert all(
-            torch.equal(a, b)
-            for first, second in zip(whole, other, strict=True)
-            for a, b in zip(first, second, strict=True)
-        )
+        for first, second in zip(whole, other, strict=True):
+            assert all(map(torch.equal, first, second))
     assert sorted(torch.cat([batch.index // 2 for batch in whole]).tolist()) == list(range(7))
     plain = next(iter(SegmentationLoader(data, data.train, batch_size=7, training=False).batches()))
     torch.testing.assert_close(plain.images[0, 0, 0, 0], (data.train[0][0][0, 0, 0] / 255 - 0.485) / 0.229)
