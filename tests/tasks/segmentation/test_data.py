@@ -202,3 +202,28 @@ def test_image_and_mask_move_together(first):
 def test_augmentations_that_are_none_are_refused(text):
     with pytest.raises(InputError):
         parse_pair_augmentation(text)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"segmentation": [[0, 0, 1]]},
+        {"segmentation": [[0, 0, 4, 0, 4, float("nan")]]},
+        {"segmentation": [[0, 0, 1e9, 0, 4, 4]]},
+        {"segmentation": {"counts": [0, 10**9], "size": [10**5, 10**4]}},
+        {"segmentation": {"counts": ["a"], "size": [4, 8]}},
+        {"category_id": 8},
+        {"image_id": 9},
+        {"image_id": [9]},
+    ],
+)
+def test_damaged_shapes_are_found(changes, tmp_path):
+    found = check_masks(coco(tmp_path / "set", **changes))
+    assert {*found.count("error")} & {"damaged shape", "damaged file"}
+
+
+def test_run_length_codes_are_drawn_by_columns(tmp_path):
+    code = {"counts": [4, 8, 20], "size": [4, 8]}
+    with pytest.warns(UserWarning, match="show class 0 alone"):
+        data = load_segmentation(coco(tmp_path / "set", segmentation=code), image_size=8, validation=0)
+    assert data.train[0][1][0].tolist() == [0, 2, 255, 1, 1, 1, 0, 0]

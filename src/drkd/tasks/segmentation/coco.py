@@ -1,16 +1,21 @@
 """COCO: a JSON file per split with images, polygons and categories. Class 0 is what no object covers."""
 
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from drkd.data.decoding import MOST_PIXELS
 from drkd.data.files import inside, read_bytes, splits_in, visible
 from drkd.data.problems import OnProblem, problem_at, shown
 from drkd.tasks.segmentation.masks import Pair, Polygons, Shape
 from drkd.utils.text import printable
 
 BACKGROUND = "background"
+
+FARTHEST = 1e6
+"""Coordinates beyond are no pixels: what draws them would take for ever. NaN is none either."""
 
 
 def read_coco(
@@ -72,6 +77,8 @@ def _pairs(
     on_problem: OnProblem,
 ) -> list[Pair | None]:
     shapes: dict[Any, list[Shape]] = {row["id"]: [] for row in content["images"]}
+    if len(shapes) < len(content["images"]):
+        on_problem(problem_at(file, "has several images of one id; give each its own", "damaged file"))
     bad: set[Any] = set()
     for row in content["annotations"]:
         image, outline = row["image_id"], row.get("segmentation")
@@ -99,7 +106,7 @@ def _is_outline(value: Any) -> bool:
         isinstance(value, list)
         and bool(value)
         and all(isinstance(each, list) and len(each) >= 6 and len(each) % 2 == 0 for each in value)
-        and all(isinstance(number, int | float) for each in value for number in each)
+        and all(isinstance(number, int | float) and abs(number) < FARTHEST for each in value for number in each)
     )
 
 
@@ -118,7 +125,7 @@ def _pair(
         )
         return None
     size = (row.get("width"), row.get("height"))
-    if not all(isinstance(side, int) and 0 < side < 2**16 for side in size):
+    if not all(isinstance(side, int) and side > 0 for side in size) or math.prod(map(int, size)) > MOST_PIXELS:
         reason = f"does not say the width and height of {shown(name)} in pixels; add them"
         on_problem(problem_at(file, reason, "damaged file"))
         return None

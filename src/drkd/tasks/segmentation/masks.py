@@ -173,6 +173,8 @@ def _rasterised(shape: Shape, mask: Polygons) -> NDArray[np.bool_]:
     try:
         codes = shape.outline
         if isinstance(codes, dict):
+            if list(codes["size"]) != [height, width]:
+                raise ValueError(f"its code is of {codes['size']} rows and columns, not {[height, width]}")
             codes = coco.frPyObjects(codes, height, width) if isinstance(codes.get("counts"), list) else codes
         else:
             codes = coco.merge(coco.frPyObjects(codes, height, width))
