@@ -145,3 +145,16 @@ def test_a_head_for_other_classes_is_left_out_and_said(tmp_path):
     assert network.classifier.low_classifier.weight.shape[0] == 3
     saved = torch.load(tmp_path / "coco.pth")
     assert torch.equal(network.backbone["0"][0].weight, saved["backbone.0.0.weight"])
+
+
+def test_a_classifier_lends_its_backbone(tmp_path):
+    """Under the names of torchvision's MobileNetV3: `features.` before all, and a classifier of 1000 classes."""
+    torch.manual_seed(0)
+    given = create_segmenter("lraspp_mobilenet_v3_large", num_classes=3).backbone.state_dict()
+    saved = {f"features.{name}": value for name, value in given.items()}
+    torch.save({**saved, "classifier.3.weight": torch.zeros(1000, 1280)}, tmp_path / "imagenet.pth")
+    with pytest.warns(UserWarning, match="tensors of the network are|the heads are new") as said:
+        network = create_segmenter("lraspp_mobilenet_v3_large", num_classes=3, weights=tmp_path / "imagenet.pth")
+    assert "the backbone takes them, and the heads are new" in str(said[-1].message)
+    assert "308 of 308 tensors" in str(said[0].message)
+    assert all(map(torch.equal, network.backbone.state_dict().values(), given.values()))

@@ -124,12 +124,12 @@ def _pair(
             )
         )
         return None
-    size = (row.get("width"), row.get("height"))
-    if not all(isinstance(side, int) and side > 0 for side in size) or math.prod(map(int, size)) > MOST_PIXELS:
+    size = [side for side in (row.get("width"), row.get("height")) if isinstance(side, int) and side > 0]
+    if len(size) < 2 or math.prod(size) > MOST_PIXELS:
         reason = f"does not say the width and height of {shown(name)} in pixels; add them"
         on_problem(problem_at(file, reason, "damaged file"))
         return None
-    return Pair(image, Polygons(file, (int(size[0] or 0), int(size[1] or 0)), tuple(shapes)), name)
+    return Pair(image, Polygons(file, (size[0], size[1]), tuple(shapes)), name)
 
 
 def _folders(root: Path, split: str, file: Path) -> list[Path]:

@@ -1,5 +1,6 @@
 """torchvision's segmenters by name, with random weights or those of a file: nothing is downloaded."""
 
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -7,11 +8,12 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from drkd.models.starts import find_start
-from drkd.models.weights import load_weights
+from drkd.models.starts import Start, find_start
+from drkd.models.weights import NewTensors, load_weights
 from drkd.utils.arguments import check_arguments
 from drkd.utils.checks import check_count
 from drkd.utils.errors import InputError
+from drkd.utils.files import read_checkpoint
 
 SIZE = 256
 """Default `image_size`."""
@@ -24,7 +26,7 @@ def create_segmenter(name: str, *, num_classes: int, weights: str | Path | None 
         name: one of `SEGMENTERS`.
         num_classes: K, background among them where there is one.
         weights: a file of weights, torchvision's for example; a head for other classes is left out, and a warning says
-            so. Random from torch's global generator without.
+            so. Those of a classifier with the same backbone fit too. Random from torch's global generator without.
 
     Raises:
         InputError: for an unknown name, or weights that do not fit.
@@ -41,8 +43,20 @@ def create_segmenter(name: str, *, num_classes: int, weights: str | Path | None 
     network: nn.Module = SEGMENTERS[name](num_classes)
     start = find_start(name, weights=weights)
     if start is not None:
-        load_weights(network, start, num_classes)
+        _lay_in(network, start, num_classes)
     return network
+
+
+def _lay_in(network: nn.Module, start: Start, num_classes: int) -> None:
+    """The weights of a file, of a whole segmenter or of a classifier with the same backbone."""
+    backbone = getattr(network, "backbone", None)
+    saved, _ = read_checkpoint(start.file)
+    if not isinstance(backbone, nn.Module) or any("backbone." in name for name in saved):
+        load_weights(network, start, num_classes)
+        return
+    load_weights(backbone, start, num_classes)
+    reason = f"the weights in {start.source} are those of a classifier: the backbone takes them, and the heads are new"
+    warnings.warn(reason, NewTensors, stacklevel=4)
 
 
 def small_fcn(num_classes: int) -> Any:
