@@ -197,8 +197,10 @@ SEGMENTATION: dict[str, Any] = {
     "schedule": "cosine",
     "warmup_epochs": 1.0,
     "augment": "scale_crop+flip",
+    "methods": ["cross_entropy", "label_smoothing", "tf_kd_reg", "tf_kd_self", "dr_kd"],
 }
-"""Defaults for segmentation: usual ones for networks that start from random weights, not searched for."""
+"""Defaults for segmentation: usual ones for networks that start from random weights, not searched for. Methods that
+remember pixels are not among those compared: `scale_crop` moves them."""
 
 WITHOUT_EFFECT = (
     *("out", "resume", "checkpoint_every", "jobs", "download", "cache", "launcher", "workers", "trials", "hours"),

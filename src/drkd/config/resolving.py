@@ -110,7 +110,7 @@ def _special_defaults(kind: type[BaseModel], values: Mapping[str, Any]) -> tuple
     """Defaults that go by the task or the data, and what they are called."""
     of_task = {"detection": DETECTION, "segmentation": SEGMENTATION}.get(str(values.get("task")))
     if "task" in kind.model_fields and of_task is not None:
-        return f"default for {values['task']}", of_task
+        return f"default for {values['task']}", {k: v for k, v in of_task.items() if k in kind.model_fields}
     if not issubclass(kind, TrainingConfig) or values.get("task", "classification") != "classification":
         return "default", {}
     if values.get("data", "digits") != "digits":

@@ -96,5 +96,6 @@ def test_what_makes_no_sense_gets_one_line_and_writes_nothing(folder, tmp_path, 
 def test_segmentation_has_defaults_and_names_of_its_own():
     found, source = resolve(CompareConfig, {"data": "x", "task": "segmentation", "lr": 0.5})
     assert (found.model, found.lr, found.augment) == ("lraspp_mobilenet_v3_large", 0.5, "scale_crop+flip")
+    assert "ps_kd" not in found.methods
     assert (source["lr"], source["batch_size"]) == ("command line", "default for segmentation")
     assert set(catalog.segmenters()) >= {"small_fcn", "lraspp_mobilenet_v3_large", "fcn_resnet50"}
