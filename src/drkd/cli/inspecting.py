@@ -55,7 +55,7 @@ def evaluate(
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
 ) -> int:
-    """Measure a trained network: accuracy, NLL, ECE, AURC, and by class; a detector: mAP, mAP50, AR."""
+    """Measure a trained network: accuracy, NLL, ECE, AURC, by class; a detector: mAP, mAP50, AR; a segmenter: mIoU."""
     if split not in ("train", "val", "test"):
         raise InputError(f"--split should be train, val or test, got {split!r}")
 
@@ -135,7 +135,9 @@ def report(run: Annotated[Path, typer.Argument(help="run directory of `compare` 
 
 @app.command("list")
 def list_names(
-    what: Annotated[str, typer.Argument(help="methods, models, detectors, datasets, recipes or all")] = "all",
+    what: Annotated[
+        str, typer.Argument(help="methods, models, detectors, segmenters, datasets, recipes or all")
+    ] = "all",
     as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
 ) -> int:
     """Name the methods, models, data sets and recipes, with a line on each."""
@@ -143,6 +145,7 @@ def list_names(
         "methods": catalog.methods,
         "models": catalog.models,
         "detectors": catalog.detectors,
+        "segmenters": catalog.segmenters,
         "datasets": catalog.datasets,
     }
     if what not in (*tables, "recipes", "all"):

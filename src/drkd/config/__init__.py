@@ -13,6 +13,7 @@ from drkd.config.groups import (
 from drkd.config.options import (
     DETECTION,
     EMBEDDED,
+    SEGMENTATION,
     STANDARD,
     WITHOUT_EFFECT,
     BenchConfig,
@@ -31,6 +32,7 @@ __all__ = [
     "DETECTION",
     "EMBEDDED",
     "METHOD_SETTINGS",
+    "SEGMENTATION",
     "STANDARD",
     "WITHOUT_EFFECT",
     "BenchConfig",

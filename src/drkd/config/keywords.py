@@ -108,7 +108,7 @@ class LauncherKeywords(TypedDict, total=False):
 class CompareKeywords(LauncherKeywords, TrainingKeywords, total=False):
     """See `drkd.config.CompareConfig`."""
 
-    task: Literal["classification", "detection", "multilabel"]
+    task: Literal["classification", "detection", "segmentation", "multilabel"]
     methods: Sequence[str] | str | Sequence[str | Maker | Mapping[str, Maker]] | Mapping[str, Maker] | Maker
     method_options: Mapping[str, Mapping[str, Any]]
     teacher: Path | None

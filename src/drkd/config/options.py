@@ -21,7 +21,12 @@ from drkd.config.groups import (
 STANDARD = ["cross_entropy", "label_smoothing", "tf_kd_reg", "tf_kd_self", "dr_kd", "ps_kd", "online_dr_kd"]
 """What `compare` and `bench` take where no method is named."""
 
-TASK = "classification; detection: images with boxes; or multilabel: several classes true of an image"
+TASK = (
+    "classification; detection: images with boxes; segmentation: images with masks; or multilabel: several "
+    "classes true of an image"
+)
+
+TaskName = Literal["classification", "detection", "segmentation", "multilabel"]
 
 
 class TrainingConfig(
@@ -33,7 +38,7 @@ class TrainingConfig(
 class TrainConfig(TrainingConfig, FitSettings):
     """One network, one method."""
 
-    task: Literal["classification", "detection", "multilabel"] = Field("classification", description=TASK)
+    task: TaskName = Field("classification", description=TASK)
     method: str = Field("dr_kd", description="see `drkd list methods`")
     teacher: Text | None = Field(None, description="run directory or file of the teacher (default: trained first)")
     label_noise: float = Field(0.0, ge=0, lt=1, description="fraction of the training and validation labels made wrong")
@@ -55,7 +60,7 @@ class TrainConfig(TrainingConfig, FitSettings):
 class CompareConfig(LauncherOptions, TrainingConfig):
     """Several methods, several seeds, side by side."""
 
-    task: Literal["classification", "detection", "multilabel"] = Field("classification", description=TASK)
+    task: TaskName = Field("classification", description=TASK)
     methods: Names = Field(STANDARD, description="comma-separated; see `drkd list methods`")
     method_options: dict[str, dict[str, Any]] = Field({}, description="settings by method; in a file only")
     teacher: Text | None = Field(
@@ -205,6 +210,19 @@ DETECTION: dict[str, Any] = {
     "augment": "flip",
 }
 """Defaults for detection: usual ones for detectors that start from random weights, not searched for."""
+
+SEGMENTATION: dict[str, Any] = {
+    "model": "lraspp_mobilenet_v3_large",
+    "batch_size": 16,
+    "lr": 0.001,
+    "optimizer": "adamw",
+    "schedule": "cosine",
+    "warmup_epochs": 1.0,
+    "augment": "scale_crop+flip",
+    "methods": ["cross_entropy", "label_smoothing", "tf_kd_reg", "tf_kd_self", "dr_kd"],
+}
+"""Defaults for segmentation: usual ones for networks that start from random weights, not searched for. Methods that
+remember pixels are not among those compared: `scale_crop` moves them."""
 
 WITHOUT_EFFECT = (
     *("out", "resume", "checkpoint_every", "jobs", "download", "cache", "launcher", "workers", "trials", "hours"),

@@ -9,7 +9,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from drkd.config.effects import refuse_without_effect
-from drkd.config.options import DETECTION, EMBEDDED, CompareConfig, TrainingConfig
+from drkd.config.options import DETECTION, EMBEDDED, SEGMENTATION, CompareConfig, TrainingConfig
 from drkd.config.photos import photo_defaults
 from drkd.utils.errors import InputError
 
@@ -108,8 +108,9 @@ def _dashed(name: str) -> str:
 
 def _special_defaults(kind: type[BaseModel], values: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     """Defaults that go by the task or the data, and what they are called."""
-    if "task" in kind.model_fields and values.get("task") == "detection":
-        return "default for detection", DETECTION
+    of_task = {"detection": DETECTION, "segmentation": SEGMENTATION}.get(str(values.get("task")))
+    if "task" in kind.model_fields and of_task is not None:
+        return f"default for {values['task']}", {k: v for k, v in of_task.items() if k in kind.model_fields}
     if not issubclass(kind, TrainingConfig) or values.get("task", "classification") != "classification":
         return "default", {}
     if values.get("data", "digits") != "digits":

@@ -1,4 +1,4 @@
-"""What each kind of training defines: an object for classifiers, one for detectors.
+"""What each kind of training defines: an object for classifiers, one for detectors, one for segmenters.
 
 No other room decides anything by a task's name: runs, studies, exports, reports and the command line call these
 methods. The learner, which `drkd.fit` finds by the type of the data, is the task's other half
