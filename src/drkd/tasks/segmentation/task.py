@@ -1,15 +1,17 @@
 """Networks that name every pixel: torchvision's segmenters."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from drkd.tasks.task import Metric, SplitMetrics, Task, TaskData
+from drkd.tasks.task import Described, Metric, SplitMetrics, Task, TaskData
 from drkd.utils.errors import InputError
 from drkd.utils.text import printable
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
     from torch import Tensor, nn
 
     from drkd.config import TrainConfig
@@ -18,7 +20,11 @@ if TYPE_CHECKING:
     from drkd.data.record import FileRecord
     from drkd.models.files import ModelInfo
     from drkd.objective.objective import Objective
+    from drkd.tasks.answers import Asked, ReadImage, Row
     from drkd.tasks.segmentation.dataset import SegmentationData
+
+
+NOT_DEPLOYED = "{} labels pixels, which predict and export cannot do yet; use drkd.load_model in Python"
 
 
 class Segmentation(Task):
@@ -129,15 +135,18 @@ class Segmentation(Task):
         return SegmentationMetrics(**content)
 
     def deploy(self, network: "nn.Module", info: "ModelInfo") -> "nn.Module":
-        raise InputError(
-            f"{info.model} names pixels, and this is for networks that name whole images; use drkd.load_model in Python"
-        )
+        raise InputError(NOT_DEPLOYED.format(info.model))
 
-    def probabilities(self, logits: "Tensor", temperature: float = 1.0) -> "Tensor":
-        return (logits / temperature).softmax(dim=1)
+    def answer(
+        self, outputs: "Sequence[NDArray[Any]]", images: "Sequence[ReadImage]", info: Described, asked: "Asked"
+    ) -> "Iterator[Row]":
+        raise InputError(NOT_DEPLOYED.format(info.model))
 
-    def name_classes(self, probabilities: "Tensor", classes: Sequence[str]) -> list[list[tuple[str, float]]]:
-        raise InputError("a segmenter names pixels, not images; use drkd.load_model in Python")
+    def pixels(self, split: Any, positions: "Tensor") -> "list[NDArray[np.uint8]]":
+        raise InputError(NOT_DEPLOYED.format("a segmenter"))
+
+    def truth(self, split: Any, positions: "Tensor") -> Any:
+        raise InputError(NOT_DEPLOYED.format("a segmenter"))
 
     def describe_metrics(self, measured: SplitMetrics) -> str:
         values = asdict(measured)
