@@ -64,7 +64,10 @@ class NetworkOptions(Options):
     weights: Text | None = Field(
         None, description="weights to start from: a file, a run, or hf_hub:OWNER/NAME (default: random)"
     )
-    pretrained: bool = Field(False, description="start from timm's weights of --model timm:NAME or timm:NAME.TAG")
+    pretrained: bool = Field(
+        False,
+        description="start from published weights: timm's of timm:NAME or timm:NAME.TAG, torchvision's of a detector",
+    )
 
 
 class ScheduleOptions(Options):

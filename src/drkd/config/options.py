@@ -184,6 +184,9 @@ DETECTION: dict[str, Any] = {
 }
 """Defaults for detection: usual ones for detectors that start from random weights, not searched for."""
 
+TRAINED_DETECTION: dict[str, Any] = {"weight_decay": 0.05, "no_norm_decay": True}
+"""What is otherwise for detectors that start from trained weights: what classifiers do."""
+
 WITHOUT_EFFECT = (
     *("out", "resume", "checkpoint_every", "jobs", "download", "cache", "launcher", "workers", "trials", "hours"),
     *("slurm_options", "log"),

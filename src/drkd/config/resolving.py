@@ -9,7 +9,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from drkd.config.effects import refuse_without_effect
-from drkd.config.options import DETECTION, EMBEDDED, CompareConfig, TrainingConfig
+from drkd.config.options import DETECTION, EMBEDDED, TRAINED_DETECTION, CompareConfig, TrainingConfig
 from drkd.config.photos import photo_defaults
 from drkd.utils.errors import InputError
 
@@ -109,6 +109,8 @@ def _dashed(name: str) -> str:
 def _special_defaults(kind: type[BaseModel], values: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     """Defaults that go by the task or the data, and what they are called."""
     if "task" in kind.model_fields and values.get("task") == "detection":
+        if values.get("weights") is not None or values.get("pretrained"):
+            return "default for trained detectors", DETECTION | TRAINED_DETECTION
         return "default for detection", DETECTION
     if not issubclass(kind, TrainingConfig) or values.get("task", "classification") != "classification":
         return "default", {}

@@ -17,6 +17,7 @@ from drkd.tasks.detection.batches import DetectionBatch, DetectionLoader
 from drkd.tasks.detection.losses import detector_losses
 from drkd.tasks.detection.metrics import evaluate_detector
 from drkd.tasks.detection.splits import DetectionSplits
+from drkd.tasks.detection.starts import backbone_of
 from drkd.training.compilation import MemoryFormat
 from drkd.training.learner import Learner, StepLosses
 from drkd.utils.distributed import world_size
@@ -67,6 +68,10 @@ class DetectorLearner(Learner[DetectionSplits, DetectionBatch]):
         del choice, student  # channels last is not measured there
         return torch.contiguous_format
 
+    @classmethod
+    def backbone_of(cls, student: nn.Module) -> nn.Module:
+        return backbone_of(student)
+
     def losses(self, batch: DetectionBatch) -> StepLosses:
         losses, parts = detector_losses(self.student, batch.images, batch.targets, self.objective, index=batch.index)
         total = torch.stack(list(losses.values())).sum()
@@ -93,7 +98,7 @@ def check_settings(settings: FitSettings) -> None:
         (settings.precision != "float32", f"--precision {settings.precision}", "it computes in float32"),
         (settings.compile == "on", "--compile on", "the number of boxes changes from step to step"),
         (settings.memory_format == "channels_last", "--memory-format channels_last", "it is not measured there"),
-        (settings.freeze is not None, "--freeze", "it is for classifiers"),
+        (isinstance(settings.freeze, int), "--freeze with a number", "--freeze backbone is what it knows"),
         (settings.head_epochs > 0, "--head-epochs", "it is for classifiers"),
         (settings.head_lr is not None, "--head-lr", "it is for classifiers"),
         (settings.layer_decay is not None, "--layer-decay", "it is for classifiers"),

@@ -66,7 +66,14 @@ class Detection(Task):
     ) -> "nn.Module":
         from drkd.tasks.detection.networks import create_detector
 
-        return create_detector(info.model, num_classes=len(info.classes), image_size=info.image_size, weights=weights)
+        return create_detector(
+            info.model,
+            num_classes=len(info.classes),
+            image_size=info.image_size,
+            weights=weights,
+            pretrained=pretrained,
+            download=download,
+        )
 
     def objective(
         self, config: "TrainConfig", data: TaskData, *, teacher: "nn.Module | None", student: "nn.Module", out: Path
@@ -99,7 +106,11 @@ class Detection(Task):
                 "it trains in one process",
             ),
             (config.sync_batchnorm, "--sync-batchnorm", "it trains in one process"),
-            (config.download, "--download", "its data is a folder of your own"),
+            (
+                config.download and not (config.pretrained or config.weights),
+                "--download",
+                "its data is a folder of your own",
+            ),
         ):
             if wrong:
                 raise InputError(f"detection takes no {option}: {why}; leave it out")
