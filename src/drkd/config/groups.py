@@ -65,8 +65,7 @@ class NetworkOptions(Options):
         None, description="weights to start from: a file, a run, or hf_hub:OWNER/NAME (default: random)"
     )
     pretrained: bool = Field(
-        False,
-        description="start from published weights: timm's of timm:NAME or timm:NAME.TAG, torchvision's of a detector",
+        False, description="start from published weights: timm's of timm:NAME or timm:NAME.TAG, or a detector's"
     )
 
 

@@ -23,11 +23,13 @@ class DetectionBatch(NamedTuple):
         images: B images (3, H, W), floats in [0, 1].
         targets: their boxes and labels.
         index: (B,) int64, which image in which view: twice its position, and one more where it is mirrored.
+        size: images of all ranks' parts together.
     """
 
     images: list[Tensor]
     targets: list[Target]
     index: Tensor  # type: ignore[assignment]  # hides tuple.index, which nobody asks a batch for
+    size: int
 
 
 class DetectionLoader:
@@ -36,10 +38,12 @@ class DetectionLoader:
     Args:
         data: says whether to mirror.
         split: the part to serve.
-        batch_size: images per batch; a single left-over one joins the batch before, for the sake of batch norm.
+        batch_size: images per batch, over all ranks; a single left-over one joins the batch before, for the sake of
+            batch norm, and so do those that would not give every rank one.
         training: shuffle and mirror; otherwise in order, as they are.
         seed: of order and mirroring.
         device: where batches go.
+        rank, world_size: which part of each batch to serve, and of how many.
     """
 
     def __init__(
@@ -51,16 +55,19 @@ class DetectionLoader:
         training: bool,
         seed: int = 0,
         device: torch.device | str = "cpu",
+        rank: int = 0,
+        world_size: int = 1,
     ) -> None:
-        if batch_size < 1:
-            raise InputError(f"batch_size must be at least 1, got {batch_size}")
+        if batch_size < world_size:
+            raise InputError(f"batch_size must be at least {world_size}, one image for each process, got {batch_size}")
+        self.rank, self.world_size = rank, world_size
         self.split = split
         self.flip = data.flip and training
         self.training = training
         self.seed = seed
         self.device = torch.device(device)
         self.bounds = list(range(0, len(split), batch_size))
-        if training and len(split) % batch_size == 1 and len(self.bounds) > 1:
+        if training and 0 < len(split) % batch_size < max(2, world_size) and len(self.bounds) > 1:
             self.bounds.pop()
 
     def __len__(self) -> int:
@@ -75,10 +82,12 @@ class DetectionLoader:
         mirrored = random_numbers(self.seed, epoch, 0, order, count=1)[:, 0] < (0.5 if self.flip else 0.0)
         ends = [*self.bounds[1:], len(order)]
         for begin, end in list(zip(self.bounds, ends, strict=True))[start:]:
-            rows, flips = order[begin:end].tolist(), mirrored[begin:end].tolist()
+            size = end - begin
+            first, last = (begin + size * number // self.world_size for number in (self.rank, self.rank + 1))
+            rows, flips = order[first:last].tolist(), mirrored[first:last].tolist()
             served = [self._serve(row, flip) for row, flip in zip(rows, flips, strict=True)]
-            index = torch.from_numpy(2 * order[begin:end] + mirrored[begin:end]).to(self.device)
-            yield DetectionBatch([image for image, _ in served], [target for _, target in served], index)
+            index = torch.from_numpy(2 * order[first:last] + mirrored[first:last]).to(self.device)
+            yield DetectionBatch([image for image, _ in served], [target for _, target in served], index, size)
 
     def _serve(self, row: int, flip: bool) -> tuple[Tensor, Target]:
         image = self.split.images[row].to(self.device).float().div_(255)

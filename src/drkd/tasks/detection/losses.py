@@ -94,9 +94,16 @@ def distilled(detector: nn.Module, objective: Objective, *, index: Tensor | None
         >>> bool(losses["classification"].isclose(parts["ce"]))
         True
     """
+    with watched(detector, objective, index=index) as step:
+        yield step.parts
+
+
+@contextmanager
+def watched(detector: nn.Module, objective: Objective, *, index: Tensor | None = None) -> Iterator["Step"]:
+    """`distilled`, which says more of the step."""
     family = family_of(detector)
     _refuse(objective, family)
-    step = _Step(objective, index)
+    step = Step(objective, index)
     with ExitStack() as stack:
         network: Any = detector
         stack.callback(network.transform.register_forward_hook(step.see_images).remove)
@@ -110,16 +117,24 @@ def distilled(detector: nn.Module, objective: Objective, *, index: Tensor | None
         else:
             head = network.head.classification_head
             stack.enter_context(_wrapped(head, "compute_loss", partial(step.retina, head.BETWEEN_THRESHOLDS)))
-        yield step.parts
+        yield step
 
 
-class _Step:
-    """What is seen of a step, and what is put in the place of its class loss."""
+class Step:
+    """What is seen of a step, and what is put in the place of its class loss.
+
+    Attributes:
+        parts: the objective's.
+        divisor: what torchvision's losses are divided by, where it is a number of anchors and not of images; else None.
+        positions: how many were scored.
+    """
 
     def __init__(self, objective: Objective, index: Tensor | None) -> None:
         self.objective = objective
         self.index = index
         self.parts: Losses = {}
+        self.divisor: Tensor | None = None
+        self.positions = 0
         self.images: Any = None
         self.proposals: list[Tensor] = []
         self.labels: list[Tensor] = []
@@ -151,6 +166,7 @@ class _Step:
         logits = outputs["cls_logits"]
         labels = _labels(targets, matched, offset=0)
         positive, negative = _mined(logits.detach(), labels, ratio)
+        self.divisor = positive.sum()
         positions_of = torch.cat([positive.nonzero(), negative.nonzero()]).T
         if positions_of.shape[1] == 0:  # no box in the whole batch: torchvision scores nothing
             return losses
@@ -180,6 +196,7 @@ class _Step:
 
     def ask(self, how: Reduction, logits: Tensor, labels: Tensor, positions: Positions, index: Tensor | None) -> Losses:
         """The objective's losses, reduced as this detector needs them."""
+        self.positions = len(labels)
         found: Losses = self.objective(logits, labels, inputs=positions, index=index, reduction=how)
         return found
 

@@ -91,7 +91,7 @@ def measure(found: Sequence[Found], targets: Sequence[Target], classes: Sequence
     try:
         from torchmetrics.detection import MeanAveragePrecision
 
-        metric = MeanAveragePrecision(extended_summary=True)
+        metric = MeanAveragePrecision(extended_summary=True, sync_on_compute=False)  # ranks measure what they have
     except ImportError as reason:
         raise InputError(
             f"measuring detections needs pycocotools: pip install 'drkd[detection]' ({reason})"

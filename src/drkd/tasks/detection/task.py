@@ -101,12 +101,6 @@ class Detection(Task):
         for wrong, option, why in (
             (config.label_noise > 0, "--label-noise", "labels belong to boxes there"),
             (
-                config.devices > 1 or config.num_nodes > 1,
-                "--devices or --num-nodes above 1",
-                "it trains in one process",
-            ),
-            (config.sync_batchnorm, "--sync-batchnorm", "it trains in one process"),
-            (
                 config.download and not (config.pretrained or config.weights),
                 "--download",
                 "its data is a folder of your own",
