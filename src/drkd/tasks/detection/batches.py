@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from drkd.data.augment import random_numbers
+from drkd.tasks.detection.augment import apply
 from drkd.tasks.detection.splits import DetectionSplit, DetectionSplits, Target
 from drkd.utils.errors import InputError
 
@@ -63,6 +64,7 @@ class DetectionLoader:
         self.rank, self.world_size = rank, world_size
         self.split = split
         self.flip = data.flip and training
+        self.operations = data.operations if training else ()
         self.training = training
         self.seed = seed
         self.device = torch.device(device)
@@ -80,18 +82,25 @@ class DetectionLoader:
         if self.training:
             order = np.random.default_rng([self.seed, epoch]).permutation(order)
         mirrored = random_numbers(self.seed, epoch, 0, order, count=1)[:, 0] < (0.5 if self.flip else 0.0)
+        draws = random_numbers(self.seed, epoch, 1, order, count=1)[:, 0] if self.operations else np.zeros(len(order))
         ends = [*self.bounds[1:], len(order)]
         for begin, end in list(zip(self.bounds, ends, strict=True))[start:]:
             size = end - begin
             first, last = (begin + size * number // self.world_size for number in (self.rank, self.rank + 1))
-            rows, flips = order[first:last].tolist(), mirrored[first:last].tolist()
-            served = [self._serve(row, flip) for row, flip in zip(rows, flips, strict=True)]
+            rows = zip(order[first:last].tolist(), mirrored[first:last].tolist(), draws[first:last], strict=True)
+            served = [self._serve(row, flip, draw) for row, flip, draw in rows]
             index = torch.from_numpy(2 * order[first:last] + mirrored[first:last]).to(self.device)
             yield DetectionBatch([image for image, _ in served], [target for _, target in served], index, size)
 
-    def _serve(self, row: int, flip: bool) -> tuple[Tensor, Target]:
-        image = self.split.images[row].to(self.device).float().div_(255)
-        target = {name: value.to(self.device) for name, value in self.split.targets[row].items()}
+    def _serve(self, row: int, flip: bool, draw: float) -> tuple[Tensor, Target]:
+        pixels, target = self.split.images[row], self.split.targets[row]
+        if self.training and "iscrowd" in target:
+            taught = target["iscrowd"] == 0
+            target = {name: target[name][taught] for name in ("boxes", "labels")}
+        if self.operations:
+            pixels, target = apply(self.operations, pixels, target, seed=int(draw * 2**53))
+        image = pixels.to(self.device).float().div_(255)
+        target = {name: value.to(self.device) for name, value in target.items()}
         return mirror(image, target) if flip else (image, target)
 
 

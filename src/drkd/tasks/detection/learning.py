@@ -58,6 +58,11 @@ class DetectorLearner(Learner[DetectionSplits, DetectionBatch]):
             raise InputError(
                 "detection takes no class weights: most of the scored positions are background; leave them out"
             )
+        if "index" in objective.needs and data.operations:
+            raise InputError(
+                f"`{objective.name}` remembers positions, which --augment {'+'.join(data.operations)} moves; take flip "
+                "or none, or another method"
+            )
         self.data, self.student, self.objective, self.device = data, student, objective, device
         self.dtype = getattr(torch, settings.precision)
         self.loader = DetectionLoader(
