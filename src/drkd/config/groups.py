@@ -229,6 +229,9 @@ class MethodSettings(Options):
     """Settings of methods; None leaves the method its own default."""
 
     alpha: float | None = Field(None, ge=0, le=1, description="weight of the soft target (default: the method's)")
+    alpha_schedule: Literal["constant", "linear", "cosine", "rising"] | None = Field(
+        None, description="constant, linear or cosine (from alpha to 0 over the training), or rising (from 0 to alpha)"
+    )
     temperature: float | None = Field(None, gt=0, le=1e6, description="softening (default: the method's)")
     epsilon: float | None = Field(None, ge=0, le=1, description="of label_smoothing")
     correct_prob: float | None = Field(None, gt=0, lt=1, description="of tf_kd_reg's virtual teacher")

@@ -73,6 +73,7 @@ class MethodKeywords(TypedDict, total=False):
     """See `drkd.config.groups.MethodSettings`."""
 
     alpha: float | None
+    alpha_schedule: Literal["constant", "linear", "cosine", "rising"] | None
     temperature: float | None
     epsilon: float | None
     correct_prob: float | None

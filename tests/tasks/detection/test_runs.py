@@ -171,7 +171,7 @@ def test_compare_puts_methods_side_by_side(folder, tmp_path):
         ({"data": "digits"}, "detection needs a folder of images with boxes"),
         ({"model": "resnet18"}, "unknown detector 'resnet18'; choose from small_ssd, ssdlite320"),
         ({"label_noise": 0.2}, "takes no --label-noise"),
-        ({"precision": "bfloat16"}, "takes no --precision bfloat16"),
+        ({"method": "ps_kd", "augment": "ssd"}, "ps_kd remembers positions, which --augment ssd moves"),
         ({"compile": "on"}, "takes no --compile on"),
         ({"memory_format": "channels_last"}, "takes no --memory-format channels_last"),
         ({"sync_batchnorm": True}, "--sync-batchnorm"),

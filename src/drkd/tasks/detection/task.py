@@ -95,9 +95,16 @@ class Detection(Task):
 
     def check_settings(self, config: "TrainConfig", objective: "Objective") -> None:
         from drkd.methods.registry import get_method
+        from drkd.tasks.detection.augment import parse_augmentation
         from drkd.tasks.detection.learning import check_settings
 
         check_settings(config)
+        moves = config.augment is not None and bool(parse_augmentation(config.augment)[1])
+        if moves and "index" in objective.needs:
+            raise InputError(
+                f"{config.method} remembers positions, which --augment {config.augment} moves; take flip or none, or "
+                "another method"
+            )
         for wrong, option, why in (
             (config.label_noise > 0, "--label-noise", "labels belong to boxes there"),
             (
