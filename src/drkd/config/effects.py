@@ -60,6 +60,7 @@ TABLE = (
     WithoutEffect("mix_prob", ("mixup", "cutmix"), lambda alpha: alpha == 0, "--mixup 0.2 or --cutmix 1"),
     WithoutEffect("fold", "task", lambda name: name != "classification", "--task classification"),
     WithoutEffect("keep_answers", "task", lambda name: name != "classification", "--task classification"),
+    WithoutEffect("teach", "task", lambda name: name != "detection", "--task detection"),
     WithoutEffect("cache", "cache_size", lambda size: as_bytes(size) == 0, "--cache-size 2GB"),
     WithoutEffect("slurm_options", "launcher", lambda name: name != "slurm", "--launcher slurm"),
     WithoutEffect("max_ms", "networks", lambda names: names is None, "--networks A,B"),

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
-from drkd.config.fields import Average, Fractions, Pairs, Part, Size, Text, Trackers, Weights, as_pairs
+from drkd.config.fields import Average, Fractions, Pairs, Part, Size, Teach, Text, Trackers, Weights, as_pairs
 
 LARGEST = 2**32
 """No option that is a whole number goes beyond: libraries cannot count further."""
@@ -151,6 +151,16 @@ class SelectionOptions(Options):
     )
 
 
+class PositionOptions(Options):
+    """Where a detector is taught."""
+
+    teach: Teach = Field(
+        "all",
+        description="of detectors, where the soft target counts: all, foreground, or a SCORE such as 0.05: foreground, "
+        "and background that the student takes for an object by that much",
+    )
+
+
 class CheckpointOptions(Options):
     """Where a training writes, and how often."""
 
@@ -169,6 +179,7 @@ class FitOptions(
     LogOptions,
     CheckpointOptions,
     SelectionOptions,
+    PositionOptions,
     ComputeOptions,
     FineTuningOptions,
     MixingOptions,

@@ -57,6 +57,7 @@ class FitOptionsKeywords(TypedDict, total=False):
     workers: int | None
     select: Literal["best", "last"]
     average: str | None
+    teach: str
     out: Path | None
     resume: bool
     checkpoint_every: str | int

@@ -1,6 +1,5 @@
 """What training does to images with boxes beside mirroring them: torchvision's transforms, replayable by a seed."""
 
-from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -49,7 +48,7 @@ def apply(names: tuple[str, ...], image: Tensor, target: Target, *, seed: int) -
     from torchvision import tv_tensors
 
     size = image.shape[-2:]
-    boxes = tv_tensors.BoundingBoxes(target["boxes"], format="XYXY", canvas_size=size)  # type: ignore[call-overload]
+    boxes = tv_tensors.BoundingBoxes(target["boxes"], format="XYXY", canvas_size=size)
     sample: dict[str, Any] = {"image": tv_tensors.Image(image), "boxes": boxes, "labels": target["labels"]}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -63,7 +62,7 @@ def apply(names: tuple[str, ...], image: Tensor, target: Target, *, seed: int) -
 
 
 @cache
-def _transform(name: str) -> Callable[[Any], Any]:
+def _transform(name: str) -> Any:
     from torchvision.transforms import v2
 
     if name == "jitter":

@@ -64,7 +64,7 @@ class DetectorLearner(Learner[DetectionSplits, DetectionBatch]):
                 "or none, or another method"
             )
         self.data, self.student, self.objective, self.device = data, student, objective, device
-        self.dtype = getattr(torch, settings.precision)
+        self.dtype, self.teach = getattr(torch, settings.precision), settings.teach
         self.loader = DetectionLoader(
             data,
             data.train,
@@ -96,7 +96,7 @@ class DetectorLearner(Learner[DetectionSplits, DetectionBatch]):
         low = self.dtype != torch.float32
         with (
             torch.autocast(self.device.type, self.dtype) if low else nullcontext(),
-            watched(self.student, self.objective, index=batch.index) as step,
+            watched(self.student, self.objective, index=batch.index, teach=self.teach) as step,
         ):
             losses: dict[str, Tensor] = self.model(batch.images, [dict(target) for target in batch.targets])
         total = torch.stack(list(losses.values())).sum()

@@ -23,7 +23,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from drkd.objective.losses import hard_cross_entropy
+from drkd.objective.losses import hard_cross_entropy, to_float32
 from drkd.objective.objective import Objective, Reduction
 from drkd.targets import Ema, Frozen
 from drkd.tasks.detection.positions import AtPositions, Positions, as_pairs, family_of
@@ -99,11 +99,17 @@ def distilled(detector: nn.Module, objective: Objective, *, index: Tensor | None
 
 
 @contextmanager
-def watched(detector: nn.Module, objective: Objective, *, index: Tensor | None = None) -> Iterator["Step"]:
-    """`distilled`, which says more of the step."""
+def watched(
+    detector: nn.Module, objective: Objective, *, index: Tensor | None = None, teach: str = "all"
+) -> Iterator["Step"]:
+    """`distilled`, which says more of the step.
+
+    With `teach` the objective counts in some positions only, and plain cross-entropy in the others: in those with an
+    object for `foreground`, and for a number also in those that the student takes for an object by that probability.
+    """
     family = family_of(detector)
     _refuse(objective, family)
-    step = Step(objective, index)
+    step = Step(objective, index, teach)
     with ExitStack() as stack:
         network: Any = detector
         stack.callback(network.transform.register_forward_hook(step.see_images).remove)
@@ -129,7 +135,8 @@ class Step:
         positions: how many were scored.
     """
 
-    def __init__(self, objective: Objective, index: Tensor | None) -> None:
+    def __init__(self, objective: Objective, index: Tensor | None, teach: str = "all") -> None:
+        self.teach = teach
         self.objective = objective
         self.index = index
         self.parts: Losses = {}
@@ -197,8 +204,18 @@ class Step:
     def ask(self, how: Reduction, logits: Tensor, labels: Tensor, positions: Positions, index: Tensor | None) -> Losses:
         """The objective's losses, reduced as this detector needs them."""
         self.positions = len(labels)
-        found: Losses = self.objective(logits, labels, inputs=positions, index=index, reduction=how)
-        return found
+        if self.teach == "all":
+            found: Losses = self.objective(logits, labels, inputs=positions, index=index, reduction=how)
+            return found
+        rows: Losses = self.objective(logits, labels, inputs=positions, index=index, reduction="none")
+        logits = to_float32(logits)
+        taught = labels > 0
+        if self.teach != "foreground":
+            taught |= logits.detach().softmax(dim=1)[:, 0] <= 1 - float(self.teach)
+        plain = hard_cross_entropy(logits, labels)
+        instead = {"loss": plain, "ce": plain.detach()}
+        rows = {name: values.where(taught, instead.get(name, torch.zeros(()))) for name, values in rows.items()}
+        return rows if how == "none" else {name: values.mean() for name, values in rows.items()}
 
     def take_parts(self, rows: Losses, weight: Tensor) -> None:
         """Contributions to the loss are weighted as it is; the rest are means over the rows."""
