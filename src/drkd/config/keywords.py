@@ -57,6 +57,7 @@ class FitOptionsKeywords(TypedDict, total=False):
     workers: int | None
     select: Literal["best", "last"]
     average: str | None
+    teach: str
     out: Path | None
     resume: bool
     checkpoint_every: str | int
@@ -73,6 +74,7 @@ class MethodKeywords(TypedDict, total=False):
     """See `drkd.config.groups.MethodSettings`."""
 
     alpha: float | None
+    alpha_schedule: Literal["constant", "linear", "cosine", "rising"] | None
     temperature: float | None
     epsilon: float | None
     correct_prob: float | None

@@ -223,6 +223,8 @@ SEGMENTATION: dict[str, Any] = {
 }
 """Defaults for segmentation: usual ones for networks that start from random weights, not searched for. Methods that
 remember pixels are not among those compared: `scale_crop` moves them."""
+TRAINED_DETECTION: dict[str, Any] = {"weight_decay": 0.05, "no_norm_decay": True}
+"""What is otherwise for detectors that start from trained weights: what classifiers do."""
 
 WITHOUT_EFFECT = (
     *("out", "resume", "checkpoint_every", "jobs", "download", "cache", "launcher", "workers", "trials", "hours"),

@@ -78,7 +78,14 @@ class Detection(Task):
     ) -> "nn.Module":
         from drkd.tasks.detection.networks import create_detector
 
-        return create_detector(info.model, num_classes=len(info.classes), image_size=info.image_size, weights=weights)
+        return create_detector(
+            info.model,
+            num_classes=len(info.classes),
+            image_size=info.image_size,
+            weights=weights,
+            pretrained=pretrained,
+            download=download,
+        )
 
     def objective(
         self, config: "TrainConfig", data: TaskData, *, teacher: "nn.Module | None", student: "nn.Module", out: Path
@@ -100,18 +107,23 @@ class Detection(Task):
 
     def check_settings(self, config: "TrainConfig", objective: "Objective") -> None:
         from drkd.methods.registry import get_method
+        from drkd.tasks.detection.augment import parse_augmentation
         from drkd.tasks.detection.learning import check_settings
 
         check_settings(config)
+        moves = config.augment is not None and bool(parse_augmentation(config.augment)[1])
+        if moves and "index" in objective.needs:
+            raise InputError(
+                f"{config.method} remembers positions, which --augment {config.augment} moves; take flip or none, or "
+                "another method"
+            )
         for wrong, option, why in (
             (config.label_noise > 0, "--label-noise", "labels belong to boxes there"),
             (
-                config.devices > 1 or config.num_nodes > 1,
-                "--devices or --num-nodes above 1",
-                "it trains in one process",
+                config.download and not (config.pretrained or config.weights),
+                "--download",
+                "its data is a folder of your own",
             ),
-            (config.sync_batchnorm, "--sync-batchnorm", "it trains in one process"),
-            (config.download, "--download", "its data is a folder of your own"),
         ):
             if wrong:
                 raise InputError(f"detection takes no {option}: {why}; leave it out")

@@ -140,7 +140,7 @@ class Segmentation(Task):
     def answer(
         self, outputs: "Sequence[NDArray[Any]]", images: "Sequence[ReadImage]", info: Described, asked: "Asked"
     ) -> "Iterator[Row]":
-        raise InputError(NOT_DEPLOYED.format(info.model))
+        raise InputError(NOT_DEPLOYED.format("a segmenter"))
 
     def pixels(self, split: Any, positions: "Tensor") -> "list[NDArray[np.uint8]]":
         raise InputError(NOT_DEPLOYED.format("a segmenter"))
