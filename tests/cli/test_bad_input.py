@@ -192,9 +192,9 @@ CASES = {
     "bad images, checked": (
         content("pets/train/cat/bad.png", b""),
         ("check", "pets"),
-        "1 errors in pets stop a training; remove or replace them, or leave them out with --skip-bad-images",
+        "1 error in pets stops a training; remove or replace it, or leave it out with --skip-bad-images",
     ),
-    "missing class, checked": (folder("pets/val/owl"), ("check", "pets"), "1 errors in pets stop a training"),
+    "missing class, checked": (folder("pets/val/owl"), ("check", "pets"), "1 error in pets stops a training"),
     "nothing to check": (
         nothing,
         ("check", "nowhere"),

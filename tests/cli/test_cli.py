@@ -67,7 +67,7 @@ def test_compare_writes_its_report(tmp_path, capsys):
     options = (*QUICK, "--seeds", "2", "--methods", "label_smoothing,dr_kd", "--label-noise", "0")
     code, output, errors = Command("compare", *options, "--out", "run", folder=tmp_path).end()
     assert (code, errors) == (0, "")
-    assert "8/8 trainings" in output
+    assert "8 of 8 trainings" in output
     assert "DR-KD" in output
     assert {"results.json", "results.csv", "report.html", "plots"} <= {p.name for p in (tmp_path / "run").iterdir()}
     assert run_cli("report", tmp_path / "run") == 0

@@ -11,6 +11,7 @@ from drkd.cli.printing import say
 from drkd.data.checking import Findings
 from drkd.data.problems import shown
 from drkd.tasks import get_task
+from drkd.utils.text import counted
 
 ALIKE = 3
 """Notes of one wording that are printed one by one; `--json` has all."""
@@ -42,18 +43,20 @@ def print_findings(found: Findings) -> None:
     images = ", ".join(f"{split} {count:,}" for split, count in found.images.items()) or "none"
     print(f"looked at: {images} images, {len(found.classes):,} classes")
     for severity, meaning in (
-        ("error", "stop a training"),
-        ("warning", "make its figures doubtful"),
-        ("note", "say how images are read"),
+        ("error", "a training would stop"),
+        ("warning", "figures are doubtful"),
+        ("note", "how images are read"),
     ):
         counts = found.count(severity)  # type: ignore[arg-type]
         kinds = ", ".join(f"{kind} {count}" for kind, count in counts.items())
-        print(f"{sum(counts.values())} {severity}s ({meaning}){': ' + kinds if kinds else ''}")
+        print(f"{counted(sum(counts.values()), severity)} ({meaning}){': ' + kinds if kinds else ''}")
 
 
 def verdict(found: Findings) -> str:
     """One line on what stops a training."""
     errors = found.count("error")
     skippable = {"unreadable image", "oversized image"} >= set(errors)
-    way = "remove or replace them" + (", or leave them out with --skip-bad-images" if skippable else "")
-    return f"{sum(errors.values())} errors in {shown(found.data)} stop a training; {way}"
+    number = sum(errors.values())
+    it, verb = ("it", "stops") if number == 1 else ("them", "stop")
+    way = f"remove or replace {it}" + (f", or leave {it} out with --skip-bad-images" if skippable else "")
+    return f"{counted(number, 'error')} in {shown(found.data)} {verb} a training; {way}"

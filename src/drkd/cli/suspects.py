@@ -11,6 +11,7 @@ from drkd.cli.app import app
 from drkd.cli.printing import console, say
 from drkd.utils.errors import InputError
 from drkd.utils.machine import processor_count
+from drkd.utils.text import counted
 from drkd.utils.workers import start_server
 
 if TYPE_CHECKING:
@@ -50,8 +51,8 @@ def suspects(
     kind: Any = asked
     trainings = plan(source, home, asked=kind, folds=folds, repeats=repeats, device=device)
     quiet = console() if not as_json else _on_stderr()
-    count = "1 training" if len(trainings) == 1 else f"{len(trainings)} trainings"
-    quiet.print(f"{count}, to be written to {home / 'suspects'}.", highlight=False, soft_wrap=True)
+    count = counted(len(trainings), "training")
+    quiet.print(f"{count}, written to {home / 'suspects'}.", highlight=False, soft_wrap=True)
     with Display(quiet, {each.name: each.config.epochs for each in trainings}) as display:
         found = find_suspects(
             run, asked=kind, folds=folds, repeats=repeats, jobs=jobs, device=device, out=out, on_event=display.on_event
@@ -100,5 +101,5 @@ def _print(found: "Suspects", page: Path, top: int) -> None:
     )
     if found.not_judged:
         why = "no other fold has an image of their class" if found.asked == "folds" else "the training never saw them"
-        say(f"{len(found.not_judged)} images are not judged: {why}.")
+        say(f"not judged: {counted(len(found.not_judged), 'image')}, since {why}.")
     say(f"List: {found.table}\nGallery: {page}")

@@ -17,6 +17,9 @@ LEVEL = 0.05
 
 FEW_SEEDS = 5
 
+ROUNDING = 1e-12
+"""A mean difference this small is none."""
+
 Methods = Mapping[str, MethodResults]
 
 
@@ -49,9 +52,13 @@ def headline(panel: Panel, differences: Differences) -> str:
     found = _points(top)
     if top.p_holm is not None and top.ci95 is not None and top.ci95[0] > 0:
         found += f", which chance may give among {len(differences)} comparisons"
-    whose = f"{'the' if len(tests) == 1 else 'the best'} mean difference in {task.label} to cross-entropy"
+    if len(tests) > 1 and top.mean_difference <= ROUNDING:
+        best = f"no method is above cross-entropy in mean {task.label}; the best is {within(ranked[0])}"
+    else:
+        whose = f"{'the' if len(tests) == 1 else 'the best'} mean difference in {task.label} to cross-entropy"
+        best = f"{whose} is that of {within(ranked[0])}"
     also = f"; {loss}" if loss else ""
-    return f"Not shown with {seeds} seeds: {whose} is that of {within(ranked[0])}, {found}{also}{failed}."
+    return f"Not shown with {seeds} seeds: {best}, {found}{also}{failed}."
 
 
 def _no_answer(panel: Panel, asked: Sequence[str], tests: Mapping[str, Difference]) -> str:
@@ -203,6 +210,7 @@ def _points(test: Difference) -> str:
     """The mean difference with its interval."""
     mean = f"{100 * test.mean_difference:+.2f} points"
     if test.ci95 is None or test.ci95[0] == test.ci95[1]:
-        return f"{mean} on every seed, which no test can judge"
+        judged = "" if abs(test.mean_difference) <= ROUNDING else ", which no test can judge"
+        return f"{mean} on every seed{judged}"
     low, high = (100 * end for end in test.ci95)
     return f"{mean}, 95% interval {low:+.2f} to {high:+.2f}"
