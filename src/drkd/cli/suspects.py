@@ -52,7 +52,7 @@ def suspects(
     trainings = plan(source, home, asked=kind, folds=folds, repeats=repeats, device=device)
     quiet = console() if not as_json else _on_stderr()
     count = counted(len(trainings), "training")
-    quiet.print(f"{count}, written to {home / 'suspects'}.", highlight=False, soft_wrap=True)
+    quiet.print(f"{count}; output goes to {home / 'suspects'}.", highlight=False, soft_wrap=True)
     with Display(quiet, {each.name: each.config.epochs for each in trainings}) as display:
         found = find_suspects(
             run, asked=kind, folds=folds, repeats=repeats, jobs=jobs, device=device, out=out, on_event=display.on_event
@@ -96,8 +96,8 @@ def _print(found: "Suspects", page: Path, top: int) -> None:
     if top:
         console().print(table)
     say(
-        f"{found.contradicted:,} of {len(found.images):,} labels are contradicted. The list begins with the surest; "
-        "whether a label is wrong only a look at its image says."
+        f"{found.contradicted:,} of {len(found.images):,} labels of the training and validation images are "
+        "contradicted, the surest first. Look at an image before you call its label wrong."
     )
     if found.not_judged:
         why = "no other fold has an image of their class" if found.asked == "folds" else "the training never saw them"

@@ -43,7 +43,7 @@ def compare(config: ConfigFile = None, **options: object) -> int:
     _say_start(settings, source)
     terminal = console()
     trainings = comparison.plan(settings, comparison.with_controls(settings.methods), out)
-    terminal.print(f"{len(trainings)} trainings, written to {out}. {WEIGHTS}", highlight=False)
+    terminal.print(f"{len(trainings)} trainings; output goes to {out}. {WEIGHTS}", highlight=False)
     for line in comparison.weights(trainings).values():
         terminal.print(f"  {line}", highlight=False, soft_wrap=True)
     with Display(terminal, {t.name: t.config.epochs for t in trainings}) as display:
@@ -78,7 +78,7 @@ def train(config: ConfigFile = None, **options: object) -> int:
         if rank() == 0:
             _note_if_new(settings.resume, out)
             _say_start(settings, source)
-            say(f"Written to {out}. {WEIGHTS}\n  {described}")
+            say(f"Output goes to {out}. {WEIGHTS}\n  {described}")
         return out
 
     if (settings.devices > 1 or settings.num_nodes > 1) and "RANK" not in os.environ:

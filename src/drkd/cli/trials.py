@@ -41,7 +41,7 @@ def describe_search(config: TuneConfig, source: Mapping[str, str], out: Path) ->
     limit = "" if config.hours is None else f"; none begins after {config.hours:g} h"
     return (
         f"Cross-entropy at {rates} learning rate{'s' * (rates > 1)}{of}{trials}; {config.epochs} epochs each{limit}. "
-        f"Written to {out}."
+        f"Output goes to {out}."
     )
 
 
