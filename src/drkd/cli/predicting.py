@@ -18,7 +18,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemaining
 
 from drkd.cli.app import app
 from drkd.utils.errors import InputError
-from drkd.utils.text import printable, spreadsheet_cell
+from drkd.utils.text import counted, printable, spreadsheet_cell
 
 if TYPE_CHECKING:
     from drkd.data.problems import Problem
@@ -78,6 +78,8 @@ def predict(
         else:
             with _complete_or_part(out) as stream:
                 write(answers, stream)
+    if len(bad) > 1:  # a single one was just named
+        print(f"drkd: {counted(len(bad), 'image')} could not be read", file=sys.stderr)
     return 1 if bad else 0
 
 
@@ -104,7 +106,7 @@ def _progress(*, shown: bool) -> Iterator[Callable[[int, int], None]]:
         nonlocal last
         if done and time.monotonic() - last >= SECONDS_BETWEEN_LINES:
             last = time.monotonic()
-            print(f"{done:,} of {total:,} images", file=sys.stderr, flush=True)
+            print(f"drkd: {done:,} of {total:,} images", file=sys.stderr, flush=True)
 
     yield print_line
 

@@ -80,7 +80,7 @@ def print_summary(summary: "RunSummary") -> None:
     if summary.val is None and "temperature" in vars(summary.test):
         say("probabilities are not calibrated: there is no validation split")
     chosen = "chosen on validation" if summary.select == "best" else "the last one"
-    say(f"epoch {summary.best_epoch} (counted from 0) of {summary.epochs}, {chosen}")
+    say(f"the network is that of epoch {summary.best_epoch} (of 0 to {summary.epochs - 1}), {chosen}")
     if summary.teacher is not None:
         metric = task.metric(task.teacher_metric)
         value = getattr(summary, f"teacher_train_{metric.name}")
