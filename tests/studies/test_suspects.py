@@ -246,8 +246,11 @@ def test_the_command_line_prints_the_first(run, found, capsys):
     assert f"{found.contradicted} of 544 labels of the training and validation images are contradicted" in said
     assert run_cli("suspects", run, "--folds", "3", "--jobs", "1", "--top", "3", "--json") == 0
     answer = json.loads(capsys.readouterr().out)
+    assert answer["table"] == answer["path"] == str(run / "suspects.csv")
     assert [each["image"] for each in answer["suspects"]] == [each.image for each in found.images[:3]]
     assert answer["contradicted"] == found.contradicted
+    assert run_cli("suspects", run, "--folds", "3", "--jobs", "1", "--quiet") == 0
+    assert capsys.readouterr().out == f"{run / 'suspects.csv'}\n"
 
 
 def test_what_cannot_be_asked_is_refused(run, tmp_path):

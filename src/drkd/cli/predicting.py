@@ -16,6 +16,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
+from drkd.cli.answers import answer
 from drkd.cli.app import app
 from drkd.utils.errors import InputError
 from drkd.utils.text import counted, printable, spreadsheet_cell
@@ -78,6 +79,7 @@ def predict(
         else:
             with _complete_or_part(out) as stream:
                 write(answers, stream)
+            answer(out, {})
     if len(bad) > 1:  # a single one was just named
         print(f"drkd: {counted(len(bad), 'image')} could not be read", file=sys.stderr)
     return 1 if bad else 0
