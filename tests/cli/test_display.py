@@ -91,8 +91,11 @@ def test_what_there_is_to_say_of_a_start_is_said_once(clock, capsys):
     for name in ("a", "b"):
         shown.on_event(StartNoted(name, ("2 are new (fc.weight, fc.bias)",)))
     assert text.getvalue() == "note: 2 are new (fc.weight, fc.bias)\n"
-    print_epoch(StartNoted("a", ("one", "another")))
+    noted = {"said before"}
+    print_epoch(StartNoted("a", ("said before", "one", "another")), noted)
     assert capsys.readouterr().out == "note: one\nnote: another\n"
+    print_summary(replace(summary(), notes=["another", "new"]), noted)
+    assert [line for line in capsys.readouterr().out.splitlines() if "note" in line] == ["note: new"]
 
 
 def test_an_epoch_is_printed_with_its_validation_metric(capsys):

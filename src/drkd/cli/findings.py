@@ -1,16 +1,15 @@
 """What `drkd check` prints: a line per finding, and what was counted."""
 
 import json
+import time
 from collections import Counter
 from dataclasses import asdict
-
-from rich.console import Console
-from rich.progress import Progress
 
 from drkd.cli.printing import say
 from drkd.data.checking import Findings
 from drkd.data.problems import shown
 from drkd.tasks import get_task
+from drkd.utils.progress import Meter
 from drkd.utils.text import counted
 
 ALIKE = 3
@@ -18,11 +17,16 @@ ALIKE = 3
 
 
 def check_with_progress(data: str, task: str) -> Findings:
-    """The check of a task, with a progress bar where standard error is a terminal."""
-    console = Console(stderr=True)
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
-        line = bar.add_task("images")
-        return get_task(task).check(data, lambda done, total: bar.update(line, completed=done, total=total))
+    """The check of a task; it reports how far it is, as other passes over data do."""
+    meter: Meter | None = None
+
+    def report(done: int, total: int) -> None:
+        nonlocal meter
+        meter = meter or Meter("check", total, "images")
+        if time.perf_counter() >= meter.due or (meter.was_due and done == total):
+            meter.report(done)
+
+    return get_task(task).check(data, report)
 
 
 def as_json(found: Findings) -> str:

@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -72,6 +73,8 @@ def train(config: ConfigFile = None, **options: object) -> int:
 
     refuse_without_teacher(settings, source, [get_method(settings.method)])
     described = describe_weights(settings)
+    noted: set[str] = set()
+    show = partial(print_epoch, noted=noted)
 
     def announced() -> Path:
         out = Path(settings.out) if settings.out else new_run_dir("train")
@@ -85,16 +88,16 @@ def train(config: ConfigFile = None, **options: object) -> int:
         from drkd.runs.launching import train_on_devices
 
         out = announced()
-        train_on_devices(settings, source, out, print_epoch)
+        train_on_devices(settings, source, out, show)
         summary = RunSummary.read(out)
-        print_summary(summary)
+        print_summary(summary, noted)
         answer(out, summary)
         return 0
     with process_group(choose_device(settings.device)):
         out = announced()
-        summary = run_training(settings, source, out, on_event=print_epoch if rank() == 0 else ignore_event)
+        summary = run_training(settings, source, out, on_event=show if rank() == 0 else ignore_event)
         if rank() == 0:
-            print_summary(summary)
+            print_summary(summary, noted)
             answer(out, summary)
     return 0
 
