@@ -99,11 +99,12 @@ def test_what_there_is_to_say_of_a_start_is_said_once(clock, capsys):
 
 
 def test_an_epoch_is_printed_with_its_validation_metric(capsys):
-    print_epoch(EpochDone("dr_kd", {"epoch": 3, "lr": 0.1, "loss": 0.25, "val_accuracy": 0.5, "val_nll": 1.0}))
+    measured = {"train_accuracy": 0.75, "val_accuracy": 0.5, "val_nll": 1.0}
+    print_epoch(EpochDone("dr_kd", {"epoch": 3, "lr": 0.1, "loss": 0.25, **measured}))
     print_epoch(EpochDone("ps_kd", {"epoch": 0, "lr": 0.1, "loss": 2.0, "val_map": 0.25}))
     print_epoch(RunFailed("dr_kd", "it diverged"))
     assert capsys.readouterr().out.splitlines() == [
-        "dr_kd epoch 3: loss 0.2500, validation accuracy 50.00%",
+        "dr_kd epoch 3: loss 0.2500, training accuracy 75.00%, validation accuracy 50.00%",
         "ps_kd epoch 0: loss 2.0000, validation mAP 25.00%",
     ]
 

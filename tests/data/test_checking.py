@@ -10,11 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from drkd.cli.findings import check_with_progress
 from drkd.data import load_data
 from drkd.data.checking import check_data
 from drkd.data.problems import Problem, refuse, shown
-from drkd.utils import progress
 from drkd.utils.errors import InputError
 from image_files import CLASSES, encoded, exif, findings, noise, refusal, run_cli, spoil
 
@@ -246,14 +244,6 @@ def test_files_that_are_no_images_are_named(root):
             "has 4 files without an image's extension, left out: a.txt, b.db, c.json, ...",
         )
     ]
-
-
-def test_check_reports_how_far_it_is(root, monkeypatch):
-    monkeypatch.setattr(progress, "SECONDS", 0.0)
-    seen = []
-    with progress.listening(seen.append):
-        check_with_progress(str(root), "classification")
-    assert [str(each) for each in seen] == [f"check: {done} of 18 images" for done in range(1, 19)]
 
 
 def test_check_exits_0_with_warnings_and_2_with_errors(root, capsys):

@@ -64,17 +64,18 @@ def print_epoch(event: "Event", noted: set[str] | None = None) -> None:
     if not isinstance(event, EpochDone):
         return
     row = event.row
-    parts = ", ".join(
+    measured = {
+        f"{column}_{task.primary}": f"{split} {task.label}"
+        for column, split in (("train", "training"), ("val", "validation"))
+        for task in TASKS.values()
+    }
+    parts = [
         f"{name} {value:.4f}"
         for name, value in row.items()
-        if name not in ("epoch", "lr") and not name.startswith("val_")
-    )
-    validation = "".join(
-        f", validation {task.label} {100 * row[column]:.2f}%"
-        for task in TASKS.values()
-        if (column := f"val_{task.primary}") in row
-    )
-    say(f"{event.run} epoch {row['epoch']:.0f}: {parts}{validation}")
+        if name not in ("epoch", "lr", *measured) and not name.startswith("val_")
+    ]
+    parts += [f"{name} {100 * row[column]:.2f}%" for column, name in measured.items() if column in row]
+    say(f"{event.run} epoch {row['epoch']:.0f}: {', '.join(parts)}")
 
 
 def print_summary(summary: "RunSummary", noted: Collection[str] = ()) -> None:
