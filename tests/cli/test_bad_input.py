@@ -200,6 +200,7 @@ CASES = {
         ("check", "nowhere"),
         "no data set and no folder is called 'nowhere'; see `drkd list",
     ),
+    "a folder misspelled": (nothing, (*TRAIN, "--data", "./pest"), "is called './pest'; did you mean pets"),
     "class that training lacks": (
         folder("pets/val/owl"),
         PETS,
