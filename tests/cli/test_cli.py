@@ -120,6 +120,15 @@ def test_a_mistake_gets_one_line_and_exit_2(tmp_path):
     assert not list(tmp_path.rglob("*"))
 
 
+def test_without_arguments_the_help_is_printed(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["drkd"])
+    with mock.patch("signal.signal"), pytest.raises(SystemExit) as left:
+        main()
+    said = capsys.readouterr()
+    assert (left.value.code, said.err) == (0, "")
+    assert re.search(r"^ +compare +Train methods side by side", said.out, re.M)
+
+
 def test_a_run_that_fails_exits_1_with_one_line_or_a_traceback(tmp_path, monkeypatch, capsys):
     command = ("train", *QUICK, "--lr", "1e6", "--method", "cross_entropy", "--out")
     assert run_cli(*command, tmp_path / "one") == 1

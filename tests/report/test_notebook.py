@@ -2,6 +2,7 @@
 
 import re
 import sys
+from dataclasses import replace
 from html.parser import HTMLParser
 from types import SimpleNamespace
 
@@ -142,6 +143,13 @@ def test_a_search_shows_its_best_trials(tuned):
     assert [line.split() for line in lines] == [[cell for cell in row if cell] for row in rows]
     assert counts.startswith("3 trials, 1 of them ended early.")
     assert cells(tuned.to_latex())[2] == [r"dr\_kd:rectify=swap:lr=0.3", "95.00", "$+$2.00"]
+
+
+def test_a_trial_shows_the_options_that_its_stage_tries(tuned):
+    chosen = {"average": "ema"}
+    averaged = Trial("cross_entropy:lr=0.1", {}, [0.94], 1.0, 0.94, stage="average", options=chosen)
+    shown = replace(tuned, results=replace(tuned.results, trials=[averaged]))
+    assert Page(shown._repr_html_()).rows[2] == ["cross_entropy:lr=0.1:average=ema", "94.00", "+1.00"]
 
 
 def test_a_training_shows_some_epochs_and_the_selected_one(training):

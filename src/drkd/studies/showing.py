@@ -110,13 +110,13 @@ class ShownTrials:
         found = self.results
         base = found.baseline_val_accuracy
         first = {"trial": f"{BASELINE}:lr={found.baseline_lr:.3g}", "accuracy": f"{100 * base:.2f}"}
-        finished = [(trial.val_accuracy, trial.variant) for trial in found.trials if trial.val_accuracy is not None]
+        finished = [(trial.val_accuracy, trial.name) for trial in found.trials if trial.val_accuracy is not None]
         best = sorted(finished, key=lambda pair: -pair[0])[:MOST_TRIALS]
         return [
             first,
             *(
-                {"trial": variant, "accuracy": f"{100 * value:.2f}", "gain": f"{100 * (value - base):+.2f}"}
-                for value, variant in best
+                {"trial": name, "accuracy": f"{100 * value:.2f}", "gain": f"{100 * (value - base):+.2f}"}
+                for value, name in best
             ),
         ]
 
