@@ -4,6 +4,7 @@ A verdict needs a p-value below `LEVEL` after Holm's correction over all differe
 they are for. Where a seed failed or no test is possible there is none.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 
 from drkd.report.labels import label_of, listed, within
@@ -19,6 +20,9 @@ FEW_SEEDS = 5
 
 ROUNDING = 1e-12
 """A mean difference this small is none."""
+
+VALIDATION_SIZE = re.compile(r"(?<=chosen on )\d+(?= validation samples)")
+"""In notes; seeds divide a folder into validation splits of unequal size."""
 
 Methods = Mapping[str, MethodResults]
 
@@ -127,7 +131,10 @@ def _failures(panel: Panel, name: str) -> int:
 def _notes(methods: Methods) -> list[str]:
     """Warnings of the trainings, once each; `_rectification` covers those about nothing to rectify."""
     notes = [note for results in methods.values() for of_seed in results.notes for note in of_seed or ()]
-    return [f"Note: {note}." for note in dict.fromkeys(notes) if "had nothing to rectify" not in note]
+    sizes = sorted(int(found[0]) for note in notes if (found := VALIDATION_SIZE.search(note)))
+    size = f"{sizes[0]} to {sizes[-1]}" if len(set(sizes)) > 1 else "".join(map(str, sizes[:1]))
+    alike = dict.fromkeys(VALIDATION_SIZE.sub(size, note) for note in notes)
+    return [f"Note: {note}." for note in alike if "had nothing to rectify" not in note]
 
 
 def _sign(test: Difference) -> int:
