@@ -99,7 +99,7 @@ def test_a_training_answers_in_json_and_quietly(tmp_path, capsys):
     found = json.loads(said.out)
     assert (found["path"], found["test"]["accuracy"] >= 0, said.err) == (str(tmp_path / "run"), True, "")
     assert run_cli("report", tmp_path / "run", "--quiet") == 0
-    assert capsys.readouterr().out == f"{tmp_path / 'run'}\n"
+    assert capsys.readouterr().out == f"{tmp_path / 'run' / 'report.html'}\n"
 
 
 @pytest.mark.parametrize("command", CONFIGS)
