@@ -196,14 +196,15 @@ CASES = {
     "bad images, checked": (
         content("pets/train/cat/bad.png", b""),
         ("check", "pets"),
-        "1 errors in pets stop a training; remove or replace them, or leave them out with --skip-bad-images",
+        "1 error in pets stops a training; remove or replace it, or leave it out with --skip-bad-images",
     ),
-    "missing class, checked": (folder("pets/val/owl"), ("check", "pets"), "1 errors in pets stop a training"),
+    "missing class, checked": (folder("pets/val/owl"), ("check", "pets"), "1 error in pets stops a training"),
     "nothing to check": (
         nothing,
         ("check", "nowhere"),
         "no data set and no folder is called 'nowhere'; see `drkd list",
     ),
+    "a folder misspelled": (nothing, (*TRAIN, "--data", "./pest"), "is called './pest'; did you mean pets"),
     "class that training lacks": (
         folder("pets/val/owl"),
         PETS,

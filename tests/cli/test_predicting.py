@@ -116,6 +116,8 @@ def test_a_file_is_there_once_it_is_complete(model, folder, tmp_path, capsys):
     assert run_cli("predict", model, folder, "--out", out) == 1
     assert len(rows_of(out.read_text())) == 8
     assert capsys.readouterr().out == ""
+    assert run_cli("predict", model, folder / "1.png", "--out", out, "--quiet") == 0
+    assert capsys.readouterr().out == f"{out}\n"
     out.unlink()
     assert run_cli("predict", model, folder / "5.png", "--out", out) == 2
     assert run_cli("predict", model, folder / "1.png", "--out", tmp_path / "none" / "x.csv") == 1

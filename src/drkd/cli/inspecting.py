@@ -105,7 +105,7 @@ def report(run: Annotated[Path, typer.Argument(help="run directory of `compare` 
 
     if (run / FILE).is_file():
         summary = RunSummary.read(run)
-        answer(run, summary)
+        answer(run, summary)  # for --json, where the page cannot be written
         print_summary(summary)
         for line in task_of(summary.test).describe_classes(summary.test):
             say(line)
@@ -116,7 +116,9 @@ def report(run: Annotated[Path, typer.Argument(help="run directory of `compare` 
             say(f"Plot: {draw_exports(run) or 'none, times are not measured yet: drkd bench-model ' + str(run)}")
         from drkd.report import write_run_report
 
-        say(f"Report: {write_run_report(run)}")
+        page = write_run_report(run)
+        say(f"Report: {page}")
+        answer(page, summary)
         return 0
 
     from drkd.report import print_results, write_report

@@ -15,12 +15,13 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
+from drkd.cli.answers import answer
 from drkd.cli.app import app
 from drkd.cli.options import with_options
 from drkd.config import BoxConfig, resolve
 from drkd.tasks import TASKS, get_task
 from drkd.utils.errors import InputError
-from drkd.utils.text import printable, spreadsheet_cell
+from drkd.utils.text import counted, printable, spreadsheet_cell
 
 if TYPE_CHECKING:
     from drkd.data.problems import Problem
@@ -96,6 +97,10 @@ def predict(
                 _write_csv(answers, task.answer_columns, stream)
             else:
                 _write_json((task.answer_record(row, format_, source.info.classes) for row in answers), stream)
+        if out is not None:
+            answer(out, {})
+    if len(bad) > 1:  # a single one was just named
+        print(f"drkd: {counted(len(bad), 'image')} could not be read", file=sys.stderr)
     return 1 if bad else 0
 
 
@@ -122,7 +127,7 @@ def _progress(*, shown: bool) -> Iterator[Callable[[int, int], None]]:
         nonlocal last
         if done and time.monotonic() - last >= SECONDS_BETWEEN_LINES:
             last = time.monotonic()
-            print(f"{done:,} of {total:,} images", file=sys.stderr, flush=True)
+            print(f"drkd: {done:,} of {total:,} images", file=sys.stderr, flush=True)
 
     yield print_line
 

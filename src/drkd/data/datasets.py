@@ -25,6 +25,7 @@ from drkd.data.statistics import measure_statistics
 from drkd.data.stratified import stratified, with_noise
 from drkd.utils.arguments import check_arguments
 from drkd.utils.errors import InputError
+from drkd.utils.text import counted
 
 DATASETS = {
     "digits": "scikit-learn's handwritten digits: 1,797 grey 8x8 images, 10 classes, embedded",
@@ -211,7 +212,7 @@ def divided(
     if left_out:
         counts = ", ".join(f"{split} {count}" for split, count in skipped.items())
         warnings.warn(
-            f"{len(left_out)} images that cannot be read are left out ({counts}): {named(left_out)}", stacklevel=3
+            f"left out: {counted(len(left_out), 'unreadable image')} ({counts}): {named(left_out)}", stacklevel=3
         )
     images = splits["train"].inputs
     mean, std = wanted.statistics(int(images.shape[1])) or raw.statistics or measure_statistics(images)
