@@ -71,7 +71,7 @@ CASES = {
     "model with a broken word on itself": (
         metadata("{"),
         ("evaluate", "run"),
-        "is damaged where it says which network",
+        "has a damaged network description",
     ),
     "model that says a list": (metadata("[]"), ("evaluate", "run"), "does not say which network it is; give a run dir"),
     "damaged record beside a model": (
@@ -119,12 +119,12 @@ CASES = {
     "comments alone as the record of a run": (
         content("run/config.yaml", b"# data: digits"),
         ("evaluate", "run"),
-        "run/config.yaml is not what a run writes, it has no data, model; restore it",
+        "run/config.yaml was not written by a run: it has no data, model; restore it",
     ),
     "comments alone as the record of a shared run": (
         content("run/config.yaml", b"# data: digits"),
         ("push", "run"),
-        "run/config.yaml is not what a run writes, it has no data; restore it",
+        "run/config.yaml was not written by a run: it has no data; restore it",
     ),
     "weights without a network": (
         lambda here: save_file({"a": torch.ones(1)}, here / "w.safetensors"),
@@ -177,7 +177,7 @@ CASES = {
     "text as an image": (
         content("a.png", b"text"),
         ("predict", "run", "a.png"),
-        "a.png cannot be read as an image: it is no image, or its header is damaged",
+        "a.png cannot be read as an image: it is not an image, or its header is damaged",
     ),
     "empty image": (
         content("pets/train/cat/bad.png", b""),
@@ -192,13 +192,13 @@ CASES = {
     "bad images, checked": (
         content("pets/train/cat/bad.png", b""),
         ("check", "pets"),
-        "1 errors in pets stop a training; remove or replace them, or leave them out with --skip-bad-images",
+        "1 errors in pets stop a training; remove or replace them, or skip them with --skip-bad-images",
     ),
     "missing class, checked": (folder("pets/val/owl"), ("check", "pets"), "1 errors in pets stop a training"),
     "nothing to check": (
         nothing,
         ("check", "nowhere"),
-        "no data set and no folder is called 'nowhere'; see `drkd list",
+        "there is no data set or folder called 'nowhere'; see `drkd list",
     ),
     "class that training lacks": (
         folder("pets/val/owl"),
@@ -211,7 +211,7 @@ CASES = {
         (*TRAIN, "--data", "empty"),
         "empty needs at least 2 folders, one per class, got 0",
     ),
-    "a file as data": (nothing, (*TRAIN, "--data", "image.png"), "no data set and no folder is called 'image.png'"),
+    "a file as data": (nothing, (*TRAIN, "--data", "image.png"), "there is no data set or folder called 'image.png'"),
     "no CIFAR": (nothing, (*TRAIN, "--data", "cifar10"), r"cifar10 is not at data/cifar-10-batches-py \(.*--download"),
     "no Tiny ImageNet": (
         nothing,
@@ -242,7 +242,7 @@ CASES = {
     "strange summary": (
         content("run/summary.json", b"[]"),
         ("report", "run"),
-        "run/summary.json is not what drkd writes, it has no m",
+        "run/summary.json was not written by drkd: it has no m",
     ),
     "strange results": (
         content("other/results.json", b"{}"),

@@ -16,7 +16,7 @@ def test_all_bad_images_stand_in_one_message(root):
     spoil(root)
     (root / "test" / "cat" / "bad.png").write_text("no image")
     folder = root / "train" / "dog"
-    damaged = "it is no image, or its header is damaged"
+    damaged = "it is not an image, or its header is damaged"
     assert refusal(root) == (
         f"6 images cannot be read: {folder}/bad0.png (it is empty), {folder}/bad1.png ({damaged}), {folder}/bad2.png "
         f"({damaged}), and 3 more; remove or replace them, train with --skip-bad-images to leave them out, or list "
@@ -32,9 +32,7 @@ def test_bad_images_are_left_out_when_asked(root, monkeypatch, lazy):
     spoil(root)
     (root / "val" / "cat" / "cut.png").write_bytes(encoded(noise(0))[:100])
     datasets._read.cache_clear()
-    with pytest.warns(
-        UserWarning, match=r"6 images that cannot be read are left out \(train 5, val 1, test 0\): .*bad0"
-    ):
+    with pytest.warns(UserWarning, match=r"6 unreadable images are skipped \(train 5, val 1, test 0\): .*bad0"):
         data = load_data(root, skip_bad_images=True, image_size=8)
     assert data.skipped_images == {"train": 5, "val": 1, "test": 0}
     for split in ("train", "val", "test"):
@@ -76,7 +74,7 @@ def test_a_run_counts_what_it_left_out(root, tmp_path_factory, monkeypatch):
     assert run_cli("train", *options, "--model", "mlp", "--skip-bad-images") == 0
     summary = json.loads(Path("run/summary.json").read_text())
     assert summary["skipped_images"] == {"train": 5, "val": 0, "test": 0}
-    assert any("5 images that cannot be read are left out" in note for note in summary["notes"])
+    assert any("5 unreadable images are skipped" in note for note in summary["notes"])
     with pytest.warns(UserWarning, match="5 images"):
         evaluate_run(Path("run"), data=None, split="test")
     assert run_cli("train", *options, "--model", "mlp", "--resume") == 2

@@ -165,7 +165,7 @@ def test_mixed_sizes_become_the_size_asked_for_in_silence(tmp_path):
 def test_files_that_are_no_images_are_counted(tmp_path):
     for name in ("notes.txt", "table.db"):
         (write_folders(tmp_path / name) / "train" / "cat" / name).write_text("no image")
-        with pytest.warns(UserWarning, match="cat has 1 files that are no images"):
+        with pytest.warns(UserWarning, match="cat has 1 files without an image extension"):
             data = load_data(tmp_path / name)
         assert counts(data.train) == [4, 4, 4]
 
@@ -203,7 +203,7 @@ def test_tiny_imagenet_is_64_pixels_wide(tmp_path):
 def test_tiny_imagenet_in_part_is_an_error(tmp_path, gone):
     location = write_tiny_imagenet(tmp_path) / gone
     location.rename(tmp_path / "elsewhere")
-    with pytest.raises(InputError, match=f"{gone} is missing; unpack the published archive whole"):
+    with pytest.raises(InputError, match=f"{gone} is missing; unpack the complete published archive"):
         load_data(tmp_path)
 
 

@@ -96,7 +96,7 @@ def test_a_damaged_file_of_the_cache_is_named(cache, published):
         (
             f"timm:{NAME}.c3_in1k",
             {},
-            "by its tag, and random ones would be taken; add --pretrained, or .*timm:resnet10t$",
+            "by its tag, but the weights would be random; add --pretrained, or .*timm:resnet10t$",
         ),
         (f"timm:{NAME}.nope", {"pretrained": True}, "no weights 'nope' for resnet10t; it has c3_in1k"),
         (f"timm:{NAME}.nope", {}, "by its tag"),

@@ -128,7 +128,7 @@ def test_a_search_shows_its_best_trials(tuned):
     ]
     page = Page(tuned._repr_html_())
     assert page.rows[1:] == rows
-    assert "3 trials, 1 of them ended early. One seed, and the best of many" in page.text
+    assert "3 trials, 1 of them stopped early. One seed, and the best of many" in page.text
     assert cells(tuned.to_latex())[2] == [r"dr\_kd:rectify=swap:lr=0.3", "95.00", "$+$2.00"]
 
 

@@ -64,12 +64,12 @@ def export(
 
 @app.command("bench-model")
 def bench_model(
-    paths: Annotated[list[Path], typer.Argument(help="exported files, or a run directory with its exports")],
+    paths: Annotated[list[Path], typer.Argument(help="exported files, or a run directory with exports")],
     threads: Annotated[str, typer.Option("--threads", help="processor threads, comma-separated")] = "1",
     batch_sizes: Annotated[str, typer.Option("--batch-sizes", help="images per call, comma-separated")] = "1",
-    calls: Annotated[int, typer.Option("--calls", min=1, help="calls that are measured of each")] = 100,
+    calls: Annotated[int, typer.Option("--calls", min=1, help="calls to measure per file")] = 100,
     allow_code: Annotated[
-        bool, typer.Option("--allow-code", help="load files of torch.export (.pt2) too, which can run any code")
+        bool, typer.Option("--allow-code", help="also load torch.export files (.pt2), which can run any code")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
 ) -> int:
@@ -103,7 +103,7 @@ def _numbers(name: str, text: str) -> list[int]:
     try:
         return list(dict.fromkeys(int(part) for part in text.split(",")))
     except ValueError as reason:
-        raise InputError(f"{name} should be whole numbers with commas, such as 1,2, got {text!r}") from reason
+        raise InputError(f"{name} should be comma-separated whole numbers, such as 1,2, got {text!r}") from reason
 
 
 @app.command()

@@ -43,7 +43,7 @@ def print_findings(found: Findings) -> None:
     print(f"looked at: {images} images, {len(found.classes):,} classes")
     for severity, meaning in (
         ("error", "stop a training"),
-        ("warning", "make its figures doubtful"),
+        ("warning", "make results doubtful"),
         ("note", "say how images are read"),
     ):
         counts = found.count(severity)  # type: ignore[arg-type]
@@ -55,5 +55,5 @@ def verdict(found: Findings) -> str:
     """One line on what stops a training."""
     errors = found.count("error")
     skippable = {"unreadable image", "oversized image"} >= set(errors)
-    way = "remove or replace them" + (", or leave them out with --skip-bad-images" if skippable else "")
+    way = "remove or replace them" + (", or skip them with --skip-bad-images" if skippable else "")
     return f"{sum(errors.values())} errors in {shown(found.data)} stop a training; {way}"

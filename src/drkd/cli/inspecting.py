@@ -51,7 +51,7 @@ def evaluate(
     split: Annotated[str, typer.Option("--split", help="train, val or test")] = "test",
     device: Annotated[str, typer.Option("--device", help="cpu, cuda, ...; auto")] = "auto",
     skip_bad_images: Annotated[
-        bool, typer.Option("--skip-bad-images", help="leave out images that cannot be read (default: the run's)")
+        bool, typer.Option("--skip-bad-images", help="skip unreadable images (default: the run's)")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
 ) -> int:

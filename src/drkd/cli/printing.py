@@ -78,7 +78,7 @@ def print_summary(summary: "RunSummary") -> None:
     task = task_of(summary.test)
     say(f"{summary.method}, seed {summary.seed}: test {task.describe_metrics(summary.test)}")
     if summary.val is None and "temperature" in vars(summary.test):
-        say("probabilities are not calibrated: there is no validation split")
+        say("probabilities are not calibrated, because there is no validation split")
     chosen = "chosen on validation" if summary.select == "best" else "the last one"
     say(f"epoch {summary.best_epoch} (counted from 0) of {summary.epochs}, {chosen}")
     if summary.teacher is not None:
@@ -90,4 +90,4 @@ def print_summary(summary: "RunSummary") -> None:
         say(f"rectified targets: {first:.1f}% in the first epoch, {last:.1f}% in the last")
     for note in summary.notes:
         say(f"note: {note}")
-    say("One seed is no comparison: `drkd compare` runs several, paired.")
+    say("One seed is not a comparison: `drkd compare` runs several, paired.")

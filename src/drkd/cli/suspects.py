@@ -22,11 +22,16 @@ def suspects(
     run: Annotated[Path, typer.Argument(help="finished run directory of `drkd train`")],
     asked: Annotated[
         str,
-        typer.Option("--from", help="folds: networks that were not trained on the image; memory: one training's past"),
+        typer.Option(
+            "--from",
+            help="folds: ask networks that were not trained on the image; memory: use one training's past predictions",
+        ),
     ] = "folds",
-    folds: Annotated[int, typer.Option("--folds", min=2, help="parts, each left out of a training")] = 5,
-    repeats: Annotated[int, typer.Option("--repeats", min=1, help="divide anew so many times, and average")] = 1,
-    top: Annotated[int, typer.Option("--top", min=0, help="how many are printed")] = 20,
+    folds: Annotated[int, typer.Option("--folds", min=2, help="number of folds, each held out once")] = 5,
+    repeats: Annotated[
+        int, typer.Option("--repeats", min=1, help="repeat with this many different splits, and average")
+    ] = 1,
+    top: Annotated[int, typer.Option("--top", min=0, help="how many to print")] = 20,
     jobs: Annotated[
         int | None, typer.Option("--jobs", min=1, help="trainings at once (default: one per processor, 1 on a GPU)")
     ] = None,
@@ -51,7 +56,7 @@ def suspects(
     trainings = plan(source, home, asked=kind, folds=folds, repeats=repeats, device=device)
     quiet = console() if not as_json else _on_stderr()
     count = "1 training" if len(trainings) == 1 else f"{len(trainings)} trainings"
-    quiet.print(f"{count}, to be written to {home / 'suspects'}.", highlight=False, soft_wrap=True)
+    quiet.print(f"{count}, writing to {home / 'suspects'}.", highlight=False, soft_wrap=True)
     with Display(quiet, {each.name: each.config.epochs for each in trainings}) as display:
         found = find_suspects(
             run, asked=kind, folds=folds, repeats=repeats, jobs=jobs, device=device, out=out, on_event=display.on_event
@@ -95,8 +100,8 @@ def _print(found: "Suspects", page: Path, top: int) -> None:
     if top:
         console().print(table)
     say(
-        f"{found.contradicted:,} of {len(found.images):,} labels are contradicted. The list begins with the surest; "
-        "whether a label is wrong only a look at its image says."
+        f"{found.contradicted:,} of {len(found.images):,} labels are contradicted. The most certain come first; "
+        "only a look at the image tells whether a label is wrong."
     )
     if found.not_judged:
         why = "no other fold has an image of their class" if found.asked == "folds" else "the training never saw them"

@@ -43,7 +43,7 @@ def compare(config: ConfigFile = None, **options: object) -> int:
     _say_start(settings, source)
     terminal = console()
     trainings = comparison.plan(settings, comparison.with_controls(settings.methods), out)
-    terminal.print(f"{len(trainings)} trainings, to be written to {out}. {WEIGHTS}", highlight=False)
+    terminal.print(f"{len(trainings)} trainings, writing to {out}. {WEIGHTS}", highlight=False)
     for line in comparison.weights(trainings).values():
         terminal.print(f"  {line}", highlight=False, soft_wrap=True)
     with Display(terminal, {t.name: t.config.epochs for t in trainings}) as display:
@@ -78,7 +78,7 @@ def train(config: ConfigFile = None, **options: object) -> int:
         if rank() == 0:
             _note_if_new(settings.resume, out)
             _say_start(settings, source)
-            say(f"To be written to {out}. {WEIGHTS}\n  {described}")
+            say(f"Writing to {out}. {WEIGHTS}\n  {described}")
         return out
 
     if (settings.devices > 1 or settings.num_nodes > 1) and "RANK" not in os.environ:
@@ -177,7 +177,7 @@ def bench(config: ConfigFile = None, **options: object) -> int:
 
 def _note_if_new(resume: bool, out: Path) -> None:
     if resume and not (out / "config.yaml").exists():
-        say(f"{out} holds no run to resume: starting afresh")
+        say(f"{out} holds no run to resume: starting from scratch")
 
 
 def _say_start(settings: TrainingConfig, source: Mapping[str, str]) -> None:

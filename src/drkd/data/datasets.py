@@ -210,9 +210,7 @@ def divided(
     left_out = [problem for problems in raw.left_out.values() for problem in problems]
     if left_out:
         counts = ", ".join(f"{split} {count}" for split, count in skipped.items())
-        warnings.warn(
-            f"{len(left_out)} images that cannot be read are left out ({counts}): {named(left_out)}", stacklevel=3
-        )
+        warnings.warn(f"{len(left_out)} unreadable images are skipped ({counts}): {named(left_out)}", stacklevel=3)
     images = splits["train"].inputs
     mean, std = wanted.statistics(int(images.shape[1])) or raw.statistics or measure_statistics(images)
     splits["train"] = _limited(splits["train"], how.limit_train, seed=how.seed, what="training")

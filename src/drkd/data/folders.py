@@ -33,7 +33,7 @@ def list_folder(root: Path, on_problem: OnProblem = refuse) -> Listing:
         on_problem(problem_at(chosen["train"], f"{reason} all into a folder called train", "missing class"))
         return Listing((), {})
     for path in others:
-        reason = f"is left out: the splits are read from {', '.join(shown(location) for location in chosen.values())}"
+        reason = f"is skipped: the splits are read from {', '.join(shown(location) for location in chosen.values())}"
         on_problem(problem_at(path, reason, "other folder", "warning"))
     listing = replace(list_classes(chosen, on_problem), divide_by_name=chosen["train"])
     return _with_votes(root, listing, on_problem)
@@ -53,7 +53,7 @@ def _with_votes(root: Path, listing: Listing, on_problem: OnProblem) -> Listing:
 
     splits = {split: [voted(sample) for sample in samples] for split, samples in listing.splits.items()}
     if votes:
-        reason = f"votes on {len(votes)} files that are no images here: {some(sorted(votes))}"
+        reason = f"votes on {len(votes)} files that are not images here: {some(sorted(votes))}"
         on_problem(problem_at(root / VOTES_FILE, reason, "other file", "warning"))
     return replace(listing, splits=splits)
 
@@ -68,7 +68,7 @@ def list_classes(locations: Mapping[str, Path], on_problem: OnProblem) -> Listin
         )
     like_splits = [name for name in classes if splits_in(name)]
     if len(stands_for := set().union(*map(splits_in, like_splits))) > 1 and "train" in stands_for:
-        reason = f"has folders that are read as classes, though their names look like splits: {', '.join(like_splits)}"
+        reason = f"has folders that are read as classes although their names look like splits: {', '.join(like_splits)}"
         on_problem(problem_at(train, f"{reason}; call splits train, val and test", "split as class", "warning"))
     for first, _ in _spelled_alike(classes):
         reason = f"has two folders called {shown(first)} that differ in Unicode composition (NFC, NFD) only; merge them"
@@ -100,7 +100,7 @@ def images_of(folder: Path, on_problem: OnProblem) -> list[Path]:
     files = files_below(folder, on_problem)
     others = [shown(path.name) for path in files if not is_image(path)]
     if others:
-        reason = f"has {len(others)} files that are no images by their names, which are left out: {some(others)}"
+        reason = f"has {len(others)} files without an image extension, which are skipped: {some(others)}"
         on_problem(problem_at(folder, reason, "other file", "warning"))
     return [path for path in files if is_image(path) and _decodable(path, on_problem)]
 
@@ -141,9 +141,9 @@ def _class_folders(location: Path, on_problem: OnProblem) -> list[str]:
     folders = without_own_output([path for path in found if path.is_dir()], on_problem)
     for path in found:
         if path.is_symlink() and not path.exists():
-            on_problem(problem_at(path, "is a link to nothing; it is left out", "linked folder", "warning"))
+            on_problem(problem_at(path, "is a broken link; it is skipped", "linked folder", "warning"))
     if folders and (loose := _loose_images(location)):
-        reason = f"has {len(loose)} images that are in no class folder and are left out: {some(loose)}"
+        reason = f"has {len(loose)} images outside any class folder, which are skipped: {some(loose)}"
         on_problem(problem_at(location, reason, "other file", "warning"))
     return [path.name for path in folders if _decodable(path, on_problem)]
 

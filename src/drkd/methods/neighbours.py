@@ -73,9 +73,9 @@ def online_dr_kd(
             f'`online_dr_kd` needs source="memory", "ema" or a target such as Ema(student), got {source!r}'
         )
     if decay is not None and source != "ema":
-        raise InputError("online_dr_kd has a decay with source=ema only; choose that source, or leave the decay out")
+        raise InputError("online_dr_kd has a decay only with source=ema; choose that source, or leave decay out")
     if keep is not None and source != "memory":
-        raise InputError("online_dr_kd has something to keep with source=memory only; choose it, or leave keep out")
+        raise InputError("online_dr_kd can keep logits only with source=memory; choose it, or leave keep out")
     if source == "ema":
         if student is None:
             raise InputError('online_dr_kd with source="ema" needs the student that is trained')

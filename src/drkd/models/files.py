@@ -86,13 +86,13 @@ class ModelInfo:
                 )
         if content.get("interpolation", "bilinear") not in INTERPOLATIONS:
             raise InputError(
-                f"{path} wants its images scaled by {content['interpolation']!r}, this drkd knows "
+                f"{path} expects its images scaled by {content['interpolation']!r}, this drkd knows "
                 f"{' and '.join(INTERPOLATIONS)}; update drkd"
             )
         temperature = content.get("temperature", 1.0)
         if not isinstance(temperature, float) or not 0 < temperature < math.inf:
             raise InputError(
-                f"{path} needs to say its temperature as a positive number, got {temperature!r}; give a file that drkd "
+                f"{path} must give its temperature as a positive number, got {temperature!r}; give a file that drkd "
                 "wrote"
             )
         known: JsonObject = {name: content[name] for name in cls.__dataclass_fields__ if name in content}

@@ -92,7 +92,7 @@ class ShownTrials:
 
     def _repr_html_(self) -> str:
         ended = sum(trial.val_accuracy is None for trial in self.results.trials)
-        counts = f"{len(self.results.trials)} trials, {ended} of them ended early. {LUCK}"
+        counts = f"{len(self.results.trials)} trials, {ended} of them stopped early. {LUCK}"
         return f"<div>{html_table(COLUMNS, self._rows())}<p>{html.escape(counts)}</p></div>"
 
     def _rows(self) -> list[dict[str, str]]:

@@ -147,9 +147,9 @@ def plan(
     config = read_record(TrainConfig, run / "config.yaml")
     RunSummary.read(run)
     if config.task != "classification":
-        raise InputError(f"suspect labels are found for classification, and {run} is a run of {config.task}")
+        raise InputError(f"suspect labels need classification, and {run} is a run of {config.task}")
     if config.fold is not None:
-        raise InputError(f"{run} left the fold {config.fold} out already; give a run without --fold")
+        raise InputError(f"{run} already held out the fold {config.fold}; give a run without --fold")
     shared: dict[str, Any] = {
         "out": None,
         "resume": True,

@@ -130,7 +130,7 @@ def check_search(config: TuneConfig, source: Mapping[str, str], out: Path) -> li
     except ImportError as reason:
         raise InputError("tuning needs Optuna; install drkd[tune]") from reason
     if config.validation == 0:
-        raise InputError("tuning judges by the validation split; leave --validation 0 out")
+        raise InputError("tuning needs the validation split; leave --validation 0 out")
     if BASELINE in config.methods:
         raise InputError(
             f"--methods names {BASELINE}, which is always trained, at several learning rates; leave it out"

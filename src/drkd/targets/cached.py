@@ -135,7 +135,7 @@ class CleanView(Target):
     def forward(self, batch: StudentBatch) -> TargetOutput:
         index = batch.index_for(self)
         if self.answers is None:
-            raise InputError("`CleanView` needs its first look at the samples; call `prepare`")
+            raise InputError("`CleanView` must see the samples first; call `prepare`")
         partners = batch.partners_for(self)
         if partners is not None:
             return TargetOutput(mix_logits(self._plain(index), self._plain(partners[0]), partners[1]))

@@ -59,8 +59,8 @@ class Frozen(Target):
         self.folded = False
         if not callable(teacher):
             raise InputError(
-                f"a teacher is a network, a function from inputs to logits, or a target, got {teacher!r}; load a run's "
-                "network with drkd.load_model"
+                f"a teacher must be a network, a function from inputs to logits, or a target, got {teacher!r}; load a "
+                "run's network with drkd.load_model"
             )
         if isinstance(teacher, nn.Module):
             self.identity = state_hash(teacher)
@@ -99,7 +99,7 @@ class Frozen(Target):
             if difference is None:  # a rank without samples
                 return
             self.folded = difference <= tolerance(original)
-            why = f"its answers would change by {difference:.2g} of the largest logit"
+            why = f"its outputs would change by {difference:.2g} of the largest logit"
         self._outside = (folded if self.folded else original,)
         if not self.folded:
             log.warning("batch norms of the teacher %s are not folded: %s", _name(original), why)
@@ -230,9 +230,7 @@ def _asked(network: Callable[..., Tensor], inputs: Any, who: str) -> Any:
             else type(inputs).__name__
         )
         first = str(reason).partition("\n")[0]
-        raise InputError(
-            f"{who} cannot be asked about inputs {came}: {first}; give it what it was trained on"
-        ) from reason
+        raise InputError(f"{who} cannot take inputs {came}: {first}; give it what it was trained on") from reason
 
 
 def _folded(network: nn.Module) -> nn.Module | None:

@@ -50,7 +50,7 @@ def fit_temperature(logits: Tensor, labels: Tensor) -> float:
             f"{tuple(labels.shape)}"
         )
     if not logits.isfinite().all():
-        raise NonFiniteLossError("no temperature fits logits that are NaN or infinite: the network has diverged")
+        raise NonFiniteLossError("cannot fit a temperature to NaN or infinite logits: the network has diverged")
     rows, targets = _counted(logits.detach().cpu().double(), labels.detach().cpu().long())
     if not len(rows):
         return 1.0

@@ -43,7 +43,7 @@ def extract_features(network: nn.Module, data: Data) -> tuple[nn.Linear, Data]:
         >>> result = drkd.fit(classifier, drkd.cross_entropy(), features, epochs=2)
     """
     if data.augmentation != Augmentation():
-        raise InputError('features are of images as they are, and these are augmented; load them with augment="none"')
+        raise InputError('features need images without augmentation; load them with augment="none"')
     _, head = classifier_of(network)
     features = {name: features_of(network, data, name) for name in ("train", "val", "test")}
     return head, with_features(data, features, backbone_hash(network))
@@ -84,7 +84,7 @@ def features_of(network: nn.Module, data: Data, name: str) -> Tensor:
             logits = network(batch.inputs)
             if not _is_last(head, given, logits):
                 raise InputError(
-                    f"the logits of {type(network).__name__} are not those of its last linear layer, so that layer "
+                    f"the logits of {type(network).__name__} do not come from its last linear layer, so that layer "
                     "cannot be trained alone; choose --freeze with a number of blocks"
                 )
             features[batch.index.cpu()] = given[0].float().cpu()

@@ -82,12 +82,12 @@ def fit(
     """
     check_arguments(fit, {"settings": settings, "on_epoch": on_epoch})
     if not isinstance(student, nn.Module):
-        raise InputError(f"fit trains a network, got {type(student).__name__}; make one with drkd.create_model")
+        raise InputError(f"fit needs a network, got {type(student).__name__}; make one with drkd.create_model")
     check_protocol(objective)
     data = as_trainable(data, options.get("seed", 0) if settings is None else settings.seed)
     learner_class = learner_type(data)
     if settings is not None and options:
-        raise InputError(f"fit takes settings or options, got both; put {', '.join(options)} into the settings")
+        raise InputError(f"fit takes either settings or options, got both; put {', '.join(options)} into the settings")
     if settings is None:
         settings = validated(FitSettings, {**learner_class.defaults, **options})
         refuse_without_effect(settings, dict.fromkeys(options, "command line"), called=str)

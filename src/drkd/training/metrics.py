@@ -79,7 +79,7 @@ def measure(
     check_labels(logits, labels, IGNORED, caller="measure")
     labels = labels.long()
     if not logits.isfinite().all():
-        raise NonFiniteLossError("the network answers NaN or infinite logits: it has diverged; lower the learning rate")
+        raise NonFiniteLossError("the network returns NaN or infinite logits: it has diverged; lower the learning rate")
     logits = to_float32(logits).double()
     probs = torch.softmax(logits, dim=1)
     confidence, predicted = probs.max(dim=1)
@@ -203,7 +203,7 @@ def evaluate(
     check_choice("split", split, ("train", "val", "test"))
     check_count("batch_size", batch_size)
     if not len(getattr(data, split)):
-        raise InputError(f"the {split} split of {data.name} is empty; measure another, or hold some samples out")
+        raise InputError(f"the {split} split of {data.name} is empty; measure another, or hold out some samples")
     device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
     loader = Loader(data, getattr(data, split), batch_size=batch_size, training=False, device=device)
     return measure(*predict_logits(model, loader), data.classes, temperature=temperature)
