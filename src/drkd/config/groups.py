@@ -154,7 +154,7 @@ class CheckpointOptions(Options):
 
 
 class LogOptions(Options):
-    """Who else is told how a training goes."""
+    """Where else training is logged."""
 
     log: Trackers = Field([], description="report to tensorboard, mlflow or wandb, comma-separated (default: none)")
 

@@ -23,7 +23,7 @@ from drkd.utils.errors import InputError
 def ps_kd(
     alpha: float = 0.8, *, epochs: int | None = None, keep: Keep = "full", **options: Unpack[ObjectiveOptions]
 ) -> Objective:
-    """PS-KD (arXiv 2006.12000): the student's own prediction at its last visit of the sample, ever more of it.
+    """PS-KD (arXiv 2006.12000): the student's own last prediction for the sample, increasingly weighted.
 
     (1 - a_t) CE(y, p) + a_t CE(p_last, p), where a_t grows linearly to `alpha`. Samples not yet visited are plain CE.
 
@@ -58,9 +58,9 @@ def online_dr_kd(
 ) -> Objective:
     """Online DR-KD (ours): rectify the student's own past, so that no pretraining and no second network is needed.
 
-    (1 - a) CE(y, p) + a T^2 CE(softmax_T(swap(w, y)), softmax_T(z)), where w are the student's logits at its last
-    visit of the sample (`source="memory"`, which keeps what `drkd.Memory` says of `keep`) or those of a running average
-    of it (`source=Ema(student)`, or `source="ema"` with `student` and `decay`).
+    (1 - a) CE(y, p) + a T^2 CE(softmax_T(swap(w, y)), softmax_T(z)), where w are the student's logits at its last visit
+    of the sample (`source="memory"`, with `keep` as in `drkd.Memory`) or those of a running average of it
+    (`source=Ema(student)`, or `source="ema"` with `student` and `decay`).
 
     Example:
         >>> import torch
@@ -105,7 +105,7 @@ def ols(alpha: float = 0.5, **options: Unpack[ObjectiveOptions]) -> Objective:
 def max_sup(weight: float = 0.2, *, initial_weight: float = 0.1, **options: Unpack[ObjectiveOptions]) -> Objective:
     """MaxSup (arXiv 2502.15798): label smoothing's penalty on the largest logit in place of the label's.
 
-    CE(y, p) + w (max_k z_k - mean_k z_k), where w goes linearly from `initial_weight` to `weight` over the training.
+    CE(y, p) + w (max_k z_k - mean_k z_k), where w changes linearly from `initial_weight` to `weight` over the training.
 
     Example:
         >>> import torch

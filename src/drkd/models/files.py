@@ -22,7 +22,7 @@ UNSAID = {"task": "classification", "margin": 1.0, "interpolation": "bilinear", 
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """What a model file says of its network.
+    """What a model file records about its network.
 
     Attributes:
         model: the network by name.
@@ -33,7 +33,7 @@ class ModelInfo:
         task: what the network was trained for.
         margin: images are scaled until their shorter side is `margin * image_size` long, and cropped about the centre.
         interpolation: by which images are scaled, `bilinear` or `bicubic`, with antialiasing.
-        temperature: by which logits are divided before they become probabilities; 1 where it was not calibrated.
+        temperature: divides the logits before the softmax; 1 if not calibrated.
     """
 
     model: str

@@ -50,7 +50,7 @@ def find_start(
         model: a network's name; a tag of timm says which of its pretrained weights are meant.
         weights: a file, a run directory, or `hf_hub:OWNER/NAME`.
         pretrained: timm's own weights of that name.
-        download: fetch what is not on this machine.
+        download: download what is missing on this machine.
 
     Raises:
         InputError: if they are not there, or the options contradict each other.

@@ -81,20 +81,20 @@ def find_suspects(
     out: str | Path | None = None,
     on_event: OnEvent = ignore_event,
 ) -> Suspects:
-    """Rank the images of a run by how surely their labels are contradicted.
+    """Rank the images of a run by how confidently their labels are contradicted.
 
     Args:
         run: a finished run directory of one training.
-        asked: `folds`, or `memory` for one training in place of one for each fold.
-        folds: in so many parts the images are divided.
-        repeats: of `folds`: divide anew so many times, and take the mean of the probabilities.
+        asked: `folds`, or `memory` for a single training instead of one per fold.
+        folds: the number of folds.
+        repeats: for `folds`: repeat with this many different splits, and average the probabilities.
         jobs: trainings at once; by default one per processor, and one on an accelerator.
         device: to train on; the run's by default.
         out: where the trainings and the list are written; the run directory by default.
         on_event: called with the events of every training (`drkd.runs.events`).
 
     Raises:
-        InputError: for what is no finished run of a classifier, and data that cannot be divided.
+        InputError: for anything but a finished run of a classifier, and for data that cannot be split.
         RuntimeError: where a training diverged.
 
     Example:

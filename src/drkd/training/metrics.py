@@ -34,11 +34,11 @@ class Metrics:
         macro_f1: mean F1 over the classes that have samples or were predicted.
         per_class: of these classes by name, the number of their `samples`, `precision`, `recall` and `f1`; a fraction
             of nothing is 0.
-        temperature: that was calibrated for the probabilities; None without one.
+        temperature: the calibrated temperature; None without one.
         calibrated_nll, calibrated_ece: of the logits divided by it. `nll`, `ece` and the rest are of the logits as they
             are.
-        confused: how often a class was taken for another, the 400 most frequent pairs.
-        mistakes: the 12 wrong answers of the highest probability.
+        confused: how often a class was predicted as another, the 400 most frequent pairs.
+        mistakes: the 12 most confident wrong predictions.
 
     What older versions wrote has None in place of the two means, no classes and no mistakes.
     """
