@@ -92,7 +92,7 @@ def test_page_stands_alone(page):
     assert reader.cells >= 2 * 5 * len(columns_of(get_task()))
     assert "label_noise" in page
     assert page.count("<svg") == 8
-    for heading in ("Recall % by class", "Which classes are taken for which", "get wrong: their surest mistakes"):
+    for heading in ("Recall % by class", "Which classes are confused", "get wrong: their most confident mistakes"):
         assert page.count(heading) == 2
 
 

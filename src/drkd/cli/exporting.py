@@ -22,7 +22,10 @@ def export(
     as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
     **options: Any,
 ) -> int:
-    """Write a run's network as a file for a device, and check that it answers as the network does."""
+    """Export a run's network, and check its predictions.
+
+    An export whose predictions differ from the network's is rejected.
+    """
     settings, _ = resolve(ExportConfig, options)
 
     from drkd.export.exporting import export_run
@@ -73,7 +76,10 @@ def bench_model(
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
 ) -> int:
-    """Measure exported files: size, time of a call, throughput, memory, each in the runtime of a device."""
+    """Measure speed, size and memory of exported files.
+
+    Each file runs in the runtime of its device.
+    """
     from drkd.export.latency import bench_files
 
     found = bench_files(
@@ -114,7 +120,10 @@ def push(
     dry_run: Annotated[bool, typer.Option("--dry-run/--send", help="write and show the folder, or send it")] = True,
     public: Annotated[bool, typer.Option("--public", help="make a new repository public")] = False,
 ) -> int:
-    """Write a run as a folder with a model card, show what would be sent to the Hub, and send it only with --send."""
+    """Publish a run on the Hugging Face Hub.
+
+    Writes a folder with a model card and shows it. Nothing is sent without --send.
+    """
     from drkd.export.hub import FILES, push_run
 
     done = push_run(run, repo, out=out, send=not dry_run, public=public)

@@ -55,7 +55,10 @@ def evaluate(
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
 ) -> int:
-    """Measure a trained network: accuracy, NLL, ECE, AURC, and by class; a detector: mAP, mAP50, AR."""
+    """Evaluate a trained network.
+
+    Classifiers: accuracy, NLL, ECE, AURC, and each class. Detectors: mAP, mAP50, AR.
+    """
     if split not in ("train", "val", "test"):
         raise InputError(f"--split should be train, val or test, got {split!r}")
 
@@ -80,7 +83,10 @@ def check(
     task: Annotated[str, typer.Option("--task", help="classification, or detection: images with boxes")] = TASK,
     as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
 ) -> int:
-    """List everything that is wrong with a data set, file by file; exits 2 where a training would not start."""
+    """List every problem of a data set, file by file.
+
+    Exits with 2 if training would not start.
+    """
     if task not in TASKS:
         raise InputError(f"--task should be {' or '.join(TASKS)}, got {task!r}")
 
@@ -99,7 +105,7 @@ def check(
 
 @app.command()
 def report(run: Annotated[Path, typer.Argument(help="run directory of `compare` or `train`")]) -> int:
-    """Print the results of a run again, and its exports; write its page and plots anew."""
+    """Print a run's results, and rewrite its page and plots."""
     from drkd.runs.results import ComparisonResults
     from drkd.runs.summary import FILE, RunSummary
 
@@ -138,7 +144,7 @@ def list_names(
     what: Annotated[str, typer.Argument(help="methods, models, detectors, datasets, recipes or all")] = "all",
     as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
 ) -> int:
-    """Name the methods, models, data sets and recipes, with a line on each."""
+    """List methods, models, data sets and recipes."""
     tables: dict[str, Callable[[], Mapping[str, str]]] = {
         "methods": catalog.methods,
         "models": catalog.models,
@@ -172,7 +178,7 @@ def write_config(
     task: Annotated[str | None, typer.Option("--task", help="task whose defaults to write")] = None,
     out: Annotated[Path | None, typer.Option("--out", help="file to write (default: standard output)")] = None,
 ) -> int:
-    """Write all options of a command as a YAML file with comments, for --config."""
+    """Write all options of a command as commented YAML."""
     if command not in CONFIGS:
         raise InputError(f"config knows {', '.join(CONFIGS)}, got {command!r}{did_you_mean(command, CONFIGS)}")
     given = {name: value for name, value in (("data", data), ("task", task)) if value is not None}

@@ -42,7 +42,10 @@ def predict(
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="as --format json")] = False,
 ) -> int:
-    """Classify images: file, label and probability; exits 1 where some cannot be read, after all others."""
+    """Classify images: file, label and probability.
+
+    Unreadable images do not stop the others; the exit code is then 1.
+    """
     if format_ not in ("csv", "json"):
         raise InputError(f"--format should be csv or json, got {format_!r}")
 

@@ -39,7 +39,10 @@ def suspects(
     out: Annotated[Path | None, typer.Option("--out", help="where to write (default: the run directory)")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
 ) -> int:
-    """Rank the images of a run by how surely their labels are contradicted: suspects.csv and a gallery."""
+    """List the images whose labels look wrong.
+
+    Writes suspects.csv and a gallery, the most suspect images first.
+    """
     if asked not in ("folds", "memory"):
         raise InputError(f"--from should be folds or memory, got {asked!r}")
     if (asked == "folds") and (jobs or processor_count()) > 1:

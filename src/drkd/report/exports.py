@@ -17,9 +17,9 @@ from drkd.utils.text import printable
 NETWORK = "model.safetensors"
 
 LEGEND = (
-    "Accuracy: on the images of the check at export. Same class: percentage of them that network and file name alike. "
-    "Logit: largest difference to the network's. ms: median / 95th percentile of a call. Memory: the most that a "
-    "process with nothing but this file held, and how much of it came with the file. `drkd bench-model RUN` measures."
+    "Accuracy: on the images of the check at export. Same class: percentage of equal predictions. Logit: largest "
+    "difference from the network's. ms: median / 95th percentile of a call. Memory: peak of a process with only this "
+    "file, and how much of it the file added. `drkd bench-model RUN` measures."
 )
 
 
