@@ -124,7 +124,7 @@ def test_a_run_that_fails_exits_1_with_one_line_or_a_traceback(tmp_path, monkeyp
     command = ("train", *QUICK, "--lr", "1e6", "--method", "cross_entropy", "--out")
     assert run_cli(*command, tmp_path / "one") == 1
     (line,) = capsys.readouterr().err.splitlines()
-    assert "the network answers NaN or infinite logits" in line
+    assert "the network returns NaN or infinite logits" in line
     monkeypatch.setattr(sys, "argv", ["drkd", *command, str(tmp_path / "other"), "--debug"])
     with mock.patch("signal.signal"), pytest.raises(SystemExit) as left:
         main()

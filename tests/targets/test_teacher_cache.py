@@ -57,7 +57,7 @@ def test_answers_that_belong_to_something_else_are_refused(tmp_path):
     cache(tmp_path, seed=1).write(0, ANSWERS)
     ours, theirs = cache(tmp_path).folder, cache(tmp_path, seed=1).folder
     (ours / "about.json").write_bytes((theirs / "about.json").read_bytes())
-    with pytest.raises(InputError, match=r"^the teacher's answers in .* belong to something else; delete that folder$"):
+    with pytest.raises(InputError, match=r"^the teacher outputs in .* belong to something else; delete that folder$"):
         cache(tmp_path).read(0, rows=6)
 
 
