@@ -89,7 +89,7 @@ CASES = {
             (here / "run/model.safetensors").read_bytes()[:-1] + b"!"
         ),
         ("evaluate", "run"),
-        "run/model.safetensors is damaged: its content is not what was written; copy it anew",
+        "run/model.safetensors is damaged: its content is not what was written; copy it again",
     ),
     "teacher with a flipped bit": (
         last_byte("run/model.safetensors"),

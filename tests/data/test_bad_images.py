@@ -45,7 +45,7 @@ def test_bad_images_are_left_out_when_asked(root, monkeypatch, lazy):
 def test_what_is_left_out_is_said_of_every_run(root):
     spoil(root)
     for seed in range(2):
-        with pytest.warns(UserWarning, match="5 images"):
+        with pytest.warns(UserWarning, match="5 unreadable images"):
             load_data(root, skip_bad_images=True, image_size=8, seed=seed)
 
 
@@ -75,6 +75,6 @@ def test_a_run_counts_what_it_left_out(root, tmp_path_factory, monkeypatch):
     summary = json.loads(Path("run/summary.json").read_text())
     assert summary["skipped_images"] == {"train": 5, "val": 0, "test": 0}
     assert any("5 unreadable images are skipped" in note for note in summary["notes"])
-    with pytest.warns(UserWarning, match="5 images"):
+    with pytest.warns(UserWarning, match="5 unreadable images"):
         evaluate_run(Path("run"), data=None, split="test")
     assert run_cli("train", *options, "--model", "mlp", "--resume") == 2

@@ -104,7 +104,7 @@ def test_folders_beside_the_splits_are_named(tmp_path):
     write_classes(tmp_path / "unlabelled", {"": 9}, start=900)
     found = {where: reason for severity, where, reason in findings(tmp_path) if severity == "warning"}
     assert set(found) == {"train-extra", "unlabelled"}
-    assert all(reason.startswith("is left out") for reason in found.values())
+    assert all(reason.startswith("is skipped") for reason in found.values())
 
 
 def test_images_in_no_class_folder_are_named(tmp_path):
@@ -188,7 +188,7 @@ def test_a_cloned_hugging_face_data_set(tmp_path):
     (tmp_path / "README.md").write_text("# pets")
     assert load_data(tmp_path).classes == ("cat", "dog")
     write_parquet(tmp_path / "data" / "extra.parquet", rows, ["cat", "dog"])
-    with pytest.warns(UserWarning, match=r"extra.parquet is left out"):
+    with pytest.warns(UserWarning, match=r"extra.parquet is skipped"):
         readers.read(str(tmp_path))
     (tmp_path / "data" / "test.parquet").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\n")
     with pytest.warns(UserWarning, match="extra"), pytest.raises(InputError, match="git lfs pull"):

@@ -80,7 +80,7 @@ OTHERS = {
     r"with other settings \(model\)": {
         "model": lambda num_classes: nn.Sequential(nn.Flatten(), nn.Linear(64, num_classes))
     },
-    r"begun with another method mine": {
+    r"started with another method mine": {
         "methods": ["ps_kd", smoothed, {"mine": lambda teacher: drkd.kd(teacher, 0.2)}]
     },
 }

@@ -189,7 +189,7 @@ def test_a_winner_below_the_baseline_is_not_recommended(tmp_path):
         text = advice(replace(tuned, results=results), config, source)
         assert text.startswith(start)
     assert "differs by -1.00 points" in text
-    assert "train with: drkd train --data digits --method cross_entropy --lr 0.1" in text
+    assert "Train with: drkd train --data digits --method cross_entropy --lr 0.1" in text
 
 
 def test_damaged_trials_are_refused(tmp_path):

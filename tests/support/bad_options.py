@@ -89,7 +89,7 @@ OPTIONS = {
     "class weights in words": (
         nothing,
         (*TRAIN, "--class-weights", "even"),
-        "should be balanced, or a number for each",
+        "should be balanced, or one number per class",
     ),
     "other number of class weights": (nothing, (*TRAIN, "--class-weights", "1,2"), "needs 10 numbers, .*got 2"),
     "unknown augmentation": (
@@ -111,7 +111,7 @@ OPTIONS = {
         (*TRAIN, "--method", "ps_kd", "--temperature", "2"),
         "ps_kd takes no temper",
     ),
-    "a file where the run should be": (nothing, (*TRAIN, "--out", "image.png"), "image.png exists and is no run"),
+    "a file where the run should be": (nothing, (*TRAIN, "--out", "image.png"), "image.png exists and is not a run"),
     "a run inside a file": (
         nothing,
         (*TRAIN, "--out", "image.png/run"),
@@ -133,7 +133,7 @@ OPTIONS = {
     "cache without a teacher": (
         nothing,
         (*TRAIN, "--method", "ols", "--cache-size", "1GB"),
-        "--cache-size has no effect with ols, which never asks a teacher twice",
+        "--cache-size has no effect with ols, which never needs a teacher output twice",
     ),
     "memory of an average": (
         nothing,
