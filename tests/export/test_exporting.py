@@ -121,9 +121,7 @@ def test_a_record_is_read_back_as_it_was_written(exported):
 def test_a_damaged_record_is_refused(exported, tmp_path):
     record = {**exported["torch"].to_json(), "parity": {"samples": "many"}}
     (tmp_path / "model.pt2.json").write_text(json.dumps(record))
-    with pytest.raises(
-        InputError, match=r"model.pt2.json is not what drkd writes: parity.samples: .*; create it again"
-    ):
+    with pytest.raises(InputError, match=r"model.pt2.json is not what drkd writes: parity.samples: .*; make it anew"):
         ExportRecord.read(tmp_path / "model.pt2")
 
 
