@@ -112,4 +112,4 @@ def _count_ends(ends: list[tuple[int, str]], row: dict[str, int]) -> None:
     for code, said in ends:
         row["starts"] += 1
         row["trained"] += code == 0
-        row["refused"] += code == 2 and ("is being written to by" in said or "holds a finished run" in said)
+        row["refused"] += code == 2 and ("is in use by" in said or "holds a finished run" in said)

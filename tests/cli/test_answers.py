@@ -203,7 +203,7 @@ def test_an_estimate_is_printed_with_what_takes_less(capsys):
     told = Estimated("compare", Estimate(9000.0, 40, 30, ("--seeds 3: about 1.5 hours",)))
     print_epoch(told)
     Display(PlainConsole(width=200), {"a": 3}).on_event(told)
-    lines = ["about 2.5 hours: 40 trainings of 30 epochs", "note: that is more than an hour; these take less:"]
+    lines = ["about 2.5 hours: 40 trainings of 30 epochs", "note: this takes more than an hour; these take less:"]
     assert capsys.readouterr().out.splitlines() == [*lines, "  --seeds 3: about 1.5 hours"] * 2
 
 

@@ -71,7 +71,7 @@ CASES = {
     "model with a broken word on itself": (
         metadata("{"),
         ("evaluate", "run"),
-        "is damaged where it says which network",
+        "has a damaged network description",
     ),
     "model that says a list": (metadata("[]"), ("evaluate", "run"), "does not say which network it is; give a run dir"),
     "damaged record beside a model": (
@@ -89,7 +89,7 @@ CASES = {
             (here / "run/model.safetensors").read_bytes()[:-1] + b"!"
         ),
         ("evaluate", "run"),
-        "run/model.safetensors is damaged: its content is not what was written; copy it anew",
+        "run/model.safetensors is damaged: its content is not what was written; copy it again",
     ),
     "teacher with a flipped bit": (
         last_byte("run/model.safetensors"),
@@ -119,12 +119,12 @@ CASES = {
     "comments alone as the record of a run": (
         content("run/config.yaml", b"# data: digits"),
         ("evaluate", "run"),
-        "run/config.yaml is not what a run writes, it has no data, model; restore it",
+        "run/config.yaml was not written by a run: it has no data, model; restore it",
     ),
     "comments alone as the record of a shared run": (
         content("run/config.yaml", b"# data: digits"),
         ("push", "run"),
-        "run/config.yaml is not what a run writes, it has no data; restore it",
+        "run/config.yaml was not written by a run: it has no data; restore it",
     ),
     "weights without a network": (
         lambda here: save_file({"a": torch.ones(1)}, here / "w.safetensors"),
@@ -181,7 +181,7 @@ CASES = {
     "text as an image": (
         content("a.png", b"text"),
         ("predict", "run", "a.png"),
-        "a.png cannot be read as an image: it is no image, or its header is damaged",
+        "a.png cannot be read as an image: it is not an image, or its header is damaged",
     ),
     "empty image": (
         content("pets/train/cat/bad.png", b""),
@@ -202,7 +202,7 @@ CASES = {
     "nothing to check": (
         nothing,
         ("check", "nowhere"),
-        "no data set and no folder is called 'nowhere'; see `drkd list",
+        "there is no data set or folder called 'nowhere'; see `drkd list",
     ),
     "a folder misspelled": (nothing, (*TRAIN, "--data", "./pest"), "is called './pest'; did you mean pets"),
     "class that training lacks": (
@@ -216,7 +216,7 @@ CASES = {
         (*TRAIN, "--data", "empty"),
         "empty needs at least 2 folders, one per class, got 0",
     ),
-    "a file as data": (nothing, (*TRAIN, "--data", "image.png"), "no data set and no folder is called 'image.png'"),
+    "a file as data": (nothing, (*TRAIN, "--data", "image.png"), "there is no data set or folder called 'image.png'"),
     "no CIFAR": (nothing, (*TRAIN, "--data", "cifar10"), r"cifar10 is not at data/cifar-10-batches-py \(.*--download"),
     "no Tiny ImageNet": (
         nothing,
@@ -247,7 +247,7 @@ CASES = {
     "strange summary": (
         content("run/summary.json", b"[]"),
         ("report", "run"),
-        "run/summary.json is not what drkd writes, it has no m",
+        "run/summary.json was not written by drkd: it has no m",
     ),
     "strange results": (
         content("other/results.json", b"{}"),

@@ -98,9 +98,9 @@ def test_a_dying_rank_ends_the_others(tmp_path):
     os.kill(ranks[-1], signal.SIGKILL)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 1
-    how = "(was killed by signal 9|lost the connection to another one, which was killed perhaps)"
+    how = "(was killed by signal 9|lost the connection to another one, which may have been killed)"
     last = errors.splitlines(keepends=True)[-1]
-    assert re.fullmatch(rf"drkd: .*process \d of 2 {how}; the others were ended; .*\n", last), errors
+    assert re.fullmatch(rf"drkd: .*process \d of 2 {how}; the others were stopped; .*\n", last), errors
 
 
 def test_list_needs_no_torch(tmp_path):
@@ -133,7 +133,7 @@ def test_a_run_that_fails_exits_1_with_one_line_or_a_traceback(tmp_path, monkeyp
     command = ("train", *QUICK, "--lr", "1e6", "--method", "cross_entropy", "--out")
     assert run_cli(*command, tmp_path / "one") == 1
     (line,) = capsys.readouterr().err.splitlines()
-    assert "the network answers NaN or infinite logits" in line
+    assert "the network returns NaN or infinite logits" in line
     monkeypatch.setattr(sys, "argv", ["drkd", *command, str(tmp_path / "other"), "--debug"])
     with mock.patch("signal.signal"), pytest.raises(SystemExit) as left:
         main()

@@ -142,7 +142,7 @@ def test_an_interruption_leaves_whole_answers(model, folder, tmp_path, capsys, k
     text = (tmp_path / f"answers.{kind}.part").read_text()
     assert len(json.loads(text) if kind == "json" else rows_of(text)) == 2
     assert out.read_text() == "of yesterday"
-    assert f"the answers so far are in {out}.part" in capsys.readouterr().err
+    assert f"the predictions so far are in {out}.part" in capsys.readouterr().err
 
 
 class Head(io.StringIO):

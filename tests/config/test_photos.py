@@ -35,7 +35,7 @@ def test_photos_are_fine_tuned_where_weights_are_at_hand(weights_at_hand, kind):
     assert (config.model, config.pretrained, config.optimizer) == (photos.NETWORK, True, "adamw")
     assert (config.epochs, origins["epochs"], origins["model"]) == (3, "command line", "default for photos")
     assert photos.describe_start(data, config.model, origins).startswith(
-        f"Photos: {photos.NETWORK} starts from trained"
+        f"Photos: {photos.NETWORK} starts from pretrained"
     )
 
 
@@ -79,7 +79,7 @@ def test_nothing_is_said_of_small_images_or_of_digits(tmp_path):
 def test_any_trained_weights_are_fine_tuned():
     given = {"data": "cifar10", "model": "resnet18", "weights": "a.safetensors"}
     config, origins = resolve(TrainConfig, given)
-    assert (config.lr, origins["lr"]) == (photos.FINE_TUNING["lr"], "default for trained weights")
+    assert (config.lr, origins["lr"]) == (photos.FINE_TUNING["lr"], "default for pretrained weights")
     frozen, _ = resolve(TrainConfig, {**given, "freeze": "backbone"})
     assert (frozen.lr, frozen.augment) == (photos.FROZEN["lr"], "none")
     assert resolve(TrainConfig, {**given, "lr": 0.5})[0].lr == 0.5

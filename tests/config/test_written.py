@@ -43,7 +43,7 @@ def test_options_that_were_changed_are_refused_by_name(file):
     [
         ("data: digits ", "data: /moved ", "data is '/moved', was 'digits'"),
         ("resume: false ", "resume: true ", "resume is True, was False"),
-        ("# command line", "# my choice", "was changed after it was written; its options are as they were"),
+        ("# command line", "# my choice", "was changed after it was written, but its options are unchanged"),
         (WRITTEN, "# ", "does not end as drkd writes it"),
     ],
 )

@@ -16,7 +16,7 @@ def test_all_bad_images_stand_in_one_message(root):
     spoil(root)
     (root / "test" / "cat" / "bad.png").write_text("no image")
     folder = root / "train" / "dog"
-    damaged = "it is no image, or its header is damaged"
+    damaged = "it is not an image, or its header is damaged"
     assert refusal(root) == (
         f"6 images cannot be read: {folder}/bad0.png (it is empty), {folder}/bad1.png ({damaged}), {folder}/bad2.png "
         f"({damaged}), and 3 more; remove or replace them, train with --skip-bad-images to leave them out, or list "

@@ -32,7 +32,7 @@ BOMB = (
 )
 UNREADABLE = {
     "empty": (b"", "it is empty"),
-    "text": (b"no image", "it is no image, or its header is damaged"),
+    "text": (b"no image", "it is not an image, or its header is damaged"),
     "truncated PNG": (encoded(noise(0, (64, 64)))[:3000], "image file is truncated"),
     "truncated JPEG": (
         encoded(noise(0, (64, 64)), "JPEG")[:1500],
@@ -40,8 +40,8 @@ UNREADABLE = {
     ),
     "bomb": (BOMB, "it has more than 89,478,485 pixels"),
     "bomb below Pillow's own limit": (encoded(Image.new("1", (12_000, 8_000))), "it has more than 89,478,485 pixels"),
-    "32-bit integers": (encoded(Image.new("I", (8, 8), -1), "TIFF"), "its numbers have no known range"),
-    "floats": (encoded(Image.new("F", (8, 8), 0.5), "TIFF"), "its numbers have no known range"),
+    "32-bit integers": (encoded(Image.new("I", (8, 8), -1), "TIFF"), "its values have no known range"),
+    "floats": (encoded(Image.new("F", (8, 8), 0.5), "TIFF"), "its values have no known range"),
 }
 
 
@@ -96,7 +96,7 @@ def test_a_image_that_is_a_pipe_or_a_link_to_nothing(root):
     (root / "train" / "cat" / "link.png").symlink_to("nowhere.png")
     assert findings(root) == [
         ("error", "train/cat/link.png", "cannot be read as an image: No such file or directory"),
-        ("error", "train/cat/pipe.png", "cannot be read as an image: it is no ordinary file"),
+        ("error", "train/cat/pipe.png", "cannot be read as an image: it is not a regular file"),
     ]
 
 
@@ -127,12 +127,12 @@ ODD = {
         ],
     ),
     "CMYK": ("c.jpg", encoded(noise(71, mode="CMYK"), "JPEG"), ["is CMYK: converted to RGB without a colour profile"]),
-    "RGBA": ("a.png", encoded(noise(71, mode="RGBA")), ["has transparency: left out, the colours beneath are taken"]),
+    "RGBA": ("a.png", encoded(noise(71, mode="RGBA")), ["has transparency: dropped, the colours beneath count"]),
     "palette": ("p.png", encoded(noise(71, mode="P")), ["has a palette: read as the colours it names"]),
     "palette with transparency": (
         "t.png",
         encoded(noise(71, mode="P"), transparency=bytes(range(256))),
-        ["has a palette: read as the colours it names", "has transparency: left out, the colours beneath are taken"],
+        ["has a palette: read as the colours it names", "has transparency: dropped, the colours beneath count"],
     ),
     "16 bits": (
         "s.png",
@@ -142,12 +142,12 @@ ODD = {
     "EXIF": (
         "e.jpg",
         encoded(noise(71), "JPEG", exif=exif(6)),
-        ["lies turned or mirrored (EXIF orientation 6): set upright"],
+        ["is rotated or mirrored (EXIF orientation 6): turned upright"],
     ),
     "animated": (
         "m.gif",
         encoded(noise(71, mode="P"), "GIF", save_all=True, append_images=[noise(72, mode="P")]),
-        ["has a palette: read as the colours it names", "has several frames: the first is taken"],
+        ["has a palette: read as the colours it names", "has several frames: the first is used"],
     ),
 }
 
@@ -230,7 +230,7 @@ def test_too_few_images_to_divide(tmp_path):
         noise(c).save(tmp_path / name / "0.png")
     [(severity, _, reason), (_, _, rare)] = findings(tmp_path)
     assert severity == "error"
-    assert reason == f"cannot be divided: {refusal(tmp_path)}"
+    assert reason == f"cannot be split: {refusal(tmp_path)}"
     assert rare.startswith("has a single image of cat, dog")
 
 
@@ -263,7 +263,7 @@ def test_check_exits_0_with_warnings_and_2_with_errors(root, capsys):
     assert run_cli("check", root) == 2
     told = capsys.readouterr()
     assert told.err == (
-        f"drkd: 2 errors in {root} stop a training; remove or replace them, or leave them out with --skip-bad-images\n"
+        f"drkd: 2 errors in {root} stop a training; remove or replace them, or skip them with --skip-bad-images\n"
     )
     assert told.out.startswith(f"error    {root}/train/dog/bad0.png: cannot be read as an image: it is empty\n")
 

@@ -13,7 +13,7 @@ from image_files import CLASSES, ROWS, encoded, findings, noise, refusal, write_
     ("rows", "names", "reason"),
     [
         ([*ROWS, (None, 1), (ROWS[0][0], None)], None, "has 2 rows without the bytes of an image or without a label"),
-        ([*ROWS, (b"no image", 1)], None, "cannot be read as an image: it is no image"),
+        ([*ROWS, (b"no image", 1)], None, "cannot be read as an image: it is not an image"),
         ([*ROWS, (encoded(noise(99)), 7)], list(CLASSES), "has labels from 0 to 7 for 2 classes"),
         ([*ROWS, (encoded(noise(99)), -1)], None, "has labels from -1 to 1 for 2 classes"),
         ([*ROWS, (encoded(noise(99)), 2**62)], None, "has labels up to 4611686018427387904 for 41 images"),
@@ -67,8 +67,8 @@ def test_tiny_imagenet_in_pieces(tmp_path):
     (tmp_path / "wnids.txt").write_text("n01 n02 n03")
     (tmp_path / "val" / "val_annotations.txt").write_text("a.png\tn01\nb.png\tn02\nc.png\tn99\nd.png\n")
     assert [(location, reason) for severity, location, reason in findings(tmp_path) if severity == "error"] == [
-        ("words.txt", "is missing; unpack the published archive whole"),
-        ("train/n03/images", "is missing; unpack the published archive whole"),
+        ("words.txt", "is missing; unpack the complete published archive"),
+        ("train/n03/images", "is missing; unpack the complete published archive"),
         ("val/val_annotations.txt", "has a line without a class of wnids.txt: 'c.png n99'"),
         ("val/val_annotations.txt", "has a line without a class of wnids.txt: 'd.png'"),
         ("val/images/b.png", "cannot be read as an image: No such file or directory"),
@@ -81,7 +81,7 @@ def test_cifar_that_is_not_whole(tmp_path):
     (tmp_path / "cifar-10-batches-py").mkdir()
     [(severity, _, reason)] = findings(tmp_path)
     assert (severity, reason) == ("error", f"cannot be used: {refusal(tmp_path)}")
-    assert "cifar10 is damaged or not whole at" in reason
+    assert "cifar10 is damaged or incomplete at" in reason
 
 
 def test_digits_and_a_name_that_nobody_has():

@@ -150,16 +150,16 @@ def test_rows_of_a_table_stay_as_they_are(kind):
     rows = (torch.randn(40, 3) * 9).to(kind)
     data = drkd.as_data({"train": (rows, LABELS.repeat(2)), "test": (rows[:8], LABELS[:8])}, validation=0)
     assert torch.equal(data.train.inputs, rows.float() if kind == torch.float64 else rows)
-    with pytest.raises(InputError, match="holds rows and no images: leave the augmentation out"):
+    with pytest.raises(InputError, match="holds rows, not images: leave the augmentation out"):
         drkd.as_data((rows, LABELS.repeat(2)), augment="shift")
-    with pytest.raises(InputError, match="holds rows and no images: leave the image size out"):
+    with pytest.raises(InputError, match="holds rows, not images: leave the image size out"):
         drkd.as_data((rows, LABELS.repeat(2)), image_size=8)
 
 
 def test_a_data_set_that_augments_is_refused():
     torch.manual_seed(0)
     moving = Items(*PARTS["train"], Compose([RandomAffine(30), ToTensor()]))
-    with pytest.raises(InputError, match="is another one each time it is asked for; leave random transforms out"):
+    with pytest.raises(InputError, match="differs each time it is read; leave random transforms out"):
         drkd.as_data(moving)
 
 

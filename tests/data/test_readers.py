@@ -203,7 +203,7 @@ def test_tiny_imagenet_is_64_pixels_wide(tmp_path):
 def test_tiny_imagenet_in_part_is_an_error(tmp_path, gone):
     location = write_tiny_imagenet(tmp_path) / gone
     location.rename(tmp_path / "elsewhere")
-    with pytest.raises(InputError, match=f"{gone} is missing; unpack the published archive whole"):
+    with pytest.raises(InputError, match=f"{gone} is missing; unpack the complete published archive"):
         load_data(tmp_path)
 
 

@@ -136,7 +136,7 @@ def test_memory_of_a_process(exported):
     [
         (("--threads", "0"), "--threads should be 1 or more, got 0"),
         (("--threads", "1,100000"), "--threads 100000 is more than the "),
-        (("--batch-sizes", "1,two"), "--batch-sizes should be whole numbers with commas, such as 1,2, got '1,two'"),
+        (("--batch-sizes", "1,two"), "--batch-sizes should be comma-separated whole numbers, such as 1,2, got '1,two'"),
     ],
 )
 def test_bench_model_refuses_bad_numbers(run, options, message, capsys):

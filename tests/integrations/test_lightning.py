@@ -229,9 +229,9 @@ def test_what_cannot_work_says_why_and_what_to_do(tmp_path):
     loader = DataLoader(samples(), batch_size=4)
     with pytest.raises(drkd.InputError, match="one `Distillation` among its callbacks, got 0; pass"):
         trainer(tmp_path).fit(Net(), loader)
-    with pytest.raises(drkd.InputError, match="`dlb` needs replay, which Lightning does not give it"):
+    with pytest.raises(drkd.InputError, match="`dlb` needs replay, which Lightning does not provide"):
         Distillation(drkd.dlb())
-    with pytest.raises(drkd.InputError, match=r"this one has no end; give the Trainer max_epochs or max_steps"):
+    with pytest.raises(drkd.InputError, match=r"which has no end here; give the Trainer max_epochs or max_steps"):
         trainer(tmp_path, Distillation(drkd.max_sup()), epochs=-1).fit(Net(), loader)
 
     class Forgetful(Net):

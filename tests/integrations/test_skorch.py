@@ -186,9 +186,9 @@ def test_what_cannot_work_says_why_and_what_to_do():
         classifier(network(), drkd.ps_kd()).fit(inputs, labels)
     for objective in (drkd.dr_kd(network()), drkd.max_sup()):
         plain = NeuralNetClassifier(network(), criterion=Criterion(objective), verbose=0, train_split=None)
-        with pytest.raises(drkd.InputError, match=r"does not get; use .*SelfDistillationClassifier"):
+        with pytest.raises(drkd.InputError, match=r"does not receive; use .*SelfDistillationClassifier"):
             plain.fit(inputs, labels)
-    with pytest.raises(drkd.InputError, match="`dlb` needs replay, which skorch does not give it"):
+    with pytest.raises(drkd.InputError, match="`dlb` needs replay, which skorch does not provide"):
         Criterion(drkd.dlb())
     with pytest.raises(drkd.InputError, match=r"needs criterion=Criterion\(objective\), got NLLLoss"):
         SelfDistillationClassifier(network(), verbose=0).initialize()

@@ -182,7 +182,7 @@ def test_what_cannot_work_says_why_and_what_to_do(tmp_path):
         task(drkd.ps_kd())(inputs, labels)
     with pytest.raises(drkd.InputError, match=r"`max_sup` changes .* call task.follow\(optimizer"):
         task(drkd.max_sup())(inputs, labels)
-    with pytest.raises(drkd.InputError, match="`cs_kd` needs pairs, which timm does not give it"):
+    with pytest.raises(drkd.InputError, match="`cs_kd` needs pairs, which timm does not provide"):
         task(drkd.cs_kd())
     with pytest.raises(drkd.InputError, match="at least one epoch, update and batch, got 0, 4 and 1"):
         task(drkd.max_sup()).follow(torch.optim.SGD([torch.zeros(1)], lr=1), epochs=0, updates_per_epoch=4)

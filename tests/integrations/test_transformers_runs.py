@@ -190,7 +190,7 @@ def test_what_cannot_work_says_why_and_what_to_do(tmp_path):
         trained(method=drkd.ps_kd())
     with pytest.raises(drkd.InputError, match="needs labels, the batch has no `labels`"):
         trained(train_dataset=[{"pixel_values": row["pixel_values"]} for row in rows])
-    with pytest.raises(drkd.InputError, match="`cs_kd` needs pairs, which a Trainer does not give it"):
+    with pytest.raises(drkd.InputError, match="`cs_kd` needs pairs, which a Trainer does not provide"):
         trained(method=drkd.cs_kd())
     with pytest.raises(drkd.InputError, match="`kd_clean_view` looks at the plain samples before training"):
         trained(method=drkd.kd_clean_view(images()))

@@ -231,7 +231,7 @@ def test_the_readme_loop():
         (lambda: create("dr_kd", {}), "dr_kd needs a teacher; give one with --teacher"),
         (lambda: create("ps_kd", {"temperature": 2.0}), "ps_kd takes no temperature; it takes alpha"),
         (lambda: create("online_dr_kd", {"source": "ema"}), "needs the student"),
-        (lambda: create("online_dr_kd", {"decay": 0.9}), "has a decay with source=ema only"),
+        (lambda: create("online_dr_kd", {"decay": 0.9}), "has a decay only with source=ema"),
         (lambda: create("ps_kd", {"decay": 0.9}), "ps_kd takes no decay; it takes alpha, keep"),
     ],
 )

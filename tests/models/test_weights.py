@@ -93,7 +93,7 @@ def test_weights_under_other_names_are_the_same_weights(original, tmp_path, form
     assert "2 are new (fc.weight, fc.bias)" in said
     by_shape = form in ("other modules", "numbers", "layers", "another library")
     assert ("by order and shape" in said) == by_shape
-    assert ("its classifier of 1000 classes is left out" in said) == (not by_shape)
+    assert ("its classifier of 1000 classes is dropped" in said) == (not by_shape)
 
 
 @pytest.mark.parametrize("form", WRAPPED)

@@ -130,7 +130,7 @@ def test_classes_without_samples_weigh_1():
 @pytest.mark.parametrize(
     ("weights", "message"),
     [
-        ("even", "balanced or a number for each class, got 'even'"),
+        ("even", "balanced or one number per class, got 'even'"),
         ([1.0, -1.0], "finite numbers from 0 on"),
         ([0.0, 0.0], "not all of them 0"),
         ([1.0, float("nan")], "finite numbers"),

@@ -38,7 +38,10 @@ REFUSED = [
     (lambda: drkd.kd(lambda x: x, alpha="0.5"), "alpha must lie in [0, 1], got '0.5'"),
     (lambda: drkd.kd(lambda x: x, temperature=float("inf")), "temperature must be above 0, got inf"),
     (lambda: drkd.kd(lambda x: x, convention="reference", multiplier=-1), "multiplier must be above 0, got -1"),
-    (lambda: drkd.kd("runs/teacher"), "a teacher is a network, a function from inputs to logits, or a target, got 'ru"),
+    (
+        lambda: drkd.kd("runs/teacher"),
+        "a teacher must be a network, a function from inputs to logits, or a target, got 'ru",
+    ),
     (lambda: drkd.kd(None), "or a target, got None; load a run's network with drkd.load_model"),
     (lambda: drkd.cs_kd(weight=float("nan")), "weight must be at least 0, got nan"),
     (lambda: drkd.max_sup(initial_weight=-1), "initial_weight must be at least 0, got -1"),

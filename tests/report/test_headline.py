@@ -91,7 +91,7 @@ def test_methods_that_failed_are_counted_out():
 def test_without_the_baseline_nothing_can_be_said():
     panel, _ = made_up(BETTER, ALIKE)
     panel.methods["cross_entropy"].test["accuracy"][2] = None
-    assert of(panel).startswith("No answer: cross-entropy failed on 1 of 5 seeds, and all else")
+    assert of(panel).startswith("No answer: cross-entropy failed on 1 of 5 seeds, and everything")
     assert of(without("tf_kd_self", "dr_kd")) == "No answer: nothing was compared with cross-entropy."
 
 

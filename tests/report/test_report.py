@@ -46,7 +46,7 @@ def test_time_is_paired_by_seed_and_covers_all_epochs():
     panel.methods["dr_kd"].teacher_cached[:] = [0.0, 0.5, None, 1.0, None]
     times = [row["time"] for row in rows(panel, differences)]
     assert times == ["1.00", "2.00", "2.00 + 1.00", "1.50* + 1.00"]
-    assert "*: the teacher's answers in some or all epochs came from a cache" in legend_of(get_task())
+    assert "*: teacher outputs in some or all epochs came from a cache" in legend_of(get_task())
 
 
 def test_headings_and_legend_belong_to_the_task():
@@ -92,7 +92,7 @@ def test_page_stands_alone(page):
     assert reader.cells >= 2 * 5 * len(columns_of(get_task()))
     assert "label_noise" in page
     assert page.count("<svg") == 8
-    for heading in ("Recall % by class", "Which classes are taken for which", "get wrong: their surest mistakes"):
+    for heading in ("Recall % by class", "Which classes are confused", "get wrong: their most confident mistakes"):
         assert page.count(heading) == 2
 
 
@@ -176,7 +176,7 @@ def test_images_of_cases_that_were_damaged_are_left_out(done, tmp_path):
     flip(trained / "dr_kd" / "cases.png")
     flip(trained / "tf_kd_self" / "mistakes.json")
     with (
-        pytest.warns(UserWarning, match=r"dr_kd/cases\.png is damaged and left out"),
+        pytest.warns(UserWarning, match=r"dr_kd/cases\.png is damaged and skipped"),
         pytest.warns(UserWarning, match=r"tf_kd_self/mistakes\.json is damaged and left out"),
     ):
         found = pictures_of_first_seed(panel, out)

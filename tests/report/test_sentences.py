@@ -86,7 +86,7 @@ def test_variants_are_paired_by_their_settings():
     pairs = {pair for pair in differences if pair[1].startswith("tf_kd_self")}
     assert pairs == {("dr_kd", "tf_kd_self"), ("dr_kd:alpha=0.5", "tf_kd_self:alpha=0.5")}
     text = " ".join(conclusions(panel, differences))
-    assert "helped: DR-KD (alpha=0.5) minus Tf-KD_self (alpha=0.5), otherwise with equal settings" in text
+    assert "helped: DR-KD (alpha=0.5) minus Tf-KD_self (alpha=0.5), with otherwise equal settings" in text
 
 
 def test_dr_kd_equals_tf_kd_self_only_where_it_does():

@@ -84,7 +84,7 @@ def test_without_a_validation_split_there_is_none(tmp_path, capsys):
         assert "temperature" not in json.loads(file.metadata()["drkd"])
     assert evaluate_run(tmp_path, data=None, split="test").metrics.calibrated_ece is None
     assert run_cli("report", tmp_path) == 0
-    assert "probabilities are not calibrated: there is no validation split" in capsys.readouterr().out
+    assert "probabilities are not calibrated, because there is no validation split" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("wrong", [0.0, -1.0, float("nan"), float("inf"), "2"])

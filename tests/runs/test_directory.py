@@ -31,7 +31,7 @@ def test_what_a_process_killed_at_its_first_write_leaves_is_no_obstacle(tmp_path
 def test_other_people_s_files_are_left_alone(tmp_path, name):
     (tmp_path / ".config.yaml.1234.tmp").write_text("half")
     (tmp_path / name).write_text("mine")
-    with pytest.raises(InputError, match="exists and is no run directory"):
+    with pytest.raises(InputError, match="exists and is not a run directory"):
         inspect_run_dir(tmp_path, CONFIG, finished="summary.json")
     assert (tmp_path / name).read_text() == "mine"
 
@@ -73,7 +73,7 @@ def test_a_second_writer_is_refused_and_the_first_keeps_its_files(tmp_path, star
     out = tmp_path / "run"
     with one_writer(out):
         (out / ".config.yaml.1234.tmp").write_text("half")
-        with pytest.raises(InputError, match=r"run is being written to by process \d+ on .*; wait for it"):
+        with pytest.raises(InputError, match=r"run is in use by process \d+ on .*; wait for it"):
             start(out)
         assert {path.name for path in out.iterdir()} == {".config.yaml.1234.tmp", ".lock"}
     assert not (out / ".lock").exists()
@@ -141,7 +141,9 @@ def test_a_run_inside_its_data_is_refused(tmp_path, below, name):
     photos = write_photos(tmp_path / "photos")
     out = photos / below
     config, source = resolve(TrainConfig, {**QUICK, "data": f"{name}{photos}", "out": str(out)})
-    with pytest.raises(InputError, match=r"is inside the data in .*, where it would be read; choose another folder"):
+    with pytest.raises(
+        InputError, match=r"is inside the data in .*, where it would be read as data; choose another folder"
+    ):
         train(config, source, out)
     assert {path.name for path in photos.iterdir()} == {"cat", "dog"}
 
@@ -153,7 +155,7 @@ def test_runs_inside_the_data_are_left_out(tmp_path, monkeypatch, home):
     train(*resolve(TrainConfig, {**QUICK, "data": str(photos), "limit_train": None}), photos / home)
     Image.new("RGB", (8, 8)).save(photos / home / "cases.png")
     monkeypatch.chdir(photos)
-    with pytest.warns(UserWarning, match="holds runs of drkd and is left out; move it out of the data"):
+    with pytest.warns(UserWarning, match="holds drkd runs and is skipped; move it out of the data"):
         after = load_data(".")
     assert after.classes == ("cat", "dog")
     assert after.record.fingerprint == before.record.fingerprint

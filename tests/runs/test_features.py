@@ -136,7 +136,7 @@ def test_a_comparison_asks_once_for_all_seeds_and_methods(tmp_path, weights, ask
     ("options", "reason"),
     [
         ({"augment": "shift"}, "images are augmented; with --augment none a training takes seconds"),
-        ({"method": "kd"}, "the teacher has another one"),
+        ({"method": "kd"}, "the teacher has a different one"),
     ],
 )
 def test_where_it_cannot_be_asked_once_the_user_is_told(tmp_path, weights, asked, options, reason):
@@ -146,14 +146,12 @@ def test_where_it_cannot_be_asked_once_the_user_is_told(tmp_path, weights, asked
         torch.save(teacher.state_dict(), tmp_path / "teacher.pt")
         options = {**options, "teacher": tmp_path / "teacher.pt"}
     summary = run(tmp_path / "run", weights, **options)
-    assert f"the frozen backbone is asked in every step, not once: {reason}" in summary.notes
+    assert f"the frozen backbone runs in every step, not once: {reason}" in summary.notes
     assert asked == []
 
 
 def test_a_backbone_of_random_weights_is_refused(tmp_path):
-    with pytest.raises(
-        InputError, match=r"^--freeze backbone would keep random weights as they are; give trained ones"
-    ):
+    with pytest.raises(InputError, match=r"^--freeze backbone would keep random weights fixed; use pretrained ones"):
         run(tmp_path / "run", None)
     with pytest.raises(InputError, match=r"^--freeze 1 would keep random weights"):
         drkd.compare(methods=["ps_kd"], freeze=1, label_noise=0.0, seeds=1, out=tmp_path / "compared")
@@ -163,7 +161,7 @@ def test_a_backbone_of_random_weights_is_refused(tmp_path):
 def test_a_network_that_goes_on_after_its_linear_layer_is_refused():
     data = drkd.load_data("digits", augment="none", limit_train=40)
     network = nn.Sequential(nn.Flatten(), nn.Linear(64, 10), nn.LogSoftmax(dim=1))
-    with pytest.raises(InputError, match=r"^the logits of Sequential are not those of its last linear layer"):
+    with pytest.raises(InputError, match=r"^the logits of Sequential do not come from its last linear layer"):
         drkd.extract_features(network, data)
     with pytest.raises(InputError, match='augment="none"'):
         drkd.extract_features(network, drkd.load_data("digits", augment="shift", limit_train=40))

@@ -66,7 +66,7 @@ def test_the_weights_preprocessing_is_the_runs(run):
     assert set(noted.notes) <= set(summary.notes)
     said = " ".join(noted.notes)
     assert "images are scaled to 12 pixels (bicubic, margin 1.5), mean (0.25, 0.5, 0.75)" in said
-    assert "its classifier of 3 classes is left out; 2 are new (13.weight, 13.bias)" in said
+    assert "its classifier of 3 classes is dropped; 2 are new (13.weight, 13.bias)" in said
 
 
 def test_it_trains_on_images_prepared_so(run, photos):
@@ -108,7 +108,9 @@ def test_grey_data_take_colour_weights(start, tmp_path):
 def test_a_teacher_has_to_be_whole(start, photos, tmp_path):
     torch.save(drkd.create_model("small_cnn", num_classes=3, image_size=12).state_dict(), tmp_path / "three.pt")
     given = {"data": str(photos), "model": "small_cnn", "image_size": 12, "epochs": 1, "method": "kd"}
-    with pytest.raises(InputError, match=r"a teacher has to be whole, its classifier too.*classifier of 3 classes"):
+    with pytest.raises(
+        InputError, match=r"a teacher must be complete, including its classifier.*classifier of 3 classes"
+    ):
         train(*resolve(TrainConfig, {**given, "teacher": str(tmp_path / "three.pt")}), tmp_path / "run")
 
 

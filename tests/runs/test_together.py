@@ -126,7 +126,7 @@ def test_rare_classes_do_not_count_twice_over_and_no_cache_mistakes_their_views(
     with pytest.raises(InputError, match=r"^rare classes would count twice over"):
         drkd.fit(torch.nn.Linear(8, 10), drkd.cross_entropy(class_weights="balanced"), data, sampler="balanced")
     cached = Cached(drkd.Frozen(torch.nn.Linear(8, 10)), drkd.TeacherCache(tmp_path, {}, limit=10), samples=60)
-    with pytest.raises(InputError, match="one view of each sample, and --sampler balanced shows several"):
+    with pytest.raises(InputError, match="one view of each sample, but --sampler balanced shows several"):
         drkd.fit(torch.nn.Linear(8, 10), drkd.dr_kd(cached), data, sampler="balanced")
 
 

@@ -108,7 +108,7 @@ def test_a_run_with_other_settings_is_refused_by_name(finished):
 
 def test_a_folder_that_is_no_run_is_refused(tmp_path):
     (tmp_path / "thesis.tex").write_text("precious")
-    with pytest.raises(InputError, match="is no run directory"):
+    with pytest.raises(InputError, match="is not a run directory"):
         run(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
 
@@ -116,7 +116,7 @@ def test_a_folder_that_is_no_run_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"data": "nowhere"}, "no data set and no folder"),
+        ({"data": "nowhere"}, "no data set or folder"),
         ({"method": "kd"}, "kd needs a teacher"),
         ({"method": "ols", "teacher": "x"}, "ols takes no teacher"),
         ({"limit_train": 5}, "training split needs at least 10 samples, one of each class, got 5"),

@@ -135,7 +135,7 @@ def test_networks_are_printed_and_drawn(tmp_path, capsys):
     assert lines[3][:5] == ["cnn", "2", "1.40", "75.00", "70.00"]
     assert "cnn, exported: 2.2 ms an image, 1.40 MB, NOT within the budget" in " ".join(lines[5])
     assert " ".join(lines[-2]) == "mlp, exported: 0.1 ms an image, 0.11 MB: searched"
-    assert " ".join(lines[-1]) == "cnn, exported: 2 ms an image, 1.40 MB: beyond the budget, left out"
+    assert " ".join(lines[-1]) == "cnn, exported: 2 ms an image, 1.40 MB: over budget, skipped"
     file = draw_networks(found, tmp_path)
     assert file.stat().st_size > 5000
     svg = (tmp_path / "tune.svg").read_text()

@@ -255,7 +255,7 @@ def test_a_method_can_be_listed_with_settings_of_its_own(tmp_path):
         ({"methods": ["dr_kd:a=../x"]}, "expected SETTING=VALUE"),
         ({"methods": ["dr-kd"]}, "did you mean dr_kd"),
         ({"method_options": {"ps_kd": {"temperature": 3}}}, "ps_kd takes no temperature"),
-        ({"data": "nowhere"}, "no data set and no folder"),
+        ({"data": "nowhere"}, "no data set or folder"),
         ({"methods": ["kd"]}, "kd needs a teacher"),
     ],
 )

@@ -80,7 +80,7 @@ OTHERS = {
     r"with other settings \(model\)": {
         "model": lambda num_classes: nn.Sequential(nn.Flatten(), nn.Linear(64, num_classes))
     },
-    r"begun with another method mine": {
+    r"started with another method mine": {
         "methods": ["ps_kd", smoothed, {"mine": lambda teacher: drkd.kd(teacher, 0.2)}]
     },
 }
@@ -139,7 +139,7 @@ def test_a_table_trains_with_a_network_of_its_own(tmp_path):
     options = {"methods": ["dr_kd"], "seeds": 1, "epochs": 2, "jobs": 1, "batch_size": 20}
     done = drkd.compare(data=(rows, labels), model=lambda: nn.Linear(4, 3), out=tmp_path / "run", **options)
     assert not done.results.failures
-    with pytest.raises(InputError, match="rows and no images, for which drkd has no network; give one as model="):
+    with pytest.raises(InputError, match="rows, not images, and drkd has no network for them; pass one as model="):
         drkd.compare(data=(rows, labels), out=tmp_path / "other", **options)
 
 
@@ -180,7 +180,7 @@ REFUSED = {
     "dr_kd is a method of drkd; give the function another name": {"methods": {"dr_kd": smoothed}},
     "a method is a name, or a function that returns an objective, got Objective": {"methods": [smoothed()]},
     "a method is a name, or a function that returns an objective, got int": {"methods": [3]},
-    "data is a Python object, which only classification takes; for detection": {"data": DATA, "task": "detection"},
+    "data is a Python object, which only classification accepts; for detection": {"data": DATA, "task": "detection"},
     "expected an objective such as .*, got int": {"methods": {"mine": lambda: 3}},
 }
 

@@ -235,7 +235,7 @@ def test_the_command_prints_measured_beside_published(chain, capsys):
         "as published: one data-centre GPU",
         "87.67",
         "not comparable with the published figures: data: digits instead of cifar10; image-size: 8 instead of",
-        "taken from earlier runs",
+        "reused from earlier runs",
         "epochs: 2 instead of 200",
     ):
         assert words in printed

@@ -259,9 +259,9 @@ def test_what_cannot_be_asked_is_refused(run, tmp_path):
     config = TrainConfig(**{**OPTIONS, "task": "multilabel"})
     (tmp_path / "config.yaml").write_text(as_yaml(config, dict.fromkeys(TrainConfig.model_fields, "default")))
     (tmp_path / "summary.json").write_bytes((run / "summary.json").read_bytes())
-    with pytest.raises(InputError, match=r"suspect labels are found for classification, and .* is a run of multilabel"):
+    with pytest.raises(InputError, match=r"suspect labels need classification, and .* is a run of multilabel"):
         find_suspects(tmp_path)
-    with pytest.raises(InputError, match="left the fold 1/3 out already; give a run without --fold"):
+    with pytest.raises(InputError, match="already held out the fold 1/3; give a run without --fold"):
         find_suspects(run / "suspects" / "fold-1-of-3")
     with pytest.raises(InputError, match="--fold should be a fold such as 2/5"):
         resolve(TrainConfig, {"fold": "6/5"})

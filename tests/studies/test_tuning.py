@@ -179,8 +179,8 @@ def test_a_winner_below_the_baseline_is_not_recommended(tmp_path):
     config, source = resolve(TuneConfig, given)
     for lead, start in (
         (0.01, "To test it: drkd compare "),
-        (0.0, "No method is above"),
-        (-0.01, "No method is above"),
+        (0.0, "No method beats"),
+        (-0.01, "No method beats"),
     ):
         reached = tuned.results.recipe_val_accuracy + lead
         best = max(reached, tuned.results.recipe_val_accuracy)
@@ -189,7 +189,7 @@ def test_a_winner_below_the_baseline_is_not_recommended(tmp_path):
         text = advice(replace(tuned, results=results), config, source)
         assert text.startswith(start)
     assert "differs by -1.00 points" in text
-    assert "train with: drkd train --data digits --method cross_entropy --lr 0.1" in text
+    assert "Train with: drkd train --data digits --method cross_entropy --lr 0.1" in text
 
 
 def test_damaged_trials_are_refused(tmp_path):
@@ -266,10 +266,10 @@ def test_augmentations_depend_on_the_data():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"validation": 0}, "judges by the validation split"),
+        ({"validation": 0}, "needs the validation split"),
         ({"methods": ["dr_kd", "cross_entropy"]}, "which is always trained"),
         ({"methods": ["dr-kd"]}, "did you mean dr_kd"),
-        ({"data": "nowhere"}, "no data set and no folder"),
+        ({"data": "nowhere"}, "no data set or folder"),
         ({"search": ["average"], "average": "ema"}, "--search average has no effect with --average"),
         ({"networks": ["mlp"], "model": "cnn"}, "--model has no effect with --networks"),
         ({"freeze": "backbone"}, "would keep random weights"),

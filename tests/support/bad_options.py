@@ -34,7 +34,7 @@ OPTIONS = {
     "a configuration without end": (
         nothing,
         (*TRAIN, "--config", "/dev/zero"),
-        "/dev/zero is no file of options: it is larger than 1",
+        "/dev/zero is not an options file: it is larger than 1",
     ),
     "a huge seed": (nothing, (*TRAIN, "--seed", "9" * 30), "--seed should be less than 4294967296"),
     "many workers": (nothing, (*TRAIN, "--workers", "100000"), "--workers should be less than or equal to 1024"),
@@ -54,7 +54,7 @@ OPTIONS = {
         (*TRAIN, "--freeze", "neck"),
         "--freeze should be backbone, or a number of blocks from 1 on, got 'neck'",
     ),
-    "random weights kept": (nothing, (*TRAIN, "--freeze", "1"), "--freeze 1 would keep random weights as they are"),
+    "random weights kept": (nothing, (*TRAIN, "--freeze", "1"), "--freeze 1 would keep random weights fixed"),
     "a backbone that learns slowly and not at all": (
         nothing,
         (*TRAIN, "--freeze", "backbone", "--layer-decay", "0.7"),
@@ -84,12 +84,12 @@ OPTIONS = {
     "unknown data": (
         nothing,
         (*TRAIN, "--data", "digit"),
-        r"no data set and no folder is called 'digit'; did you mean d",
+        r"there is no data set or folder called 'digit'; did you mean d",
     ),
     "class weights in words": (
         nothing,
         (*TRAIN, "--class-weights", "even"),
-        "should be balanced, or a number for each",
+        "should be balanced, or one number per class",
     ),
     "other number of class weights": (nothing, (*TRAIN, "--class-weights", "1,2"), "needs 10 numbers, .*got 2"),
     "unknown augmentation": (
@@ -111,7 +111,7 @@ OPTIONS = {
         (*TRAIN, "--method", "ps_kd", "--temperature", "2"),
         "ps_kd takes no temper",
     ),
-    "a file where the run should be": (nothing, (*TRAIN, "--out", "image.png"), "image.png exists and is no run"),
+    "a file where the run should be": (nothing, (*TRAIN, "--out", "image.png"), "image.png exists and is not a run"),
     "a run inside a file": (
         nothing,
         (*TRAIN, "--out", "image.png/run"),
@@ -133,12 +133,12 @@ OPTIONS = {
     "cache without a teacher": (
         nothing,
         (*TRAIN, "--method", "ols", "--cache-size", "1GB"),
-        "--cache-size has no effect with ols, which never asks a teacher twice",
+        "--cache-size has no effect with ols, which never needs a teacher output twice",
     ),
     "memory of an average": (
         nothing,
         (*TRAIN, "--method", "online_dr_kd", "--source", "ema", "--keep", "half"),
-        "online_dr_kd has something to keep with source=memory only",
+        "online_dr_kd can keep logits only with source=memory",
     ),
     "calibration of floats": (
         nothing,

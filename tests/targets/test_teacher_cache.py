@@ -48,7 +48,7 @@ def test_what_was_changed_is_refused(tmp_path, harm):
         other = ANSWERS[:5] if harm == "rows" else ANSWERS.astype(np.float32)
         np.save(file, other)
         file.rename(file.with_name(f"epoch-0-{hashlib.sha256(other.tobytes()).hexdigest()[:16]}.npy"))
-    with pytest.raises(InputError, match=r"answers are damaged in .*epoch-0.*delete that file"):
+    with pytest.raises(InputError, match=r"outputs are damaged in .*epoch-0.*delete that file"):
         cache(tmp_path).read(0, rows=6)
 
 
@@ -57,7 +57,7 @@ def test_answers_that_belong_to_something_else_are_refused(tmp_path):
     cache(tmp_path, seed=1).write(0, ANSWERS)
     ours, theirs = cache(tmp_path).folder, cache(tmp_path, seed=1).folder
     (ours / "about.json").write_bytes((theirs / "about.json").read_bytes())
-    with pytest.raises(InputError, match=r"^the teacher's answers in .* belong to something else; delete that folder$"):
+    with pytest.raises(InputError, match=r"^the teacher outputs in .* belong to something else; delete that folder$"):
         cache(tmp_path).read(0, rows=6)
 
 
@@ -65,7 +65,7 @@ def test_it_holds_no_more_than_its_limit(tmp_path):
     small = cache(tmp_path, limit=400)
     small.write(0, ANSWERS)
     small.write(1, ANSWERS)
-    with pytest.warns(UserWarning, match=r"is full with 0.0004 MB: later answers are not kept; raise --cache-size"):
+    with pytest.warns(UserWarning, match=r"is full with 0.0004 MB: later outputs are not cached; raise --cache-size"):
         small.write(2, ANSWERS)
     small.write(3, ANSWERS)  # said once
     files = list(tmp_path.glob("*/epoch-*"))

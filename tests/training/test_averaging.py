@@ -151,7 +151,7 @@ def test_a_training_cut_within_an_epoch_ends_as_if_nothing_had_happened(data, tm
 def test_a_checkpoint_of_another_average_is_refused(data, tmp_path):
     after_epochs(data, "ema", out=tmp_path, epochs=1)
     for other in (None, "swa", "ema:0.5"):
-        with pytest.raises(InputError, match=r"began with average=ema:0\.99, now it is"):
+        with pytest.raises(InputError, match=r"started with average=ema:0\.99, now it is"):
             after_epochs(data, other, out=tmp_path, epochs=1, resume=True)
 
 

@@ -148,7 +148,9 @@ def test_a_full_disk_is_one_error_and_leaves_the_last_good_state(three, monkeypa
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(checkpoint, what, full)
-    with pytest.raises(StorageError, match=r"cannot write .*step-4.*: No space left on device; what was saved before"):
+    with pytest.raises(
+        StorageError, match=r"cannot write .*step-4.*: No space left on device; earlier results are unchanged"
+    ):
         trained(4).save(three, best=False)
     monkeypatch.undo()
     found = state()
@@ -164,7 +166,9 @@ def test_another_teacher_is_refused(tmp_path):
         one.objective = drkd.kd(teacher)
     states[0].save(tmp_path / "run" / "checkpoints", best=True)
     assert states[1].restore(tmp_path / "run" / "checkpoints")
-    with pytest.raises(InputError, match=r"training in .*run began with another teacher \(SHA-256 .*\); give that one"):
+    with pytest.raises(
+        InputError, match=r"training in .*run started with another teacher \(SHA-256 .*\); use that one"
+    ):
         states[2].restore(tmp_path / "run" / "checkpoints")
     del net
 

@@ -100,10 +100,10 @@ def test_a_network_that_cannot_be_compiled(monkeypatch, required):
     monkeypatch.setattr(compilation, "has_compiler", lambda: True)
     network = Compiled(nn.Linear(2, 3), 4, required=required)
     if required:
-        with pytest.raises(InputError, match=r"cannot be compiled \(RuntimeError: unsupported\); take --compile off"):
+        with pytest.raises(InputError, match=r"cannot be compiled \(RuntimeError: unsupported\); use --compile off"):
             network(torch.ones(4, 2))
     else:
-        with pytest.warns(UserWarning, match="cannot be compiled .* it is trained as it is"):
+        with pytest.warns(UserWarning, match="cannot be compiled .* it is trained without"):
             assert network(torch.ones(4, 2)).shape == (4, 3)
         assert network(torch.ones(4, 2)).shape == (4, 3)  # warned of once
 
@@ -155,7 +155,7 @@ def test_without_a_compiler_compiling_is_refused(monkeypatch):
     monkeypatch.setattr(compilation, "has_compiler", lambda: False)
     monkeypatch.setattr(torch.accelerator, "is_available", lambda: False)
     with pytest.raises(
-        InputError, match=r"needs a C\+\+ compiler and found none; install g\+\+, or take --compile off"
+        InputError, match=r"needs a C\+\+ compiler, and there is none; install g\+\+, or use --compile off"
     ):
         Compiled(nn.Linear(2, 3), 4, required=True)
 

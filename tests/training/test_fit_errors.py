@@ -79,7 +79,7 @@ def test_a_plain_loss_is_refused(data, objective, got):
 
 
 def test_a_student_that_is_no_network_is_refused(data):
-    with pytest.raises(InputError, match=r"fit trains a network, got str; make one with drkd.create_model"):
+    with pytest.raises(InputError, match=r"fit needs a network, got str; make one with drkd.create_model"):
         drkd.fit("resnet18", drkd.cross_entropy(), data, **SMALL)
     with pytest.raises(InputError, match="method must be a function from a teacher to an objective"):
         drkd.self_distill(network(), data, "dr_kd", **SMALL)
@@ -111,7 +111,9 @@ def test_a_network_that_returns_no_logits_is_refused(data, output, message):
 
 
 def test_settings_and_options_at_once_are_refused(data):
-    with pytest.raises(InputError, match="fit takes settings or options, got both; put epochs, lr into the settings"):
+    with pytest.raises(
+        InputError, match="fit takes either settings or options, got both; put epochs, lr into the settings"
+    ):
         drkd.fit(network(), drkd.cross_entropy(), data, settings=FitSettings(), epochs=1, lr=0.1)
 
 

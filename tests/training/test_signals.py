@@ -98,7 +98,7 @@ def test_the_first_signal_is_answered_at_once(waits, monkeypatch, capsys):
         signal.raise_signal(signal.SIGINT)
         said = capsys.readouterr().err
         assert said == (
-            "\ndrkd: stopping after the step or the evaluation at hand; a second Ctrl-C ends at once\n" * waits
+            "\ndrkd: stopping after the current step or evaluation; a second Ctrl-C stops at once\n" * waits
         )
     assert capsys.readouterr().err == ""
 

@@ -82,7 +82,7 @@ CALLS = {
     "`Rectified` needs target as Target": lambda: drkd.Rectified("x"),
     "without_target must be label or nothing": lambda: drkd.Term(drkd.Uniform(), name="t", without_target="x"),
     "the test rows must be two tensors": lambda: drkd.from_tensors((LOGITS, LABELS), None),
-    "the teacher Linear cannot be asked about inputs float32 (4, 5)": lambda: drkd.kd(nn.Linear(2, 3))(
+    "the teacher Linear cannot take inputs float32 (4, 5)": lambda: drkd.kd(nn.Linear(2, 3))(
         LOGITS, LABELS, inputs=torch.zeros(4, 5)
     ),
     "`StudentBatch` needs labels (4,) beside": lambda: drkd.StudentBatch(LOGITS, LABELS[:2]),

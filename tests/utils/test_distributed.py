@@ -43,7 +43,7 @@ def check_writers(first, second):
     assert first["lock"].startswith(f"process {first['pid']} on ")
     assert not first["left"]
     assert first["refused"] == second["refused"]
-    assert f"taken is being written to by process {second['pid']} on " in first["refused"]
+    assert f"taken is in use by process {second['pid']} on " in first["refused"]
 
 
 def test_one_process_is_rank_0_of_1():

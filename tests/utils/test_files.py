@@ -68,7 +68,7 @@ def test_a_flipped_bit_in_the_numbers_of_a_torch_file_is_found(tmp_path):
     content = bytearray((tmp_path / "w.pt").read_bytes())
     content[len(content) // 2] ^= 8
     (tmp_path / "w.pt").write_bytes(content)
-    with pytest.raises(InputError, match=r"w\.pt is damaged: .*; copy it anew"):
+    with pytest.raises(InputError, match=r"w\.pt is damaged: .*; copy it again"):
         read_tensors(tmp_path / "w.pt")
 
 

@@ -41,7 +41,9 @@ LONGEST_NAME = 200
 OUT_OF_MEMORY = "allocate memory|out of memory|Storage size calculation overflowed|Invalid shape dimension"
 """What torch says in place of a MemoryError."""
 
-HOW_TO_RESUME = "interrupted; finished work is kept: repeat the command (train, compare, tune: with --out and --resume)"
+HOW_TO_RESUME = (
+    "interrupted; finished work is saved: run the command again (train, compare, tune: with --out and --resume)"
+)
 
 
 def main() -> None:
@@ -60,7 +62,7 @@ def main() -> None:
         output.flush()
         lost = output.failure
         if code == 0 and lost is not None and lost.errno != errno.EPIPE:  # who closes a pipe has read enough
-            code = _fail(f"the output is incomplete: {lost.strerror}; what was to be saved is saved", 1, False)
+            code = _fail(f"the output is incomplete: {lost.strerror}; all results are saved", 1, False)
     sys.exit(code)
 
 

@@ -24,7 +24,7 @@ class App(typer.Typer):
 
 
 app = App(
-    help="A better classifier without a bigger teacher: self-distillation with rectified targets, compared in pairs.",
+    help="Better classifiers without a bigger teacher: self-distillation with rectified targets, compared in pairs.",
     no_args_is_help=True,
     add_completion=True,
     rich_markup_mode=None,

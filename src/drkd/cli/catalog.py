@@ -31,7 +31,7 @@ def models() -> dict[str, str]:
     lines = _first_lines_in(HERE / "models")
     return {
         **{str(name): lines[str(name)] for name in names},
-        "timm:NAME": "Any network of timm, such as timm:resnet10t.",
+        "timm:NAME": "Any timm network, such as timm:resnet10t.",
     }
 
 

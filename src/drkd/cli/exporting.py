@@ -21,7 +21,10 @@ def export(
     as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
     **options: Any,
 ) -> int:
-    """Write a run's network as a file for a device, and check that it answers as the network does."""
+    """Export a run's network, and check its predictions.
+
+    An export whose predictions differ from the network's is rejected.
+    """
     settings, _ = resolve(ExportConfig, options)
 
     from drkd.export.exporting import export_run
@@ -60,16 +63,19 @@ def export(
 
 @app.command("bench-model")
 def bench_model(
-    paths: Annotated[list[Path], typer.Argument(help="exported files, or a run directory with its exports")],
+    paths: Annotated[list[Path], typer.Argument(help="exported files, or a run directory with exports")],
     threads: Annotated[str, typer.Option("--threads", help="processor threads, comma-separated")] = "1",
     batch_sizes: Annotated[str, typer.Option("--batch-sizes", help="images per call, comma-separated")] = "1",
-    calls: Annotated[int, typer.Option("--calls", min=1, help="calls that are measured of each")] = 100,
+    calls: Annotated[int, typer.Option("--calls", min=1, help="calls to measure per file")] = 100,
     allow_code: Annotated[
-        bool, typer.Option("--allow-code", help="load files of torch.export (.pt2) too, which can run any code")
+        bool, typer.Option("--allow-code", help="also load torch.export files (.pt2), which can run any code")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
 ) -> int:
-    """Measure exported files: size, time of a call, throughput, memory, each in the runtime of a device."""
+    """Measure speed, size and memory of exported files.
+
+    Each file runs in the runtime of its device.
+    """
     from drkd.export.latency import bench_files
 
     found = bench_files(
@@ -99,7 +105,7 @@ def _numbers(name: str, text: str) -> list[int]:
     try:
         return list(dict.fromkeys(int(part) for part in text.split(",")))
     except ValueError as reason:
-        raise InputError(f"{name} should be whole numbers with commas, such as 1,2, got {text!r}") from reason
+        raise InputError(f"{name} should be comma-separated whole numbers, such as 1,2, got {text!r}") from reason
 
 
 @app.command()
@@ -110,7 +116,10 @@ def push(
     dry_run: Annotated[bool, typer.Option("--dry-run/--send", help="write and show the folder, or send it")] = True,
     public: Annotated[bool, typer.Option("--public", help="make a new repository public")] = False,
 ) -> int:
-    """Write a run as a folder with a model card, show what would be sent to the Hub, and send it only with --send."""
+    """Publish a run on the Hugging Face Hub.
+
+    Writes a folder with a model card and shows it. Nothing is sent without --send.
+    """
     from drkd.export.hub import FILES, push_run
 
     done = push_run(run, repo, out=out, send=not dry_run, public=public)

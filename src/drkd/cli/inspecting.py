@@ -51,7 +51,7 @@ def evaluate(
     split: Annotated[str, typer.Option("--split", help="train, val or test")] = "test",
     device: Annotated[str, typer.Option("--device", help="cpu, cuda, ...; auto")] = "auto",
     skip_bad_images: Annotated[
-        bool, typer.Option("--skip-bad-images", help="leave out images that cannot be read (default: the run's)")
+        bool, typer.Option("--skip-bad-images", help="skip unreadable images (default: the run's)")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
 ) -> int:
@@ -80,7 +80,10 @@ def check(
     task: Annotated[str, typer.Option("--task", help="classification, or detection: images with boxes")] = TASK,
     as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
 ) -> int:
-    """List everything that is wrong with a data set, file by file; exits 2 where a training would not start."""
+    """List every problem of a data set, file by file.
+
+    Exits with 2 if training would not start.
+    """
     if task not in TASKS:
         raise InputError(f"--task should be {' or '.join(TASKS)}, got {task!r}")
 
@@ -99,7 +102,7 @@ def check(
 
 @app.command()
 def report(run: Annotated[Path, typer.Argument(help="run directory of `compare` or `train`")]) -> int:
-    """Print the results of a run again, and its exports; write its page and plots anew."""
+    """Print a run's results, and rewrite its page and plots."""
     from drkd.runs.results import ComparisonResults
     from drkd.runs.summary import FILE, RunSummary
 
@@ -142,7 +145,7 @@ def list_names(
     ] = "all",
     as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
 ) -> int:
-    """Name the methods, models, data sets and recipes, with a line on each."""
+    """List methods, models, data sets and recipes."""
     tables: dict[str, Callable[[], Mapping[str, str]]] = {
         "methods": catalog.methods,
         "models": catalog.models,
@@ -177,7 +180,7 @@ def write_config(
     task: Annotated[str | None, typer.Option("--task", help="task whose defaults to write")] = None,
     out: Annotated[Path | None, typer.Option("--out", help="file to write (default: standard output)")] = None,
 ) -> int:
-    """Write all options of a command as a YAML file with comments, for --config."""
+    """Write all options of a command as commented YAML."""
     if command not in CONFIGS:
         raise InputError(f"config knows {', '.join(CONFIGS)}, got {command!r}{did_you_mean(command, CONFIGS)}")
     given = {name: value for name, value in (("data", data), ("task", task)) if value is not None}

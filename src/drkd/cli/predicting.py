@@ -37,13 +37,13 @@ def predict(
     format_: Annotated[str, typer.Option("--format", help="csv, json, or of detectors coco")] = "csv",
     top: Annotated[int | None, typer.Option("--top", min=1, help="rows per image: the most probable classes")] = None,
     probabilities: Annotated[
-        bool, typer.Option("--probabilities", help="the probabilities of all classes, a column each")
+        bool, typer.Option("--probabilities", help="write the probabilities of all classes, one column each")
     ] = False,
     batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="images per call of the network")] = 64,
     out: Annotated[Path | None, typer.Option("--out", help="file to write to (default: standard output)")] = None,
     device: Annotated[str, typer.Option("--device", help="cpu, cuda, ...; auto")] = "auto",
     allow_code: Annotated[
-        bool, typer.Option("--allow-code", help="load files of torch.export (.pt2) too, which can run any code")
+        bool, typer.Option("--allow-code", help="also load torch.export files (.pt2), which can run any code")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="as --format json")] = False,
     **options: Any,
@@ -148,7 +148,7 @@ def _complete_or_part(path: Path) -> Iterator[TextIO]:
         try:
             yield stream
         except BaseException:
-            print(f"drkd: the answers so far are in {printable(part)}", file=sys.stderr)
+            print(f"drkd: the predictions so far are in {printable(part)}", file=sys.stderr)
             raise
     part.replace(path)
 

@@ -83,7 +83,7 @@ def print_summary(summary: "RunSummary", noted: Collection[str] = ()) -> None:
     task = task_of(summary.test)
     say(f"{summary.method}, seed {summary.seed}: test {task.describe_metrics(summary.test)}")
     if summary.val is None and "temperature" in vars(summary.test):
-        say("probabilities are not calibrated: there is no validation split")
+        say("probabilities are not calibrated, because there is no validation split")
     chosen = "chosen on validation" if summary.select == "best" else "the last one"
     say(f"the network is that of epoch {summary.best_epoch} (of 0 to {summary.epochs - 1}), {chosen}")
     if summary.teacher is not None:

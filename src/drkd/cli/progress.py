@@ -62,6 +62,6 @@ def describe_estimate(event: "Estimated") -> list[str]:
     """How long it will take, and what would take less."""
     lines = [str(event.estimate)]
     if event.estimate.cheaper:
-        lines.append("note: that is more than an hour; these take less:")
+        lines.append("note: this takes more than an hour; these take less:")
         lines += [f"  {way}" for way in event.estimate.cheaper]
     return lines

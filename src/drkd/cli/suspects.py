@@ -23,18 +23,26 @@ def suspects(
     run: Annotated[Path, typer.Argument(help="finished run directory of `drkd train`")],
     asked: Annotated[
         str,
-        typer.Option("--from", help="folds: networks that were not trained on the image; memory: one training's past"),
+        typer.Option(
+            "--from",
+            help="folds: ask networks that were not trained on the image; memory: use one training's past predictions",
+        ),
     ] = "folds",
-    folds: Annotated[int, typer.Option("--folds", min=2, help="parts, each left out of a training")] = 5,
-    repeats: Annotated[int, typer.Option("--repeats", min=1, help="divide anew so many times, and average")] = 1,
-    top: Annotated[int, typer.Option("--top", min=0, help="how many are printed")] = 20,
+    folds: Annotated[int, typer.Option("--folds", min=2, help="number of folds, each held out once")] = 5,
+    repeats: Annotated[
+        int, typer.Option("--repeats", min=1, help="repeat with this many different splits, and average")
+    ] = 1,
+    top: Annotated[int, typer.Option("--top", min=0, help="how many to print")] = 20,
     jobs: Annotated[
         int | None, typer.Option("--jobs", min=1, help="trainings at once (default: one per processor, 1 on a GPU)")
     ] = None,
     device: Annotated[str | None, typer.Option("--device", help="cpu, cuda, ... (default: the run's)")] = None,
     out: Annotated[Path | None, typer.Option("--out", help="where to write (default: the run directory)")] = None,
 ) -> int:
-    """Rank the images of a run by how surely their labels are contradicted: suspects.csv and a gallery."""
+    """List the images whose labels look wrong.
+
+    Writes suspects.csv and a gallery, the most suspect images first.
+    """
     if asked not in ("folds", "memory"):
         raise InputError(f"--from should be folds or memory, got {asked!r}")
     if (asked == "folds") and (jobs or processor_count()) > 1:

@@ -29,7 +29,10 @@ ConfigFile = Annotated[Path | None, typer.Option("--config", help="YAML file of 
 @app.command()
 @with_options(CompareConfig)
 def compare(config: ConfigFile = None, **options: object) -> int:
-    """Train methods side by side over several seeds, compare them in pairs, write a report: the main job."""
+    """Compare methods side by side over several seeds.
+
+    Prints a table with paired differences and conclusions, and writes a report page.
+    """
     settings, source = resolve(CompareConfig, options, config)
     if settings.launcher == "local" and (settings.jobs or processor_count()) > 1:
         start_server("drkd.studies.comparison")  # while this process imports the same
@@ -59,7 +62,10 @@ def compare(config: ConfigFile = None, **options: object) -> int:
 @app.command()
 @with_options(TrainConfig)
 def train(config: ConfigFile = None, **options: object) -> int:
-    """Train one network with one method; a self-teacher that it needs is trained first."""
+    """Train one network with one method.
+
+    If the method needs a self-teacher, that is trained first.
+    """
     settings, source = resolve(TrainConfig, options, config)
 
     from drkd.methods.registry import get_method
@@ -105,7 +111,10 @@ def train(config: ConfigFile = None, **options: object) -> int:
 @app.command()
 @with_options(TuneConfig)
 def tune(config: ConfigFile = None, **options: object) -> int:
-    """Search for the method and settings that do best on the validation split, within a stated budget."""
+    """Search for the best method and settings on validation.
+
+    The search stops at a budget of trials or hours.
+    """
     settings, source = resolve(TuneConfig, options, config)
     if settings.launcher == "local" and (settings.jobs or processor_count()) > 1:
         start_server("drkd.studies.searching")
@@ -141,7 +150,10 @@ def reproduce(
     config: ConfigFile = None,
     **options: object,
 ) -> int:
-    """Train a published row, its teacher and baseline first, and print the measured figure beside the published one."""
+    """Train a published row and compare the figures.
+
+    Trains its teacher and baseline first.
+    """
     settings, _ = resolve(ReproduceConfig, options, config)
 
     from drkd.cli.display import Display
@@ -166,7 +178,10 @@ def reproduce(
 @app.command()
 @with_options(BenchConfig)
 def bench(config: ConfigFile = None, **options: object) -> int:
-    """Measure what each method costs on a network and this machine: steps, loader, a whole epoch."""
+    """Measure what each method costs on this machine.
+
+    Times optimizer steps, the loader and a whole epoch.
+    """
     settings, _ = resolve(BenchConfig, options, config)
 
     from drkd.report.speed import print_bench
@@ -180,7 +195,7 @@ def bench(config: ConfigFile = None, **options: object) -> int:
 
 def _note_if_new(resume: bool, out: Path) -> None:
     if resume and not (out / "config.yaml").exists():
-        say(f"{out} holds no run to resume: starting afresh")
+        say(f"{out} holds no run to resume: starting from scratch")
 
 
 def _say_start(settings: TrainingConfig, source: Mapping[str, str]) -> None:

@@ -39,7 +39,7 @@ def describe_search(config: TuneConfig, source: Mapping[str, str], out: Path) ->
     empty = ["lr", "augment"] if config.freeze == "backbone" else ["lr"]  # its features are asked for once
     rest = [WORDS[stage] for stage in stages if stage not in empty]
     trials = f", then up to {config.trials} trials: {', then '.join(rest)}" if rest else ""
-    limit = "" if config.hours is None else f"; none begins after {config.hours:g} h"
+    limit = "" if config.hours is None else f"; none starts after {config.hours:g} h"
     return (
         f"Cross-entropy at {rates} learning rate{'s' * (rates > 1)}{of}{trials}; {config.epochs} epochs each{limit}. "
         f"Output goes to {out}."
@@ -90,7 +90,7 @@ class Trials:
                     self.live.advance(self.task)
             case NetworksMeasured(fit=fit, left_out=left_out):
                 for each in (*fit, *left_out):
-                    budget = "beyond the budget, left out" if each in left_out else "searched"
+                    budget = "over budget, skipped" if each in left_out else "searched"
                     self._print(f"  {_cost(each)}: {budget}")
 
     def _print(self, line: str) -> None:
@@ -116,11 +116,11 @@ def print_networks(results: NetworkResults, console: Console) -> None:
     console.print(table)
     lines = [
         f"ms: median of calls with one image in ONNX Runtime on this machine, threads: {results.threads}. Chosen on "
-        f"validation: {results.chosen}. Pareto front, where no other network is both as fast and as accurate: "
+        f"validation: {results.chosen}. Pareto front, where no other network is as fast and as accurate: "
         f"{', '.join(results.front)}."
     ]
     if results.exported is None:
-        lines.append(f"The chosen network is not exported: {results.problem}")
+        lines.append(f"The chosen network was not exported: {results.problem}")
     else:
         fits = "within the budget" if results.exported.fits else "NOT within the budget"
         lines.append(f"After training, {_cost(results.exported.measured)}, {fits}: {results.exported.file}")
@@ -140,7 +140,7 @@ def print_trials(results: TuneResults, console: Console) -> None:
     rates = len(results.baselines)
     ends = [*results.baselines][:: rates - 1] if rates > 1 else []
     if f"{results.baseline_lr:.3g}" in ends:
-        line = "The best learning rate is the first or last that was tried: search on from it with --lr"
+        line = "The best learning rate is the lowest or highest tried: continue the search from it with --lr"
         console.print(f"{line} {results.baseline_lr:g}.", highlight=False, soft_wrap=True)
     if results.options:
         chosen = ", ".join(f"{name}={value}" for name, value in results.options.items())
@@ -152,7 +152,7 @@ def print_trials(results: TuneResults, console: Console) -> None:
         )
     cut = len(results.trials) - len(finished)
     console.print(
-        f"{len(results.trials)} trials, {cut} of them ended early; cross-entropy at {rates} learning "
+        f"{len(results.trials)} trials, {cut} of them stopped early; cross-entropy at {rates} learning "
         f"rate{'s' * (rates > 1)}. One seed, and the best of many on one validation split: part of its lead is luck.",
         highlight=False,
         soft_wrap=True,
@@ -170,8 +170,8 @@ def advice(found: Tuned, config: TuneConfig, source: Mapping[str, str]) -> str:
         return f"To train with what was found: {train}"
     lead = 100 * (best.val_accuracy - results.recipe_val_accuracy)
     return (
-        f"No method is above cross-entropy: the best one differs by {lead:+.2f} points. Nothing here recommends it; "
-        f"train with: {train}\nTo compare them all the same: {study_command(found, config, source)}"
+        f"No method beats cross-entropy: the best one differs by {lead:+.2f} points. "
+        f"Train with: {train}\nTo compare them anyway: {study_command(found, config, source)}"
     )
 
 

@@ -27,7 +27,7 @@ def as_commented_yaml(kind: type[BaseModel], command: str, given: Mapping[str, o
         ['# network by name, or timm:NAME', 'model: small_cnn', '']
     """
     config, origins = resolve(kind, given)
-    lines = [f"# Options of `drkd {command}`, each with its default. A line that is left out keeps its default.", ""]
+    lines = [f"# Options of `drkd {command}`, each with its default. If you delete a line, its default applies.", ""]
     for name, value in config.model_dump().items():
         field = kind.model_fields[name]
         lines += [f"# {line}" for line in textwrap.wrap(field.description or "", WIDTH)]

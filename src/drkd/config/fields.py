@@ -40,7 +40,7 @@ def _weights(value: Any) -> Any:
     try:
         return [float(part) for part in _split(value)]
     except (TypeError, ValueError):
-        raise ValueError("balanced, or a number for each class such as 1,1,5") from None
+        raise ValueError("balanced, or one number per class such as 1,1,5") from None
 
 
 Weights = Annotated[list[Annotated[float, Field(ge=0)]] | Literal["balanced"], BeforeValidator(_weights)]
@@ -166,7 +166,7 @@ def as_fold(text: str) -> tuple[int, int, int]:
     match = re.fullmatch(r"(\d{1,4})/(\d{1,4})(?::(\d{1,4}))?", text)
     fold, folds, draw = (int(part or 0) for part in match.groups()) if match else (0, 0, 0)
     if folds < 2 or fold > folds:
-        raise ValueError("a fold such as 2/5: the second of five, from 0/5 for none of them to 5/5")
+        raise ValueError("a fold such as 2/5: the second of five, from 0/5, which holds out none, to 5/5")
     return fold, folds, draw
 
 

@@ -49,12 +49,12 @@ class DataOptions(Options):
         0.1,
         ge=0,
         lt=1,
-        description="fraction of the training split held out to choose the epoch; 0: none, and the last epoch is taken",
+        description="fraction of the training split held out to choose the epoch; 0: none, and the last epoch is kept",
     )
     limit_train: int | None = Field(None, ge=1, description="keep this many training samples, stratified")
     limit_test: int | None = Field(None, ge=1, description="keep this many test samples, stratified")
-    download: bool = Field(False, description="fetch a missing data set, or missing weights")
-    skip_bad_images: bool = Field(False, description="leave out images that cannot be read, and count them")
+    download: bool = Field(False, description="download a missing data set or missing weights")
+    skip_bad_images: bool = Field(False, description="skip unreadable images, and count them")
 
 
 class NetworkOptions(Options):
@@ -73,13 +73,13 @@ class ScheduleOptions(Options):
     """How long, and at which learning rate."""
 
     epochs: int = Field(30, ge=1, description="passes over the training split")
-    lr: float = Field(0.1, gt=0, description="learning rate at its highest")
+    lr: float = Field(0.1, gt=0, description="peak learning rate")
     schedule: Literal["step", "cosine", "constant"] = Field(
         "step", description="step (times gamma at the milestones), cosine or constant"
     )
-    milestones: Fractions = Field([0.3, 0.6, 0.8], description="of step: fractions of the training, comma-separated")
+    milestones: Fractions = Field([0.3, 0.6, 0.8], description="of step: fractions of training, comma-separated")
     gamma: float = Field(0.2, gt=0, le=1, description="of step: factor at each milestone")
-    warmup_epochs: float = Field(0.0, ge=0, description="epochs over which the learning rate climbs")
+    warmup_epochs: float = Field(0.0, ge=0, description="epochs of learning-rate warm-up")
 
 
 class OptimizerOptions(Options):
@@ -91,8 +91,8 @@ class OptimizerOptions(Options):
     )
     optimizer: Literal["sgd", "adamw"] = Field("sgd", description="sgd (with momentum) or adamw")
     momentum: float = Field(0.9, ge=0, lt=1, description="of sgd")
-    weight_decay: float = Field(5e-4, ge=0, description="pull of all weights towards 0")
-    clip_norm: float | None = Field(None, gt=0, description="largest norm of the gradient")
+    weight_decay: float = Field(5e-4, ge=0, description="weight decay on all weights")
+    clip_norm: float | None = Field(None, gt=0, description="clip the gradient's norm to this")
 
 
 class FineTuningOptions(Options):
@@ -100,14 +100,12 @@ class FineTuningOptions(Options):
 
     freeze: Part | None = Field(
         None,
-        description="backbone: train the classifier alone; a number: keep the first so many blocks as they are",
+        description="backbone: train only the classifier; a number: keep that many first blocks fixed",
     )
-    head_epochs: int = Field(0, ge=0, description="train the classifier alone for so many epochs, then all")
-    head_lr: float | None = Field(
-        None, gt=0, description="learning rate of the classifier at its highest (default: that of all)"
-    )
+    head_epochs: int = Field(0, ge=0, description="train only the classifier for this many epochs, then everything")
+    head_lr: float | None = Field(None, gt=0, description="peak learning rate of the classifier (default: --lr)")
     layer_decay: float | None = Field(
-        None, gt=0, le=1, description="factor on the learning rate for each block further from the classifier"
+        None, gt=0, le=1, description="factor on the learning rate per block away from the classifier"
     )
     no_norm_decay: bool = Field(False, description="no weight decay on norms and biases")
 
@@ -116,38 +114,36 @@ class MixingOptions(Options):
     """Training images that are made of two."""
 
     mixup: float = Field(
-        0.0, ge=0, description="a of the Beta(a, a) that draws how two images are blended, such as 0.2; 0: none"
+        0.0, ge=0, description="blend two images with a weight from Beta(a, a); this is a, such as 0.2; 0: none"
     )
     cutmix: float = Field(
         0.0,
         ge=0,
-        description="the same for boxes of one image put into another, such as 1; with both, each half the time",
+        description="the same for pasting a box of one image into another, such as 1; with both, each half the time",
     )
-    mix_prob: float = Field(0.5, ge=0, le=1, description="fraction of the images that mixup and cutmix mix")
+    mix_prob: float = Field(0.5, ge=0, le=1, description="fraction of images that mixup and cutmix mix")
 
 
 class ComputeOptions(Options):
     """What computes, and in which form."""
 
-    device: str = Field("auto", description="cpu, cuda, ...; auto takes an accelerator where there is one")
+    device: str = Field("auto", description="cpu, cuda, ...; auto uses an accelerator if there is one")
     precision: Literal["float32", "bfloat16", "float16"] = Field("float32", description="float32, bfloat16 or float16")
     memory_format: Literal["auto", "contiguous", "channels_last"] = Field(
-        "auto", description="contiguous or channels_last; auto takes what is faster for the network"
+        "auto", description="contiguous or channels_last; auto picks the faster one for the network"
     )
     compile: Literal["auto", "on", "off"] = Field("auto", description="on or off; auto compiles long trainings")
-    workers: int | None = Field(
-        None, ge=0, le=1024, description="threads that decode images (default: one per processor)"
-    )
+    workers: int | None = Field(None, ge=0, le=1024, description="image decoding threads (default: one per processor)")
 
 
 class SelectionOptions(Options):
     """Which network is kept."""
 
     select: Literal["best", "last"] = Field(
-        "best", description="network that is kept: of the epoch best on validation, or of the last"
+        "best", description="which epoch to keep: the best on validation, or the last"
     )
     average: Average | None = Field(
-        None, description="keep an average of the weights instead: ema, ema:DECAY, swa or swa:FROM (default: none)"
+        None, description="keep averaged weights instead: ema, ema:DECAY, swa or swa:FROM (default: none)"
     )
 
 
@@ -165,14 +161,14 @@ class CheckpointOptions(Options):
     """Where a training writes, and how often."""
 
     out: Text | None = Field(None, description="run directory (default: a new one under ./runs)")
-    resume: bool = Field(False, description="accept a finished run in --out (an unfinished one is resumed anyway)")
+    resume: bool = Field(False, description="accept a finished run in --out (an unfinished one resumes anyway)")
     checkpoint_every: Text = Field("epoch", description="epoch, a number of steps, or seconds such as 30s")
 
 
 class LogOptions(Options):
-    """Who else is told how a training goes."""
+    """Where else training is logged."""
 
-    log: Trackers = Field([], description="comma-separated: report to tensorboard, mlflow or wandb (default: none)")
+    log: Trackers = Field([], description="report to tensorboard, mlflow or wandb, comma-separated (default: none)")
 
 
 class FitOptions(
@@ -198,7 +194,7 @@ class FitSettings(FitOptions):
 class ProcessOptions(Options):
     """The process that trains."""
 
-    deterministic: bool = Field(False, description="same numbers every time on an accelerator too, at some cost")
+    deterministic: bool = Field(False, description="reproducible numbers on an accelerator too, at some cost")
     threads: int | None = Field(None, ge=1, description="processor threads per training")
 
 
@@ -207,10 +203,10 @@ class LauncherOptions(Options):
 
     jobs: int | None = Field(None, ge=1, description="trainings at once (default: one per processor, 1 on a GPU)")
     launcher: Literal["local", "ray", "slurm"] = Field(
-        "local", description="local processes, ray: the workers of a cluster, or slurm: a job for each training"
+        "local", description="local: processes on this machine; ray: workers of a cluster; slurm: one job per training"
     )
     slurm_options: Pairs | None = Field(
-        None, description="what a Slurm job asks for, such as partition=gpu,timeout_min=240,mem_gb=16"
+        None, description="what a Slurm job requests, such as partition=gpu,timeout_min=240,mem_gb=16"
     )
 
     @property
@@ -223,16 +219,16 @@ class CacheOptions(Options):
     """Where the answers of frozen networks are kept."""
 
     cache_size: Size = Field(
-        "0", description="most that the cache of teachers' answers and frozen features may hold, such as 2GB; 0: none"
+        "0", description="size limit of the cache for teacher outputs and frozen features, such as 2GB; 0: no cache"
     )
-    cache: Text | None = Field(None, description="its folder (default: teacher-cache, beside the run)")
+    cache: Text | None = Field(None, description="folder of the cache (default: teacher-cache, beside the run)")
 
 
 class LossOptions(Options):
     """How much a sample counts, whatever the method."""
 
     class_weights: Weights | None = Field(
-        None, description="how much a sample of each class counts: balanced, or a number for each (default: all alike)"
+        None, description="weight of each class: balanced, or one number per class (default: equal)"
     )
 
 
@@ -247,9 +243,9 @@ class MethodSettings(Options):
     epsilon: float | None = Field(None, ge=0, le=1, description="of label_smoothing")
     correct_prob: float | None = Field(None, gt=0, lt=1, description="of tf_kd_reg's virtual teacher")
     source: Literal["memory", "ema"] | None = Field(None, description="of online_dr_kd: memory or ema")
-    decay: float | None = Field(None, ge=0, le=1, description="fraction that a running average keeps, --source ema")
+    decay: float | None = Field(None, ge=0, le=1, description="decay of the running average of --source ema")
     rectify: Literal["swap", "smooth", "drop"] | None = Field(
-        None, description="of dr_kd and online_dr_kd: swap, smooth or drop the teacher's mistakes"
+        None, description="of dr_kd and online_dr_kd: swap, smooth or drop where the teacher is wrong"
     )
     keep: Literal["full", "half"] | int | None = Field(
         None, description="of ps_kd and online_dr_kd: remember full logits, half (float16), or this many of them"

@@ -40,21 +40,21 @@ class TrainConfig(TrainingConfig, FitSettings):
 
     task: TaskName = Field("classification", description=TASK)
     method: str = Field("dr_kd", description="see `drkd list methods`")
-    teacher: Text | None = Field(None, description="run directory or file of the teacher (default: trained first)")
-    label_noise: float = Field(0.0, ge=0, lt=1, description="fraction of the training and validation labels made wrong")
-    devices: int = Field(1, ge=1, description="processes that share each batch on this machine, one per device")
+    teacher: Text | None = Field(None, description="run directory or file of the teacher (default: train one first)")
+    label_noise: float = Field(0.0, ge=0, lt=1, description="fraction of training and validation labels to make wrong")
+    devices: int = Field(1, ge=1, description="devices on this machine; one process each, sharing every batch")
     num_nodes: int = Field(1, ge=1, description="machines that run this same command; needs MASTER_ADDR")
-    sync_batchnorm: bool = Field(False, description="batch norm over the whole batch of all devices; not on processors")
-    keep_epochs: Epochs = Field([], description="comma-separated, from 0: keep the network as it is after these epochs")
+    sync_batchnorm: bool = Field(False, description="batch norm over the whole batch of all devices; accelerators only")
+    keep_epochs: Epochs = Field([], description="also keep the network after these epochs, comma-separated, from 0")
     fold: Fold | None = Field(
         None,
-        description="train on training and validation images but for a part of them, which is validated on: 2/5 is the "
-        "second of five, 0/5 none; as `drkd suspects` does",
+        description="validate on one fold of the training and validation images and train on the rest: 2/5 is the "
+        "second of five, 0/5 trains on all; `drkd suspects` uses this",
     )
     keep_answers: bool = Field(
-        False, description="keep what the student says of each training image, on average over epochs"
+        False, description="save the student's mean prediction for each training image over the epochs"
     )
-    method_options: dict[str, Any] = Field({}, description="further settings of the method; in a file only")
+    method_options: dict[str, Any] = Field({}, description="more settings of the method; only in a file")
 
 
 class CompareConfig(LauncherOptions, TrainingConfig):
@@ -62,13 +62,13 @@ class CompareConfig(LauncherOptions, TrainingConfig):
 
     task: TaskName = Field("classification", description=TASK)
     methods: Names = Field(STANDARD, description="comma-separated; see `drkd list methods`")
-    method_options: dict[str, dict[str, Any]] = Field({}, description="settings by method; in a file only")
+    method_options: dict[str, dict[str, Any]] = Field({}, description="settings by method; only in a file")
     teacher: Text | None = Field(
-        None, description="run directory or file of the teacher of all methods that take one (default: the baseline)"
+        None, description="run directory or file of the teacher for all methods that need one (default: the baseline)"
     )
-    seeds: int = Field(5, ge=1, description="how many seeds, from 0 on")
-    label_noise: Fractions = Field([0.0], description="comma-separated; a panel for each")
-    cache_size: Size = Field("1GB", description="most that teachers' answers and frozen features may hold; 0: none")
+    seeds: int = Field(5, ge=1, description="number of seeds, from 0 on")
+    label_noise: Fractions = Field([0.0], description="comma-separated; one panel each")
+    cache_size: Size = Field("1GB", description="size limit of cached teacher outputs and frozen features; 0: no cache")
     checkpoint_every: Text = Field("30s", description="epoch, a number of steps, or seconds such as 30s")
 
 
@@ -81,43 +81,41 @@ class TuneConfig(LauncherOptions, TrainingConfig):
     )
     search: Stages | None = Field(
         None,
-        description="comma-separated, of lr, average, augment and method, in this order, each with the best so far "
-        "(default: all that are not given; with --networks lr and method)",
+        description="comma-separated stages, each with the best so far: lr, average, augment, method, in this order "
+        "(default: all whose option is not set; with --networks: lr and method)",
     )
     networks: Names | None = Field(
-        None, description="comma-separated, as --model takes them: the search chooses among them within the budget"
+        None, description="comma-separated, as for --model: the search chooses among them within the budget"
     )
-    max_ms: float | None = Field(None, gt=0, description="most milliseconds an image of an exported network")
-    max_mb: float | None = Field(None, gt=0, description="most megabytes of an exported network")
+    max_ms: float | None = Field(None, gt=0, description="time limit of an exported network, in milliseconds per image")
+    max_mb: float | None = Field(None, gt=0, description="size limit of an exported network, in megabytes")
     latency_threads: int = Field(1, ge=1, description="processor threads for measuring --max-ms")
-    trials: int = Field(20, ge=1, description="how many settings are tried after the learning rates, of all networks")
-    round: int = Field(
-        4, ge=1, description="trials of methods that are proposed together: no more than these run at once"
-    )
-    hours: float | None = Field(None, gt=0, description="begin no trial after so many hours in one session")
-    label_noise: float = Field(0.0, ge=0, lt=1, description="fraction of the training and validation labels made wrong")
+    trials: int = Field(20, ge=1, description="number of trials after the learning rates, over all networks")
+    round: int = Field(4, ge=1, description="method trials proposed together, and the most that run at once")
+    hours: float | None = Field(None, gt=0, description="start no new trial after this many hours in a session")
+    label_noise: float = Field(0.0, ge=0, lt=1, description="fraction of training and validation labels to make wrong")
     teacher: Text | None = Field(
-        None, description="run directory or file of the teacher of all methods that take one (default: the baseline)"
+        None, description="run directory or file of the teacher for all methods that need one (default: the baseline)"
     )
-    cache_size: Size = Field("1GB", description="most that teachers' answers and frozen features may hold; 0: none")
+    cache_size: Size = Field("1GB", description="size limit of cached teacher outputs and frozen features; 0: no cache")
 
 
 class ReproduceConfig(Options):
     """A published row: what may replace the recipe's settings, and how it is run."""
 
-    seeds: int = Field(3, ge=1, description="how many seeds, from 0 on")
-    miniature: bool = Field(False, description="two steps on digits, to see that everything works")
-    out: Text = Field("runs/reproduce", description="where trainings are kept and found again")
+    seeds: int = Field(3, ge=1, description="number of seeds, from 0 on")
+    miniature: bool = Field(False, description="two steps on digits, to check that everything works")
+    out: Text = Field("runs/reproduce", description="folder for the trainings, which later calls reuse")
     jobs: int | None = Field(None, ge=1, description="trainings at once (default: one per processor, 1 on a GPU)")
 
-    data: Text | None = Field(None, description="where the data is, or other data (default: the recipe's)")
-    download: bool | None = Field(None, description="fetch a missing data set")
-    image_size: int | None = Field(None, ge=4, description="other side length (default: the recipe's)")
+    data: Text | None = Field(None, description="path of the data, or other data (default: the recipe's)")
+    download: bool | None = Field(None, description="download a missing data set")
+    image_size: int | None = Field(None, ge=4, description="side length (default: the recipe's)")
     limit_train: int | None = Field(None, ge=1, description="keep this many training samples (default: all)")
     limit_test: int | None = Field(None, ge=1, description="keep this many test samples (default: all)")
-    epochs: int | None = Field(None, ge=1, description="other number of epochs (default: the recipe's)")
-    batch_size: int | None = Field(None, ge=1, description="other batch size (default: the recipe's)")
-    device: str | None = Field(None, description="cpu, cuda, ... (default: an accelerator where there is one)")
+    epochs: int | None = Field(None, ge=1, description="number of epochs (default: the recipe's)")
+    batch_size: int | None = Field(None, ge=1, description="batch size (default: the recipe's)")
+    device: str | None = Field(None, description="cpu, cuda, ... (default: an accelerator if there is one)")
     precision: Literal["float32", "bfloat16", "float16"] | None = Field(None, description="default: float32")
     threads: int | None = Field(None, ge=1, description="processor threads per training")
     checkpoint_every: Text | None = Field(None, description="epoch, a number of steps, or seconds such as 30s")
@@ -132,15 +130,15 @@ class BenchConfig(Options):
     """What to measure the cost of, and how."""
 
     model: str = Field("small_cnn", description="network by name, or timm:NAME")
-    image_size: int = Field(32, ge=4, description="side length of the images, which are made up")
+    image_size: int = Field(32, ge=4, description="side length of the random images")
     classes: int = Field(10, ge=2, description="number of classes")
     batch_size: int = Field(128, ge=2, description="samples per optimizer step")
     methods: Names = Field(STANDARD, description="comma-separated; see `drkd list methods`")
-    rounds: int = Field(10, ge=1, description="steps that are measured of each method, after two of warm-up")
-    device: str = Field("auto", description="cpu, cuda, ...; auto takes an accelerator where there is one")
+    rounds: int = Field(10, ge=1, description="steps to measure per method, after two of warm-up")
+    device: str = Field("auto", description="cpu, cuda, ...; auto uses an accelerator if there is one")
     precision: Literal["float32", "bfloat16", "float16"] = Field("float32", description="float32, bfloat16 or float16")
     memory_format: Literal["auto", "contiguous", "channels_last"] = Field("auto", description="as for `drkd train`")
-    compile: Literal["on", "off"] = Field("off", description="on measures compiled steps")
+    compile: Literal["on", "off"] = Field("off", description="on: measure compiled steps")
     threads: int | None = Field(None, ge=1, description="processor threads")
     out: Text | None = Field(None, description="JSON file for the figures")
 
@@ -165,9 +163,9 @@ class ExportConfig(Options):
     out: Text | None = Field(None, description="file (default: in RUN/exports)")
     data: Text | None = Field(None, description="data to check and calibrate on (default: the run's)")
     split: str | None = Field(None, description="split to check on: val or test (default: val)")
-    samples: int = Field(1000, ge=1, description="images of it")
+    samples: int = Field(1000, ge=1, description="number of images to check on")
     calibration: str = Field("minmax", description="how int8 chooses its ranges: minmax or percentile")
-    calibration_samples: int = Field(256, ge=1, description="training images on which int8 measures them")
+    calibration_samples: int = Field(256, ge=1, description="number of training images for calibration")
     max_difference: float | None = Field(
         None,
         ge=0,

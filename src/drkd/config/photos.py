@@ -53,7 +53,7 @@ def photo_defaults(values: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
         chosen = {"model": NETWORK, "pretrained": True}
     elif not trained:
         return "default", {}
-    called = "default for photos" if chosen else "default for trained weights"
+    called = "default for photos" if chosen else "default for pretrained weights"
     return called, chosen | (FROZEN if values.get("freeze") == "backbone" else FINE_TUNING)
 
 
@@ -66,11 +66,11 @@ def describe_start(data: str, model: str, origins: Mapping[str, str]) -> str:
         origins: where each option came from, see `resolve`.
     """
     if origins["model"] == "default for photos":
-        return f"Photos: {model} starts from trained weights, which are on this machine."
+        return f"Photos: {model} starts from pretrained weights on this machine."
     chosen = {origins[name] for name in ("model", "weights", "pretrained") if name in origins}
     if chosen == {"default"} and origins.get("task", "default") == "default" and holds_photos(Path(data)):
         return (
-            f"Photos: {model} starts from random weights; trained ones learn photos far better: --model {NETWORK} "
+            f"Photos: {model} starts from random weights; pretrained ones learn photos far better: --model {NETWORK} "
             "--pretrained (fetched with --download)"
         )
     return ""

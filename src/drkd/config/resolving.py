@@ -142,10 +142,10 @@ def read_options(path: Path, *, needs: Iterable[str] = ()) -> dict[str, Any]:
     except (yaml.YAMLError, ValueError, RecursionError) as reason:  # also of dates, and of numbers of many digits
         raise InputError(f"{path} is not YAML: {' '.join(str(reason).split())}") from reason
     if len(text) > LARGEST_FILE:  # such as /dev/zero, which has no end
-        raise InputError(f"{path} is no file of options: it is larger than {LARGEST_FILE / 1e6:g} MB")
+        raise InputError(f"{path} is not an options file: it is larger than {LARGEST_FILE / 1e6:g} MB")
     if content is not None and not isinstance(content, dict):
         raise InputError(f"{path} needs a line `option: value` for each option, got {type(content).__name__}")
     options = {str(name).replace("-", "_"): value for name, value in (content or {}).items()}
     if missing := [name for name in needs if name not in options]:
-        raise InputError(f"{path} is not what a run writes, it has no {', '.join(missing)}; restore it")
+        raise InputError(f"{path} was not written by a run: it has no {', '.join(missing)}; restore it")
     return options

@@ -50,7 +50,7 @@ def read_written(path: Path, *, needs: Iterable[str] = ()) -> dict[str, Any]:
     last = [line for line in lines if line.startswith(WRITTEN)]
     if not last:
         warnings.warn(
-            f"{path} does not end as drkd writes it: it was cut or edited, or is of an older drkd, and is not checked",
+            f"{path} does not end as drkd writes it (cut, edited, or from an older drkd), so it is not checked",
             stacklevel=2,
         )
         return options
@@ -64,11 +64,11 @@ def read_written(path: Path, *, needs: Iterable[str] = ()) -> dict[str, Any]:
     changed = [name for name in {**before, **options} if options.get(name, ...) != before.get(name, ...)]
     shown = ", ".join(f"{name} is {_shown(options, name)}, was {_shown(before, name)}" for name in changed)
     if set(changed) - {*MAY_BE_EDITED}:
-        raise InputError(f"{path} was changed after it was written: {shown}; write that back, or give another run")
+        raise InputError(f"{path} was changed after it was written: {shown}; restore that, or give another run")
     if changed:
         warnings.warn(f"{path} was changed after it was written: {shown}", stacklevel=2)
     elif _hash("\n".join(line for line in lines if line not in last)) != digest:
-        warnings.warn(f"{path} was changed after it was written; its options are as they were", stacklevel=2)
+        warnings.warn(f"{path} was changed after it was written, but its options are unchanged", stacklevel=2)
     return options
 
 

@@ -196,11 +196,11 @@ def _oddities(image: Image.Image) -> list[str]:
     elif mode not in ("L", "LA", "La", "RGB", "RGBA", "RGBa"):
         found.append(f"is {mode}: converted to RGB without a colour profile")
     if mode in ALPHA or "transparency" in image.info:
-        found.append("has transparency: left out, the colours beneath are taken")
+        found.append("has transparency: dropped, the colours beneath count")
     if _orientation(image) in range(2, 9):
-        found.append(f"lies turned or mirrored (EXIF orientation {_orientation(image)}): set upright")
+        found.append(f"is rotated or mirrored (EXIF orientation {_orientation(image)}): turned upright")
     if getattr(image, "is_animated", False):
-        found.append("has several frames: the first is taken")
+        found.append("has several frames: the first is used")
     return found
 
 
@@ -259,6 +259,6 @@ def _judge_whole(
         try:
             divide(readers.Raw(classes, empty, keys=keys), validation=VALIDATION, seed=0)
         except InputError as reason:
-            say("error", name, f"cannot be divided: {reason}", "too few images")
+            say("error", name, f"cannot be split: {reason}", "too few images")
     for warning in caught:
-        say("warning", name, f"is too small to be divided well: {warning.message}", "too few images")
+        say("warning", name, f"is too small to split well: {warning.message}", "too few images")

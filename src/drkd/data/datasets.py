@@ -45,10 +45,10 @@ VALIDATION = 0.1
 class Split:
     """Samples: `inputs` uint8 (N, C, H, W), in memory or decoded on demand, and `labels` int64 (N,).
 
-    Inputs of another dtype are no images (see `from_tensors`) and are served as they are. `names` are the paths of
-    images that are files, below the data's folder. `probs` (N, K) are the labels' distributions where several
-    annotators voted; a training learns from them, and all else goes by the class with most votes in `labels`.
-    `origins` say where samples that are no files came from: a file and its row, or a split as it was read and its row.
+    Inputs of another dtype are not images (see `from_tensors`) and are served unchanged. `names` are the paths of image
+    files inside the data's folder. `probs` (N, K) are label distributions from several annotators' votes; training
+    learns from them, and everything else uses the class with most votes in `labels`. `origins` say where samples that
+    are no files came from: a file and its row, or a split as it was read and its row.
     """
 
     inputs: Tensor | LazyImages
@@ -88,8 +88,8 @@ class Data:
         mean, std: per channel, as fractions of full brightness.
         margin: how much larger than `image_size` images are scaled before their centre is cropped.
         interpolation: by which they are scaled, `bilinear` or `bicubic`.
-        skipped_images: how many images of each split could not be read and were left out; see `load_data`.
-        record: what a run keeps of it, to notice data that have changed.
+        skipped_images: unreadable images of each split that were skipped; see `load_data`.
+        record: what a run records of it, to detect changed data.
     """
 
     name: str
@@ -135,20 +135,20 @@ def load_data(
         name: one of `DATASETS`, or the path of a folder.
         seed: fixes the validation split, what a limit keeps of the training split, the noise.
         validation: fraction of the training split that is held out if the files have no validation split; 0 for none,
-            whatever the files have. Of a folder of classes it is drawn file by file, by a hash of name and seed, as 20%
-            for testing are where there is neither a test nor a validation split; of others it is stratified.
+            whatever the files have. For a folder per class it is drawn file by file, by a hash of name and seed, like
+            the 20% for testing if there is neither a test nor a validation split; otherwise it is stratified.
         limit_train: keep this many training samples, stratified; validation and test stay whole.
         limit_test: keep this many test samples, stratified; the same for every seed.
         label_noise: fraction of the training and validation labels that is replaced by another class.
         image_size: scale and crop images to this side length, or as a network wants them (its mean and deviation
             replace the data's); by default their own.
         augment: see `drkd.data.augment_names.parse_augmentation`; the data set's usual one by default.
-        download: let torchvision fetch a data set that is missing.
-        skip_bad_images: leave out images that cannot be read, with a warning; they are counted in `skipped_images`.
+        download: let torchvision download a missing data set.
+        skip_bad_images: skip unreadable images, with a warning; they are counted in `skipped_images`.
 
     Raises:
-        InputError: for an unknown name, missing files, limits that leave a class empty, and for images that cannot be
-            read, all of them at once. Of those decoded on demand only the headers are read at first.
+        InputError: for an unknown name, missing files, limits that leave a class empty, and unreadable images, all of
+            them at once. For images decoded on demand only headers are read at first.
 
     Example:
         >>> data = load_data("digits", limit_train=200)

@@ -20,7 +20,7 @@ MOST_PIXELS = 89_478_485
 OF_THE_MACHINE = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 """Errors that are not an image's fault."""
 
-NO_RANGE = "its numbers have no known range, save it with 8 or 16 bits per channel"
+NO_RANGE = "its values have no known range; save it with 8 or 16 bits per channel"
 
 RESAMPLING = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 """How images are scaled, by name. Both filters widen where they scale down (antialiasing)."""
@@ -148,7 +148,7 @@ def opened(source: Source) -> Image.Image:
     """
     try:
         if isinstance(source, Path) and source.exists() and not source.is_file():
-            raise OSError(errno.EINVAL, "it is no ordinary file")  # reading a pipe would wait for ever
+            raise OSError(errno.EINVAL, "it is not a regular file")  # reading a pipe would wait for ever
         image = Image.open(io.BytesIO(source) if isinstance(source, bytes) else source)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as reason:
         raise _too_large(source) from reason
@@ -220,7 +220,7 @@ def _unreadable(source: Source, reason: Exception) -> BadImageError:
         raise reason
     if isinstance(reason, UnidentifiedImageError):
         empty = not (len(source) if isinstance(source, bytes) else source.stat().st_size)
-        why = "it is empty" if empty else "it is no image, or its header is damaged"
+        why = "it is empty" if empty else "it is not an image, or its header is damaged"
     else:
         why = (isinstance(reason, OSError) and reason.strerror) or str(reason) or type(reason).__name__
     return _bad(source, f"cannot be read as an image: {why}", "unreadable image")

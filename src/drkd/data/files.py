@@ -96,7 +96,7 @@ def read_bytes(path: Path) -> bytes:
         OSError: if it is missing, no ordinary file, or cannot be read.
     """
     if path.exists() and not path.is_file():
-        raise OSError(None, "it is no ordinary file")
+        raise OSError(None, "it is not a regular file")
     return path.read_bytes()
 
 

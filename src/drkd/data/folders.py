@@ -34,7 +34,7 @@ def list_folder(root: Path, on_problem: OnProblem = refuse) -> Listing:
         on_problem(problem_at(chosen["train"], f"{reason} all into a folder called train", "missing class"))
         return Listing((), {})
     for path in others:
-        reason = f"is left out: the splits are read from {', '.join(shown(location) for location in chosen.values())}"
+        reason = f"is skipped: the splits are read from {', '.join(shown(location) for location in chosen.values())}"
         on_problem(problem_at(path, reason, "other folder", "warning"))
     listing = replace(list_classes(chosen, on_problem), divide_by_name=chosen["train"])
     return _with_votes(root, listing, on_problem)
@@ -69,7 +69,7 @@ def list_classes(locations: Mapping[str, Path], on_problem: OnProblem) -> Listin
         )
     like_splits = [name for name in classes if splits_in(name)]
     if len(stands_for := set().union(*map(splits_in, like_splits))) > 1 and "train" in stands_for:
-        reason = f"has folders that are read as classes, though their names look like splits: {', '.join(like_splits)}"
+        reason = f"has folders that are read as classes although their names look like splits: {', '.join(like_splits)}"
         on_problem(problem_at(train, f"{reason}; call splits train, val and test", "split as class", "warning"))
     for first, _ in _spelled_alike(classes):
         reason = f"has two folders called {shown(first)} that differ in Unicode composition (NFC, NFD) only; merge them"
@@ -143,7 +143,7 @@ def _class_folders(location: Path, on_problem: OnProblem) -> list[str]:
     folders = without_own_output([path for path in found if path.is_dir()], on_problem)
     for path in found:
         if path.is_symlink() and not path.exists():
-            on_problem(problem_at(path, "is a link to nothing; it is left out", "linked folder", "warning"))
+            on_problem(problem_at(path, "is a broken link; it is skipped", "linked folder", "warning"))
     if folders and (loose := _loose_images(location)):
         reason = f"has {counted(len(loose), 'image')} outside of class folders, left out: {some(loose)}"
         on_problem(problem_at(location, reason, "other file", "warning"))

@@ -28,7 +28,7 @@ from drkd.utils.objects import PREFIX, Objects, find_object, short_name
 
 KINDS = (
     "a data set of torch, torchvision or Hugging Face, (images, labels), a list of pairs (image, label), or a "
-    "dictionary of them by split: train, and test or val"
+    "dictionary of these by split: train, and test or val"
 )
 """What is taken, for messages."""
 
@@ -77,7 +77,7 @@ class GivenData:
         """The same with images as they are wanted; those that have to be decoded are decoded once."""
         if not self.are_images:
             if wanted.image_size is not None:
-                raise InputError(f"{self.name} holds rows and no images: leave the image size out")
+                raise InputError(f"{self.name} holds rows, not images: leave the image size out")
             return self.raw
         if wanted not in self._decoded:
             raw = self.raw
@@ -142,7 +142,7 @@ def divide_given(given: GivenData, image_size: int | Preprocessing | None, how: 
     """Given data, divided for a run; see `as_data`."""
     wanted = image_size if isinstance(image_size, Preprocessing) else Preprocessing(image_size)
     if augment not in (None, "none") and not given.are_images:
-        raise InputError(f"{given.name} holds rows and no images: leave the augmentation out")
+        raise InputError(f"{given.name} holds rows, not images: leave the augmentation out")
     chosen = None if augment is None else parse_augmentation(augment)
     raw = given.read(replace(wanted, mean=None, std=None))
     if not given.are_images:
@@ -159,8 +159,8 @@ def find_given(name: str) -> GivenData:
     found = find_object(name)
     if not isinstance(found, GivenData):
         raise InputError(
-            f"the data {name} were given as Python objects, which no name stands for; give them again: "
-            "drkd.as_data(...) in Python, after which everything that reads the run finds them"
+            f"the data {name} were given as Python objects, so drkd cannot find them by name; pass them again: "
+            "drkd.as_data(...) in Python, then everything that reads the run finds them"
         )
     return found
 

@@ -109,7 +109,7 @@ class Loader:
         if len(strange):
             raise InputError(
                 f"labels should lie from 0 to {len(data.classes) - 1} (or be {IGNORED} to be ignored), got "
-                f"{int(strange[0])}; data.classes has to name every class"
+                f"{int(strange[0])}; data.classes must name every class"
             )
         self.device = torch.device(device)
         self.split = split

@@ -29,7 +29,7 @@ def without_own_output(folders: Iterable[Path], on_problem: OnProblem) -> list[P
     kept = []
     for folder in folders:
         if is_own_output(folder):
-            reason = "holds runs of drkd and is left out; move it out of the data"
+            reason = "holds drkd runs and is skipped; move it out of the data"
             on_problem(Problem("warning", shown(folder), reason, "own output"))
         else:
             kept.append(folder)

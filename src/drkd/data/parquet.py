@@ -59,7 +59,7 @@ def list_parquet(root: Path, on_problem: OnProblem = refuse) -> Listing:
     used = [path for paths in found.values() for path in paths]
     for path in visible(root):
         if path.suffix == ".parquet" and path not in used:
-            reason = "is left out: its name does not begin with train, val or test"
+            reason = "is skipped: its name does not begin with train, val or test"
             on_problem(problem_at(path, reason, "other file", "warning"))
     named: tuple[Path, tuple[str, ...]] | None = None
     splits = {}
@@ -103,7 +103,7 @@ def _read_labels(path: Path, on_problem: OnProblem) -> tuple[list[int | None] | 
     import pyarrow.parquet as pq
 
     if not path.is_file():  # reading a pipe would wait for ever
-        on_problem(_damaged(path, OSError("it is no ordinary file")))
+        on_problem(_damaged(path, OSError("it is not a regular file")))
         return None, ()
     try:
         with pq.ParquetFile(path) as file:

@@ -7,7 +7,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """How images are brought to a network. What is None is left to the data.
+    """How images are prepared for a network. None leaves a value to the data.
 
     Attributes:
         image_size: side length.

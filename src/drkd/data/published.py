@@ -38,7 +38,7 @@ def list_tiny_imagenet(root: Path, on_problem: OnProblem = refuse) -> Listing:
     train: list[Sample] = []
     for location in (root / "words.txt", annotations, *(root / "train" / wnid / "images" for wnid in wnids)):
         if not location.exists():
-            on_problem(problem_at(location, "is missing; unpack the published archive whole", "missing file"))
+            on_problem(problem_at(location, "is missing; unpack the complete published archive", "missing file"))
         elif location.name == "images":
             train += [(path, label_of[location.parent.name]) for path in images_of(location, on_problem)]
     test: list[Sample] = []
@@ -51,7 +51,7 @@ def list_tiny_imagenet(root: Path, on_problem: OnProblem = refuse) -> Listing:
     names = dict(line.split("\t", 1) for line in _lines(root / "words.txt", on_problem) if "\t" in line)
     for location, part in ((root / "train", train), (annotations, test)):
         if not part:
-            on_problem(problem_at(location, "names no images; unpack the published archive whole", "empty split"))
+            on_problem(problem_at(location, "names no images; unpack the complete published archive", "empty split"))
     classes = tuple(f"{wnid} {names.get(wnid, wnid).split(',')[0]}" for wnid in wnids)
     return Listing(classes, {"train": train, "test": test})
 
@@ -66,8 +66,6 @@ def _lines(path: Path, on_problem: OnProblem) -> list[str]:
         on_problem(cannot_be_read(path, reason))
     except UnicodeDecodeError as reason:
         on_problem(
-            problem_at(
-                path, f"is no text in UTF-8 ({reason.reason}); unpack the published archive again", "damaged file"
-            )
+            problem_at(path, f"is not UTF-8 text ({reason.reason}); unpack the published archive again", "damaged file")
         )
     return []

@@ -97,10 +97,10 @@ def read_cifar(name: str, root: Path, download: bool, wanted: Preprocessing) -> 
     try:
         parts = {split: kind(str(root), train=split == "train", download=download) for split in ("train", "test")}
     except (RuntimeError, OSError) as reason:
-        tried = "tried to download it: " + str(reason) if download else "downloading was not asked for"
-        state = "is damaged or not whole" if location.is_dir() else "is not"
+        tried = "tried to download it: " + str(reason) if download else "--download was not given"
+        state = "is damaged or incomplete" if location.is_dir() else "is not"
         raise InputError(
-            f"{name} {state} at {location} ({tried}); run again with --download where there is a network, unpack the "
+            f"{name} {state} at {location} ({tried}); run again with --download with network access, unpack the "
             f"archive from its home page there, or give --data a folder with it or with Parquet files"
         ) from reason
     splits: dict[str, tuple[Images, Tensor]] = {}
@@ -154,7 +154,7 @@ def find_layout(name: str) -> tuple[str, Path]:
         if not path and Path(name).is_dir():
             where = "embedded in drkd" if name == "digits" else f"expected at {BY_NAME[name]}"
             warnings.warn(
-                f"{name} means the data set of that name ({where}), not the folder {name}; for that give ./{name}",
+                f"{name} means the data set of that name ({where}), not the folder {name}; for that, give ./{name}",
                 stacklevel=2,
             )
         return known, Path(path) if path else BY_NAME[known]
@@ -163,7 +163,7 @@ def find_layout(name: str) -> tuple[str, Path]:
         close = difflib.get_close_matches(name, [*BY_NAME, *folders_beside(root)], n=1)
         hint = f"did you mean {close[0]}?" if close else "see `drkd list datasets`."
         moved = "If the folder was moved, give its path with --data"
-        raise InputError(f"no data set and no folder is called {name!r}; {hint} {moved}")
+        raise InputError(f"there is no data set or folder called {name!r}; {hint} {moved}")
     try:
         if (root / "wnids.txt").exists():
             return "tiny_imagenet", root
@@ -175,7 +175,7 @@ def find_layout(name: str) -> tuple[str, Path]:
                 return "parquet", home
         return "folder", root
     except OSError as reason:
-        raise InputError(f"cannot look into the folder {root}: {reason.strerror}; change its permissions") from reason
+        raise InputError(f"cannot read the folder {root}: {reason.strerror}; change its permissions") from reason
 
 
 def read(

@@ -93,7 +93,7 @@ def _of_items(part: Any, split: str) -> Samples:
         labels.append(label)
         if number < REPEATED and not np.array_equal(images[-1], _array(_pair(part[number], split)[0])):
             raise InputError(
-                f"item {number} of the {split} split is another one each time it is asked for; leave random transforms "
+                f"item {number} of the {split} split differs each time it is read; leave random transforms "
                 "out: drkd augments (augment=)"
             )
     if len({image.shape for image in images}) == 1:
@@ -190,14 +190,14 @@ def as_inputs(array: Any, split: str) -> Tensor | LazyImages:
     if values.dim() != 4 or values.shape[1] not in (1, 3):
         raise InputError(
             f"the {split} images must be (N, H, W, C) or (N, C, H, W) with 1 or 3 channels, or uint8 (N, H, W), got "
-            f"{shape} of {kind}; of inputs that are no images make data with drkd.from_tensors"
+            f"{shape} of {kind}; for other inputs use drkd.from_tensors"
         )
     if values.is_floating_point():
         low, high = (float(end) for end in values.aminmax())
         if not 0 <= low <= high <= 1:
             raise InputError(
                 f"the {split} images are floats from {low:.3g} to {high:.3g} and must lie in [0, 1]; give uint8, or "
-                "leave the normalisation out: drkd normalises. Of inputs that are no images make data with "
+                "leave the normalisation out: drkd normalises. For other inputs use "
                 "drkd.from_tensors"
             )
         values = values.mul(255).round().to(torch.uint8)

@@ -25,21 +25,21 @@ def from_tensors(
     seed: int = 0,
     validation: float = VALIDATION,
 ) -> Data:
-    """Make a data set of tensors, which a network gets as they are: neither scaled nor augmented.
+    """Make a data set of tensors, which a network receives unchanged: neither scaled nor augmented.
 
     Scale the columns of a table yourself, with the statistics of the training rows.
 
     Args:
         train: inputs (N, ...) such as a table's float32 rows (N, F) or int64 words (N, L), and labels (N,). Labels
             may be annotators' votes (N, K): a training learns from their distribution, measures go by the largest.
-        test: the same, looked at once.
-        val: the same, for choosing the epoch; without it a part of the training rows is held out.
+        test: the same, read once.
+        val: the same, for choosing the epoch; without it a fraction of the training rows is held out.
         classes: names, in the order of the labels; their numbers by default.
         name: for reports.
-        seed, validation: of the part that is held out, stratified; 0 for none. As in `load_data`.
+        seed, validation: for the held-out fraction, stratified; 0 for none. As in `load_data`.
 
     Raises:
-        InputError: for splits that do not fit each other, labels that are no classes, and inputs that are not finite.
+        InputError: for splits that do not match, labels that are not classes, and non-finite inputs.
 
     Example:
         >>> rows, labels = torch.randn(30, 4), torch.arange(30) % 3

@@ -99,8 +99,8 @@ def check_objective(objective: Objective, framework: str, *, provides: frozenset
     missing = sorted(objective.needs - provides)
     if missing:
         raise InputError(
-            f"`{objective.name}` needs {' and '.join(missing)}, which {framework} does not give it; train with "
-            "`drkd.fit`, or in a loop of your own (docs/python.md)"
+            f"`{objective.name}` needs {' and '.join(missing)}, which {framework} does not provide; train with "
+            "`drkd.fit`, or in your own loop (docs/python.md)"
         )
     if any(isinstance(target, CleanView) for target in objective.modules()):
         raise InputError(
@@ -184,7 +184,7 @@ def restore_progress(objective: Objective, progress: Mapping[str, Any]) -> None:
     if list(progress["teachers"]) != _teachers(objective):
         raise InputError(
             f"the checkpoint was written with another teacher of `{objective.name}` (SHA-256 {progress['teachers']}, "
-            f"now {_teachers(objective)}); give that teacher, or begin a new training"
+            f"now {_teachers(objective)}); use that teacher, or start a new training"
         )
     objective.progress, objective.epoch = float(progress["progress"]), int(progress["epoch"])
 

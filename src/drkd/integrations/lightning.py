@@ -84,7 +84,7 @@ class Distillation(Callback):
         self._steps = float(trainer.estimated_stepping_batches)
         if self._steps == float("inf") and changes(self.objective):
             raise InputError(
-                f"`{self.objective.name}` changes during training, and this one has no end; give the Trainer "
+                f"`{self.objective.name}` changes during training, which has no end here; give the Trainer "
                 "max_epochs or max_steps"
             )
 

@@ -65,7 +65,7 @@ class Criterion(nn.CrossEntropyLoss):  # by its kind skorch knows that a module 
         if not self.told_of_steps and (self.objective.needs or changes(self.objective)):
             raise InputError(
                 f"`{self.objective.name}` needs a teacher's inputs, samples' numbers or a schedule, which a criterion "
-                "does not get; use drkd.integrations.skorch.SelfDistillationClassifier"
+                "does not receive; use drkd.integrations.skorch.SelfDistillationClassifier"
             )
         check_mixed(self.objective, target)
         losses: dict[str, Tensor] = self.objective(input, target, inputs=inputs, index=index)

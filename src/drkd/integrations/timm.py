@@ -103,7 +103,7 @@ class SelfDistillationTask(ClassificationTask):
         need_index(self.objective, index, ", and call the task with the last of each batch: task(input, target, index)")
         if self._length is None and changes(self.objective):
             raise InputError(
-                f"`{self.objective.name}` changes during training and is not told of the steps; call "
+                f"`{self.objective.name}` changes during training and does not see the steps; call "
                 "task.follow(optimizer, epochs=..., updates_per_epoch=...) before training"
             )
         if self._length is not None and self._calls == self._length[2]:  # a whole step's batches, and no step since

@@ -113,7 +113,7 @@ class Loss(TrainerCallback):
             return cast(Tensor, self.validation(logits, labels)["loss"]) * share
         if not self.attached and changes(self.objective):
             raise InputError(
-                f"`{self.objective.name}` changes during training and is not told of the steps; pass the same loss to "
+                f"`{self.objective.name}` changes during training and does not see the steps; pass the same loss to "
                 "the Trainer twice: compute_loss_func=loss, callbacks=[loss]"
             )
         check_mixed(self.objective, labels)

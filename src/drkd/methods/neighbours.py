@@ -23,7 +23,7 @@ from drkd.utils.errors import InputError
 def ps_kd(
     alpha: float = 0.8, *, epochs: int | None = None, keep: Keep = "full", **options: Unpack[ObjectiveOptions]
 ) -> Objective:
-    """PS-KD (arXiv 2006.12000): the student's own prediction at its last visit of the sample, ever more of it.
+    """PS-KD (arXiv 2006.12000): the student's own last prediction for the sample, increasingly weighted.
 
     (1 - a_t) CE(y, p) + a_t CE(p_last, p), where a_t grows linearly to `alpha`. Samples not yet visited are plain CE.
 
@@ -59,9 +59,9 @@ def online_dr_kd(
 ) -> Objective:
     """Online DR-KD (ours): rectify the student's own past, so that no pretraining and no second network is needed.
 
-    (1 - a) CE(y, p) + a T^2 CE(softmax_T(swap(w, y)), softmax_T(z)), where w are the student's logits at its last
-    visit of the sample (`source="memory"`, which keeps what `drkd.Memory` says of `keep`) or those of a running average
-    of it (`source=Ema(student)`, or `source="ema"` with `student` and `decay`).
+    (1 - a) CE(y, p) + a T^2 CE(softmax_T(swap(w, y)), softmax_T(z)), where w are the student's logits at its last visit
+    of the sample (`source="memory"`, with `keep` as in `drkd.Memory`) or those of a running average of it
+    (`source=Ema(student)`, or `source="ema"` with `student` and `decay`).
 
     Example:
         >>> import torch
@@ -74,9 +74,9 @@ def online_dr_kd(
             f'`online_dr_kd` needs source="memory", "ema" or a target such as Ema(student), got {source!r}'
         )
     if decay is not None and source != "ema":
-        raise InputError("online_dr_kd has a decay with source=ema only; choose that source, or leave the decay out")
+        raise InputError("online_dr_kd has a decay only with source=ema; choose that source, or leave decay out")
     if keep is not None and source != "memory":
-        raise InputError("online_dr_kd has something to keep with source=memory only; choose it, or leave keep out")
+        raise InputError("online_dr_kd can keep logits only with source=memory; choose it, or leave keep out")
     if source == "ema":
         if student is None:
             raise InputError('online_dr_kd with source="ema" needs the student that is trained')
@@ -109,7 +109,7 @@ def ols(alpha: float = 0.5, **options: Unpack[ObjectiveOptions]) -> Objective:
 def max_sup(weight: float = 0.2, *, initial_weight: float = 0.1, **options: Unpack[ObjectiveOptions]) -> Objective:
     """MaxSup (arXiv 2502.15798): label smoothing's penalty on the largest logit in place of the label's.
 
-    CE(y, p) + w (max_k z_k - mean_k z_k), where w goes linearly from `initial_weight` to `weight` over the training.
+    CE(y, p) + w (max_k z_k - mean_k z_k), where w changes linearly from `initial_weight` to `weight` over the training.
 
     Example:
         >>> import torch

@@ -143,7 +143,7 @@ def tf_kd_reg(
 ) -> Objective:
     """Tf-KD_reg (arXiv 1909.11723): a virtual teacher u with `correct_prob` on the label, the rest spread evenly.
 
-    (1 - a) CE(y, p) + a T^2 CE(softmax_T(log u), softmax_T(z)). The public code is another formula:
+    (1 - a) CE(y, p) + a T^2 CE(softmax_T(log u), softmax_T(z)). The public code uses another formula:
     (1 - a) CE(y, p) + a m KL(softmax(u / T) || p) / K, with no T^2 and no temperature on the student.
 
     Example:
@@ -186,13 +186,13 @@ def dr_kd(
     """DR-KD (arXiv 2201.11319): Tf-KD_self whose self-teacher is rectified with the label before it teaches.
 
     (1 - a) CE(y, p) + a T^2 CE(softmax_T(swap(v, y)), softmax_T(z)). Where the self-teacher is always right it equals
-    `tf_kd_self`. With a teacher of another kind it is `kd` with rectified targets.
+    `tf_kd_self`. With another teacher it is `kd` with rectified targets.
 
     Args:
         teacher, alpha, temperature, convention, multiplier, alpha_schedule: as for `kd`.
         rectify: what corrects the teacher's logits: `swap`, `smooth`, `drop` or a function; see `drkd.targets.rectify`.
-        student_swap: swap the student's logits too, in both terms; an ablation of the public code, which on a
-            misclassified sample raises the wrong class. Accuracies are measured on the logits as they are.
+        student_swap: swap the student's logits too, in both terms; an ablation of the public code, which raises the
+            wrong class on misclassified samples. Accuracies use the unswapped logits.
 
     Example:
         >>> import torch

@@ -52,10 +52,10 @@ def need_size(network: str, image_size: int, smallest: int) -> None:
         Traceback (most recent call last):
         ...
         drkd.utils.errors.InputError: vgg19_bn needs images of 32x32 or more, got 8x8; scale them up with \
-image_size=32 (--image-size 32), or take another network
+image_size=32 (--image-size 32), or choose another network
     """
     if image_size < smallest:
         raise InputError(
             f"{network} needs images of {smallest}x{smallest} or more, got {image_size}x{image_size}; "
-            f"scale them up with image_size={smallest} (--image-size {smallest}), or take another network"
+            f"scale them up with image_size={smallest} (--image-size {smallest}), or choose another network"
         )

@@ -22,7 +22,7 @@ UNSAID = {"task": "classification", "margin": 1.0, "interpolation": "bilinear", 
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """What a model file says of its network.
+    """What a model file records about its network.
 
     Attributes:
         model: the network by name.
@@ -33,7 +33,7 @@ class ModelInfo:
         task: what the network was trained for.
         margin: images are scaled until their shorter side is `margin * image_size` long, and cropped about the centre.
         interpolation: by which images are scaled, `bilinear` or `bicubic`, with antialiasing.
-        temperature: by which logits are divided before they become probabilities; 1 where it was not calibrated.
+        temperature: divides the logits before the softmax; 1 if not calibrated.
     """
 
     model: str
@@ -86,13 +86,13 @@ class ModelInfo:
                 )
         if content.get("interpolation", "bilinear") not in INTERPOLATIONS:
             raise InputError(
-                f"{path} wants its images scaled by {content['interpolation']!r}, this drkd knows "
+                f"{path} expects its images scaled by {content['interpolation']!r}, this drkd knows "
                 f"{' and '.join(INTERPOLATIONS)}; update drkd"
             )
         temperature = content.get("temperature", 1.0)
         if not isinstance(temperature, float) or not 0 < temperature < math.inf:
             raise InputError(
-                f"{path} needs to say its temperature as a positive number, got {temperature!r}; give a file that drkd "
+                f"{path} must give its temperature as a positive number, got {temperature!r}; give a file that drkd "
                 "wrote"
             )
         known: JsonObject = {name: content[name] for name in cls.__dataclass_fields__ if name in content}

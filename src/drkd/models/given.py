@@ -86,8 +86,8 @@ def make_given(name: str, num_classes: int, image_size: int, channels: int) -> n
     model = find_object(name)
     if model is None:
         raise InputError(
-            f"the network {name} was given as a Python object, which no name stands for; give it again: "
-            "drkd.load_model(run, model=Net) in Python, after which drkd.export_run and others find it too"
+            f"the network {name} was given as a Python object, so drkd cannot find it by name; pass it again: "
+            "drkd.load_model(run, model=Net) in Python, then drkd.export_run and others find it too"
         )
     return build_given(model, num_classes, image_size, channels)
 

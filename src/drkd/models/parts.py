@@ -32,7 +32,7 @@ def classifier_of(network: nn.Module) -> tuple[str, nn.Linear]:
     if not found:
         raise InputError(
             f"the network {type(network).__name__} has no linear layer as its classifier, which --freeze backbone, "
-            "--head-epochs and --head-lr need; leave them out, or take another network"
+            "--head-epochs and --head-lr need; leave them out, or choose another network"
         )
     return found[-1]
 

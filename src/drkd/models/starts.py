@@ -50,16 +50,16 @@ def find_start(
         model: a network's name; a tag of timm says which of its pretrained weights are meant.
         weights: a file, a run directory, or `hf_hub:OWNER/NAME`.
         pretrained: timm's own weights of that name.
-        download: fetch what is not on this machine.
+        download: download what is missing on this machine.
 
     Raises:
         InputError: if they are not there, or the options contradict each other.
     """
     timm = model.startswith("timm:")
     if pretrained and weights is not None:
-        raise InputError("--pretrained and --weights both say where the network starts from; give one of them")
+        raise InputError("--pretrained and --weights both set the initial weights; use one of them")
     if pretrained and not timm:
-        raise InputError(f"--pretrained is for networks of timm, got {model}; choose timm:NAME, or give --weights FILE")
+        raise InputError(f"--pretrained is for timm networks, got {model}; choose timm:NAME, or give --weights FILE")
     if pretrained:
         name = model.removeprefix("timm:")
         config = _config_of_timm(name)
@@ -71,7 +71,7 @@ def find_start(
     if weights is None:
         if untagged(model) != model:
             raise InputError(
-                f"{model} names pretrained weights by its tag, and random ones would be taken; add --pretrained, or "
+                f"{model} names pretrained weights by its tag, but the weights would be random; add --pretrained, or "
                 f"choose {untagged(model)}"
             )
         return None
@@ -102,7 +102,7 @@ def describe_preprocessing(start: Start, used: Preprocessing) -> str:
     )
     return (
         f"images are scaled to {used.image_size} pixels ({used.interpolation}, margin {used.margin or 1:.4g}), "
-        f"{statistics}, as the weights want them ({start.says})"
+        f"{statistics}, as the weights expect ({start.says})"
     )
 
 
@@ -127,7 +127,7 @@ def _said_of(file: Path, beside: Path) -> tuple[Preprocessing | None, str]:
                 values = (config.get("crop_pct", 1.0), config.get("interpolation", "bicubic"))
                 return _preprocessing(size, config["mean"], config["std"], *values), f"{beside} says so"
         except (OSError, ValueError, AttributeError, TypeError) as reason:
-            raise InputError(f"{beside} does not say how images are prepared: {reason}; restore it") from reason
+            raise InputError(f"{beside} does not say how to preprocess images: {reason}; restore it") from reason
     return None, ""
 
 
@@ -217,7 +217,7 @@ def torch_file(address: str, name: str, *, download: bool) -> Path:
             raise InputError(f"cannot fetch {address}: {reason}; put the file at {cached}") from reason
         return cached
     raise InputError(
-        f"the weights are not on this machine: expected {cached}; run again with --download where there is a network, "
+        f"the weights are not on this machine: expected {cached}; run again with --download with network access, "
         f"or put {address} there"
     )
 
@@ -255,8 +255,8 @@ def hub_file(repository: str, names: Sequence[str], *, download: bool) -> Path:
     folder = Path(constants.HF_HUB_CACHE) / f"models--{name.replace('/', '--')}"
     raise InputError(
         f"{repository} of the Hugging Face Hub is not on this machine ({why}): expected "
-        f"{folder}/snapshots/{revision or 'REVISION'}/{names[0]}; run again with --download where there is a network, "
-        "copy that folder from such a machine, or give --weights FILE"
+        f"{folder}/snapshots/{revision or 'REVISION'}/{names[0]}; run again with --download with network access, "
+        "copy that folder from a machine that has it, or give --weights FILE"
     )
 
 

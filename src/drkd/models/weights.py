@@ -108,7 +108,9 @@ def load_pretrained(make: Callable[..., nn.Module], start: Start, num_classes: i
         model = make(pretrained=True, pretrained_cfg=start.config, pretrained_cfg_overlay=overlay)
     except Exception as reason:  # timm checks in many places, each with an error of its own
         why = " ".join(str(reason).split())[:300]
-        raise InputError(f"{start.source} cannot be loaded from {start.file}: {why}; fetch the file anew") from reason
+        raise InputError(
+            f"{start.source} cannot be loaded from {start.file}: {why}; download the file again"
+        ) from reason
     own = model.state_dict()
     in_file = {name: value.shape for name, value in _names_in(start.file).items()}
     new = tuple(
@@ -170,7 +172,7 @@ def fit_weights(model: nn.Module, saved: Tensors, *, num_classes: int, source: s
             new = tuple(name for name in own if name not in taken and not is_counter(own[name]))
             used = set(renamed.values())
             unused = tuple(name for name in saved if name not in used and not is_counter(saved[name]))
-            return Fit(taken, new, unused, ("they have other names there and are matched by order and shape",))
+            return Fit(taken, new, unused, ("their names differ and they are matched by order and shape",))
     if len(fit.tensors) < ENOUGH * len(own) or reshaped:
         missing = [name for name in fit.new if name not in reshaped]
         raise InputError(
@@ -200,7 +202,7 @@ def _by_name(
         elif name not in of_classifiers or theirs.shape[1:] != mine.shape[1:]:
             reshaped.append(name)
         elif theirs.ndim > 1:
-            notes.append(f"its classifier of {len(theirs)} classes is left out")
+            notes.append(f"its classifier of {len(theirs)} classes is dropped")
     new = tuple(name for name in own if name not in taken and not is_counter(own[name]))
     unused = tuple(name for name in (*saved, *others) if name not in own)
     return Fit(taken, new, unused, tuple(notes)), reshaped

@@ -20,14 +20,14 @@ from drkd.utils.errors import InputError
 from drkd.utils.labels import MixedLabels
 
 ClassWeights = Literal["balanced"] | Sequence[float] | Tensor
-"""`balanced`: from the training labels, see `balanced_weights`; or a number for each class."""
+"""`balanced`: from the training labels, see `balanced_weights`; or one number per class."""
 
 
 class RowWeights:
     """The weights of an objective's rows.
 
     Args:
-        class_weights: `balanced`, or a number for each class.
+        class_weights: `balanced`, or one number per class.
 
     Raises:
         InputError: for what is neither `balanced` nor numbers from 0 on, of which one at least is above.
@@ -43,7 +43,7 @@ class RowWeights:
         if not isinstance(class_weights, str):
             self.weights = _checked(class_weights)
         elif class_weights != "balanced":
-            raise InputError(f"class weights must be balanced or a number for each class, got {class_weights!r}")
+            raise InputError(f"class weights must be balanced or one number per class, got {class_weights!r}")
 
     def reset(self) -> None:
         """Forget the labels of an earlier training."""
@@ -66,7 +66,7 @@ class RowWeights:
         classes = logits.shape[1]
         if self.weights is None:
             raise InputError(
-                "balanced class weights go by the training labels, which were not seen; call the objective's "
+                "balanced class weights need the training labels, which were not seen; call the objective's "
                 "`prepare`, as drkd.fit does, or give numbers: drkd.objective.class_weights.balanced_weights(labels)"
             )
         if self.balanced and len(self.weights) < classes:  # the last classes have no samples
@@ -84,7 +84,7 @@ def _checked(weights: Sequence[float] | Tensor) -> Tensor:
     try:
         found = torch.as_tensor(weights, dtype=torch.float64).detach().cpu()
     except (TypeError, ValueError, RuntimeError) as reason:
-        raise InputError(f"class weights must be balanced or a number for each class, got {weights!r}") from reason
+        raise InputError(f"class weights must be balanced or one number per class, got {weights!r}") from reason
     if found.dim() != 1 or not found.isfinite().all() or bool((found < 0).any()) or not found.any():
         raise InputError(f"class weights must be finite numbers from 0 on, not all of them 0, got {found.tolist()}")
     return found

@@ -57,9 +57,9 @@ class Objective(nn.Module):
         reduction: `batchmean` (sum over classes, mean over the rows that count), `sum`, or `none` for a value per row;
             a call may ask for another one.
         ignore_index: the label of rows that do not count. A batch without any other row has loss 0.
-        class_weights: how much a row of each class counts, in every term; `balanced` goes by the labels that `prepare`
-            sees. None counts all alike. See `drkd.objective.class_weights`.
-        rectify_student: what is done to the student's logits before every term sees them; gradients flow through it.
+        class_weights: weight of each class, in every term; `balanced` uses the labels that `prepare` sees. None weighs
+            all equally. See `drkd.objective.class_weights`.
+        rectify_student: applied to the student's logits before every term; gradients flow through it.
 
     Calling it with logits (B, K) or (B, K, ...), labels, and `inputs` and `index` where `needs` asks for them, returns
     a dictionary: `loss` to call backward on; then, detached, each term's weighted contribution under its name (they

@@ -27,5 +27,5 @@ def check_protocol(objective: object, *more: str) -> None:
     if hasattr(objective, "__name__"):
         got = f"the function {objective.__name__}"
     elif isinstance(objective, nn.Module):
-        got = f"{got}, which has no {missing} (docs/python.md says what a training calls)"
+        got = f"{got}, which has no {missing} (docs/python.md lists what a training calls)"
     raise InputError(f"expected an objective such as drkd.cross_entropy(), got {got}")

@@ -156,7 +156,7 @@ class Term(LossTerm):
 
 
 class Penalty(LossTerm):
-    """A weight on a function of the student's logits alone, where a method is no match with a target.
+    """A weighted function of the student's logits alone, without a target.
 
     Args:
         function: from logits (B, K) or (B, K, ...) to a value per row.

@@ -37,7 +37,9 @@ def write_report(out: Path) -> Path:
         )
     results = ComparisonResults.read(out)
     if not (out / "config.yaml").is_file():
-        raise InputError(f"{out / 'config.yaml'} is missing, and with it the settings; give a whole run directory")
+        raise InputError(
+            f"{out / 'config.yaml'} is missing, so the settings are unknown; give a complete run directory"
+        )
     plots = draw_all(results, out)
     task = get_task(results.panels[0].task)
     captions = {name: text.format(label=task.label) for name, text in CAPTIONS.items()}

@@ -49,7 +49,7 @@ def _is_whole(file: Path) -> bool:
         with Image.open(file) as image:
             image.verify()
     except Exception as reason:  # whatever Pillow raises of a damaged file
-        warnings.warn(f"{file} is damaged and left out: {reason}", stacklevel=2)
+        warnings.warn(f"{file} is damaged and skipped: {reason}", stacklevel=2)
         return False
     return True
 

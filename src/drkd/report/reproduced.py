@@ -29,7 +29,7 @@ def print_reproduction(done: Reproduction, console: Console) -> None:
         console.print(f"  - {deviation}", highlight=False, soft_wrap=True)
     if any(line.from_earlier_runs for line in done.lines):
         taken = ", ".join(line.role for line in done.lines if line.from_earlier_runs)
-        console.print(f"taken from earlier runs of the same configuration: {taken}", highlight=False)
+        console.print(f"reused from earlier runs with the same configuration: {taken}", highlight=False)
     console.print(f"kept in {done.file}", highlight=False, soft_wrap=True)
 
 

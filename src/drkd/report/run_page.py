@@ -106,7 +106,7 @@ def _facts(summary: RunSummary, task: Task) -> list[str]:
     if summary.rectified_fraction_per_epoch:
         first, last = (100 * summary.rectified_fraction_per_epoch[end] for end in (0, -1))
         facts.append(f"Rectification changed {first:.1f}% of the targets in the first epoch, {last:.1f}% in the last.")
-    facts.append("One training is no comparison: drkd compare runs several, paired.")
+    facts.append("One training is not a comparison: drkd compare runs several, paired.")
     return facts
 
 

@@ -71,7 +71,7 @@ def _no_answer(panel: Panel, asked: Sequence[str], tests: Mapping[str, Differenc
     if not asked:
         return "nothing was compared with cross-entropy"
     if failures := _failures(panel, BASELINE):
-        return f"cross-entropy failed on {failures} of {seeds} seeds, and all else is compared with it"
+        return f"cross-entropy failed on {failures} of {seeds} seeds, and everything is compared with it"
     if not tests:
         return f"{label_of(asked[0]) if len(asked) == 1 else 'every method'} failed on some seeds"
     if seeds == 1:
@@ -189,7 +189,7 @@ def _rectification(panel: Panel, differences: Differences) -> list[str]:
             verdict = ("made no difference that these seeds show", "helped", "hurt")[_sign(test)]
             sentences.append(
                 f"Rectifying {100 * sum(fractions) / len(fractions):.1f}% of the targets {verdict}: {within(name)} "
-                f"minus {within(theirs)}, otherwise with equal settings, is {_points(test)}."
+                f"minus {within(theirs)}, with otherwise equal settings, is {_points(test)}."
             )
     if panel.label_noise and swapped:
         sentences.append(

@@ -15,8 +15,8 @@ COLUMNS = ("Method", "ms per step", "x cross-entropy", "objective %", "peak MiB"
 LEGEND = (
     "Median [range] over the rounds; in each round every method made one optimizer step, and ratios are between steps "
     "of the same round. Objective: the losses, their gradients at the logits and the teacher's pass, as a percentage "
-    "of the step. Peak: what a step holds at most beyond weights, optimizer and batch. Cached: the teacher's answers "
-    "are found in a cache."
+    "of the step. Peak: peak memory of a step beyond weights, optimizer and batch. Cached: teacher outputs come "
+    "from a cache."
 )
 
 

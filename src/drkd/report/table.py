@@ -28,13 +28,12 @@ MAIN_COLUMNS = ("method", "difference", "p", "time")
 
 LEGEND = (
     "vs cross-entropy: paired difference in points. "
-    "p (Holm): paired t-test, corrected for all differences that are tested in the panel, those of the sentences "
-    "included; the intervals are not corrected, so one may leave out 0 where p is above .05. Other columns are not "
-    "tested. "
+    "p (Holm): paired t-test, corrected for all differences tested in the panel, including those of the sentences; "
+    "the intervals are not corrected, so one may exclude 0 although p is above 0.05. Other columns are untested. "
     "Rectified: fraction of the targets changed, first to last epoch. Teacher: the self-teacher's {teacher} on the "
     "training data. Time: training time (seconds of the fastest epoch, times the epochs) over that of cross-entropy "
-    "with the same seed, median over seeds, plus the same for the teacher; *: the teacher's answers in some or all "
-    "epochs came from a cache, so that asking it is not in the time. Cross-entropy 2x: twice the epochs."
+    "with the same seed, median over seeds, plus the same for the teacher; *: teacher outputs in some or all epochs "
+    "came from a cache, so the time does not include them. Cross-entropy 2x: twice the epochs."
 )
 
 

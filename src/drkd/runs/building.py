@@ -53,8 +53,7 @@ def check_fine_tuning(config: TrainConfig) -> None:
     """
     if config.freeze is not None and config.weights is None and not config.pretrained and not is_start(config.model):
         raise InputError(
-            f"--freeze {config.freeze} would keep random weights as they are; give trained ones: --pretrained, or "
-            "--weights"
+            f"--freeze {config.freeze} would keep random weights fixed; use pretrained ones: --pretrained, or --weights"
         )
     check_head_epochs(config)
 
@@ -114,4 +113,6 @@ def refuse_without_teacher(config: TrainingConfig, source: Mapping[str, str], me
             and all(method.teacher == "none" or method.clean_view for method in methods)
         ):
             flag = f"--{option.replace('_', '-')}"
-            raise InputError(f"{flag} has no effect with {names}, which never asks a teacher twice; leave it out")
+            raise InputError(
+                f"{flag} has no effect with {names}, which never needs a teacher output twice; leave it out"
+            )

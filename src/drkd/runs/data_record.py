@@ -80,7 +80,7 @@ def check_data(run: Path, data: TaskData, *, same: bool, split: str) -> None:
     record = read_record(run)
     if record is None or data.record is None or record.fingerprint == data.record.fingerprint:
         return
-    changes = describe_changes(record.files, data.record.files) or "its splits are others"
+    changes = describe_changes(record.files, data.record.files) or "its splits differ"
     changed = f"the data in {data.name} has changed since the training: {changes}"
     if same:
         warnings.warn(changed, stacklevel=3)

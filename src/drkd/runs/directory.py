@@ -66,9 +66,9 @@ def one_writer(out: Path) -> Iterator[None]:
             try:
                 stack.enter_context(_locked_folder(out))
             except LockedError as holder:
-                refused = InputError(f"{out} is being written to by {holder}; wait for it, or choose another --out")
+                refused = InputError(f"{out} is in use by {holder}; wait for it, or choose another --out")
             except FileExistsError:
-                refused = InputError(f"{out} exists and is no run directory; choose another with --out")
+                refused = InputError(f"{out} exists and is not a run directory; choose another with --out")
             except OSError as reason:
                 refused = _cannot_write(out, reason)
         refused = from_rank_0(refused)
@@ -103,7 +103,9 @@ def refuse_output_in_data(out: Path, data: str) -> None:
     if read and Path(read).is_dir():
         folder = Path(read).resolve()
         if folder in (out.resolve(), *out.resolve().parents):
-            raise InputError(f"--out {out} is inside the data in {data}, where it would be read; choose another folder")
+            raise InputError(
+                f"--out {out} is inside the data in {data}, where it would be read as data; choose another folder"
+            )
 
 
 def inspect_run_dir(out: Path, config: Any, *, finished: str) -> Literal["new", "unfinished", "finished"]:
@@ -121,7 +123,7 @@ def inspect_run_dir(out: Path, config: Any, *, finished: str) -> Literal["new", 
     record = out / "config.yaml"
     if not record.exists():
         if out.exists() and (not out.is_dir() or {*out.iterdir()} - {*half_written(out), out / LOCK}):
-            raise InputError(f"{out} exists and is no run directory; choose another with --out")
+            raise InputError(f"{out} exists and is not a run directory; choose another with --out")
         return "new"
     changed = differences(read_written(record), config)
     if changed:

@@ -173,7 +173,7 @@ def _cheaper(seconds: float, planned: Sequence[Planned], cost: Cost) -> Iterator
             yield f"--freeze backbone --augment none: about {features}, and seconds for each training"
         else:
             yield (
-                f"trained weights (--pretrained or --weights) with --freeze backbone --augment none: about {features}, "
+                f"pretrained weights (--pretrained) with --freeze backbone --augment none: about {features}, "
                 "and seconds for each training"
             )
     seeds = len({each.config.seed for each in planned})

@@ -70,9 +70,9 @@ def choose_fitted(
         return Fitted(student, data, teacher)
     reason = why_asked_always(config, data)
     if not reason and teacher is not None and not _shares_backbone(teacher, student):
-        reason = "the teacher has another one"
+        reason = "the teacher has a different one"
     if reason:
-        warnings.warn(f"the frozen backbone is asked in every step, not once: {reason}", stacklevel=2)
+        warnings.warn(f"the frozen backbone runs in every step, not once: {reason}", stacklevel=2)
         return Fitted(student, data, teacher)
     features = _features(config, data, student, out)
     _, head = classifier_of(student)

@@ -45,9 +45,7 @@ def train_on_devices(config: TrainConfig, source: Source, out: Path, on_event: O
     device = choose_device(config.device)
     there = torch.accelerator.device_count() if device.type != "cpu" else config.devices
     if config.devices > there:
-        raise InputError(
-            f"--devices {config.devices}, but there are {there} of {device}; ask for fewer, or --device cpu"
-        )
+        raise InputError(f"--devices {config.devices}, but there are {there} of {device}; use fewer, or --device cpu")
     address = os.environ.get("MASTER_ADDR")
     if config.num_nodes > 1 and address is None:
         raise InputError("--num-nodes needs MASTER_ADDR, the name of the first machine, in the environment of each")
@@ -91,5 +89,5 @@ def _said(failure: ProcessFailure) -> str:
         return str(message["message"])
     how = f"was killed by signal {-failure.exitcode}" if failure.exitcode < 0 else f"left with {failure.exitcode}"
     if isinstance(message, dict):
-        how = "lost the connection to another one, which was killed perhaps"
-    return f"{how}; the others were ended; resume with --resume"
+        how = "lost the connection to another one, which may have been killed"
+    return f"{how}; the others were stopped; resume with --resume"

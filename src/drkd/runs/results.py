@@ -147,8 +147,8 @@ class ComparisonResults:
 
     Attributes:
         panels: one for each data setting.
-        comparisons: every method against cross-entropy on every metric, then on the primary metric the pairs that
-            answer a question of their own; see `drkd.studies.results.compare_methods`.
+        comparisons: every method against cross-entropy on every metric, then, on the primary metric, further pairs; see
+            `drkd.studies.results.compare_methods`.
         environment: what it was measured with.
         failures: why trainings have no result, by name.
     """

@@ -24,7 +24,7 @@ class TeacherRecord:
 
 @dataclass(frozen=True)
 class RunSummary:
-    """What a run came to.
+    """The result of a run.
 
     Attributes:
         method, seed, epochs: what was trained.
@@ -32,7 +32,7 @@ class RunSummary:
         train_accuracy: of that epoch, on augmented images; None for detectors.
         val, test: metrics of the network on these splits; None where there is no validation split.
         kept_epochs: test metrics of the networks kept after other epochs, by epoch.
-        rectified_fraction_per_epoch: fraction of the targets that were changed; None where nothing is rectified.
+        rectified_fraction_per_epoch: fraction of changed targets; None for methods without rectification.
         teacher: None without one.
         teacher_train_accuracy, teacher_train_map50, teacher_train_miou: the teacher on the training split, as
             classifier, as detector or as segmenter.
@@ -43,8 +43,8 @@ class RunSummary:
         notes: warnings, once each.
         seconds_per_epoch: of the fastest epoch, validation included: whatever else the machine does only adds to it.
             With `average=swa` the mean of that before the average begins and that from then on, by their epochs.
-        teacher_cached: fraction of the epochs whose answers of the teacher were found in a cache, since the training
-            was last resumed; None without a cache.
+        teacher_cached: fraction of epochs whose teacher outputs came from a cache, since the last resume; None without
+            a cache.
         data_size: `classes`, `image_size`, and the samples of `train`, `val` and `test`.
         data_fingerprint: hash of the names, labels, sizes, contents and splits of the data.
         metrics_sha256: of `metrics.csv`.

@@ -44,4 +44,6 @@ def _from_weights(source: str, config: TrainConfig, expected: ModelInfo) -> nn.M
         try:
             return get_task(config.task).build(expected, source).eval()
         except NewTensors as reason:
-            raise InputError(f"a teacher has to be whole, its classifier too: {reason}; train it first") from reason
+            raise InputError(
+                f"a teacher must be complete, including its classifier: {reason}; train it first"
+            ) from reason

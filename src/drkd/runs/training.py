@@ -163,7 +163,7 @@ def prepare(
 ) -> Prepared:
     """Read the data, build the student, load its teacher or train it; only then is `out` a run directory.
 
-    Under the name `estimated`, if there is one, how long it will take is told before the first epoch.
+    With `estimated`, its expected duration is reported under that name before the first epoch.
 
     Raises:
         InputError: for whatever does not fit, before anything is written.

@@ -68,7 +68,9 @@ def affordable(config: TuneConfig, measured: Sequence[Measured]) -> list[Measure
     fit = [each for each in measured if each.fits(config.max_ms, config.max_mb)]
     if not fit:
         found = "; ".join(f"{each.network}: {each.ms:.3g} ms, {each.mb:.2f} MB" for each in measured)
-        raise InputError(f"no network is within {describe_budget(config)} ({found}); name smaller ones, or raise it")
+        raise InputError(
+            f"no network is within {describe_budget(config)} ({found}); add smaller ones, or raise the budget"
+        )
     return fit
 
 

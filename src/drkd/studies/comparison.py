@@ -77,10 +77,10 @@ class Training:
 
 @dataclass(frozen=True, repr=False)
 class Comparison(ShownComparison):
-    """What `compare` returns. It shows itself in a notebook.
+    """What `compare` returns. It displays itself in a notebook.
 
     Attributes:
-        results: the content of `results.json`; `failures` among it says why trainings have no result, by name.
+        results: the content of `results.json`; its `failures` say why trainings have no result, by name.
         out: the run directory.
     """
 

@@ -19,8 +19,8 @@ MINIATURE: dict[str, Any] = {
 """What `--miniature` sets: two steps on digits, at a rate at which no setting diverges."""
 
 ALWAYS = (
-    "selection: the last epoch, where the public code reports the best epoch on the test split",
-    "initial weights: PyTorch's defaults by the run's seed; those of the published run are not known",
+    "selection: the last epoch; the public code reports the best epoch on the test split",
+    "initial weights: PyTorch's defaults by the run's seed; those of the published run are unknown",
 )
 """How every reproduction here differs from what was published."""
 
@@ -104,7 +104,7 @@ def _changed(recipe: Recipe, trained: TrainConfig, asked: ReproduceConfig) -> li
         for name in overrides(recipe, asked)
         if name not in (*WITHOUT_EFFECT, "device", "threads") and getattr(trained, name) != getattr(published, name)
     ]
-    miniature = ["a miniature: it shows that everything works, its figures mean nothing"] if asked.miniature else []
+    miniature = ["a miniature: it shows that everything works; its figures mean nothing"] if asked.miniature else []
     return [*miniature, *changed]
 
 

@@ -59,8 +59,8 @@ class Given:
         names = [*before, *(name for name in self.described if name not in before)]
         if other := [name for name in names if before.get(name) != self.described.get(name)]:
             raise InputError(
-                f"{out} was begun with another {other[0]}: {before.get(other[0], 'none')} instead of "
-                f"{self.described.get(other[0], 'none')}; give the same again, or choose another out"
+                f"{out} was started with another {other[0]}: {before.get(other[0], 'none')} instead of "
+                f"{self.described.get(other[0], 'none')}; pass the same again, or choose another out"
             )
 
     def write(self, out: Path) -> None:
@@ -98,19 +98,19 @@ def name_objects(options: Mapping[str, Any], file: str | Path | None = None) -> 
     task = asked.get("task", "classification")
     if objects and task != "classification":
         raise InputError(
-            f"{objects[0]} is a Python object, which only classification takes; for {task} give a name or a path"
+            f"{objects[0]} is a Python object, which only classification accepts; for {task} give a name or a path"
         )
     named, by_name, described = dict(options), dict[str, Any](), dict[str, str]()
     if "data" in objects:
         data = give(asked["data"])
         if not data.are_images and "model" not in objects:
-            raise InputError("the data are rows and no images, for which drkd has no network; give one as model=")
+            raise InputError("the data are rows, not images, and drkd has no network for them; pass one as model=")
         named["data"], by_name[data.key], described["data"] = data.key, data, data.describe()
         asked["data"] = data
     if "model" in objects:
         model = asked["model"]
         named["model"] = name = name_given(model, *_kind_of_images(asked))
-        start = "with its weights, for every seed" if isinstance(model, nn.Module) else "made anew for every seed"
+        start = "with its weights, for every seed" if isinstance(model, nn.Module) else "created anew for every seed"
         by_name[name], described["model"] = model, f"{name}, {start}"
     methods = asked.get("methods")
     if methods is not None and not isinstance(methods, str):

@@ -68,13 +68,13 @@ def run_jobs(
             jobs, lambda job: pool.submit(_work_in_worker, work, job), events, at_once=processes, on_event=on_event
         )
     except BrokenProcessPool as reason:
-        raise RuntimeError("a worker died, for lack of memory perhaps; resume with --resume") from reason
+        raise RuntimeError("a worker died, perhaps out of memory; resume with --resume") from reason
     except BaseException as reason:
         if isinstance(reason, KeyboardInterrupt | SystemExit):
             from drkd.training.signals import say_once_more
 
             number = signal.SIGINT if isinstance(reason, KeyboardInterrupt) else signal.SIGTERM
-            say_once_more(number, "the steps at hand")
+            say_once_more(number, "the current steps")
         _end(list((pool._processes or {}).values()))
         raise
     finally:
@@ -144,7 +144,7 @@ def attempt(work: Work[ArgumentT], job: Job[ArgumentT], on_event: OnEvent) -> Ou
 
 def _failed_before(job: Job[ArgumentT], outcomes: dict[str, Outcome]) -> RunFailed | None:
     before = outcomes.get(job.after) if job.after else None
-    return RunFailed(job.name, f"{job.after} failed, which it needs") if isinstance(before, RunFailed) else None
+    return RunFailed(job.name, f"{job.after} failed, and it depends on that") if isinstance(before, RunFailed) else None
 
 
 def _last_event(name: str, outcome: Outcome) -> Event:

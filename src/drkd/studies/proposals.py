@@ -92,7 +92,9 @@ class History:
         except ValidationError as reason:
             first = reason.errors()[0]
             where = ".".join(map(str, first["loc"]))
-            raise InputError(f"{file} is damaged: {where}: {first['msg']}; search anew in another --out") from reason
+            raise InputError(
+                f"{file} is damaged: {where}: {first['msg']}; start a new search in another --out"
+            ) from reason
 
     def write(self, out: Path) -> None:
         """Replace `trials.json` in `out`; what was kept of trials that had begun is not needed any more."""
@@ -162,7 +164,7 @@ def _study(over: Sequence[Trial], space: Space | None) -> "optuna.Study":
                 intermediate_values=dict(enumerate(trial.accuracies)),
             )
         except (TypeError, ValueError) as reason:  # what Optuna says of parameters that nobody proposed
-            raise InputError(f"{FILE} is damaged: {reason}; search anew in another --out") from reason
+            raise InputError(f"{FILE} is damaged: {reason}; start a new search in another --out") from reason
         study.add_trial(known)
     return study
 

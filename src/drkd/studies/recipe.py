@@ -77,7 +77,7 @@ def load_recipe(name: str) -> Recipe:
         70.96
     """
     if not name:
-        raise InputError("give the name of a recipe; `drkd list recipes` has them all")
+        raise InputError("give the name of a recipe; see `drkd list recipes`")
     if name not in recipe_names():
         below = [other for other in recipe_names() if other.startswith(name.rstrip("/") + "/")]
         close = below or difflib.get_close_matches(name, recipe_names(), n=1)

@@ -82,8 +82,8 @@ class Reproduction:
 
     Attributes:
         lines: teacher, baseline and row, measured beside published.
-        comparable: whether measured and published figures may be compared.
-        incomparable: why they may not; empty where they may.
+        comparable: whether measured and published figures are comparable.
+        incomparable: why they are not; empty if they are.
         gain: of the row over its baseline; None without.
         deviations: how this run differs from the published experiment.
         failures: why trainings have no result, by name.
@@ -100,7 +100,7 @@ class Reproduction:
 
 
 def reproduce(name: str, *, on_event: OnEvent = ignore_event, **options: Unpack[ReproduceKeywords]) -> Reproduction:
-    """Train a published row with what it needs, and put the measured figures beside the published ones.
+    """Train a published row and everything it needs, and compare measured with published figures.
 
     Args:
         name: a recipe, see `drkd list recipes`.

@@ -26,7 +26,7 @@ from drkd.tasks import TaskData, get_task
 from drkd.utils.errors import NonFiniteLossError
 
 ENDED_EARLY = "below the median of the earlier trials"
-NOT_BEGUN = "the time was up"
+NOT_BEGUN = "time was up"
 """Why a trial has no result, beside divergence."""
 
 

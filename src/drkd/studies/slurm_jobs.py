@@ -61,7 +61,7 @@ def run_jobs_on_slurm(
             sent.append(submitter.submit(_OneJob(work, job, events, Path.cwd())))
         except Exception as reason:  # whatever submitit makes of what sbatch says
             first = " ".join(str(reason).split())[:300]
-            raise InputError(f"Slurm takes no job: {first}; see --slurm-options") from reason
+            raise InputError(f"Slurm rejects the job: {first}; see --slurm-options") from reason
         return _followed(sent[-1])
 
     try:

@@ -58,7 +58,7 @@ def stages_of(config: TuneConfig, source: Mapping[str, str]) -> list[str]:
         return [stage for stage in usual if not given.get(stage)]
     for stage in config.search:
         if given.get(stage):
-            raise InputError(f"--search {stage} has no effect with --{given[stage][0]}; leave one of the two out")
+            raise InputError(f"--search {stage} has no effect with --{given[stage][0]}; use only one of the two")
     return [stage for stage in STAGES if stage in config.search]
 
 

@@ -82,20 +82,20 @@ def find_suspects(
     out: str | Path | None = None,
     on_event: OnEvent = ignore_event,
 ) -> Suspects:
-    """Rank the images of a run by how surely their labels are contradicted.
+    """Rank the images of a run by how confidently their labels are contradicted.
 
     Args:
         run: a finished run directory of one training.
-        asked: `folds`, or `memory` for one training in place of one for each fold.
-        folds: in so many parts the images are divided.
-        repeats: of `folds`: divide anew so many times, and take the mean of the probabilities.
+        asked: `folds`, or `memory` for a single training instead of one per fold.
+        folds: the number of folds.
+        repeats: for `folds`: repeat with this many different splits, and average the probabilities.
         jobs: trainings at once; by default one per processor, and one on an accelerator.
         device: to train on; the run's by default.
         out: where the trainings and the list are written; the run directory by default.
         on_event: called with the events of every training (`drkd.runs.events`).
 
     Raises:
-        InputError: for what is no finished run of a classifier, and data that cannot be divided.
+        InputError: for anything but a finished run of a classifier, and for data that cannot be split.
         RuntimeError: where a training diverged.
 
     Example:
@@ -150,9 +150,9 @@ def plan(
     config = read_record(TrainConfig, run / "config.yaml")
     RunSummary.read(run)
     if config.task != "classification":
-        raise InputError(f"suspect labels are found for classification, and {run} is a run of {config.task}")
+        raise InputError(f"suspect labels need classification, and {run} is a run of {config.task}")
     if config.fold is not None:
-        raise InputError(f"{run} left the fold {config.fold} out already; give a run without --fold")
+        raise InputError(f"{run} already held out the fold {config.fold}; give a run without --fold")
     shared: dict[str, Any] = {
         "out": None,
         "resume": True,

@@ -70,17 +70,17 @@ def tune(
 ) -> Tuned:
     """Search settings, methods and networks on the validation split; see `drkd.config.TuneConfig` for the options.
 
-    A setting that is given, such as `alpha=0.5` or `average="ema"`, is not searched; the learning rate is searched
-    about the one given.
+    Settings you pass, such as `alpha=0.5` or `average="ema"`, are not searched; the learning rate is searched around
+    `lr`.
 
     Args:
         config: a YAML file of options.
         on_trial: called with `EpochDone` and `TrialDone`; the run of an event is the trial's name. First comes
-            `Estimated`, as if no trial ended early; with `networks` for each of them.
+            `Estimated`, as if no trial stopped early; with `networks`, one for each.
         options: as on the command line. `data`, `model` and `methods` may be Python objects, as for `drkd.compare`.
 
     Raises:
-        InputError: for options that do not fit, without a validation split, or where Optuna is not installed.
+        InputError: for invalid options, without a validation split, or without Optuna.
 
     Example:
         >>> import tempfile
@@ -130,7 +130,7 @@ def check_search(config: TuneConfig, source: Mapping[str, str], out: Path) -> li
     except ImportError as reason:
         raise InputError("tuning needs Optuna; install drkd[tune]") from reason
     if config.validation == 0:
-        raise InputError("tuning judges by the validation split; leave --validation 0 out")
+        raise InputError("tuning needs the validation split; leave --validation 0 out")
     if BASELINE in config.methods:
         raise InputError(
             f"--methods names {BASELINE}, which is always trained, at several learning rates; leave it out"

@@ -11,8 +11,8 @@ from drkd.utils.errors import InputError
 class Partner(Target):
     """The student's own logits on another sample of the same class, in the same batch (CS-KD, arXiv 2003.13964).
 
-    It wants batches of pairs, which a loader makes when asked (`drkd.data.loader`): the second half of the rows are
-    the partners of the first half, in order, and bear the ignored label, so that they teach and count for nothing else.
+    It needs batches of pairs, which a loader can make (`drkd.data.loader`): the second half of the rows are the
+    partners of the first half, in order. They have the ignored label, so they teach but do not count otherwise.
 
     Example:
         >>> logits = torch.tensor([[1.0, 2.0], [5.0, 6.0]])
@@ -37,7 +37,7 @@ class LastBatch(Target):
     """The student's own logits at the last step, for the samples that were in that batch (DLB, arXiv 2203.16172).
 
     Other samples have no target, and none has at an epoch's start, which `update` knows by its count of completed
-    epochs. It wants batches that begin with the samples of the one before, seen anew, which a loader makes when asked
+    epochs. It needs batches that begin with new views of the previous batch's samples, which a loader can make
     (`drkd.data.loader`). In training mode a call queues its rows; `update` keeps them.
 
     Example:

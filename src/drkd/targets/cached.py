@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 
 
 class Cached(Target):
-    """A frozen network whose answers are kept on disk, for all trainings that show it the same images.
+    """A frozen network whose outputs are cached on disk, for all trainings that show it the same images.
 
-    What it teaches is rounded to float16, whether the network was asked or the answer was found: a relative error of
-    at most 2^-11 per logit. The answers of an epoch are kept when all its samples were asked about.
+    Its logits are rounded to float16, computed or found: a relative error of at most 2^-11 per logit. The cache keeps
+    an epoch once all its samples are complete.
 
     Args:
         teacher: the network.
-        cache: where its answers are kept. What it belongs to must fix the images, up to epoch and index. Second views
+        cache: where its outputs are kept. The cache's key must fix the images, up to epoch and index. Second views
             (`replay`, `pairs`, `balanced`) cannot be told apart from first ones and must not be used with it.
         samples: their number.
 
@@ -104,17 +104,17 @@ def fraction_found(targets: Iterable[Target]) -> float | None:
 
 
 class CleanView(Target):
-    """A frozen network that is asked once about every sample, un-augmented, before training starts.
+    """A frozen network that sees every sample once, un-augmented, before training starts.
 
-    Cheaper than `Frozen`, and another method: it teaches what the network says of the plain image whatever the
-    student sees of it. Of a mixed image it teaches the mean of the probabilities for both samples, by their weights in
-    it. Answers are kept in memory in float16, a relative error of at most 2^-11 per logit.
+    Cheaper than `Frozen`, but a different method: it teaches the prediction for the plain image, whatever view the
+    student sees. For a mixed image it teaches the weighted mean of the probabilities for both samples. Outputs are kept
+    in memory in float16, with a relative error of at most 2^-11 per logit.
 
     Args:
         teacher: as for `Frozen`.
 
-    `drkd.fit` lets it see the samples; in a loop of one's own, call `prepare` with a `drkd.data.Loader` of the training
-    split that neither shuffles nor augments.
+    `drkd.fit` shows it the samples; in your own loop, call `prepare` with a `drkd.data.Loader` of the training split
+    that neither shuffles nor augments.
     """
 
     needs = frozenset({"index"})
@@ -135,7 +135,7 @@ class CleanView(Target):
     def forward(self, batch: StudentBatch) -> TargetOutput:
         index = batch.index_for(self)
         if self.answers is None:
-            raise InputError("`CleanView` needs its first look at the samples; call `prepare`")
+            raise InputError("`CleanView` must see the samples first; call `prepare`")
         partners = batch.partners_for(self)
         if partners is not None:
             return TargetOutput(mix_logits(self._plain(index), self._plain(partners[0]), partners[1]))

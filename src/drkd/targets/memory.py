@@ -20,12 +20,12 @@ class Memory(Target):
     """The student's own logits at its last visit of the sample, kept by sample index (PS-KD, arXiv 2006.12000).
 
     A sample that was never visited has no target yet. In training mode a call queues its rows; `update` writes them.
-    Rows with non-finite logits are never written. Of a sample that is there twice the last row counts. A mixed image
-    (mixup, cutmix) is taught the mean of both samples' remembered probabilities, by their weights in it, and is not
-    remembered itself: what the student says of it is said of neither sample.
+    Rows with non-finite logits are never written. If a sample occurs twice, the last row counts. A mixed image (mixup,
+    cutmix) learns the weighted mean of both samples' remembered probabilities, and is not remembered itself, because
+    its prediction is valid for neither sample.
 
     Args:
-        size: number of samples, where known. `drkd.fit` fills it in; else the table grows as needed. Loading a state
+        size: number of samples, if known. `drkd.fit` fills it in; otherwise the table grows as needed. Loading a state
             sizes it.
         keep: `full` remembers logits as they are, 4 K bytes a sample. `half` rounds each of them to float16: 2 K bytes,
             a relative error of at most 2^-11. A number k keeps the k largest, and what the probabilities of all others

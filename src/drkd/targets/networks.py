@@ -25,23 +25,22 @@ class Frozen(Target):
     """A fixed network.
 
     Args:
-        teacher: any callable from inputs to logits. An `nn.Module` is copied; the copy is put in eval mode and its
-            parameters are frozen, the caller's module is left alone. Any other callable is used as it is. Both are
-            called without gradients.
-        fold: fold batch norms into the layers before them, where that changes no answer (`drkd.targets.folding`).
+        teacher: any callable from inputs to logits. An `nn.Module` is copied; the copy is in eval mode and frozen, and
+            your module does not change. Any other callable is used as it is. Both run without gradients.
+        fold: fold batch norms into the layers before them, if that changes no output (`drkd.targets.folding`).
 
     Attributes:
         identity: SHA-256 of the teacher's original state, None for a plain callable.
-        folded: whether the network that is asked has its batch norms folded.
+        folded: whether the network in use has its batch norms folded.
 
     Raises:
         InputError: for a teacher that cannot be called; at a call, if it returns no tensor of logits.
 
-    The first call with samples compares the folded copy with the original, on the inputs of that call: what a network
-    takes is not known before. Whichever is not needed is dropped then: the copy where an answer differs by more than
-    3.5e-4 of the largest logit (in half precision by more than rounding explains), else the original.
+    The first call with samples compares the folded copy with the original, on the inputs of that call, because a
+    network's input is unknown before. Then one of the two is dropped: the copy if an output differs by more than 3.5e-4
+    of the largest logit (in half precision, by more than rounding explains), else the original.
 
-    The teacher moves with `.to()` but is no part of `state_dict()`.
+    The teacher moves with `.to()` but is not part of `state_dict()`.
 
     Example:
         >>> target = Frozen(nn.Linear(2, 3))
@@ -59,8 +58,8 @@ class Frozen(Target):
         self.folded = False
         if not callable(teacher):
             raise InputError(
-                f"a teacher is a network, a function from inputs to logits, or a target, got {teacher!r}; load a run's "
-                "network with drkd.load_model"
+                f"a teacher must be a network, a function from inputs to logits, or a target, got {teacher!r}; load a "
+                "run's network with drkd.load_model"
             )
         if isinstance(teacher, nn.Module):
             self.identity = state_hash(teacher)
@@ -99,7 +98,7 @@ class Frozen(Target):
             if difference is None:  # a rank without samples
                 return
             self.folded = difference <= tolerance(original)
-            why = f"its answers would change by {difference:.2g} of the largest logit"
+            why = f"its outputs would change by {difference:.2g} of the largest logit"
         self._outside = (folded if self.folded else original,)
         if not self.folded:
             log.warning("batch norms of the teacher %s are not folded: %s", _name(original), why)
@@ -119,7 +118,7 @@ class Ema(Target):
     statistics are averaged too, and the average is evaluated in eval mode.
 
     Args:
-        student: the network in training. It is watched, not owned: its weights are no part of this target's state.
+        student: the network in training. It is watched, not owned: its weights are not part of this target's state.
         decay: fraction of the average that each update keeps, in [0, 1].
     """
 
@@ -230,9 +229,7 @@ def _asked(network: Callable[..., Tensor], inputs: Any, who: str) -> Any:
             else type(inputs).__name__
         )
         first = str(reason).partition("\n")[0]
-        raise InputError(
-            f"{who} cannot be asked about inputs {came}: {first}; give it what it was trained on"
-        ) from reason
+        raise InputError(f"{who} cannot take inputs {came}: {first}; give it what it was trained on") from reason
 
 
 def _folded(network: nn.Module) -> nn.Module | None:

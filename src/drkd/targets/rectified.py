@@ -22,8 +22,8 @@ class Rectified(Target):
     Args:
         target: the source of finite logits; `OneHot` is refused, since labels need no correction.
         rectifier: `swap`, `smooth` or `drop` (see `drkd.targets.rectify`), or a function of (logits, labels) that
-            returns corrected logits, or `(logits, valid)` to take rows out. Where labels name several classes it gets
-            their distributions, shaped like the logits; in rows that do not count they are uniform.
+            returns corrected logits, or `(logits, valid)` to drop rows. If labels name several classes, it receives
+            their distributions, shaped like the logits; rows that do not count are uniform.
 
     Example:
         >>> import torch

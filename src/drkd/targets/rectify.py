@@ -20,15 +20,15 @@ from drkd.utils.labels import as_mixed
 
 
 def swap(logits: Tensor, labels: Tensor, *, ignore_index: int = IGNORED) -> Tensor:
-    """Let the largest logit and the label's logit change places (the rectification of DR-KD, arXiv 2201.11319).
+    """Swap the largest logit with the label's (the rectification of DR-KD, arXiv 2201.11319).
 
     In a wrong row the label gets the maximum and the first class that held it gets the label's logit: the row keeps its
-    values, so the softened distribution keeps its shape and only two classes trade names. With a teacher of another
-    kind this is known as probability shift (arXiv 1911.07471).
+    values, so the softened distribution keeps its shape and only two classes trade places. With other teachers this is
+    known as probability shift (arXiv 1911.07471).
 
     A distribution as the label is a sequence of swaps: the class of the largest weight takes the largest logit, the
-    next one the largest that is left, and so on; of equal weights the lower class comes first. A class that has its
-    logit already changes places with none.
+    next one the largest that is left, and so on; for equal weights the lower class comes first. A class that already
+    has its logit keeps it.
 
     Args:
         logits: the teacher's, (B, K) or dense (B, K, ...), of any float type.

@@ -30,7 +30,7 @@ from drkd.utils.files import as_json, replacing, write_json
 HEADER = 128
 """Bytes of a `.npy` file before its numbers."""
 
-_DAMAGED = "the teacher's answers are damaged in"
+_DAMAGED = "the cached teacher outputs are damaged in"
 
 
 class TeacherCache:
@@ -80,9 +80,9 @@ class TeacherCache:
         except Exception as reason:  # numpy raises any error on a damaged header
             raise InputError(f"{_DAMAGED} {found[0]}: {reason}; delete that file") from reason
         if about != as_json(self.belongs_to):
-            raise InputError(f"the teacher's answers in {self.folder} belong to something else; delete that folder")
+            raise InputError(f"the teacher outputs in {self.folder} belong to something else; delete that folder")
         if answers.dtype != self.dtype or len(answers) != rows or _hash(answers) not in found[0].name:
-            raise InputError(f"{_DAMAGED} {found[0]}: its content does not fit its name; delete that file")
+            raise InputError(f"{_DAMAGED} {found[0]}: its content does not match its name; delete that file")
         os.utime(self.folder)
         return answers
 
@@ -111,7 +111,7 @@ class TeacherCache:
         sizes = {folder: size for _, folder, size in sorted(used)}
         ours = sizes.pop(self.folder, 0) + needed
         if ours > self.limit:
-            self._stop(f"is full with {self.limit / 1e6:g} MB: later answers are not kept; raise --cache-size")
+            self._stop(f"is full with {self.limit / 1e6:g} MB: later outputs are not cached; raise --cache-size")
             return False
         for folder in list(sizes):
             if ours + sum(sizes.values()) <= self.limit:

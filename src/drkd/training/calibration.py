@@ -20,10 +20,11 @@ BOUNDS = (0.01, 100.0)
 
 
 def fit_temperature(logits: Tensor, labels: Tensor) -> float:
-    """The temperature T for which `logits / T` have the least NLL, in float64, from 0.01 to 100, to six digits.
+    """The temperature T that minimises the NLL of `logits / T`, in float64, from 0.01 to 100, to six digits.
 
-    Where every sample is right, the NLL has no minimum: it would fall until all probabilities are 1. Then each label
-    counts as the runner-up's with a weight of 1 / (N + 2), as Platt did: so much doubt is left after N right answers.
+    If every prediction is correct, the NLL has no minimum: it falls until all probabilities are 1. Each label then
+    counts as the runner-up's with a weight of 1 / (N + 2), as Platt proposed, the doubt left after N correct
+    predictions.
 
     Args:
         logits: (N, K), finite.
@@ -31,7 +32,7 @@ def fit_temperature(logits: Tensor, labels: Tensor) -> float:
             temperature. Labels of -100 do not count.
 
     Returns:
-        The temperature; 1 where none is better than another, without samples for instance.
+        The temperature; 1 if none is better than another, for instance without samples.
 
     Raises:
         InputError: for shapes that do not fit.
@@ -50,7 +51,7 @@ def fit_temperature(logits: Tensor, labels: Tensor) -> float:
             f"{tuple(labels.shape)}"
         )
     if not logits.isfinite().all():
-        raise NonFiniteLossError("no temperature fits logits that are NaN or infinite: the network has diverged")
+        raise NonFiniteLossError("cannot fit a temperature to NaN or infinite logits: the network has diverged")
     rows, targets = _counted(logits.detach().cpu().double(), labels.detach().cpu().long())
     if not len(rows):
         return 1.0

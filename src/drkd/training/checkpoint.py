@@ -130,19 +130,19 @@ class TrainState:
         state = json.loads((directory / "state.json").read_text())
         if state["teachers"] != self._teachers:
             raise InputError(
-                f"the training in {directory.parent.parent} began with another teacher (SHA-256 {state['teachers']}, "
-                f"now {self._teachers}); give that one, or choose another --out"
+                f"the training in {directory.parent.parent} started with another teacher (SHA-256 {state['teachers']}, "
+                f"now {self._teachers}); use that one, or choose another --out"
             )
         if self.data is not None and state.get("data", self.data) != self.data:
             raise InputError(
                 f"the training in {directory.parent.parent} began with other data, or with another frozen backbone "
-                f"(SHA-256 {state['data']}, now {self.data}); give the original, or choose another --out"
+                f"(SHA-256 {state['data']}, now {self.data}); use the original, or choose another --out"
             )
         average = None if self.average is None else self.average.name
         if state.get("average") != average:
             raise InputError(
-                f"the training in {directory.parent.parent} began with average={state.get('average')}, now it is "
-                f"{average}; give the same, or choose another --out"
+                f"the training in {directory.parent.parent} started with average={state.get('average')}, now it is "
+                f"{average}; use the same, or choose another --out"
             )
         self.student.load_state_dict(tensors["student"])
         if self.average is not None and self.average.state() is not None:

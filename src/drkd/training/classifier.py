@@ -47,7 +47,7 @@ class ClassifierLearner(Learner[Data, Batch]):
             workers=settings.workers,
         )
         if missing := ", ".join(sorted(objective.needs - self.loader.provides)):
-            raise InputError(f"`{objective.name}` needs {missing}, which the loader does not give")
+            raise InputError(f"`{objective.name}` needs {missing}, which the loader does not provide")
         self.loader.mixing = check_mixing(settings, objective)
         self.loader.mixing.check_inputs(data.train.inputs)
         self.some_ignored = "pairs" in objective.needs or bool((data.train.labels == IGNORED).any())
@@ -117,13 +117,13 @@ def check_balance(settings: FitSettings, objective: Objective) -> None:
     weights = getattr(objective, "row_weights", None)
     if settings.sampler == "balanced" and any(isinstance(target, Cached) for target in objective.modules()):
         raise InputError(
-            "a cache of a teacher's answers knows one view of each sample, and --sampler balanced shows several; "
-            "give the teacher itself"
+            "a cache of teacher outputs holds one view of each sample, but --sampler balanced shows several; "
+            "use the teacher itself"
         )
     if settings.sampler == "balanced" and weights is not None and weights.balanced:
         raise InputError(
             "rare classes would count twice over: --sampler balanced shows them as often as others, and balanced class "
-            "weights count them more; leave one of the two out"
+            "weights count them more; use only one of the two"
         )
 
 
@@ -137,11 +137,11 @@ def check_mixing(settings: FitSettings, objective: Objective) -> Mixing:
     if mixing and (pairs := sorted(objective.needs & {"pairs", "replay"})):
         raise InputError(
             f"`{objective.name}` takes no --mixup and --cutmix: it needs {pairs[0]}, another view of a sample or of "
-            "its class, and a mixed image is of two; leave them out"
+            "its class, and a mixed image belongs to two; leave them out"
         )
     if mixing and mixing.prob == 1 and any(isinstance(target, (Memory, ClassMean)) for target in objective.modules()):
         raise InputError(
-            f"`{objective.name}` remembers what the student says of images that are not mixed, and with --mix-prob 1 "
-            "there are none; choose a smaller one"
+            f"`{objective.name}` learns from unmixed images, and with --mix-prob 1 "
+            "there are none; choose a smaller value"
         )
     return mixing

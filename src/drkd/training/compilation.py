@@ -80,7 +80,7 @@ class Compiled:
 
     def __init__(self, network: Callable[[Tensor], Tensor], batch_size: int, *, required: bool) -> None:
         if required and not has_compiler() and not torch.accelerator.is_available():
-            raise InputError("compiling needs a C++ compiler and found none; install g++, or take --compile off")
+            raise InputError("compiling needs a C++ compiler, and there is none; install g++, or use --compile off")
         self.network = network
         self.batch_size = batch_size
         self.required = required
@@ -98,7 +98,7 @@ class Compiled:
         except Exception as reason:  # the compiler raises any error
             what = f"the network cannot be compiled ({type(reason).__name__}: {str(reason).splitlines()[0]})"
             if self.required:
-                raise InputError(f"{what}; take --compile off") from reason
-            warnings.warn(f"{what}; it is trained as it is", stacklevel=2)
+                raise InputError(f"{what}; use --compile off") from reason
+            warnings.warn(f"{what}; it is trained without", stacklevel=2)
             self.fast = self.network
             return self.fast(inputs)

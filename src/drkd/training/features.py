@@ -21,18 +21,18 @@ BATCH = 64
 def extract_features(network: nn.Module, data: Data) -> tuple[nn.Linear, Data]:
     """The classifier of a network, and `data` as it sees them: to train it alone, in seconds.
 
-    Nothing but the classifier may learn: then this is the same training, up to float32 rounding. The classifier is a
-    part of `network`, so what it learns the network knows.
+    If only the classifier learns, training it on these features is the same training, up to float32 rounding. The
+    classifier is part of `network`, so the network learns with it.
 
     Args:
-        network: ends in a linear layer; it is asked in eval mode, on its own device.
+        network: ends in a linear layer; it runs in eval mode, on its own device.
         data: images that are not augmented, or tensors.
 
     Returns:
         The linear layer (F, K), and data with the same labels whose inputs are float32 features (N, F).
 
     Raises:
-        InputError: for augmented data, and for a network whose logits are not those of its last linear layer.
+        InputError: for augmented data, and for a network whose logits do not come from its last linear layer.
 
     Example:
         >>> import drkd
@@ -45,7 +45,7 @@ def extract_features(network: nn.Module, data: Data) -> tuple[nn.Linear, Data]:
     """
     check_arguments(extract_features, locals())
     if data.augmentation != Augmentation():
-        raise InputError('features are of images as they are, and these are augmented; load them with augment="none"')
+        raise InputError('features need images without augmentation; load them with augment="none"')
     _, head = classifier_of(network)
     features = {name: features_of(network, data, name) for name in ("train", "val", "test")}
     return head, with_features(data, features, backbone_hash(network))
@@ -86,7 +86,7 @@ def features_of(network: nn.Module, data: Data, name: str) -> Tensor:
             logits = network(batch.inputs)
             if not _is_last(head, given, logits):
                 raise InputError(
-                    f"the logits of {type(network).__name__} are not those of its last linear layer, so that layer "
+                    f"the logits of {type(network).__name__} do not come from its last linear layer, so that layer "
                     "cannot be trained alone; choose --freeze with a number of blocks"
                 )
             features[batch.index.cpu()] = given[0].float().cpu()

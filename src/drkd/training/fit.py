@@ -47,19 +47,19 @@ def fit(
     one. Under `torchrun` the batch is shared among the ranks.
 
     Args:
-        student: trained in place, and left in eval mode with its selected weights, the last where `data.val` is empty.
+        student: trained in place. It ends in eval mode with its selected weights, the last ones if `data.val` is empty.
             With `average` these are averages (`drkd.training.averaging`).
-        objective: any object with the protocol of `drkd.objective.objective`. What it learned in an earlier training is
-            forgotten, unless this one resumes. Of detectors any method without `pairs`
-            or `replay`; a detector that teaches is an `AtPositions`.
+        objective: any object with the protocol of `drkd.objective.objective`. It forgets earlier trainings, unless this
+            one resumes. For detectors, any method without `pairs` or `replay`; a detector that teaches is an
+            `AtPositions`.
         data: see `drkd.load_data`, `drkd.from_tensors` and `drkd.tasks.detection.load_detection`; or whatever
-            `drkd.as_data` takes, which divides it for `seed`.
-        settings: all settings at once, such as the configuration of a run, in place of `options`.
+            `drkd.as_data` takes, which splits it by `seed`.
+        settings: all settings at once, such as the configuration of a run, instead of `options`.
         on_epoch: called with each new row, before a checkpoint is written; with `average` the student has the
             average's weights meanwhile.
         options: `epochs`, `lr` and so on, as on the command line; see `drkd.config.FitSettings`. `batch_size` counts
-            samples over all ranks. `out` is a run directory for `metrics.csv`, `timing.csv` and checkpoints: nothing is
-            written without. Detectors have defaults of their own (`drkd.config.DETECTION`).
+            samples over all ranks. `out` is a run directory for `metrics.csv`, `timing.csv` and checkpoints; without it
+            nothing is written. Detectors have separate defaults (`drkd.config.DETECTION`).
 
     Returns:
         How it went. A row of `history` has the `epoch` (from 0), `lr`, the mean of every part of the loss, for
@@ -68,9 +68,9 @@ def fit(
         selected one: the last of those with the highest `val_accuracy` or `val_map`, or the last of all.
 
     Raises:
-        InputError: for a plain loss in place of an objective, unknown settings, values that do not fit, and options
-            without effect beside others.
-        NonFiniteLossError: when a loss becomes NaN or infinite; names the step, the method and the part.
+        InputError: for a plain loss instead of an objective, unknown settings, invalid values, and options without
+            effect.
+        NonFiniteLossError: if a loss becomes NaN or infinite; names the step, the method and the part.
 
     Example:
         >>> import drkd
@@ -82,12 +82,12 @@ def fit(
     """
     check_arguments(fit, {"settings": settings, "on_epoch": on_epoch})
     if not isinstance(student, nn.Module):
-        raise InputError(f"fit trains a network, got {type(student).__name__}; make one with drkd.create_model")
+        raise InputError(f"fit needs a network, got {type(student).__name__}; make one with drkd.create_model")
     check_protocol(objective)
     data = as_trainable(data, options.get("seed", 0) if settings is None else settings.seed)
     learner_class = learner_type(data)
     if settings is not None and options:
-        raise InputError(f"fit takes settings or options, got both; put {', '.join(options)} into the settings")
+        raise InputError(f"fit takes either settings or options, got both; put {', '.join(options)} into the settings")
     if settings is None:
         settings = validated(FitSettings, {**learner_class.defaults, **options})
         refuse_without_effect(settings, dict.fromkeys(options, "command line"), called=str)

@@ -34,11 +34,11 @@ class Metrics:
         macro_f1: mean F1 over the classes that have samples or were predicted.
         per_class: of these classes by name, the number of their `samples`, `precision`, `recall` and `f1`; a fraction
             of nothing is 0.
-        temperature: that was calibrated for the probabilities; None without one.
+        temperature: the calibrated temperature; None without one.
         calibrated_nll, calibrated_ece: of the logits divided by it. `nll`, `ece` and the rest are of the logits as they
             are.
-        confused: how often a class was taken for another, the 400 most frequent pairs.
-        mistakes: the 12 wrong answers of the highest probability.
+        confused: how often a class was predicted as another, the 400 most frequent pairs.
+        mistakes: the 12 most confident wrong predictions.
 
     What older versions wrote has None in place of the two means, no classes and no mistakes.
     """
@@ -79,7 +79,7 @@ def measure(
     check_labels(logits, labels, IGNORED, caller="measure")
     labels = labels.long()
     if not logits.isfinite().all():
-        raise NonFiniteLossError("the network answers NaN or infinite logits: it has diverged; lower the learning rate")
+        raise NonFiniteLossError("the network returns NaN or infinite logits: it has diverged; lower the learning rate")
     logits = to_float32(logits).double()
     probs = torch.softmax(logits, dim=1)
     confidence, predicted = probs.max(dim=1)
@@ -203,7 +203,7 @@ def evaluate(
     check_choice("split", split, ("train", "val", "test"))
     check_count("batch_size", batch_size)
     if not len(getattr(data, split)):
-        raise InputError(f"the {split} split of {data.name} is empty; measure another, or hold some samples out")
+        raise InputError(f"the {split} split of {data.name} is empty; measure another, or hold out some samples")
     device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
     loader = Loader(data, getattr(data, split), batch_size=batch_size, training=False, device=device)
     return measure(*predict_logits(model, loader), data.classes, temperature=temperature)

@@ -23,7 +23,7 @@ class SelfDistillation:
     """What `self_distill` returns.
 
     Attributes:
-        student: the distilled network, at its best epoch on validation, or its last where that is asked for.
+        student: the distilled network, at its best epoch on validation, or at its last if requested.
         self_teacher: the network trained with cross-entropy, likewise.
         student_test: its metrics on the test split.
         self_teacher_test: its metrics on the test split.
@@ -51,16 +51,16 @@ def self_distill(
 ) -> SelfDistillation:
     """Train a network, freeze it, distil a fresh copy from it, measure both.
 
-    Both start from the weights that `network` has and see the same batches, so that they differ by the method alone.
-    One call is one seed: for a comparison see `drkd.compare`.
+    Both start from the weights of `network` and see the same batches, so only the method differs. One call is one seed:
+    for a comparison see `drkd.compare`.
 
     Args:
-        network: left as it is; two copies of it are trained.
+        network: unchanged; two copies of it are trained.
         data: as for `drkd.fit`.
         method: from the frozen teacher to an objective: `drkd.dr_kd`, `drkd.tf_kd_self`, or either with settings, such
             as `functools.partial(drkd.dr_kd, alpha=0.3, temperature=2.0)`.
-        out: a directory for `self_teacher/` and `student/`; nothing is written without.
-        training: everything else that `drkd.fit` takes, for both trainings alike.
+        out: a directory for `self_teacher/` and `student/`; without it nothing is written.
+        training: everything else that `drkd.fit` takes, for both trainings.
 
     Example:
         >>> import drkd

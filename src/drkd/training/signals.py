@@ -43,9 +43,9 @@ class Pending:
         signal.raise_signal(signal.SIGTERM if self.number is None else self.number)
 
 
-def say_once_more(number: int, what: str = "the step or the evaluation at hand") -> None:
+def say_once_more(number: int, what: str = "the current step or evaluation") -> None:
     """Say at once that a signal came, and that the next one does not wait."""
-    again = "a second Ctrl-C ends" if number == signal.SIGINT else "a second signal ends"
+    again = "a second Ctrl-C stops" if number == signal.SIGINT else "a second signal stops"
     with suppress(RuntimeError, OSError, ValueError):  # where the signal came in the middle of another line
         print(f"\ndrkd: stopping after {what}; {again} at once", file=sys.stderr, flush=True)
 

@@ -107,7 +107,7 @@ class NonFiniteGuard:
             raise NonFiniteLossError(f"step {self.state.result.step}: {error}") from None
         if isinstance(error, ValueError) and "more than 1 value per channel" in str(error):
             raise InputError(
-                "a batch norm of this network gets one value per channel, which it cannot normalise: take a "
+                "a batch norm of this network gets one value per channel, which it cannot normalise: use a "
                 "--batch-size of 2 or more, or a larger --image-size"
             ) from error
 

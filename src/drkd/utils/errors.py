@@ -2,11 +2,11 @@
 
 
 class InputError(ValueError):
-    """Something the caller gave is wrong; the message says what was expected, what came and what to do."""
+    """Invalid input; the message says what was expected, what came, and what to do."""
 
 
 class NonFiniteLossError(FloatingPointError):
-    """A loss became NaN or infinite; the message names the method and the part that went bad."""
+    """A loss became NaN or infinite; the message names the method and the part."""
 
 
 class StorageError(OSError):

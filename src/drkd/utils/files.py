@@ -55,7 +55,7 @@ def cannot_write(path: Path, reason: Exception) -> StorageError:
     """The error to raise for an error of the file system."""
     why = reason.strerror if isinstance(reason, OSError) and reason.strerror else str(reason)
     return StorageError(
-        f"cannot write {path}: {why}; what was saved before is unchanged: make room or fix the permissions, then "
+        f"cannot write {path}: {why}; earlier results are unchanged: free some space or fix the permissions, then "
         "resume with --resume"
     )
 
@@ -107,16 +107,16 @@ def read_json(path: Path, *, needs: Iterable[str] = ()) -> Any:
     except OSError as reason:
         raise InputError(f"cannot read {path}: {reason.strerror}; give a run directory of drkd") from reason
     except (ValueError, RecursionError) as reason:
-        raise InputError(f"{path} is damaged: {reason}; give another run, or make it anew") from reason
+        raise InputError(f"{path} is damaged: {reason}; give another run, or create it again") from reason
     written = value.pop("sha256", None) if isinstance(value, dict) else None
     if written is not None and written != _digest(value):
         raise InputError(
-            f"{path} was changed: its content is not what drkd wrote; restore it, or run it again in another --out"
+            f"{path} was changed: its content is not what drkd wrote; restore it, or run again in another --out"
         )
     missing = [name for name in needs if not isinstance(value, dict) or name not in value]
     if missing:
         raise InputError(
-            f"{path} is not what drkd writes, it has no {', '.join(missing)}; give a run directory of drkd"
+            f"{path} was not written by drkd: it has no {', '.join(missing)}; give a run directory of drkd"
         )
     return value
 
@@ -179,7 +179,7 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], str]:
         first = str(reason).splitlines()[0] if str(reason) else type(reason).__name__
         raise InputError(f"cannot read weights from {path}: {first}") from reason
     except Exception as reason:  # unpickling errors have no common base
-        raise InputError(f"{path} holds more than tensors, and is not loaded: it could run code") from reason
+        raise InputError(f"{path} holds more than tensors and is not loaded, because it could run code") from reason
     entry: list[str] = []
     while isinstance(saved, dict) and not all(isinstance(value, Tensor) for value in saved.values()):
         name = next((name for name in WRAPPERS if isinstance(saved.get(name), dict)), None)
@@ -193,7 +193,7 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], str]:
 def warn_unchecked(path: Path) -> None:
     """Say so of weights that have no checksum: safetensors files of others."""
     if path.suffix == ".safetensors" and not read_about(path):
-        warnings.warn(f"{path} has no checksum: whether it is what was written is not checked", stacklevel=3)
+        warnings.warn(f"{path} has no checksum, so damage would go unnoticed", stacklevel=3)
 
 
 def read_about(path: Path) -> JsonObject:
@@ -213,7 +213,7 @@ def read_about(path: Path) -> JsonObject:
     try:
         content = json.loads(text)
     except ValueError as reason:
-        raise InputError(f"{path} is damaged where it says which network it is: {reason}") from reason
+        raise InputError(f"{path} has a damaged network description: {reason}") from reason
     return content if isinstance(content, dict) else {}
 
 
@@ -230,4 +230,4 @@ def _checked(path: Path, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
 def damaged(path: Path, what: str) -> InputError:
     """The error to raise where a checksum does not fit."""
-    return InputError(f"{path} is damaged: {what} is not what was written; copy it anew, or train again")
+    return InputError(f"{path} is damaged: {what} is not what was written; copy it again, or retrain")

@@ -12,10 +12,10 @@ from drkd.utils.errors import InputError
 
 @dataclass(frozen=True, slots=True)
 class MixedLabels:
-    """A distribution over the classes per row, and where images were mixed, of which other sample.
+    """A distribution over the classes per row and, for mixed images, the other sample.
 
-    Give an objective this in place of integer labels where images are mixed and the method remembers samples; a plain
-    tensor (B, K) says the same of samples that are not mixed.
+    Pass this to an objective instead of integer labels if images are mixed and the method remembers samples. For
+    unmixed samples a plain tensor (B, K) does the same.
 
     Attributes:
         probs: (B, K) or dense (B, K, ...), each row with the sum 1; a row of zeros does not count.

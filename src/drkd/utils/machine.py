@@ -26,7 +26,7 @@ def check_threads(option: str, threads: int | None) -> None:
     there = os.cpu_count() or 1
     if threads is not None and threads > there:
         raise InputError(
-            f"{option} {threads} is more than the {there} processors of this machine; give {there} or fewer"
+            f"{option} {threads} is more than the {there} processors of this machine; use {there} or fewer"
         )
 
 

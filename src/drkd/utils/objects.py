@@ -77,7 +77,7 @@ class Objects:
             return pickle.dumps(wrap_non_picklable_objects(self._unpacked(), keep_wrapper=False))
         except Exception as reason:  # objects raise what they like
             raise InputError(
-                f"the objects given cannot be sent to other processes ({type(reason).__name__}: {reason})"
+                f"these objects cannot be sent to other processes ({type(reason).__name__}: {reason})"
             ) from reason
 
     def _unpacked(self) -> dict[str, Any]:
