@@ -204,7 +204,7 @@ CASES = {
         ("check", "nowhere"),
         "there is no data set or folder called 'nowhere'; see `drkd list",
     ),
-    "a folder misspelled": (nothing, (*TRAIN, "--data", "./pest"), "is called './pest'; did you mean pets"),
+    "a folder misspelled": (nothing, (*TRAIN, "--data", "./pest"), "called './pest'; did you mean pets"),
     "class that training lacks": (
         folder("pets/val/owl"),
         PETS,

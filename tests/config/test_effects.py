@@ -62,6 +62,8 @@ def test_each_row_of_the_table(tmp_path, kind, row):
     deciding = DECIDING if row.because == "freeze" else {**DECIDING, "freeze": (2, 2)}
     if row.option == "teach":
         deciding = {**deciding, "task": ("classification", "detection")}
+    if row.option == "pretrained":
+        deciding = {**deciding, "task": ("segmentation", "classification")}
     idle, effective = (
         {row.option: VALUES[row.option], **{cause: deciding[cause][which] for cause in row.causes}} for which in (0, 1)
     )

@@ -263,7 +263,7 @@ def test_check_exits_0_with_warnings_and_2_with_errors(root, capsys):
     assert run_cli("check", root) == 2
     told = capsys.readouterr()
     assert told.err == (
-        f"drkd: 2 errors in {root} stop a training; remove or replace them, or skip them with --skip-bad-images\n"
+        f"drkd: 2 errors in {root} stop a training; remove or replace them, or leave them out with --skip-bad-images\n"
     )
     assert told.out.startswith(f"error    {root}/train/dog/bad0.png: cannot be read as an image: it is empty\n")
 

@@ -17,7 +17,7 @@ import drkd
 from detectors import make
 from drkd import BoxOptions, InputError, ParityError
 from drkd.export import programs
-from drkd.export.box_parity import FLOAT_BOXES, BoxParity, compare_boxes, refuse_boxes_beyond
+from drkd.export.box_parity import FLOAT_BOXES, compare_boxes
 from drkd.export.checksums import seal
 from drkd.export.exporting import export_run
 from drkd.export.hub import push_run
@@ -242,31 +242,6 @@ def test_a_file_that_differs_is_not_kept(run, folder, tmp_path, monkeypatch):
     with pytest.raises(ParityError, match=r"model.onnx differs from the network: .* on 3 images; it is not kept"):
         export_run(run, data=str(folder), out=tmp_path / "model.onnx")
     assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.parametrize(
-    ("found", "words"),
-    [
-        (BoxParity(9, 100, 0.98, 0.0, 0.5, 0.5, 0.5, 0.5), r"98.00% of the boxes are the same where 99.00% must"),
-        (BoxParity(9, 100, 1.0, 0.02, 0.5, 0.5, 0.5, 0.5), r"a score by 0.02 where 0.01 are allowed"),
-        (BoxParity(9, 100, 1.0, 0.0, 0.5, 0.49, 0.5, 0.5), r"mAP falls by 1.00 points where 0.50 are allowed"),
-        (BoxParity(9, 100, 1.0, float("nan"), 0.5, 0.5, 0.5, 0.5), r"some scores are not finite"),
-    ],
-)
-def test_each_bound_refuses(found, words):
-    refuse_boxes_beyond(FLOAT_BOXES, BoxParity(9, 20, 0.95, 0.01, 0.5, 0.496, 0.5, 0.5), "f")  # one box of 20
-    with pytest.raises(ParityError, match=words):
-        refuse_boxes_beyond(FLOAT_BOXES, found, "f")
-
-
-def test_a_box_answers_for_one_only():
-    box = torch.tensor([[0.0, 0.0, 10.0, 10.0]])
-    twice = {"boxes": box.repeat(2, 1), "labels": torch.tensor([1, 1]), "scores": torch.tensor([0.9, 0.8])}
-    once = {name: value[:1] for name, value in twice.items()}
-    other = {**once, "labels": torch.tensor([2])}
-    truth = [{"boxes": box, "labels": torch.tensor([1])}]
-    assert compare_boxes([twice], [once], truth).agreement == pytest.approx(2 / 3)
-    assert compare_boxes([once], [other], truth).agreement == 0
 
 
 def test_the_command_line_draws_and_writes_tables(exported, folder, tmp_path, capsys):
