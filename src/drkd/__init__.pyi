@@ -12,7 +12,6 @@ from drkd.export.hub import push_run as push_run
 from drkd.export.hub_model import HubModel as HubModel
 from drkd.export.latency import bench_files as bench_files
 from drkd.export.parity import Tolerance as Tolerance
-from drkd.export.predicting import Prediction as Prediction
 from drkd.export.predicting import predict_files as predict_files
 from drkd.export.runtimes import open_session as open_session
 from drkd.methods import cross_entropy as cross_entropy
@@ -66,6 +65,9 @@ from drkd.targets import Uniform as Uniform
 from drkd.targets import Virtual as Virtual
 from drkd.targets.rectify import swap as swap
 from drkd.targets.teacher_cache import TeacherCache as TeacherCache
+from drkd.tasks.answers import BoxOptions as BoxOptions
+from drkd.tasks.answers import FoundBox as FoundBox
+from drkd.tasks.answers import Prediction as Prediction
 from drkd.tasks.loading import load_model as load_model
 from drkd.training.calibration import fit_temperature as fit_temperature
 from drkd.training.checkpoint import TrainResult as TrainResult

@@ -11,6 +11,7 @@ from drkd.cli import catalog, progress
 from drkd.cli.answers import answer, answering
 from drkd.cli.completing import completion
 from drkd.cli.display import Display
+from drkd.cli.findings import check_with_progress
 from drkd.cli.first_word import first_word
 from drkd.cli.inspecting import CONFIGS
 from drkd.cli.output import Guarded
@@ -18,7 +19,8 @@ from drkd.cli.printing import PlainConsole, print_epoch
 from drkd.cli.progress import ProgressLine
 from drkd.config import read_options, resolve
 from drkd.runs.events import Estimate, Estimated, Progressed
-from drkd.utils.progress import Meter, Progress
+from drkd.utils import progress as reports
+from drkd.utils.progress import Meter, Progress, listening
 from image_files import run_cli
 
 QUICK = ("--epochs", "1", "--limit-train", "60", "--method", "cross_entropy")
@@ -97,7 +99,7 @@ def test_a_training_answers_in_json_and_quietly(tmp_path, capsys):
     found = json.loads(said.out)
     assert (found["path"], found["test"]["accuracy"] >= 0, said.err) == (str(tmp_path / "run"), True, "")
     assert run_cli("report", tmp_path / "run", "--quiet") == 0
-    assert capsys.readouterr().out == f"{tmp_path / 'run'}\n"
+    assert capsys.readouterr().out == f"{tmp_path / 'run' / 'report.html'}\n"
 
 
 @pytest.mark.parametrize("command", CONFIGS)
@@ -214,3 +216,11 @@ def test_a_comparison_shows_how_far_a_long_epoch_is(monkeypatch, capsys):
         shown.on_event(Progressed("a", Progress("epoch 1", second, 90, "steps", 0.25)))
         shown.on_event(Progressed("frozen backbone", Progress("reading", second, 90, "images")))
     assert capsys.readouterr().out == "a epoch 1: 20 of 90 steps, loss 0.2500\n"
+
+
+def test_check_reports_how_far_it_is(monkeypatch):
+    monkeypatch.setattr(reports, "SECONDS", 0.0)
+    seen = []
+    with listening(seen.append):
+        check_with_progress("digits", "classification")
+    assert [str(each) for each in seen] == [f"check: {done:,} of 1,797 images" for done in range(1, 1798)]

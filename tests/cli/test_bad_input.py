@@ -173,7 +173,11 @@ CASES = {
     # images and data
     "no image": (nothing, ("predict", "run", "none.png"), "there is no image none.png"),
     "no images": (folder("empty"), ("predict", "run", "empty"), r"the folder empty holds no images \(.bmp"),
-    "no format": (nothing, ("predict", "run", "image.png", "--format", "xml"), "--format should be csv or json, got"),
+    "no format": (
+        nothing,
+        ("predict", "run", "image.png", "--format", "xml"),
+        "--format should be csv, json or coco, got",
+    ),
     "text as an image": (
         content("a.png", b"text"),
         ("predict", "run", "a.png"),
@@ -192,14 +196,15 @@ CASES = {
     "bad images, checked": (
         content("pets/train/cat/bad.png", b""),
         ("check", "pets"),
-        "1 errors in pets stop a training; remove or replace them, or skip them with --skip-bad-images",
+        "1 error in pets stops a training; remove or replace it, or leave it out with --skip-bad-images",
     ),
-    "missing class, checked": (folder("pets/val/owl"), ("check", "pets"), "1 errors in pets stop a training"),
+    "missing class, checked": (folder("pets/val/owl"), ("check", "pets"), "1 error in pets stops a training"),
     "nothing to check": (
         nothing,
         ("check", "nowhere"),
         "there is no data set or folder called 'nowhere'; see `drkd list",
     ),
+    "a folder misspelled": (nothing, (*TRAIN, "--data", "./pest"), "is called './pest'; did you mean pets"),
     "class that training lacks": (
         folder("pets/val/owl"),
         PETS,

@@ -67,7 +67,7 @@ def test_compare_writes_its_report(tmp_path, capsys):
     options = (*QUICK, "--seeds", "2", "--methods", "label_smoothing,dr_kd", "--label-noise", "0")
     code, output, errors = Command("compare", *options, "--out", "run", folder=tmp_path).end()
     assert (code, errors) == (0, "")
-    assert "8/8 trainings" in output
+    assert "8 of 8 trainings" in output
     assert "DR-KD" in output
     assert {"results.json", "results.csv", "report.html", "plots"} <= {p.name for p in (tmp_path / "run").iterdir()}
     assert run_cli("report", tmp_path / "run") == 0
@@ -118,6 +118,15 @@ def test_a_mistake_gets_one_line_and_exit_2(tmp_path):
     assert "--epochs" in result.stderr
     assert result.stderr.count("\n") == 1
     assert not list(tmp_path.rglob("*"))
+
+
+def test_without_arguments_the_help_is_printed(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["drkd"])
+    with mock.patch("signal.signal"), pytest.raises(SystemExit) as left:
+        main()
+    said = capsys.readouterr()
+    assert (left.value.code, said.err) == (0, "")
+    assert re.search(r"^ +compare +Train methods side by side", said.out, re.M)
 
 
 def test_a_run_that_fails_exits_1_with_one_line_or_a_traceback(tmp_path, monkeypatch, capsys):

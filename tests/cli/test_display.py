@@ -52,8 +52,8 @@ def test_the_time_left_is_counted_from_the_first_event_on(clock):
     clock[0] = 70.0  # then a second per epoch
     shown.on_event(EpochDone("a", {"epoch": 10}))
     assert text.getvalue().splitlines() == [
-        "0/2 trainings, time left unknown; a: epoch 1 of 100",
-        "0/2 trainings, about 3:09 left; a: epoch 11 of 100",
+        "0 of 2 trainings, time left unknown; a: epoch 1 of 100",
+        "0 of 2 trainings, about 3:09 left; a: epoch 11 of 100",
     ]
 
 
@@ -65,7 +65,7 @@ def test_lines_are_not_too_often_but_the_last_one_is_never_left_out(clock):
         shown.on_event(EpochDone("a", {"epoch": epoch}))
     shown.on_event(RunDone("a", summary()))
     shown.on_event(RunFailed("b", "it diverged"))
-    assert text.getvalue() == "2/2 trainings, about 0:00 left; b: failed: it diverged\n"
+    assert text.getvalue() == "2 of 2 trainings; b: failed: it diverged\n"
 
 
 def test_the_epochs_of_an_earlier_session_are_no_measure_of_speed(clock):
@@ -76,13 +76,13 @@ def test_the_epochs_of_an_earlier_session_are_no_measure_of_speed(clock):
     shown.on_event(EpochDone("b", {"epoch": 5}))  # five epochs are older than this session
     clock[0] = 11.0
     shown.on_event(EpochDone("b", {"epoch": 6}))
-    assert text.getvalue() == "1/3 trainings, about 1:05 left; b: epoch 7 of 10\n"
+    assert text.getvalue() == "1 of 3 trainings, about 1:05 left; b: epoch 7 of 10\n"
 
 
 def test_a_finished_training_is_shown_with_its_accuracy(clock):
     text = io.StringIO()
     Display(Console(file=text, width=200), {"a": 2}).on_event(RunDone("a", summary(0.875)))
-    assert text.getvalue() == "1/1 trainings, about 0:00 left; a: accuracy 87.50%\n"
+    assert text.getvalue() == "1 of 1 trainings; a: accuracy 87.50%\n"
 
 
 def test_what_there_is_to_say_of_a_start_is_said_once(clock, capsys):
@@ -91,16 +91,20 @@ def test_what_there_is_to_say_of_a_start_is_said_once(clock, capsys):
     for name in ("a", "b"):
         shown.on_event(StartNoted(name, ("2 are new (fc.weight, fc.bias)",)))
     assert text.getvalue() == "note: 2 are new (fc.weight, fc.bias)\n"
-    print_epoch(StartNoted("a", ("one", "another")))
+    noted = {"said before"}
+    print_epoch(StartNoted("a", ("said before", "one", "another")), noted)
     assert capsys.readouterr().out == "note: one\nnote: another\n"
+    print_summary(replace(summary(), notes=["another", "new"]), noted)
+    assert [line for line in capsys.readouterr().out.splitlines() if "note" in line] == ["note: new"]
 
 
 def test_an_epoch_is_printed_with_its_validation_metric(capsys):
-    print_epoch(EpochDone("dr_kd", {"epoch": 3, "lr": 0.1, "loss": 0.25, "val_accuracy": 0.5, "val_nll": 1.0}))
+    measured = {"train_accuracy": 0.75, "val_accuracy": 0.5, "val_nll": 1.0}
+    print_epoch(EpochDone("dr_kd", {"epoch": 3, "lr": 0.1, "loss": 0.25, **measured}))
     print_epoch(EpochDone("ps_kd", {"epoch": 0, "lr": 0.1, "loss": 2.0, "val_map": 0.25}))
     print_epoch(RunFailed("dr_kd", "it diverged"))
     assert capsys.readouterr().out.splitlines() == [
-        "dr_kd epoch 3: loss 0.2500, validation accuracy 50.00%",
+        "dr_kd epoch 3: loss 0.2500, training accuracy 75.00%, validation accuracy 50.00%",
         "ps_kd epoch 0: loss 2.0000, validation mAP 25.00%",
     ]
 

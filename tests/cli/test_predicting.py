@@ -93,13 +93,13 @@ def test_several_labels_at_once_rank_all_classes_where_they_are_asked_to(tmp_pat
 
 def test_a_batch_is_one_call_and_progress_counts_the_bad_too(model, folder):
     sizes, seen = [], []
-    call = NetworkSession.__call__
+    call = NetworkSession.run
 
     def counted(self, pixels):
         sizes.append(len(pixels))
         return call(self, pixels)
 
-    with mock.patch.object(NetworkSession, "__call__", counted):
+    with mock.patch.object(NetworkSession, "run", counted):
         found = predict_files(
             str(model), str(folder), batch_size=4, on_problem=lambda _: None, progress=lambda *n: seen.append(n)
         )
@@ -116,6 +116,8 @@ def test_a_file_is_there_once_it_is_complete(model, folder, tmp_path, capsys):
     assert run_cli("predict", model, folder, "--out", out) == 1
     assert len(rows_of(out.read_text())) == 8
     assert capsys.readouterr().out == ""
+    assert run_cli("predict", model, folder / "1.png", "--out", out, "--quiet") == 0
+    assert capsys.readouterr().out == f"{out}\n"
     out.unlink()
     assert run_cli("predict", model, folder / "5.png", "--out", out) == 2
     assert run_cli("predict", model, folder / "1.png", "--out", tmp_path / "none" / "x.csv") == 1
@@ -128,14 +130,14 @@ def test_an_interruption_leaves_whole_answers(model, folder, tmp_path, capsys, k
     out = tmp_path / f"answers.{kind}"
     out.write_text("of yesterday")
     calls = iter([mock.DEFAULT, KeyboardInterrupt])
-    call = NetworkSession.__call__
+    call = NetworkSession.run
 
     def interrupted(self, pixels):
         if next(calls) is KeyboardInterrupt:
             raise KeyboardInterrupt
         return call(self, pixels)
 
-    with mock.patch.object(NetworkSession, "__call__", interrupted):
+    with mock.patch.object(NetworkSession, "run", interrupted):
         assert run_cli("predict", model, folder, "--batch-size", 2, "--out", out, "--format", kind) == 130
     text = (tmp_path / f"answers.{kind}.part").read_text()
     assert len(json.loads(text) if kind == "json" else rows_of(text)) == 2
@@ -154,14 +156,14 @@ class Head(io.StringIO):
 
 def test_nothing_is_computed_for_a_reader_who_has_left(model, folder, monkeypatch, capsys):
     sizes = []
-    call = NetworkSession.__call__
+    call = NetworkSession.run
 
     def counted(self, pixels):
         sizes.append(len(pixels))
         return call(self, pixels)
 
     monkeypatch.setattr(sys, "stdout", Guarded(Head()))
-    with mock.patch.object(NetworkSession, "__call__", counted):
+    with mock.patch.object(NetworkSession, "run", counted):
         assert run_cli("predict", model, folder, "--batch-size", 2) == 0
     assert sizes == [2, 2]
     assert capsys.readouterr().err == ""

@@ -24,6 +24,7 @@ VALUES = {
     "head_lr": 0.5,
     "layer_decay": 0.5,
     "fold": "2/5",
+    "teach": "foreground",
     "keep_answers": True,
     "slurm_options": "partition=gpu",
     "max_ms": 5.0,
@@ -59,6 +60,8 @@ CASES = [(kind, row) for kind in KINDS for row in TABLE if {row.option, *row.cau
 @pytest.mark.parametrize(("kind", "row"), CASES, ids=lambda each: getattr(each, "option", None) or each.__name__)
 def test_each_row_of_the_table(tmp_path, kind, row):
     deciding = DECIDING if row.because == "freeze" else {**DECIDING, "freeze": (2, 2)}
+    if row.option == "teach":
+        deciding = {**deciding, "task": ("classification", "detection")}
     idle, effective = (
         {row.option: VALUES[row.option], **{cause: deciding[cause][which] for cause in row.causes}} for which in (0, 1)
     )

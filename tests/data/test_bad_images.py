@@ -32,7 +32,7 @@ def test_bad_images_are_left_out_when_asked(root, monkeypatch, lazy):
     spoil(root)
     (root / "val" / "cat" / "cut.png").write_bytes(encoded(noise(0))[:100])
     datasets._read.cache_clear()
-    with pytest.warns(UserWarning, match=r"6 unreadable images are skipped \(train 5, val 1, test 0\): .*bad0"):
+    with pytest.warns(UserWarning, match=r"left out: 6 unreadable images \(train 5, val 1, test 0\): .*bad0"):
         data = load_data(root, skip_bad_images=True, image_size=8)
     assert data.skipped_images == {"train": 5, "val": 1, "test": 0}
     for split in ("train", "val", "test"):
@@ -74,7 +74,7 @@ def test_a_run_counts_what_it_left_out(root, tmp_path_factory, monkeypatch):
     assert run_cli("train", *options, "--model", "mlp", "--skip-bad-images") == 0
     summary = json.loads(Path("run/summary.json").read_text())
     assert summary["skipped_images"] == {"train": 5, "val": 0, "test": 0}
-    assert any("5 unreadable images are skipped" in note for note in summary["notes"])
+    assert any("left out: 5 unreadable images" in note for note in summary["notes"])
     with pytest.warns(UserWarning, match="5 unreadable images"):
         evaluate_run(Path("run"), data=None, split="test")
     assert run_cli("train", *options, "--model", "mlp", "--resume") == 2

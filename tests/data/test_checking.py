@@ -241,7 +241,7 @@ def test_files_that_are_no_images_are_named(root):
         (
             "warning",
             "val/cat",
-            "has 4 files without an image extension, which are skipped: a.txt, b.db, c.json, ...",
+            "has 4 files without an image's extension, left out: a.txt, b.db, c.json, ...",
         )
     ]
 
@@ -255,9 +255,9 @@ def test_check_exits_0_with_warnings_and_2_with_errors(root, capsys):
         f"warning  {root}/train/dog/again.png: shows the same image as {root}/train/cat/0.png, but has another "
         "label; keep the right one",
         "looked at: train 7, val 6, test 6 images, 2 classes",
-        "0 errors (stop a training)",
-        "1 warnings (make results doubtful): duplicate with another label 1",
-        "0 notes (say how images are read)",
+        "0 errors (a training would stop)",
+        "1 warning (figures are doubtful): duplicate with another label 1",
+        "0 notes (how images are read)",
     ]
     spoil(root, 2)
     assert run_cli("check", root) == 2

@@ -111,7 +111,7 @@ def test_images_in_no_class_folder_are_named(tmp_path):
     root = write_classes(tmp_path, {"cat": 9, "dog": 9})
     (root / "loose.png").write_bytes(encoded(noise(999)))
     [(severity, _, reason)] = findings(root)
-    assert (severity, reason) == ("warning", "has 1 images outside any class folder, which are skipped: loose.png")
+    assert (severity, reason) == ("warning", "has 1 image outside of class folders, left out: loose.png")
 
 
 def test_a_test_split_without_class_folders(tmp_path):
@@ -148,7 +148,7 @@ def test_one_class_with_images_is_not_trained(tmp_path, suffix):
     write_classes(tmp_path, {"cat": 9, "dog": 0})
     write_classes(tmp_path, {"dog": 9}, ".heic")
     with (
-        pytest.warns(UserWarning, match="without an image extension"),
+        pytest.warns(UserWarning, match="without an image's extension"),
         pytest.raises(InputError, match="one class only"),
     ):
         load_data(tmp_path)

@@ -165,7 +165,7 @@ def test_mixed_sizes_become_the_size_asked_for_in_silence(tmp_path):
 def test_files_that_are_no_images_are_counted(tmp_path):
     for name in ("notes.txt", "table.db"):
         (write_folders(tmp_path / name) / "train" / "cat" / name).write_text("no image")
-        with pytest.warns(UserWarning, match="cat has 1 files without an image extension"):
+        with pytest.warns(UserWarning, match="cat has 1 file without an image"):
             data = load_data(tmp_path / name)
         assert counts(data.train) == [4, 4, 4]
 

@@ -86,6 +86,7 @@ def test_the_command_names_bad_images_and_gives_the_rest(run, images, capsys):
     assert [line.split(" cannot be read")[0] for line in found.err.splitlines()] == [
         f"drkd: {images / 'bad.png'}",
         f"drkd: {images / 'more' / 'bad.jpg'}",
+        "drkd: 2 images could not be read",
     ]
     assert run_cli("predict", run, images, "--format", "json") == 1
     assert len(json.loads(capsys.readouterr().out)) == 9

@@ -2,6 +2,7 @@
 
 import re
 import sys
+from dataclasses import replace
 from html.parser import HTMLParser
 from types import SimpleNamespace
 
@@ -98,7 +99,15 @@ def test_a_notebook_shows_the_table_and_its_sentences(comparison):
     assert [row[0] for row in rows] == ["Cross-entropy", "Cross-entropy 2x", "Tf-KD_self", "DR-KD", "own_method<1>"]
     assert rows[3][1] == "95.82 ± 0.87"
     assert "DR-KD is more accurate than cross-entropy here: +5.02 points" in page.text
+    assert "Yes: DR-KD is more accurate than cross-entropy here" in page.text
     assert "p, seed 1, a: loss & <nan>" in page.text
+
+
+def test_what_is_printed_is_what_the_command_line_prints(comparison):
+    text = str(comparison)
+    assert repr(comparison) == text
+    assert re.search(r"^ DR-KD +95\.82 ± 0\.87 +\+5\.02 ", text, re.M)
+    assert "\nYes: DR-KD is more accurate than cross-entropy here" in text
 
 
 def test_bold_is_what_the_test_shows_and_nothing_else(comparison):
@@ -128,8 +137,19 @@ def test_a_search_shows_its_best_trials(tuned):
     ]
     page = Page(tuned._repr_html_())
     assert page.rows[1:] == rows
-    assert "3 trials, 1 of them stopped early. One seed, and the best of many" in page.text
+    assert "3 trials, 1 of them ended early. One seed, and the best of many" in page.text
+    head, *lines, counts = str(tuned).splitlines()
+    assert head.split("  ")[0] == "Trial"
+    assert [line.split() for line in lines] == [[cell for cell in row if cell] for row in rows]
+    assert counts.startswith("3 trials, 1 of them ended early.")
     assert cells(tuned.to_latex())[2] == [r"dr\_kd:rectify=swap:lr=0.3", "95.00", "$+$2.00"]
+
+
+def test_a_trial_shows_the_options_that_its_stage_tries(tuned):
+    chosen = {"average": "ema"}
+    averaged = Trial("cross_entropy:lr=0.1", {}, [0.94], 1.0, 0.94, stage="average", options=chosen)
+    shown = replace(tuned, results=replace(tuned.results, trials=[averaged]))
+    assert Page(shown._repr_html_()).rows[2] == ["cross_entropy:lr=0.1:average=ema", "94.00", "+1.00"]
 
 
 def test_a_training_shows_some_epochs_and_the_selected_one(training):
@@ -140,7 +160,9 @@ def test_a_training_shows_some_epochs_and_the_selected_one(training):
     assert MOST_EPOCHS <= len(epochs) <= MOST_EPOCHS + 1
     assert Page(training._repr_html_()).bold == ["30", "0.1", "0.6"]
     assert [row[0] for row in cells(training.to_latex())[1:]].count(r"\textbf{30}") == 1
-    assert Page(drkd.TrainResult()._repr_html_()).text == "0 epochs, 0.0 s"
+    assert str(training).splitlines()[0] == "epoch   lr  val accuracy"
+    assert str(training).endswith("\nEpoch 30 is selected. 50 epochs, 5.0 s")
+    assert Page(drkd.TrainResult()._repr_html_()).text == str(drkd.TrainResult()).strip() == "0 epochs, 0.0 s"
 
 
 def test_frames_have_a_row_for_each_thing_measured(comparison, tuned, training, monkeypatch):

@@ -124,6 +124,18 @@ def test_a_method_that_failed_on_some_seeds_gets_no_verdict():
     assert not any("DR-KD" in sentence for sentence in sentences[1:])
 
 
+@pytest.mark.parametrize(("sizes", "size"), [((27, 18, 29, 27, 20), "18 to 29"), ((27,) * 5, "27")])
+def test_a_note_that_differs_by_seed_in_its_number_is_one_note(sizes, size):
+    panel, differences = made_up(BETTER, ALIKE)
+    notes = [[f"the epoch is chosen on {number} validation samples only", "seed 3 of 5"] for number in sizes]
+    for results in panel.methods.values():
+        results.notes[:] = notes
+    assert [each for each in conclusions(panel, differences) if each.startswith("Note: ")] == [
+        f"Note: the epoch is chosen on {size} validation samples only.",
+        "Note: seed 3 of 5.",
+    ]
+
+
 def test_nothing_is_said_of_calibration():
     panel, _ = made_up(ALIKE, ALIKE)
     panel.methods["dr_kd"].test["ece"][:] = [0.01, 0.02, 0.01, 0.02, 0.01]

@@ -162,7 +162,7 @@ def test_runs_inside_the_data_are_left_out(tmp_path, monkeypatch, home):
     assert check_data(".").count("warning") == {"own output": 1}
 
 
-@pytest.mark.filterwarnings("ignore:.*without an image extension")
+@pytest.mark.filterwarnings("ignore:.*without an image's extension")
 def test_classes_may_be_called_as_runs_are(tmp_path):
     write_photos(tmp_path / "runs")
     (tmp_path / "runs" / "cat" / "config.yaml").write_text("of somebody else")

@@ -132,8 +132,3 @@ def test_an_export_says_it_and_older_ones_were_bilinear(tmp_path):
     assert Manifest.from_json(content, tmp_path) == manifest
     old = {name: content[name] for name in KEYS if name != "interpolation"}
     assert Manifest.from_json(old, tmp_path).interpolation == "bilinear"
-
-
-def test_pretrained_detectors_are_refused():
-    with pytest.raises(InputError, match="--pretrained has no effect with --task detection"):
-        resolve(TrainConfig, {"task": "detection", "pretrained": True})

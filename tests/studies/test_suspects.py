@@ -19,6 +19,7 @@ from drkd.data.folds import fold_numbers
 from drkd.models.files import ModelInfo, write_model
 from drkd.report.suspects import write_gallery
 from drkd.runs import features
+from drkd.runs.events import Estimated
 from drkd.runs.training import train
 from drkd.studies import suspects
 from drkd.studies.ranking import contradictions, rank
@@ -208,7 +209,10 @@ def test_folds_of_a_frozen_backbone_ask_it_once(tmp_path, monkeypatch):
     frozen = {"freeze": "backbone", "augment": "none", "weights": str(weights), "epochs": 1}
     run = trained(tmp_path / "run", method="dr_kd", **frozen)
     counts.clear()
-    find_suspects(run, folds=2, jobs=1)
+    events = []
+    find_suspects(run, folds=2, jobs=1, on_event=events.append)
+    told = [(event.run, event.estimate.trainings) for event in events if isinstance(event, Estimated)]
+    assert told == [("suspects", 4)]  # one estimate for all, self-teachers included
     find_suspects(run, asked="memory", jobs=1)
     assert counts == ["train", "val", "test"]
 
@@ -239,11 +243,14 @@ def test_the_command_line_prints_the_first(run, found, capsys):
     said = capsys.readouterr().out
     assert found.images[1].image in said
     assert found.images[2].image not in said
-    assert f"{found.contradicted} of 544 labels are contradicted" in said
+    assert f"{found.contradicted} of 544 labels of the training and validation images are contradicted" in said
     assert run_cli("suspects", run, "--folds", "3", "--jobs", "1", "--top", "3", "--json") == 0
     answer = json.loads(capsys.readouterr().out)
+    assert answer["table"] == answer["path"] == str(run / "suspects.csv")
     assert [each["image"] for each in answer["suspects"]] == [each.image for each in found.images[:3]]
     assert answer["contradicted"] == found.contradicted
+    assert run_cli("suspects", run, "--folds", "3", "--jobs", "1", "--quiet") == 0
+    assert capsys.readouterr().out == f"{run / 'suspects.csv'}\n"
 
 
 def test_what_cannot_be_asked_is_refused(run, tmp_path):

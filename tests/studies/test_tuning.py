@@ -238,7 +238,11 @@ def test_what_is_given_is_not_searched(tmp_path):
 def test_stages(given, stages):
     config, source = resolve(TuneConfig, given)
     assert stages_of(config, source) == stages
-    assert (" 5 learning rates" in describe_search(config, source, "out")) == ("lr" in stages)
+    said = describe_search(config, source, "out")
+    assert (" 5 learning rates" in said) == ("lr" in stages)
+    assert (" augmentation" in said) == ("augment" in stages)
+    frozen = config.model_copy(update={"freeze": "backbone"})
+    assert " augmentation" not in describe_search(frozen, source, "out")
 
 
 def test_augmentations_depend_on_the_data():

@@ -1,4 +1,4 @@
-"""Images of coloured shapes with boxes, written as VOC or COCO folders."""
+"""Images of coloured shapes with boxes, written as VOC or COCO folders, or with masks."""
 
 import json
 
@@ -75,4 +75,29 @@ def write_coco(root, *, train=8, val=3, test=3, beside=False):
         path = root / split / "_annotations.coco.json" if beside else root / "annotations" / f"instances_{split}.json"
         path.parent.mkdir(exist_ok=True)
         path.write_text(json.dumps(content))
+    return root
+
+
+def draw_mask(seed, *, width=64, height=48, most=3):
+    """The image of `draw` and its mask: 0 ground, 1 disc, 2 square, and 255 in the first row."""
+    image, things = draw(seed, width=width, height=height, most=most)
+    mask = Image.new("L", image.size)
+    pen = ImageDraw.Draw(mask)
+    for name, *box in things:
+        (pen.ellipse if name == "disc" else pen.rectangle)(tuple(box), fill=1 + CLASSES.index(name))
+    mask.paste(255, (0, 0, width, 1))
+    return image, mask
+
+
+def write_masks(root, *, train=8, val=3, test=3, names=True, **sides):
+    """`SPLIT/images` and `SPLIT/masks`, and `classes.txt`."""
+    for split, seeds in split_seeds(train, val, test).items():
+        for kind in ("images", "masks"):
+            (root / split / kind).mkdir(parents=True)
+        for seed in seeds:
+            image, mask = draw_mask(seed, **sides)
+            image.save(root / split / "images" / f"{seed:03}.png")
+            mask.save(root / split / "masks" / f"{seed:03}.png")
+    if names:
+        (root / "classes.txt").write_text("ground\ndisc\nsquare\n")
     return root

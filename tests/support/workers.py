@@ -10,11 +10,13 @@ import torch.distributed as dist
 from torch import nn
 
 import drkd
+from detectors import batch, make
 from drkd import InputError, NonFiniteLossError
 from drkd.methods.registry import create
 from drkd.runs.directory import LOCK, new_run_dir, one_writer
 from drkd.runs.events import EpochDone
 from drkd.runs.summary import RunSummary
+from drkd.tasks.detection import AtPositions, DetectionData, DetectionSplit
 from drkd.training.metrics import Metrics
 from drkd.utils.locks import locked
 
@@ -50,10 +52,25 @@ def train(rank, world_size, port, out):
         student = nn.Sequential(nn.Flatten(), *layers)
         done = drkd.fit(student, drkd.cross_entropy(), data, epochs=2, batch_size=26, average=average, select="last")
         histories[average] = (done.history, student.state_dict())
+    histories |= {f"detector, {family}": train_detector(family) for family in ("ssd", "retina")}
     torch.save(histories, out / f"{world_size}-{rank}.pt")
     if world_size > 1:
         (out / f"writer-{rank}.json").write_text(json.dumps(write_together(rank, out)))
         dist.destroy_process_group()
+
+
+def train_detector(family):
+    """Without batch norm, on batches of 3 and 4 images; what a rank's positives are is not what the other's are."""
+    drawn = [[side[2] for side in batch(3, seed=seed)] for seed in range(9)]  # of one size: a batch pads to its largest
+    split = DetectionSplit.of([(255 * image).to(torch.uint8) for image, _ in drawn], [target for _, target in drawn])
+    parts = {"train": split.select(range(7)), "val": split.select([7, 8]), "test": split.select([])}
+    data = DetectionData("made up", ("a", "b", "c"), 64, **parts)
+    student, teacher = make(family), make(family, seed=1)
+    for network in (student, teacher):
+        network.backbone.first[1] = nn.Identity()
+    objective = drkd.dr_kd(AtPositions(teacher), alpha=0.4)
+    done = drkd.fit(student, objective, data, epochs=2, batch_size=3, optimizer="sgd", lr=0.01, select="last")
+    return done.history, {name: value.clone() for name, value in student.state_dict().items()}
 
 
 def write_together(rank, out):

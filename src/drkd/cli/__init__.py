@@ -51,7 +51,7 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a name beyond the terminal's encoding is shown with escapes
             stream.reconfigure(errors="backslashreplace")
-    arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
+    arguments = [argument for argument in sys.argv[1:] if argument != "--debug"] or ["--help"]
     debug, line = "--debug" in sys.argv[1:], ProgressLine("stderr", "drkd: ")
     with guarded_streams() as output, first_word(arguments, output, sys.stderr), listening(line.show):
         try:

@@ -43,6 +43,14 @@ def detectors() -> dict[str, str]:
     return {name: lines[name] for name in names if name in lines}
 
 
+def segmenters() -> dict[str, str]:
+    """Every network of `--task segmentation` and the first line of its description."""
+    lines = _first_lines_in(HERE / "tasks" / "segmentation")
+    table = _assigned(_tree(HERE / "tasks" / "segmentation" / "networks.py"), "SEGMENTERS")
+    names = [node.id for node in ast.walk(table) if isinstance(node, ast.Name)]
+    return {name: lines[name] for name in names if name in lines}
+
+
 def datasets() -> dict[str, str]:
     """What can be given as data, in a line each."""
     table: dict[str, str] = ast.literal_eval(_assigned(_tree(HERE / "data" / "datasets.py"), "DATASETS"))

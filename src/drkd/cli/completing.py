@@ -10,7 +10,7 @@ Complete = Callable[[str], list[tuple[str, str]]]
 
 
 def _models() -> Mapping[str, str]:
-    return {**catalog.models(), **catalog.detectors()}
+    return {**catalog.models(), **catalog.detectors(), **catalog.segmenters()}
 
 
 def _datasets() -> Mapping[str, str]:

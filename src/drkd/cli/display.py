@@ -112,14 +112,10 @@ class Display:
         self.last_line = now
         measured, to_do = done - self.before, total - done
         known = self.first is not None and measured > total / 50
-        left = (
-            f"about {_clock((now - (self.first or now)) * to_do / max(1, measured))} left"
-            if known or not to_do
-            else "time left unknown"
-        )
+        left = f"about {_clock((now - (self.first or now)) * to_do / measured)} left" if known else "time left unknown"
         state = self.finished.get(name, f"epoch {self.reached.get(name, 0)} of {self.epochs[name]}")
         self.console.print(
-            f"{len(self.finished)}/{len(self.epochs)} trainings, {left}; {name}: {state}",
+            f"{len(self.finished)} of {len(self.epochs)} trainings{f', {left}' if to_do else ''}; {name}: {state}",
             highlight=False,
             soft_wrap=True,
         )

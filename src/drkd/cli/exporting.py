@@ -1,7 +1,6 @@
 """The commands that bring a network to a device, or to other people."""
 
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -29,7 +28,7 @@ def export(
     settings, _ = resolve(ExportConfig, options)
 
     from drkd.export.exporting import export_run
-    from drkd.export.parity import FLOAT, INT8
+    from drkd.tasks import get_task
 
     given = {
         "difference": settings.max_difference,
@@ -47,20 +46,17 @@ def export(
         samples=settings.samples,
         calibration=settings.calibration,  # type: ignore[arg-type]
         calibration_samples=settings.calibration_samples,
-        tolerance=replace(INT8 if settings.quantize else FLOAT, **known),
+        tolerance=known,
     )
     if as_json:
         print(json.dumps({**record.to_json(), "path": str(record.path)}))
         return 0
     answer(record.path, record.to_json())
-    parity = record.parity
-    say(f"{record.path}: {record.bytes / 1e6:.2f} MB, {record.manifest.input} to logits")
+    parity, outputs = record.parity, get_task(record.manifest.task).outputs
+    say(f"{record.path}: {record.bytes / 1e6:.2f} MB, {record.manifest.input} to {', '.join(outputs)}")
     print(
-        f"checked on {parity.samples} images of the {record.split} split: accuracy "
-        f"{100 * parity.accuracy_before:.2f}% before, {100 * parity.accuracy_after:.2f}% after; the same class "
-        f"for {100 * parity.agreement:.2f}%; largest logit difference {parity.largest_difference:.2g} "
-        f"(largest logit {parity.largest_logit:.3g}); ECE {100 * (parity.ece_before or 0):.2f}% before, "
-        f"{100 * (parity.ece_after or 0):.2f}% after, at temperature {record.manifest.temperature:.3g}"
+        f"checked on {parity.samples} images of the {record.split} split: "
+        f"{parity.describe(record.manifest.temperature)}"
     )
     return 0
 

@@ -1,27 +1,32 @@
 """What `drkd check` prints: a line per finding, and what was counted."""
 
 import json
+import time
 from collections import Counter
 from dataclasses import asdict
-
-from rich.console import Console
-from rich.progress import Progress
 
 from drkd.cli.printing import say
 from drkd.data.checking import Findings
 from drkd.data.problems import shown
 from drkd.tasks import get_task
+from drkd.utils.progress import Meter
+from drkd.utils.text import counted
 
 ALIKE = 3
 """Notes of one wording that are printed one by one; `--json` has all."""
 
 
 def check_with_progress(data: str, task: str) -> Findings:
-    """The check of a task, with a progress bar where standard error is a terminal."""
-    console = Console(stderr=True)
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
-        line = bar.add_task("images")
-        return get_task(task).check(data, lambda done, total: bar.update(line, completed=done, total=total))
+    """The check of a task; it reports how far it is, as other passes over data do."""
+    meter: Meter | None = None
+
+    def report(done: int, total: int) -> None:
+        nonlocal meter
+        meter = meter or Meter("check", total, "images")
+        if time.perf_counter() >= meter.due or (meter.was_due and done == total):
+            meter.report(done)
+
+    return get_task(task).check(data, report)
 
 
 def as_json(found: Findings) -> str:
@@ -42,18 +47,20 @@ def print_findings(found: Findings) -> None:
     images = ", ".join(f"{split} {count:,}" for split, count in found.images.items()) or "none"
     print(f"looked at: {images} images, {len(found.classes):,} classes")
     for severity, meaning in (
-        ("error", "stop a training"),
-        ("warning", "make results doubtful"),
-        ("note", "say how images are read"),
+        ("error", "a training would stop"),
+        ("warning", "figures are doubtful"),
+        ("note", "how images are read"),
     ):
         counts = found.count(severity)  # type: ignore[arg-type]
         kinds = ", ".join(f"{kind} {count}" for kind, count in counts.items())
-        print(f"{sum(counts.values())} {severity}s ({meaning}){': ' + kinds if kinds else ''}")
+        print(f"{counted(sum(counts.values()), severity)} ({meaning}){': ' + kinds if kinds else ''}")
 
 
 def verdict(found: Findings) -> str:
     """One line on what stops a training."""
     errors = found.count("error")
     skippable = {"unreadable image", "oversized image"} >= set(errors)
-    way = "remove or replace them" + (", or skip them with --skip-bad-images" if skippable else "")
-    return f"{sum(errors.values())} errors in {shown(found.data)} stop a training; {way}"
+    number = sum(errors.values())
+    it, verb = ("it", "stops") if number == 1 else ("them", "stop")
+    way = f"remove or replace {it}" + (f", or leave {it} out with --skip-bad-images" if skippable else "")
+    return f"{counted(number, 'error')} in {shown(found.data)} {verb} a training; {way}"

@@ -55,10 +55,7 @@ def evaluate(
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
 ) -> int:
-    """Evaluate a trained network.
-
-    Classifiers: accuracy, NLL, ECE, AURC, and each class. Detectors: mAP, mAP50, AR.
-    """
+    """Measure a trained network: accuracy, NLL, ECE, AURC, by class; a detector: mAP, mAP50, AR; a segmenter: mIoU."""
     if split not in ("train", "val", "test"):
         raise InputError(f"--split should be train, val or test, got {split!r}")
 
@@ -111,7 +108,7 @@ def report(run: Annotated[Path, typer.Argument(help="run directory of `compare` 
 
     if (run / FILE).is_file():
         summary = RunSummary.read(run)
-        answer(run, summary)
+        answer(run, summary)  # for --json, where the page cannot be written
         print_summary(summary)
         for line in task_of(summary.test).describe_classes(summary.test):
             say(line)
@@ -122,7 +119,9 @@ def report(run: Annotated[Path, typer.Argument(help="run directory of `compare` 
             say(f"Plot: {draw_exports(run) or 'none, times are not measured yet: drkd bench-model ' + str(run)}")
         from drkd.report import write_run_report
 
-        say(f"Report: {write_run_report(run)}")
+        page = write_run_report(run)
+        say(f"Report: {page}")
+        answer(page, summary)
         return 0
 
     from drkd.report import print_results, write_report
@@ -141,7 +140,9 @@ def report(run: Annotated[Path, typer.Argument(help="run directory of `compare` 
 
 @app.command("list")
 def list_names(
-    what: Annotated[str, typer.Argument(help="methods, models, detectors, datasets, recipes or all")] = "all",
+    what: Annotated[
+        str, typer.Argument(help="methods, models, detectors, segmenters, datasets, recipes or all")
+    ] = "all",
     as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
 ) -> int:
     """List methods, models, data sets and recipes."""
@@ -149,6 +150,7 @@ def list_names(
         "methods": catalog.methods,
         "models": catalog.models,
         "detectors": catalog.detectors,
+        "segmenters": catalog.segmenters,
         "datasets": catalog.datasets,
     }
     if what not in (*tables, "recipes", "all"):

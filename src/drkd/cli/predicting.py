@@ -1,14 +1,13 @@
-"""The command that classifies images: answers to standard output or a file, progress to standard error."""
+"""The command that asks a network about images: answers to standard output or a file, progress to standard error."""
 
 import csv
 import json
 import sys
 import textwrap
 import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
-from dataclasses import asdict
-from itertools import chain
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
@@ -16,20 +15,26 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
+from drkd.cli.answers import answer
 from drkd.cli.app import app
+from drkd.cli.options import with_options
+from drkd.config import BoxConfig, resolve
+from drkd.tasks import TASKS, get_task
 from drkd.utils.errors import InputError
-from drkd.utils.text import printable, spreadsheet_cell
+from drkd.utils.text import counted, printable, spreadsheet_cell
 
 if TYPE_CHECKING:
     from drkd.data.problems import Problem
-    from drkd.export.predicting import Prediction
+    from drkd.tasks.answers import Row
+    from drkd.utils.files import JsonObject
 
 
 @app.command()
+@with_options(BoxConfig)
 def predict(
     run: Annotated[Path, typer.Argument(help="run directory, its model.safetensors, or a file of `drkd export`")],
     images: Annotated[list[Path], typer.Argument(help="images, or folders of them, subfolders included")],
-    format_: Annotated[str, typer.Option("--format", help="csv or json")] = "csv",
+    format_: Annotated[str, typer.Option("--format", help="csv, json, or of detectors coco")] = "csv",
     top: Annotated[int | None, typer.Option("--top", min=1, help="rows per image: the most probable classes")] = None,
     probabilities: Annotated[
         bool, typer.Option("--probabilities", help="write the probabilities of all classes, one column each")
@@ -41,15 +46,18 @@ def predict(
         bool, typer.Option("--allow-code", help="also load torch.export files (.pt2), which can run any code")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="as --format json")] = False,
+    **options: Any,
 ) -> int:
-    """Classify images: file, label and probability.
+    """Classify images, or find the objects on them; exits 1 where some cannot be read, after all others."""
+    known = list(dict.fromkeys(name for task in TASKS.values() for name in task.answer_formats))
+    if format_ not in known:
+        raise InputError(f"--format should be {', '.join(known[:-1])} or {known[-1]}, got {format_!r}")
 
-    Unreadable images do not stop the others; the exit code is then 1.
-    """
-    if format_ not in ("csv", "json"):
-        raise InputError(f"--format should be csv or json, got {format_!r}")
+    wanted, _ = resolve(BoxConfig, options)
+    draw = None if wanted.draw is None else Path(wanted.draw)
 
-    from drkd.export.predicting import predict_files
+    from drkd.export.predicting import open_source, predict_files
+    from drkd.tasks.answers import BoxOptions
 
     bad: list[Problem] = []
 
@@ -59,28 +67,40 @@ def predict(
         if problem.severity == "error":
             bad.append(problem)
 
+    source = open_source(run, device=device, allow_code=allow_code)
+    task, format_ = get_task(source.info.task), "json" if as_json and format_ == "csv" else format_
+    images_given = 0
+
+    def on_progress(done: int, total: int) -> None:
+        nonlocal images_given
+        images_given = total
+        progress(done, total)
+
     with _progress(shown=out is not None or not sys.stdout.isatty()) as progress:
         predictions = predict_files(
-            run,
+            source,
             images,
             top=top,
             probabilities=probabilities,
+            boxes=BoxOptions(wanted.threshold, wanted.nms, draw, coco=format_ == "coco"),
             batch_size=batch_size,
-            device=device,
-            allow_code=allow_code,
             on_problem=on_problem,
-            progress=progress,
+            progress=on_progress,
         )
-        found = next(predictions, None)
-        if found is None:  # every image is bad, and was named
+        found = list(islice(predictions, 1))
+        if not found and len(bad) >= images_given:  # every image is bad, and was named
             return 2
-        answers = chain([found], predictions)
-        write = _write_json if format_ == "json" or as_json else _write_csv
-        if out is None:
-            write(_until_closed(answers), sys.stdout)
-        else:
-            with _complete_or_part(out) as stream:
-                write(answers, stream)
+        answers: Iterable[Row] = chain(found, predictions)
+        answers = _until_closed(answers) if out is None else answers
+        with nullcontext(sys.stdout) if out is None else _complete_or_part(out) as stream:
+            if format_ == "csv":
+                _write_csv(answers, task.answer_columns, stream)
+            else:
+                _write_json((task.answer_record(row, format_, source.info.classes) for row in answers), stream)
+        if out is not None:
+            answer(out, {})
+    if len(bad) > 1:  # a single one was just named
+        print(f"drkd: {counted(len(bad), 'image')} could not be read", file=sys.stderr)
     return 1 if bad else 0
 
 
@@ -107,12 +127,12 @@ def _progress(*, shown: bool) -> Iterator[Callable[[int, int], None]]:
         nonlocal last
         if done and time.monotonic() - last >= SECONDS_BETWEEN_LINES:
             last = time.monotonic()
-            print(f"{done:,} of {total:,} images", file=sys.stderr, flush=True)
+            print(f"drkd: {done:,} of {total:,} images", file=sys.stderr, flush=True)
 
     yield print_line
 
 
-def _until_closed(predictions: "Iterable[Prediction]") -> "Iterator[Prediction]":
+def _until_closed(predictions: "Iterable[Row]") -> "Iterator[Row]":
     """Predictions as long as somebody reads standard output, which `| head` closes."""
     for each in predictions:
         if getattr(sys.stdout, "failure", None) is not None:
@@ -133,26 +153,30 @@ def _complete_or_part(path: Path) -> Iterator[TextIO]:
     part.replace(path)
 
 
-def _write_csv(predictions: "Iterable[Prediction]", stream: Any) -> None:
-    """A row per prediction, each at once; cells that a spreadsheet would compute get a quotation mark in front."""
-    writer = csv.writer(stream, lineterminator="\n")
-    for number, each in enumerate(predictions):
-        every = each.probabilities or {}
-        if not number:
-            writer.writerow(["file", "label", "probability", *map(spreadsheet_cell, every)])
-        row = (f"{probability:.6f}" for probability in (each.probability, *every.values()))
-        writer.writerow([spreadsheet_cell(each.file), spreadsheet_cell(each.label), *row])
+def _write_csv(rows: "Iterable[Row]", columns: Sequence[str], stream: Any) -> None:
+    """A row per answer, each at once; cells that a spreadsheet would compute get a quotation mark in front.
+
+    The first row has the columns, and may have more of them.
+    """
+    writer, begun = csv.writer(stream, lineterminator="\n"), False
+    for each in rows:
+        cells = each.cells()
+        if not begun:
+            writer.writerow(map(spreadsheet_cell, cells))
+            begun = True
+        writer.writerow([spreadsheet_cell(cells["file"]), spreadsheet_cell(cells["label"]), *list(cells.values())[2:]])
         stream.flush()
+    if not begun:
+        writer.writerow(columns)
 
 
-def _write_json(predictions: "Iterable[Prediction]", stream: Any) -> None:
+def _write_json(records: "Iterable[JsonObject]", stream: Any) -> None:
     """A list, written as it grows, and closed when it is interrupted."""
     begin = "[\n"
     try:
-        for each in predictions:
-            content = {name: value for name, value in asdict(each).items() if value is not None}
-            stream.write(begin + textwrap.indent(json.dumps(content, indent=2), "  "))
+        for each in records:
+            stream.write(begin + textwrap.indent(json.dumps(each, indent=2), "  "))
             stream.flush()
             begin = ",\n"
     finally:
-        stream.write("\n]\n")
+        stream.write("[]\n" if begin == "[\n" else "\n]\n")

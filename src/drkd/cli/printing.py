@@ -1,6 +1,7 @@
 """What several commands print."""
 
 import functools
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -42,8 +43,8 @@ def _line() -> "ProgressLine":
     return ProgressLine("stdout")
 
 
-def print_epoch(event: "Event") -> None:
-    """A line for each epoch of a training, and before them what there is to say of its start."""
+def print_epoch(event: "Event", noted: set[str] | None = None) -> None:
+    """A line for each epoch of a training, and before them what there is to say of its start, unless it is `noted`."""
     from drkd.cli.progress import describe_estimate
     from drkd.runs.events import EpochDone, Estimated, Progressed, StartNoted
 
@@ -55,32 +56,36 @@ def print_epoch(event: "Event") -> None:
         for line in describe_estimate(event):
             say(line)
     if isinstance(event, StartNoted):
+        noted = set() if noted is None else noted
         for note in event.notes:
-            say(f"note: {note}")
+            if note not in noted:
+                say(f"note: {note}")
+            noted.add(note)
     if not isinstance(event, EpochDone):
         return
     row = event.row
-    parts = ", ".join(
+    measured = {
+        f"{column}_{task.primary}": f"{split} {task.label}"
+        for column, split in (("train", "training"), ("val", "validation"))
+        for task in TASKS.values()
+    }
+    parts = [
         f"{name} {value:.4f}"
         for name, value in row.items()
-        if name not in ("epoch", "lr") and not name.startswith("val_")
-    )
-    validation = "".join(
-        f", validation {task.label} {100 * row[column]:.2f}%"
-        for task in TASKS.values()
-        if (column := f"val_{task.primary}") in row
-    )
-    say(f"{event.run} epoch {row['epoch']:.0f}: {parts}{validation}")
+        if name not in ("epoch", "lr", *measured) and not name.startswith("val_")
+    ]
+    parts += [f"{name} {100 * row[column]:.2f}%" for column, name in measured.items() if column in row]
+    say(f"{event.run} epoch {row['epoch']:.0f}: {', '.join(parts)}")
 
 
-def print_summary(summary: "RunSummary") -> None:
-    """What a training came to."""
+def print_summary(summary: "RunSummary", noted: Collection[str] = ()) -> None:
+    """What a training came to, with the notes that are not `noted` yet."""
     task = task_of(summary.test)
     say(f"{summary.method}, seed {summary.seed}: test {task.describe_metrics(summary.test)}")
     if summary.val is None and "temperature" in vars(summary.test):
         say("probabilities are not calibrated, because there is no validation split")
     chosen = "chosen on validation" if summary.select == "best" else "the last one"
-    say(f"epoch {summary.best_epoch} (counted from 0) of {summary.epochs}, {chosen}")
+    say(f"the network is that of epoch {summary.best_epoch} (of 0 to {summary.epochs - 1}), {chosen}")
     if summary.teacher is not None:
         metric = task.metric(task.teacher_metric)
         value = getattr(summary, f"teacher_train_{metric.name}")
@@ -89,5 +94,6 @@ def print_summary(summary: "RunSummary") -> None:
         first, last = (100 * summary.rectified_fraction_per_epoch[end] for end in (0, -1))
         say(f"rectified targets: {first:.1f}% in the first epoch, {last:.1f}% in the last")
     for note in summary.notes:
-        say(f"note: {note}")
-    say("One seed is not a comparison: `drkd compare` runs several, paired.")
+        if note not in noted:
+            say(f"note: {note}")
+    say("One seed is no comparison: `drkd compare` runs several, paired.")

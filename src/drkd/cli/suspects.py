@@ -1,16 +1,17 @@
 """The command that lists images whose labels look wrong."""
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from drkd.cli.answers import answer
 from drkd.cli.app import app
 from drkd.cli.printing import console, say
 from drkd.utils.errors import InputError
 from drkd.utils.machine import processor_count
+from drkd.utils.text import counted
 from drkd.utils.workers import start_server
 
 if TYPE_CHECKING:
@@ -37,7 +38,6 @@ def suspects(
     ] = None,
     device: Annotated[str | None, typer.Option("--device", help="cpu, cuda, ... (default: the run's)")] = None,
     out: Annotated[Path | None, typer.Option("--out", help="where to write (default: the run directory)")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
 ) -> int:
     """List the images whose labels look wrong.
 
@@ -57,28 +57,20 @@ def suspects(
     home = source if out is None else out
     kind: Any = asked
     trainings = plan(source, home, asked=kind, folds=folds, repeats=repeats, device=device)
-    quiet = console() if not as_json else _on_stderr()
-    count = "1 training" if len(trainings) == 1 else f"{len(trainings)} trainings"
-    quiet.print(f"{count}, writing to {home / 'suspects'}.", highlight=False, soft_wrap=True)
-    with Display(quiet, {each.name: each.config.epochs for each in trainings}) as display:
+    terminal = console()
+    count = counted(len(trainings), "training")
+    terminal.print(f"{count}; output goes to {home / 'suspects'}.", highlight=False, soft_wrap=True)
+    with Display(terminal, {each.name: each.config.epochs for each in trainings}) as display:
         found = find_suspects(
             run, asked=kind, folds=folds, repeats=repeats, jobs=jobs, device=device, out=out, on_event=display.on_event
         )
     page = write_gallery(found)
-    if as_json:
-        print(json.dumps(_as_json(found, page, top), indent=2))
-    else:
-        _print(found, page, top)
+    _print(found, page, top)
+    answer(found.table, _content(found, page, top))
     return 0
 
 
-def _on_stderr() -> Any:
-    from drkd.cli.printing import PlainConsole
-
-    return PlainConsole(stderr=True, width=240)
-
-
-def _as_json(found: "Suspects", page: Path, top: int) -> dict[str, object]:
+def _content(found: "Suspects", page: Path, top: int) -> dict[str, object]:
     """What `--json` prints; `suspects.csv` has all images."""
     return {
         "asked": found.asked,
@@ -103,10 +95,10 @@ def _print(found: "Suspects", page: Path, top: int) -> None:
     if top:
         console().print(table)
     say(
-        f"{found.contradicted:,} of {len(found.images):,} labels are contradicted. The most certain come first; "
-        "only a look at the image tells whether a label is wrong."
+        f"{found.contradicted:,} of {len(found.images):,} labels of the training and validation images are "
+        "contradicted, the surest first. Look at an image before you call its label wrong."
     )
     if found.not_judged:
         why = "no other fold has an image of their class" if found.asked == "folds" else "the training never saw them"
-        say(f"{len(found.not_judged)} images are not judged: {why}.")
+        say(f"not judged: {counted(len(found.not_judged), 'image')}, since {why}.")
     say(f"List: {found.table}\nGallery: {page}")

@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -20,7 +21,7 @@ from drkd.utils.machine import processor_count
 from drkd.utils.text import printable
 from drkd.utils.workers import start_server
 
-WEIGHTS = "Final weights of the loss terms (public code: on a KL that is averaged over the K classes):"
+WEIGHTS = "Weights of the loss terms at the end (public code: of the papers, whose KL is averaged over the K classes):"
 
 ConfigFile = Annotated[Path | None, typer.Option("--config", help="YAML file of options")]
 
@@ -46,7 +47,7 @@ def compare(config: ConfigFile = None, **options: object) -> int:
     _say_start(settings, source)
     terminal = console()
     trainings = comparison.plan(settings, comparison.with_controls(settings.methods), out)
-    terminal.print(f"{len(trainings)} trainings, writing to {out}. {WEIGHTS}", highlight=False)
+    terminal.print(f"{len(trainings)} trainings; output goes to {out}. {WEIGHTS}", highlight=False)
     for line in comparison.weights(trainings).values():
         terminal.print(f"  {line}", highlight=False, soft_wrap=True)
     with Display(terminal, {t.name: t.config.epochs for t in trainings}) as display:
@@ -78,29 +79,31 @@ def train(config: ConfigFile = None, **options: object) -> int:
 
     refuse_without_teacher(settings, source, [get_method(settings.method)])
     described = describe_weights(settings)
+    noted: set[str] = set()
+    show = partial(print_epoch, noted=noted)
 
     def announced() -> Path:
         out = Path(settings.out) if settings.out else new_run_dir("train")
         if rank() == 0:
             _note_if_new(settings.resume, out)
             _say_start(settings, source)
-            say(f"Writing to {out}. {WEIGHTS}\n  {described}")
+            say(f"Output goes to {out}. {WEIGHTS}\n  {described}")
         return out
 
     if (settings.devices > 1 or settings.num_nodes > 1) and "RANK" not in os.environ:
         from drkd.runs.launching import train_on_devices
 
         out = announced()
-        train_on_devices(settings, source, out, print_epoch)
+        train_on_devices(settings, source, out, show)
         summary = RunSummary.read(out)
-        print_summary(summary)
+        print_summary(summary, noted)
         answer(out, summary)
         return 0
     with process_group(choose_device(settings.device)):
         out = announced()
-        summary = run_training(settings, source, out, on_event=print_epoch if rank() == 0 else ignore_event)
+        summary = run_training(settings, source, out, on_event=show if rank() == 0 else ignore_event)
         if rank() == 0:
-            print_summary(summary)
+            print_summary(summary, noted)
             answer(out, summary)
     return 0
 

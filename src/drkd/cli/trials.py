@@ -36,12 +36,13 @@ def describe_search(config: TuneConfig, source: Mapping[str, str], out: Path) ->
     stages = stages_of(config, source)
     rates = len(RATES) if "lr" in stages else 1
     of = "" if config.networks is None else f" of each of up to {len(config.networks)} networks"
-    rest = [WORDS[stage] for stage in stages if stage != "lr"]
+    empty = ["lr", "augment"] if config.freeze == "backbone" else ["lr"]  # its features are asked for once
+    rest = [WORDS[stage] for stage in stages if stage not in empty]
     trials = f", then up to {config.trials} trials: {', then '.join(rest)}" if rest else ""
     limit = "" if config.hours is None else f"; none starts after {config.hours:g} h"
     return (
         f"Cross-entropy at {rates} learning rate{'s' * (rates > 1)}{of}{trials}; {config.epochs} epochs each{limit}. "
-        f"Writing to {out}."
+        f"Output goes to {out}."
     )
 
 

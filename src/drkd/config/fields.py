@@ -139,6 +139,23 @@ Average = Annotated[str, AfterValidator(_average)]
 """How weights are averaged, as `as_average` reads it."""
 
 
+def _teach(value: str) -> str:
+    """Refuse what says no positions."""
+    if value in ("all", "foreground"):
+        return value
+    try:
+        good = 0 < float(value) < 1
+    except ValueError:
+        good = False
+    if not good:
+        raise ValueError("should be all, foreground, or a score between 0 and 1 such as 0.05")
+    return value
+
+
+Teach = Annotated[str, BeforeValidator(str), AfterValidator(_teach)]
+"""Which positions of a detector are taught."""
+
+
 def as_fold(text: str) -> tuple[int, int, int]:
     """A fold, how many there are, and which draw of them.
 

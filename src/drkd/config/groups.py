@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
-from drkd.config.fields import Average, Fractions, Pairs, Part, Size, Text, Trackers, Weights, as_pairs
+from drkd.config.fields import Average, Fractions, Pairs, Part, Size, Teach, Text, Trackers, Weights, as_pairs
 
 LARGEST = 2**32
 """No option that is a whole number goes beyond: libraries cannot count further."""
@@ -64,7 +64,9 @@ class NetworkOptions(Options):
     weights: Text | None = Field(
         None, description="weights to start from: a file, a run, or hf_hub:OWNER/NAME (default: random)"
     )
-    pretrained: bool = Field(False, description="start from timm's weights of --model timm:NAME or timm:NAME.TAG")
+    pretrained: bool = Field(
+        False, description="start from published weights: timm's of timm:NAME or timm:NAME.TAG, or a detector's"
+    )
 
 
 class ScheduleOptions(Options):
@@ -145,6 +147,16 @@ class SelectionOptions(Options):
     )
 
 
+class PositionOptions(Options):
+    """Where a detector is taught."""
+
+    teach: Teach = Field(
+        "all",
+        description="of detectors, where the soft target counts: all, foreground, or a SCORE such as 0.05: foreground, "
+        "and background that the student takes for an object by that much",
+    )
+
+
 class CheckpointOptions(Options):
     """Where a training writes, and how often."""
 
@@ -163,6 +175,7 @@ class FitOptions(
     LogOptions,
     CheckpointOptions,
     SelectionOptions,
+    PositionOptions,
     ComputeOptions,
     FineTuningOptions,
     MixingOptions,
@@ -223,7 +236,10 @@ class MethodSettings(Options):
     """Settings of methods; None leaves the method its own default."""
 
     alpha: float | None = Field(None, ge=0, le=1, description="weight of the soft target (default: the method's)")
-    temperature: float | None = Field(None, gt=0, le=1e6, description="softmax temperature (default: the method's)")
+    alpha_schedule: Literal["constant", "linear", "cosine", "rising"] | None = Field(
+        None, description="constant, linear or cosine (from alpha to 0 over the training), or rising (from 0 to alpha)"
+    )
+    temperature: float | None = Field(None, gt=0, le=1e6, description="softening (default: the method's)")
     epsilon: float | None = Field(None, ge=0, le=1, description="of label_smoothing")
     correct_prob: float | None = Field(None, gt=0, lt=1, description="of tf_kd_reg's virtual teacher")
     source: Literal["memory", "ema"] | None = Field(None, description="of online_dr_kd: memory or ema")

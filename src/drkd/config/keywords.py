@@ -57,6 +57,7 @@ class FitOptionsKeywords(TypedDict, total=False):
     workers: int | None
     select: Literal["best", "last"]
     average: str | None
+    teach: str
     out: Path | None
     resume: bool
     checkpoint_every: str | int
@@ -73,6 +74,7 @@ class MethodKeywords(TypedDict, total=False):
     """See `drkd.config.groups.MethodSettings`."""
 
     alpha: float | None
+    alpha_schedule: Literal["constant", "linear", "cosine", "rising"] | None
     temperature: float | None
     epsilon: float | None
     correct_prob: float | None
@@ -108,7 +110,7 @@ class LauncherKeywords(TypedDict, total=False):
 class CompareKeywords(LauncherKeywords, TrainingKeywords, total=False):
     """See `drkd.config.CompareConfig`."""
 
-    task: Literal["classification", "detection", "multilabel"]
+    task: Literal["classification", "detection", "segmentation", "multilabel"]
     methods: Sequence[str] | str | Sequence[str | Maker | Mapping[str, Maker]] | Mapping[str, Maker] | Maker
     method_options: Mapping[str, Mapping[str, Any]]
     teacher: Path | None

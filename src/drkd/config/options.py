@@ -21,7 +21,12 @@ from drkd.config.groups import (
 STANDARD = ["cross_entropy", "label_smoothing", "tf_kd_reg", "tf_kd_self", "dr_kd", "ps_kd", "online_dr_kd"]
 """What `compare` and `bench` take where no method is named."""
 
-TASK = "classification; detection: images with boxes; or multilabel: several labels per image"
+TASK = (
+    "classification; detection: images with boxes; segmentation: images with masks; or multilabel: several "
+    "classes true of an image"
+)
+
+TaskName = Literal["classification", "detection", "segmentation", "multilabel"]
 
 
 class TrainingConfig(
@@ -33,7 +38,7 @@ class TrainingConfig(
 class TrainConfig(TrainingConfig, FitSettings):
     """One network, one method."""
 
-    task: Literal["classification", "detection", "multilabel"] = Field("classification", description=TASK)
+    task: TaskName = Field("classification", description=TASK)
     method: str = Field("dr_kd", description="see `drkd list methods`")
     teacher: Text | None = Field(None, description="run directory or file of the teacher (default: train one first)")
     label_noise: float = Field(0.0, ge=0, lt=1, description="fraction of training and validation labels to make wrong")
@@ -55,7 +60,7 @@ class TrainConfig(TrainingConfig, FitSettings):
 class CompareConfig(LauncherOptions, TrainingConfig):
     """Several methods, several seeds, side by side."""
 
-    task: Literal["classification", "detection", "multilabel"] = Field("classification", description=TASK)
+    task: TaskName = Field("classification", description=TASK)
     methods: Names = Field(STANDARD, description="comma-separated; see `drkd list methods`")
     method_options: dict[str, dict[str, Any]] = Field({}, description="settings by method; only in a file")
     teacher: Text | None = Field(
@@ -138,6 +143,18 @@ class BenchConfig(Options):
     out: Text | None = Field(None, description="JSON file for the figures")
 
 
+class BoxConfig(Options):
+    """Which of the boxes that a detector finds are given, and where they are drawn."""
+
+    threshold: float | None = Field(
+        None, ge=0, le=1, description="smallest score of a box (default: 0.25, and 0 with --format coco)"
+    )
+    nms: float | None = Field(
+        None, ge=0, le=1, description="IoU above which the less certain of two boxes of a class is left out"
+    )
+    draw: Text | None = Field(None, description="folder for the images with their boxes")
+
+
 class ExportConfig(Options):
     """How a run's network becomes a file for a device, and what it may differ by."""
 
@@ -150,16 +167,23 @@ class ExportConfig(Options):
     calibration: str = Field("minmax", description="how int8 chooses its ranges: minmax or percentile")
     calibration_samples: int = Field(256, ge=1, description="number of training images for calibration")
     max_difference: float | None = Field(
-        None, ge=0, description="most a logit may differ, relative to the largest logit (default: float 1e-3, int8 any)"
+        None,
+        ge=0,
+        description="largest difference of a logit, over the largest logit, or of a box's score (default: float 1e-3, "
+        "of boxes 0.01; int8 any)",
     )
     min_agreement: float | None = Field(
         None,
         ge=0,
         le=1,
-        description="least fraction of equal predictions (default: float 0.999, int8 0.9)",
+        description="least fraction of images with the same class, or of boxes that are the same (default: float "
+        "0.999, of boxes 0.99; int8 0.9, of boxes 0.7)",
     )
     max_drop: float | None = Field(
-        None, ge=0, le=1, description="largest drop in accuracy, as a fraction (default: float 0.001, int8 0.02)"
+        None,
+        ge=0,
+        le=1,
+        description="largest loss of accuracy or mAP, a fraction (default: float 0.001, of mAP 0.005; int8 0.02)",
     )
 
 
@@ -184,6 +208,21 @@ DETECTION: dict[str, Any] = {
     "augment": "flip",
 }
 """Defaults for detection: usual ones for detectors that start from random weights, not searched for."""
+
+SEGMENTATION: dict[str, Any] = {
+    "model": "lraspp_mobilenet_v3_large",
+    "batch_size": 16,
+    "lr": 0.001,
+    "optimizer": "adamw",
+    "schedule": "cosine",
+    "warmup_epochs": 1.0,
+    "augment": "scale_crop+flip",
+    "methods": ["cross_entropy", "label_smoothing", "tf_kd_reg", "tf_kd_self", "dr_kd"],
+}
+"""Defaults for segmentation: usual ones for networks that start from random weights, not searched for. Methods that
+remember pixels are not among those compared: `scale_crop` moves them."""
+TRAINED_DETECTION: dict[str, Any] = {"weight_decay": 0.05, "no_norm_decay": True}
+"""What is otherwise for detectors that start from trained weights: what classifiers do."""
 
 WITHOUT_EFFECT = (
     *("out", "resume", "checkpoint_every", "jobs", "download", "cache", "launcher", "workers", "trials", "hours"),

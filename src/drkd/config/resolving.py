@@ -9,7 +9,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from drkd.config.effects import refuse_without_effect
-from drkd.config.options import DETECTION, EMBEDDED, CompareConfig, TrainingConfig
+from drkd.config.options import DETECTION, EMBEDDED, SEGMENTATION, TRAINED_DETECTION, CompareConfig, TrainingConfig
 from drkd.config.photos import photo_defaults
 from drkd.utils.errors import InputError
 
@@ -108,8 +108,12 @@ def _dashed(name: str) -> str:
 
 def _special_defaults(kind: type[BaseModel], values: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     """Defaults that go by the task or the data, and what they are called."""
-    if "task" in kind.model_fields and values.get("task") == "detection":
-        return "default for detection", DETECTION
+    task = str(values.get("task"))
+    of_task, name = {"detection": DETECTION, "segmentation": SEGMENTATION}.get(task), f"default for {task}"
+    if task == "detection" and (values.get("weights") is not None or values.get("pretrained")):
+        of_task, name = DETECTION | TRAINED_DETECTION, "default for trained detectors"
+    if "task" in kind.model_fields and of_task is not None:
+        return name, {option: value for option, value in of_task.items() if option in kind.model_fields}
     if not issubclass(kind, TrainingConfig) or values.get("task", "classification") != "classification":
         return "default", {}
     if values.get("data", "digits") != "digits":

@@ -25,6 +25,7 @@ from drkd.data.statistics import measure_statistics
 from drkd.data.stratified import stratified, with_noise
 from drkd.utils.arguments import check_arguments
 from drkd.utils.errors import InputError
+from drkd.utils.text import counted
 
 DATASETS = {
     "digits": "scikit-learn's handwritten digits: 1,797 grey 8x8 images, 10 classes, embedded",
@@ -210,7 +211,9 @@ def divided(
     left_out = [problem for problems in raw.left_out.values() for problem in problems]
     if left_out:
         counts = ", ".join(f"{split} {count}" for split, count in skipped.items())
-        warnings.warn(f"{len(left_out)} unreadable images are skipped ({counts}): {named(left_out)}", stacklevel=3)
+        warnings.warn(
+            f"left out: {counted(len(left_out), 'unreadable image')} ({counts}): {named(left_out)}", stacklevel=3
+        )
     images = splits["train"].inputs
     mean, std = wanted.statistics(int(images.shape[1])) or raw.statistics or measure_statistics(images)
     splits["train"] = _limited(splits["train"], how.limit_train, seed=how.seed, what="training")

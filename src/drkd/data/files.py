@@ -110,3 +110,11 @@ def inside(root: Path, path: Path) -> bool:
     """Whether a path that a file of labels names stays below `root`. By its name: links may lead elsewhere."""
     whole = os.path.normpath(root.absolute())
     return os.path.commonpath([whole, os.path.normpath(path.absolute())]) == whole
+
+
+def folders_beside(path: Path) -> list[str]:
+    """The folders that may be meant by a path that does not exist, written as the path is."""
+    try:
+        return sorted(str(each) for each in path.parent.iterdir() if each.is_dir())
+    except OSError:
+        return []

@@ -12,6 +12,7 @@ from drkd.data.problems import OnProblem, Problem, problem_at, refuse, shown, so
 from drkd.data.record import relative_name
 from drkd.data.votes import VOTES_FILE, Votes, read_votes
 from drkd.utils.errors import InputError
+from drkd.utils.text import counted
 
 
 def list_folder(root: Path, on_problem: OnProblem = refuse) -> Listing:
@@ -53,7 +54,7 @@ def _with_votes(root: Path, listing: Listing, on_problem: OnProblem) -> Listing:
 
     splits = {split: [voted(sample) for sample in samples] for split, samples in listing.splits.items()}
     if votes:
-        reason = f"votes on {len(votes)} files that are not images here: {some(sorted(votes))}"
+        reason = f"has votes on {counted(len(votes), 'file')} not among its images: {some(sorted(votes))}"
         on_problem(problem_at(root / VOTES_FILE, reason, "other file", "warning"))
     return replace(listing, splits=splits)
 
@@ -88,7 +89,8 @@ def list_classes(locations: Mapping[str, Path], on_problem: OnProblem) -> Listin
         if not splits[split]:
             reason = f"holds no images ({', '.join(sorted(IMAGE_SUFFIXES))})"
             if loose := _loose_images(location):
-                reason = f"has {len(loose)} images, but no folder per class; sort them into folders or move it away"
+                found = counted(len(loose), "image")
+                reason = f"has {found}, but no folder per class; sort images into folders or move it away"
             on_problem(problem_at(location, reason, "empty split"))
     return Listing(classes, splits)
 
@@ -100,7 +102,7 @@ def images_of(folder: Path, on_problem: OnProblem) -> list[Path]:
     files = files_below(folder, on_problem)
     others = [shown(path.name) for path in files if not is_image(path)]
     if others:
-        reason = f"has {len(others)} files without an image extension, which are skipped: {some(others)}"
+        reason = f"has {counted(len(others), 'file')} without an image's extension, left out: {some(others)}"
         on_problem(problem_at(folder, reason, "other file", "warning"))
     return [path for path in files if is_image(path) and _decodable(path, on_problem)]
 
@@ -121,7 +123,7 @@ def _got(location: Path, classes: Sequence[str]) -> str:
     if len(inner) > 1:
         return f"{len(classes)}; {shown(classes[0])} holds {some(inner)}: give --data {shown(location / classes[0])}"
     loose = _loose_images(location)
-    return f"{len(classes)}" + (f", and {len(loose)} images that are in none" if loose else "")
+    return f"{len(classes)}" + (f", and {counted(len(loose), 'image')} outside of them" if loose else "")
 
 
 def _spelled_alike(names: Sequence[str]) -> list[tuple[str, str]]:
@@ -143,7 +145,7 @@ def _class_folders(location: Path, on_problem: OnProblem) -> list[str]:
         if path.is_symlink() and not path.exists():
             on_problem(problem_at(path, "is a broken link; it is skipped", "linked folder", "warning"))
     if folders and (loose := _loose_images(location)):
-        reason = f"has {len(loose)} images outside any class folder, which are skipped: {some(loose)}"
+        reason = f"has {counted(len(loose), 'image')} outside of class folders, left out: {some(loose)}"
         on_problem(problem_at(location, reason, "other file", "warning"))
     return [path.name for path in folders if _decodable(path, on_problem)]
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from drkd.data.augment import Augmentation
-from drkd.data.files import visible
+from drkd.data.files import folders_beside, visible
 from drkd.data.folders import list_folder
 from drkd.data.images import LazyImages, common_size, load_images
 from drkd.data.listing import Listing, judge_classes, keys_of, origins_of
@@ -160,7 +160,7 @@ def find_layout(name: str) -> tuple[str, Path]:
         return known, Path(path) if path else BY_NAME[known]
     root = Path(name)
     if not root.is_dir():
-        close = difflib.get_close_matches(name, BY_NAME, n=1)
+        close = difflib.get_close_matches(name, [*BY_NAME, *folders_beside(root)], n=1)
         hint = f"did you mean {close[0]}?" if close else "see `drkd list datasets`."
         moved = "If the folder was moved, give its path with --data"
         raise InputError(f"there is no data set or folder called {name!r}; {hint} {moved}")

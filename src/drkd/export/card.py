@@ -137,13 +137,14 @@ def _exports(run: Path) -> str:
     records = read_records(run)
     if not records:
         return ""
+    kind = records[0].parity
     rows = [
-        "| exported file | MB | images | accuracy %, network | accuracy %, file | same class % |",
+        f"| exported file | MB | images | {kind.metric} %, network | {kind.metric} %, file | {kind.same} % |",
         "|---" * 6 + "|",
     ]
     for record in records:
         parity = record.parity
-        fractions = (parity.accuracy_before, parity.accuracy_after, parity.agreement)
+        fractions = (parity.before, parity.after, parity.agreement)
         cells = " | ".join(f"{100 * fraction:.2f}" for fraction in fractions)
         rows.append(f"| {_plain(record.file)} | {record.bytes / 1e6:.2f} | {parity.samples} | {cells} |")
     return "\n".join(rows) + "\n"

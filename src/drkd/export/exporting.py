@@ -3,26 +3,26 @@
 import contextlib
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence, Sized
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal, cast
+from typing import Any, Literal, NamedTuple, cast
 
 import torch
 from torch import nn
 
-from drkd.data.datasets import Data, Split
+from drkd.export.box_parity import FLOAT_BOXES, INT8_BOXES, BoxParity, boxes_of, compare_boxes, refuse_boxes_beyond
 from drkd.export.checksums import checksums, seal
 from drkd.export.manifest import Manifest
-from drkd.export.parity import FLOAT, INT8, Tolerance, compare_logits, logits_of, refuse_beyond
+from drkd.export.parity import FLOAT, INT8, Parity, Tolerance, compare_logits, logits_of, refuse_beyond
 from drkd.export.quantizing import Calibration, evenly, quantize_onnx
 from drkd.export.records import Calibrated, ExportRecord
-from drkd.export.runtimes import NetworkSession, Pixels, files_of, session_class
+from drkd.export.runtimes import NetworkSession, Pixels, Session, files_of, session_class
 from drkd.export.writing import FORMATS, Format, write_onnx
 from drkd.runs.evaluating import data_of
 from drkd.targets import state_hash
-from drkd.tasks import get_task
+from drkd.tasks import Task, TaskData, get_task
 from drkd.tasks.loading import load_model
 from drkd.utils.arguments import check_arguments
 from drkd.utils.checks import check_count
@@ -33,6 +33,9 @@ from drkd.utils.machine import environment
 
 SCRATCH, LOCK = ".scratch", "lock"
 """How an export's temporary folder ends, and the file in it that the export locks."""
+
+Pair = tuple[Session, Session]
+"""The network, and the file made from it."""
 
 
 def export_run(
@@ -46,7 +49,7 @@ def export_run(
     samples: int = 1000,
     calibration: Calibration = "minmax",
     calibration_samples: int = 256,
-    tolerance: Tolerance | None = None,
+    tolerance: Tolerance | Mapping[str, float] | None = None,
 ) -> ExportRecord:
     """Write a run's network as a file of another format, and keep it only if it answers as the network does.
 
@@ -60,7 +63,8 @@ def export_run(
         samples: how many images of it, evenly spaced.
         calibration: how int8 chooses its ranges: minmax or percentile.
         calibration_samples: on how many training images int8 measures them.
-        tolerance: what may differ (default: `drkd.export.parity.FLOAT` or `INT8`).
+        tolerance: what may differ, or some of its fields (default: `FLOAT` or `INT8` of `drkd.export.parity`, of
+            detectors `FLOAT_BOXES` or `INT8_BOXES` of `drkd.export.box_parity`).
 
     Returns:
         Where the file is, and what was found; it is also written beside the file, as FILE.json.
@@ -84,25 +88,23 @@ def export_run(
     source = Path(run)
     chosen = _format(format, quantize, calibration)
     model, info = load_model(source)
-    deployed = get_task(info.task).deploy(model, info)
+    task = get_task(info.task)
+    deployed, check = task.deploy(model, info), CHECKS[task.outputs[0]]
     target = Path(out) if out is not None else _default_path(source, f"model{'-int8' if quantize else ''}")
     target = target if target.suffix == chosen.suffix else target.with_name(target.name + chosen.suffix)
-    known = cast("Data", data_of(source, info, data, split or "either"))
+    known = data_of(source, info, data, split or "either")
     name, part = _split(known, split)
     manifest = Manifest.of(info, sha256=state_hash(model), quantize=quantize)
-    tolerance = tolerance or (INT8 if quantize else FLOAT)
-    seen = _pixels(known.train, calibration_samples) if quantize else None
+    usual = check.int8 if quantize else check.float
+    allowed = tolerance if isinstance(tolerance, Tolerance) else replace(usual, **dict(tolerance or {}))
+    seen = task.pixels(known.train, _spread(known.train, calibration_samples)) if quantize else None
     with _scratch(target) as folder:
         fresh = folder / target.name
         _write(deployed, manifest, fresh, chosen, seen, calibration)
         seal(fresh)
-        pixels = _pixels(part, samples)
-        labels = part.labels[torch.from_numpy(evenly(len(part), samples))].numpy()
-        before, after = (
-            logits_of(session, pixels) for session in (NetworkSession(source), session_class(fresh)(fresh))
-        )
-        parity = compare_logits(before, after, labels, info.temperature)
-        refuse_beyond(tolerance, parity, target.name, "try another --calibration, or " if quantize else "")
+        sessions = NetworkSession(source), session_class(fresh)(fresh)
+        parity = check.compare(sessions, task, part, _spread(part, samples))
+        check.refuse(allowed, parity, target.name, "try another --calibration, or " if quantize else "")
         record = ExportRecord(
             path=target,
             file=target.name,
@@ -112,7 +114,7 @@ def export_run(
             manifest=manifest,
             split=name,
             parity=parity,
-            tolerance=tolerance,
+            tolerance=allowed,
             calibration=None if seen is None else Calibrated(calibration, len(seen)),
             environment=environment(),
         )
@@ -143,7 +145,7 @@ def _write(
     manifest: Manifest,
     path: Path,
     chosen: Format,
-    pixels: Pixels | None,
+    pixels: Sequence[Pixels] | Pixels | None,
     calibration: Calibration,
 ) -> None:
     """The file, in int8 if there are pixels to calibrate on."""
@@ -184,18 +186,51 @@ def _default_path(run: Path, name: str) -> Path:
     return (run if run.is_dir() else run.parent) / "exports" / name
 
 
-def _split(data: Data, split: str | None) -> tuple[str, Split]:
+def _split(data: TaskData, split: str | None) -> tuple[str, Sized]:
     """The split to check on, with its name."""
     if split not in (None, "val", "test"):
         raise InputError(f"--split should be val or test, got {split!r}")
     name = split or ("val" if len(data.val) else "test")
-    part: Split = getattr(data, name)
+    part: Sized = getattr(data, name)
     if not len(part):
         raise InputError(f"the {name} split of {data.name} is empty; check on the other one with --split")
     return name, part
 
 
-def _pixels(split: Split, count: int) -> Pixels:
-    """Evenly spaced images of a split, uint8 (N, C, H, W)."""
-    pixels: Pixels = split.inputs[torch.from_numpy(evenly(len(split), count))].numpy()
-    return pixels
+def _spread(split: Sized, count: int) -> torch.Tensor:
+    """Evenly spaced positions of a split."""
+    return torch.from_numpy(evenly(len(split), count))
+
+
+def _check_logits(sessions: Pair, task: Task, part: Any, positions: torch.Tensor) -> Parity:
+    pixels = cast("Pixels", task.pixels(part, positions))
+    before, after = (logits_of(session, pixels) for session in sessions)
+    return compare_logits(before, after, task.truth(part, positions), sessions[0].info.temperature)
+
+
+def _check_boxes(sessions: Pair, task: Task, part: Any, positions: torch.Tensor) -> BoxParity:
+    pixels = task.pixels(part, positions)
+    before, after = (boxes_of(session, list(pixels)) for session in sessions)
+    return compare_boxes(before, after, task.truth(part, positions))
+
+
+class Check(NamedTuple):
+    """How a file is compared with its network.
+
+    Attributes:
+        compare: the two sessions, on images of a split.
+        refuse: raises where what was found exceeds a tolerance.
+        float, int8: what may differ.
+    """
+
+    compare: Callable[[Pair, Task, Any, torch.Tensor], Any]
+    refuse: Callable[[Tolerance, Any, str, str], None]
+    float: Tolerance
+    int8: Tolerance
+
+
+CHECKS = {
+    "logits": Check(_check_logits, refuse_beyond, FLOAT, INT8),
+    "boxes": Check(_check_boxes, refuse_boxes_beyond, FLOAT_BOXES, INT8_BOXES),
+}
+"""By the first of what a task's networks answer."""

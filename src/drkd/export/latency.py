@@ -12,6 +12,7 @@ from drkd.export.memory import measure_memory
 from drkd.export.records import LATENCY, BenchedFile, CallTimes, LatencyResults, LatencySettings, MemorySetting
 from drkd.export.runtimes import Session, files_of, input_shape, is_exported, open_session, runs_code
 from drkd.models.files import model_file
+from drkd.tasks import get_task
 from drkd.utils.arguments import check_arguments
 from drkd.utils.errors import InputError
 from drkd.utils.files import write_checked_json
@@ -68,6 +69,10 @@ def bench_files(
     opened: dict[Path, tuple[str, str | None]] = {}
     for cores in threads:
         sessions = {path: open_session(path, threads=cores, allow_code=allow_code) for path in paths}
+        for path, session in sessions.items():
+            most = get_task(session.info.task).most_images
+            if most is not None and max(batch_sizes) > most:
+                raise InputError(f"{path} takes {most} image per call; leave out --batch-sizes")
         opened.update({path: (session.runtime, _quantize(session)) for path, session in sessions.items()})
         for batch_size in batch_sizes:
             for path, seconds in _measure(sessions, batch_size, calls, clock).items():

@@ -6,14 +6,12 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from drkd.tasks import TASKS, Task, get_task
 from drkd.utils.errors import InputError
 
 if TYPE_CHECKING:
     from drkd.models.files import ModelInfo
     from drkd.utils.files import JsonObject
-
-INPUT = "uint8 (B, C, H, W), 0 to 255"
-"""What every exported file takes; it contains the rest, scaling and normalisation."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +23,7 @@ class Manifest:
             `drkd.models.files.ModelInfo`; what the file answers are logits, not yet divided by the temperature.
         sha256: of the network that was exported.
         quantize: None or `int8`.
-        input: what the file takes.
+        input: what the file takes, see `drkd.tasks.Task.input`; it contains the rest, scaling and normalisation.
     """
 
     model: str
@@ -36,7 +34,7 @@ class Manifest:
     std: tuple[float, ...]
     sha256: str
     quantize: str | None
-    input: str = INPUT
+    input: str = Task.input
     margin: float = 1.0
     task: str = "classification"
     interpolation: str = "bilinear"
@@ -53,7 +51,7 @@ class Manifest:
             'uint8 (B, C, H, W), 0 to 255'
         """
         own = (info.model, info.classes, info.image_size, info.channels, info.mean, info.std)
-        made = cls(*own, sha256=sha256, quantize=quantize)
+        made = cls(*own, sha256=sha256, quantize=quantize, input=get_task(info.task).input)
         how = {name: getattr(info, name) for name in ("margin", "interpolation", "task", "temperature")}
         return replace(made, **how)
 
@@ -73,8 +71,10 @@ class Manifest:
             raise InputError(
                 f"{path} does not say what it takes and answers (no {', '.join(missing)}); give a file of `drkd export`"
             )
-        if content["input"] != INPUT:
-            raise InputError(f"{path} takes {content['input']}, this drkd feeds {INPUT}; export it anew")
+        task = TASKS.get(content.get("task", cls.task))
+        if task is None or content["input"] != task.input:
+            fed = "no such task" if task is None else task.input
+            raise InputError(f"{path} takes {content['input']}, this drkd feeds {fed}; export it anew")
         lists = {name: tuple(content[name]) for name in ("classes", "mean", "std")}
         return cls(**{**{name: content[name] for name in KEYS if name in content}, **lists})
 

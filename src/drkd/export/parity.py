@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -59,6 +60,29 @@ class Parity:
     accuracy_after: float
     ece_before: float | None = None
     ece_after: float | None = None
+
+    metric: ClassVar[str] = "accuracy"
+    same: ClassVar[str] = "same class"
+    differs: ClassVar[str] = "logit"
+
+    @property
+    def before(self) -> float:
+        """What the network achieves."""
+        return self.accuracy_before
+
+    @property
+    def after(self) -> float:
+        """What the file achieves."""
+        return self.accuracy_after
+
+    def describe(self, temperature: float = 1.0) -> str:
+        """In words, as `drkd export` prints it; the temperature is that of the calibration errors."""
+        return (
+            f"accuracy {100 * self.accuracy_before:.2f}% before, {100 * self.accuracy_after:.2f}% after; "
+            f"the same class for {100 * self.agreement:.2f}%; largest logit difference {self.largest_difference:.2g} "
+            f"(largest logit {self.largest_logit:.3g}); ECE {100 * (self.ece_before or 0):.2f}% before, "
+            f"{100 * (self.ece_after or 0):.2f}% after, at temperature {temperature:.3g}"
+        )
 
 
 def compare_logits(before: Logits, after: Logits, labels: NDArray[np.int64], temperature: float = 1.0) -> Parity:

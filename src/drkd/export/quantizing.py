@@ -2,7 +2,7 @@
 
 import io
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Literal
@@ -12,6 +12,7 @@ import numpy as np
 from drkd.export.manifest import Manifest
 from drkd.export.runtimes import Pixels, needed
 from drkd.export.writing import set_metadata
+from drkd.tasks import get_task
 
 BATCH = 32
 """Images per calibration step."""
@@ -24,16 +25,18 @@ PREPARED = "onnx.quant.pre_process"
 """What ONNX Runtime marks files with whose batch norms are folded; the exporter has done that."""
 
 
-def quantize_onnx(source: Path, target: Path, manifest: Manifest, pixels: Pixels, calibration: Calibration) -> None:
+def quantize_onnx(
+    source: Path, target: Path, manifest: Manifest, pixels: Sequence[Pixels] | Pixels, calibration: Calibration
+) -> None:
     """Write `source` in int8: weights per output channel, symmetric; activations per tensor.
 
-    Normalisation and logits stay in float.
+    Normalisation and logits stay in float; of a detector all but the convolutions.
 
     Args:
         source: a file of `write_onnx`.
         target: where to.
         manifest: of the new file.
-        pixels: training images uint8 (N, C, H, W) that stand for what the device will see.
+        pixels: training images, uint8 (C, H, W) each, that stand for what the device will see.
         calibration: how ranges are chosen from them.
     """
     onnx = needed("onnx", "onnx")
@@ -41,7 +44,9 @@ def quantize_onnx(source: Path, target: Path, manifest: Manifest, pixels: Pixels
     model = onnx.load(source)
     model.metadata_props.add(key=PREPARED, value="onnxruntime.quant")
     methods = quantization.CalibrationMethod
-    batches = iter([{"pixels": pixels[start : start + BATCH]} for start in range(0, len(pixels), BATCH)])
+    size = get_task(manifest.task).most_images
+    bounds = range(0, len(pixels), size or BATCH)
+    batches = ({"pixels": np.stack(list(pixels[start : start + (size or BATCH)]))} for start in bounds)
 
     reader = type("Reader", (quantization.CalibrationDataReader,), {"get_next": lambda _: next(batches, None)})
     with _quiet():
@@ -50,6 +55,7 @@ def quantize_onnx(source: Path, target: Path, manifest: Manifest, pixels: Pixels
             target,
             reader(),
             quant_format=quantization.QuantFormat.QDQ,
+            op_types_to_quantize=None if size is None else ["Conv"],
             per_channel=True,
             activation_type=quantization.QuantType.QUInt8,
             weight_type=quantization.QuantType.QInt8,

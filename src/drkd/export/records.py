@@ -7,6 +7,7 @@ from typing import TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
+from drkd.export.box_parity import BoxParity
 from drkd.export.checksums import record_path
 from drkd.export.manifest import Manifest
 from drkd.export.memory import Memory
@@ -16,6 +17,9 @@ from drkd.utils.files import JsonObject, read_json, write_checked_json
 from drkd.utils.machine import Environment
 
 Record = TypeVar("Record", "ExportRecord", "LatencyResults")
+
+PARITIES = (Parity.__name__, BoxParity.__name__)
+"""What a check may have found; errors about a record do not say which was tried."""
 
 LATENCY = "latency.json"
 """The file that keeps the measured times of a run's exports, beside them."""
@@ -54,7 +58,7 @@ class ExportRecord:
     checksums: dict[str, str]
     manifest: Manifest
     split: str
-    parity: Parity
+    parity: Parity | BoxParity
     tolerance: Tolerance
     calibration: Calibrated | None
     environment: Environment
@@ -160,5 +164,5 @@ def _read(kind: type[Record], file: Path, **known: Path) -> Record:
         return TypeAdapter(kind).validate_python({**content, **known})
     except ValidationError as reason:
         first = reason.errors()[0]
-        where = ".".join(map(str, first["loc"]))
+        where = ".".join(str(step) for step in first["loc"] if step not in PARITIES)
         raise InputError(f"{file} is not what drkd writes: {where}: {first['msg']}; make it anew") from reason

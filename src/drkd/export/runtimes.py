@@ -1,4 +1,4 @@
-"""Exported files, each in the runtime that a device would use, all behind one call: pixels in, logits out.
+"""Exported files, each in the runtime that a device would use, all behind one call: pixels in, answers out.
 
 Nothing here imports torch unless the file needs it.
 """
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from drkd.export.checksums import check_files
 from drkd.export.manifest import Manifest, from_properties, from_text
+from drkd.export.programs import load_program
 from drkd.utils.arguments import check_arguments
 from drkd.utils.errors import InputError
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 Pixels = NDArray[np.uint8]
 Logits = NDArray[np.float32]
+Outputs = tuple[NDArray[Any], ...]
 
 MANIFEST = "drkd.json"
 """The name of the manifest in formats that hold files or one text."""
@@ -47,8 +49,12 @@ class Session(ABC):
     def __init__(self, path: Path, threads: int | None = None) -> None: ...
 
     @abstractmethod
+    def run(self, pixels: Pixels) -> Outputs:
+        """Everything that the network answers to pixels uint8 (B, C, H, W), see `drkd.tasks.Task.outputs`."""
+
     def __call__(self, pixels: Pixels) -> Logits:
-        """Logits (B, K) of pixels uint8 (B, C, H, W), any B."""
+        """The first of it: logits (B, K) for any B, or of a detector the boxes (n, 4) of one image."""
+        return self.run(pixels)[0]
 
 
 def needed(module: str, extra: str) -> Any:
@@ -88,7 +94,8 @@ def open_session(path: Path, *, threads: int | None = None, allow_code: bool = F
         ...
         drkd.utils.errors.InputError: there is no file model.onnx; give a file of `drkd export`, or a run directory
 
-        With a file there, `open_session(path)(pixels)` are the logits (B, K) of pixels uint8 (B, C, H, W).
+        With a file there, `open_session(path)(pixels)` are the logits (B, K) of pixels uint8 (B, C, H, W);
+        `open_session(path).run(pixels)` are the boxes, labels and scores of a detector.
     """
     check_arguments(open_session, locals())
     if is_exported(path) and not path.is_file():
@@ -158,9 +165,8 @@ class OnnxSession(Session):
         self.info = from_properties(self._session.get_modelmeta().custom_metadata_map, path)
         self.runtime = f"onnxruntime {ort.__version__}"
 
-    def __call__(self, pixels: Pixels) -> Logits:
-        logits: Logits = self._session.run(None, {"pixels": pixels})[0]
-        return logits
+    def run(self, pixels: Pixels) -> Outputs:
+        return tuple(self._session.run(None, {"pixels": pixels}))
 
 
 class OpenvinoSession(Session):
@@ -183,9 +189,8 @@ class OpenvinoSession(Session):
         self.info = from_text(text, path)
         self.runtime = f"openvino {openvino.__version__.partition('-')[0]}"
 
-    def __call__(self, pixels: Pixels) -> Logits:
-        logits: Logits = self._model([pixels])[0]
-        return logits
+    def run(self, pixels: Pixels) -> Outputs:
+        return tuple(self._model([pixels]).to_tuple())
 
 
 class TorchSession(Session):
@@ -196,21 +201,19 @@ class TorchSession(Session):
     def __init__(self, path: Path, threads: int | None = None) -> None:
         import torch
 
-        found = {MANIFEST: ""}
         try:
-            program = torch.export.load(path, extra_files=found)
+            program, text = load_program(path, MANIFEST)
         except Exception as reason:  # whatever reading the archive leads to
             raise _unreadable(path, reason) from reason
-        self.info = from_text(found[MANIFEST], path)
+        self.info = from_text(text, path)
         self.runtime = f"torch {torch.__version__}"
         self._torch, self._threads, self._module = torch, threads, program.module()
 
-    def __call__(self, pixels: Pixels) -> Logits:
+    def run(self, pixels: Pixels) -> Outputs:
         torch = self._torch
         _set_threads(torch, self._threads)
         with torch.inference_mode():
-            logits: Logits = self._module(torch.from_numpy(pixels)).numpy()
-        return logits
+            return _as_outputs(self._module(torch.from_numpy(pixels)))
 
 
 class ExecutorchSession(Session):
@@ -239,9 +242,9 @@ class ExecutorchSession(Session):
         self.runtime = f"executorch {version}, {count} threads"
         self._torch = torch
 
-    def __call__(self, pixels: Pixels) -> Logits:
+    def run(self, pixels: Pixels) -> Outputs:
         parts = self._torch.split(self._torch.from_numpy(pixels), LARGEST_BATCH)
-        return np.concatenate([self._forward.execute([part])[0].numpy() for part in parts])
+        return (np.concatenate([self._forward.execute([part])[0].numpy() for part in parts]),)
 
 
 class NetworkSession(Session):
@@ -259,12 +262,17 @@ class NetworkSession(Session):
         self._deployed = deployed.to(device)
         self.runtime = f"torch {torch.__version__}"
 
-    def __call__(self, pixels: Pixels) -> Logits:
+    def run(self, pixels: Pixels) -> Outputs:
         torch = self._torch
         _set_threads(torch, self._threads)
         with torch.inference_mode():
-            logits: Logits = self._deployed(torch.from_numpy(pixels).to(self._device)).float().cpu().numpy()
-        return logits
+            return _as_outputs(self._deployed(torch.from_numpy(pixels).to(self._device)))
+
+
+def _as_outputs(answered: Any) -> Outputs:
+    """A tensor of torch, or several, as arrays; floats in 32 bits."""
+    several = answered if isinstance(answered, tuple | list) else (answered,)
+    return tuple((each.float() if each.is_floating_point() else each).cpu().numpy() for each in several)
 
 
 def _set_threads(torch: Any, threads: int | None) -> None:

@@ -1,5 +1,6 @@
 """A network as a file of each format."""
 
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -9,7 +10,11 @@ from torch import nn
 
 from drkd.export.manifest import Manifest, as_properties, as_text
 from drkd.export.runtimes import LARGEST_BATCH, MANIFEST, METHOD, needed
+from drkd.tasks import get_task
 from drkd.utils.errors import InputError
+
+TRACED_OPSET = 18
+"""Of ONNX files of detectors."""
 
 
 class Format(NamedTuple):
@@ -27,27 +32,20 @@ class Format(NamedTuple):
 
 
 def write_onnx(deployed: nn.Module, manifest: Manifest, path: Path) -> None:
-    """One ONNX file: input `pixels`, output `logits`, any batch; batch norms are folded by the exporter.
+    """One ONNX file: input `pixels`, outputs as the task names them; batch norms are folded by the exporter.
 
     The manifest is its metadata; traces of the sources, with paths of this machine, are removed.
     """
     needed("onnxscript", "onnx")
     onnx = needed("onnx", "onnx")
-    batch = {0: torch.export.Dim("batch")}
     try:
-        program = torch.onnx.export(
-            deployed,
-            (example(manifest),),
-            dynamo=True,
-            dynamic_shapes=(batch,),
-            input_names=["pixels"],
-            output_names=["logits"],
-            verbose=False,
-        )
+        if get_task(manifest.task).most_images == 1:
+            _trace_detector(deployed, manifest, path)
+            model = onnx.load(path)
+        else:
+            model = _export_program(deployed, manifest)
     except Exception as reason:  # tracing runs the network's own code, which may raise anything
         raise cannot_export(manifest, reason) from reason
-    assert program is not None
-    model = program.model_proto
     for part in (*model.graph.node, *model.graph.value_info, *model.graph.input, *model.graph.output, model.graph):
         part.ClearField("metadata_props")
         part.ClearField("doc_string")
@@ -56,13 +54,51 @@ def write_onnx(deployed: nn.Module, manifest: Manifest, path: Path) -> None:
     path.write_bytes(model.SerializeToString())
 
 
+def _export_program(deployed: nn.Module, manifest: Manifest) -> Any:
+    """The ONNX model by way of `torch.export`."""
+    program = torch.onnx.export(
+        deployed,
+        (example(manifest),),
+        dynamo=True,
+        dynamic_shapes=(_varying(manifest),),
+        input_names=["pixels"],
+        output_names=list(get_task(manifest.task).outputs),
+        verbose=False,
+    )
+    assert program is not None
+    return program.model_proto
+
+
+def _trace_detector(deployed: nn.Module, manifest: Manifest, path: Path) -> None:
+    """An ONNX file by tracing, which all of torchvision's detectors are written for; `torch.export` takes SSDs only.
+
+    Its warnings are about numbers that are constants by intent, and about the age of the exporter.
+    """
+    outputs = list(get_task(manifest.task).outputs)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            deployed,
+            (example(manifest),),
+            path,
+            dynamo=False,
+            dynamic_axes={"pixels": get_task(manifest.task).varying, **{name: {0: "found"} for name in outputs}},
+            input_names=["pixels"],
+            output_names=outputs,
+            opset_version=TRACED_OPSET,
+        )
+
+
+def _varying(manifest: Manifest) -> dict[int, Any]:
+    return {dimension: torch.export.Dim(name) for dimension, name in get_task(manifest.task).varying.items()}
+
+
 def write_torch(deployed: nn.Module, manifest: Manifest, path: Path) -> None:
-    """One file of `torch.export`, any batch, without paths of this machine; the manifest is a file in its archive."""
+    """One file of `torch.export`, without paths of this machine; the manifest is a file in its archive."""
     try:
-        with torch.no_grad():
-            program = torch.export.export(
-                deployed, (example(manifest),), dynamic_shapes=({0: torch.export.Dim("batch")},)
-            )
+        with torch.no_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # torchvision's, about what it calls
+            program = torch.export.export(deployed, (example(manifest),), dynamic_shapes=(_varying(manifest),))
     except Exception as reason:
         raise cannot_export(manifest, reason) from reason
     for node in program.graph.nodes:
@@ -72,6 +108,8 @@ def write_torch(deployed: nn.Module, manifest: Manifest, path: Path) -> None:
 
 def write_executorch(deployed: nn.Module, manifest: Manifest, path: Path) -> None:
     """One ExecuTorch file for XNNPACK, any batch up to `LARGEST_BATCH`; a second method, `drkd`, gives the manifest."""
+    if get_task(manifest.task).most_images == 1:
+        raise InputError("executorch has no suppression of overlapping boxes; export a detector as onnx or torch")
     exir = needed("executorch.exir", "executorch")
     xnnpack = needed("executorch.backends.xnnpack.partition.xnnpack_partitioner", "executorch")
     batch = torch.export.Dim("batch", min=1, max=LARGEST_BATCH)
@@ -110,8 +148,9 @@ def set_metadata(model: Any, manifest: Manifest) -> None:
 
 
 def example(manifest: Manifest) -> torch.Tensor:
-    """Two images to trace with: one could make the batch a constant."""
-    return torch.zeros(2, manifest.channels, manifest.image_size, manifest.image_size, dtype=torch.uint8)
+    """Two images to trace with: one could make the batch a constant; one where the network takes no more."""
+    count, size = min(2, get_task(manifest.task).most_images or 2), manifest.image_size
+    return torch.zeros(count, manifest.channels, size, size + size // 2 * (count == 1), dtype=torch.uint8)
 
 
 def cannot_export(manifest: Manifest, reason: Exception) -> InputError:

@@ -11,7 +11,7 @@ from drkd.methods.papers import ALPHA, TEMPERATURE, distil
 from drkd.methods.registry import method
 from drkd.objective.losses import max_over_mean
 from drkd.objective.objective import Objective, ObjectiveOptions
-from drkd.objective.schedules import Complement, Growing, Linear
+from drkd.objective.schedules import AlphaSchedule, Complement, Growing, Linear
 from drkd.objective.terms import Penalty, Term
 from drkd.targets import ClassMean, Ema, LastBatch, Memory, OneHot, Partner, Rectified, Rectifier, Target
 from drkd.targets.memory import Keep
@@ -54,6 +54,7 @@ def online_dr_kd(
     decay: float | None = None,
     rectify: Rectifier = "swap",
     keep: Keep | None = None,
+    alpha_schedule: AlphaSchedule = "constant",
     **options: Unpack[ObjectiveOptions],
 ) -> Objective:
     """Online DR-KD (ours): rectify the student's own past, so that no pretraining and no second network is needed.
@@ -81,7 +82,10 @@ def online_dr_kd(
             raise InputError('online_dr_kd with source="ema" needs the student that is trained')
         source = Ema(student) if decay is None else Ema(student, decay)
     target = Memory(keep=keep or "full") if source == "memory" else source
-    return distil("online_dr_kd", Rectified(target, rectify), alpha, temperature, "batchmean", 1.0, options)
+    rectified = Rectified(target, rectify)
+    return distil(
+        "online_dr_kd", rectified, alpha, temperature, "batchmean", 1.0, options, alpha_schedule=alpha_schedule
+    )
 
 
 @method(label="OLS", colour="#117733")

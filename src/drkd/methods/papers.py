@@ -15,6 +15,7 @@ from torch import Tensor
 
 from drkd.methods.registry import method
 from drkd.objective.objective import Objective, ObjectiveOptions
+from drkd.objective.schedules import AlphaSchedule, weights_of
 from drkd.objective.terms import Term
 from drkd.targets import OneHot, Rectified, Rectifier, Target, Teacher, Uniform, Virtual, as_target
 from drkd.targets.rectify import swap
@@ -70,6 +71,7 @@ def kd(
     *,
     convention: Convention = "batchmean",
     multiplier: float = 1.0,
+    alpha_schedule: AlphaSchedule = "constant",
     **options: Unpack[ObjectiveOptions],
 ) -> Objective:
     """Knowledge distillation from any network (Tf-KD, arXiv 1909.11723, Eq. 4, with the T^2 of its code).
@@ -82,6 +84,7 @@ def kd(
         alpha: weight of the soft target, in [0, 1].
         temperature: T, above 0.
         convention, multiplier: see the module's text.
+        alpha_schedule: `constant`; `linear` or `cosine`, from alpha to 0 over the training; `rising`, from 0 to alpha.
 
     Example:
         >>> import torch
@@ -90,7 +93,9 @@ def kd(
         >>> list(losses)
         ['loss', 'ce', 'soft', 'soft_kl']
     """
-    return distil("kd", as_target(teacher), alpha, temperature, convention, multiplier, options)
+    return distil(
+        "kd", as_target(teacher), alpha, temperature, convention, multiplier, options, alpha_schedule=alpha_schedule
+    )
 
 
 @method(label="Tf-KD_self", colour="#009e73", self_taught=True)
@@ -101,6 +106,7 @@ def tf_kd_self(
     *,
     convention: Convention = "batchmean",
     multiplier: float = 1.0,
+    alpha_schedule: AlphaSchedule = "constant",
     **options: Unpack[ObjectiveOptions],
 ) -> Objective:
     """Tf-KD_self (arXiv 1909.11723): `kd` in which the teacher is the student's own trained copy.
@@ -112,7 +118,16 @@ def tf_kd_self(
         >>> sorted(tf_kd_self(torch.nn.Linear(2, 3)).needs)
         ['inputs']
     """
-    return distil("tf_kd_self", as_target(teacher), alpha, temperature, convention, multiplier, options)
+    return distil(
+        "tf_kd_self",
+        as_target(teacher),
+        alpha,
+        temperature,
+        convention,
+        multiplier,
+        options,
+        alpha_schedule=alpha_schedule,
+    )
 
 
 @method(label="Tf-KD_reg", colour="#56b4e9")
@@ -123,6 +138,7 @@ def tf_kd_reg(
     *,
     convention: Convention = "batchmean",
     multiplier: float = 1.0,
+    alpha_schedule: AlphaSchedule = "constant",
     **options: Unpack[ObjectiveOptions],
 ) -> Objective:
     """Tf-KD_reg (arXiv 1909.11723): a virtual teacher u with `correct_prob` on the label, the rest spread evenly.
@@ -136,12 +152,22 @@ def tf_kd_reg(
         ['loss', 'ce', 'soft', 'soft_kl']
     """
     if not is_reference(convention, multiplier):
-        return distil("tf_kd_reg", Virtual(correct_prob), alpha, temperature, convention, multiplier, options)
+        return distil(
+            "tf_kd_reg",
+            Virtual(correct_prob),
+            alpha,
+            temperature,
+            convention,
+            multiplier,
+            options,
+            alpha_schedule=alpha_schedule,
+        )
     check_fraction("alpha", alpha)
     check_temperature("temperature", temperature)
     virtual = Virtual(correct_prob, probs_as_logits=True)
-    soft = Term(virtual, alpha, name="soft", scale=multiplier, target_temperature=temperature, class_mean=True)
-    return Objective("tf_kd_reg", [Term(OneHot(), 1 - alpha, name="ce"), soft], **options)
+    of_labels, weight = weights_of(alpha, alpha_schedule)
+    soft = Term(virtual, weight, name="soft", scale=multiplier, target_temperature=temperature, class_mean=True)
+    return Objective("tf_kd_reg", [Term(OneHot(), of_labels, name="ce"), soft], **options)
 
 
 @method(label="DR-KD", colour="#d55e00", self_taught=True)
@@ -154,6 +180,7 @@ def dr_kd(
     student_swap: bool = False,
     convention: Convention = "batchmean",
     multiplier: float = 1.0,
+    alpha_schedule: AlphaSchedule = "constant",
     **options: Unpack[ObjectiveOptions],
 ) -> Objective:
     """DR-KD (arXiv 2201.11319): Tf-KD_self whose self-teacher is rectified with the label before it teaches.
@@ -162,7 +189,7 @@ def dr_kd(
     `tf_kd_self`. With another teacher it is `kd` with rectified targets.
 
     Args:
-        teacher, alpha, temperature, convention, multiplier: as for `kd`.
+        teacher, alpha, temperature, convention, multiplier, alpha_schedule: as for `kd`.
         rectify: what corrects the teacher's logits: `swap`, `smooth`, `drop` or a function; see `drkd.targets.rectify`.
         student_swap: swap the student's logits too, in both terms; an ablation of the public code, which raises the
             wrong class on misclassified samples. Accuracies use the unswapped logits.
@@ -175,7 +202,7 @@ def dr_kd(
     """
     target = Rectified(as_target(teacher), rectify)
     rectify_student = swap if student_swap else None
-    return distil("dr_kd", target, alpha, temperature, convention, multiplier, options, rectify_student)
+    return distil("dr_kd", target, alpha, temperature, convention, multiplier, options, rectify_student, alpha_schedule)
 
 
 def distil(
@@ -187,14 +214,16 @@ def distil(
     multiplier: float,
     options: ObjectiveOptions,
     rectify_student: Callable[[Tensor, Tensor], Tensor] | None = None,
+    alpha_schedule: AlphaSchedule = "constant",
 ) -> Objective:
     """(1 - a) CE(y, p) + a T^2 CE(softmax_T(target), softmax_T(z)): what all distillation here has in common."""
     check_fraction("alpha", alpha)
     check_temperature("temperature", temperature)
     reference = is_reference(convention, multiplier)
+    of_labels, of_target = weights_of(alpha, alpha_schedule)
     soft = Term(
         target,
-        alpha,
+        of_target,
         name="soft",
         scale=temperature**2 * multiplier,
         target_temperature=temperature,
@@ -202,7 +231,7 @@ def distil(
         class_mean=reference,
         averaged_in_public=True,
     )
-    terms = [Term(OneHot(), 1 - alpha, name="ce"), soft]
+    terms = [Term(OneHot(), of_labels, name="ce"), soft]
     return Objective(name, terms, rectify_student=rectify_student, **options)
 
 

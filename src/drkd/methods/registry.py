@@ -231,7 +231,7 @@ def all_settings(config: TrainConfig) -> dict[str, Any]:
 
     Example:
         >>> all_settings(TrainConfig(method="tf_kd_self", alpha=0.5))
-        {'alpha': 0.5, 'temperature': 1.0, 'convention': 'batchmean', 'multiplier': 1.0}
+        {'alpha': 0.5, 'temperature': 1.0, 'convention': 'batchmean', 'multiplier': 1.0, 'alpha_schedule': 'constant'}
     """
     info = get_method(config.method)
     parameters = inspect.signature(info.make).parameters

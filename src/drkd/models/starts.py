@@ -190,6 +190,25 @@ def _file_of_timm(config: "PretrainedCfg", download: bool) -> Path:
         names = (config.hf_hub_filename,) if config.hf_hub_filename else HUB_FILES
         return hub_file(config.hf_hub_id, names, download=download)
     assert cached is not None  # the configuration has weights
+    return torch_file(address, name, download=download)
+
+
+def torch_file(address: str, name: str, *, download: bool) -> Path:
+    """A file of weights in the cache of torch.
+
+    Args:
+        address: where it is published.
+        name: of the file in the cache.
+        download: fetch it where it is not there.
+
+    Raises:
+        InputError: if it is not there, or cannot be fetched.
+    """
+    import torch
+
+    cached = Path(torch.hub.get_dir()) / "checkpoints" / name
+    if cached.is_file():
+        return cached
     if download:
         cached.parent.mkdir(parents=True, exist_ok=True)
         try:

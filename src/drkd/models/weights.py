@@ -162,7 +162,7 @@ def fit_weights(model: nn.Module, saved: Tensors, *, num_classes: int, source: s
     own = model.state_dict()
     classifiers = _classifiers(model, num_classes)
     first = next((name for name, tensor in own.items() if tensor.ndim == 4), "")
-    named, others = _without_wrapper(own, saved)
+    named, others = without_wrapper(own, saved)
     fits = [_by_name(own, tensors, first, classifiers, others) for tensors in (named, *_converted(model, named))]
     fit, reshaped = max(fits, key=lambda found: len(found[0].tensors))
     if len(fit.tensors) < ENOUGH * len(own) and classifiers:
@@ -233,7 +233,7 @@ def _converted(model: nn.Module, named: Tensors) -> list[Tensors]:
     return [converted] if good else []
 
 
-def _without_wrapper(own: Tensors, saved: Tensors) -> tuple[dict[str, Tensor], list[str]]:
+def without_wrapper(own: Tensors, saved: Tensors) -> tuple[dict[str, Tensor], list[str]]:
     """The tensors without what a wrapper put before their names, and the names of those that were not in it.
 
     The wrapper is the prefix after which most names and shapes are the network's.

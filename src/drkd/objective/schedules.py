@@ -3,11 +3,19 @@
 They are frozen data, so that an objective can be pickled and sent to another process.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
+
+from drkd.utils.checks import check_choice
 
 Weight = float | Callable[[float, int], float]
 """A term's weight: a number, or a function of (progress in [0, 1], completed epochs)."""
+
+
+AlphaSchedule = Literal["constant", "linear", "cosine", "rising"]
+"""How the weight of a soft target goes over the training: see `Scheduled`."""
 
 
 @dataclass(frozen=True)
@@ -60,3 +68,43 @@ class Complement:
 
     def __call__(self, progress: float, epoch: int) -> float:
         return 1 - self.weight(progress, epoch)
+
+
+@dataclass(frozen=True)
+class Scheduled:
+    """A weight that decays from `alpha` to 0, by a line or half a cosine, or rises by a line from 0 to it.
+
+    Example:
+        >>> [Scheduled(0.4, shape)(0.5, 0) for shape in ("linear", "rising")]
+        [0.2, 0.2]
+        >>> round(Scheduled(0.4, "cosine")(0.25, 0), 4)
+        0.3414
+    """
+
+    alpha: float
+    shape: Literal["linear", "cosine", "rising"]
+
+    def __call__(self, progress: float, epoch: int) -> float:
+        del epoch  # the progress says it finer
+        if self.shape == "rising":
+            return self.alpha * progress
+        if self.shape == "linear":
+            return self.alpha * (1 - progress)
+        return self.alpha * (1 + math.cos(math.pi * progress)) / 2
+
+
+def weights_of(alpha: float, schedule: AlphaSchedule) -> tuple[Weight, Weight]:
+    """The weights of the labels and of the soft target, which add up to 1.
+
+    Raises:
+        InputError: for an unknown schedule.
+
+    Example:
+        >>> weights_of(0.25, "constant")
+        (0.75, 0.25)
+    """
+    check_choice("alpha_schedule", schedule, ("constant", "linear", "cosine", "rising"))
+    if schedule == "constant":
+        return 1 - alpha, alpha
+    soft = Scheduled(alpha, schedule)
+    return Complement(soft), soft

@@ -19,7 +19,7 @@ MOST_CLASSES = 20
 MOST_PAIRS = 12
 """Pairs in such a list."""
 
-COUNTS = ("samples", "images", "boxes")
+COUNTS = ("samples", "images", "boxes", "pixels")
 """What a row of a class calls the number of its cases."""
 
 
@@ -80,7 +80,14 @@ def columns_by_class(results: MethodResults, metric: Metric) -> ClassTable | Non
     seeds = {"": _per_class(results)}
     known = {key for seed in seeds[""] for row in seed.values() for key in row if key not in COUNTS}
     keys = [*sorted(known - {metric.name}), metric.name] if known else []
-    headings = {"f1": "F1 %", "map": "mAP %", "map50": "mAP50 %", "ar": "AR %", metric.name: metric.heading}
+    headings = {
+        "f1": "F1 %",
+        "map": "mAP %",
+        "map50": "mAP50 %",
+        "ar": "AR %",
+        "iou": "IoU %",
+        metric.name: metric.heading,
+    }
     columns = {
         headings.get(key, f"{key.capitalize()} %"): {name: _mean(seeds[""], name, key) for name in _names(seeds)}
         for key in keys

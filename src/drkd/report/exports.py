@@ -9,6 +9,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from drkd.export.box_parity import BoxParity
 from drkd.export.memory import Memory
 from drkd.export.parity import Parity
 from drkd.export.records import LATENCY, BenchedFile, LatencyResults, read_records
@@ -17,9 +18,10 @@ from drkd.utils.text import printable
 NETWORK = "model.safetensors"
 
 LEGEND = (
-    "Accuracy: on the images of the check at export. Same class: percentage of equal predictions. Logit: largest "
-    "difference from the network's. ms: median / 95th percentile of a call. Memory: peak of a process with only this "
-    "file, and how much of it the file added. `drkd bench-model RUN` measures."
+    "Accuracy, mAP: on the images of the check at export. Same class, same boxes: percentage that network and file "
+    "have alike. Logit, score: largest difference to the network's. ms: median / 95th percentile of a call. Memory: "
+    "the most that a process with nothing but this file held, and how much of it came with the file. "
+    "`drkd bench-model RUN` measures."
 )
 
 
@@ -29,7 +31,7 @@ class ExportedFile:
 
     file: str
     bytes: int
-    parity: Parity | None
+    parity: Parity | BoxParity | None
     split: str | None
     measured: BenchedFile | None
 
@@ -77,7 +79,8 @@ def export_rows(files: list[ExportedFile], speed: LatencyResults | None) -> list
     settings = [(times.threads, times.batch_size) for times in speed.files[0].figures] if speed else []
     headings = [f"ms, {batch} at {cores} thread{'s' if cores > 1 else ''}" for cores, batch in settings]
     memory = ["memory MiB"] if speed else []
-    rows = [["File", "MB", "accuracy %", "same class %", "logit", *headings, *memory]]
+    kind = kind_of(files)
+    rows = [["File", "MB", f"{kind.metric} %", f"{kind.same} %", kind.differs, *headings, *memory]]
     for file in files:
         parity, measured = file.parity, file.measured
         figures = {(f.threads, f.batch_size): f for f in measured.figures} if measured else {}
@@ -95,11 +98,16 @@ def export_rows(files: list[ExportedFile], speed: LatencyResults | None) -> list
     return rows
 
 
+def kind_of(files: list[ExportedFile]) -> type[Parity] | type[BoxParity]:
+    """How the files of a run were checked."""
+    return next((type(file.parity) for file in files if file.parity), Parity)
+
+
 def accuracy_of(file: ExportedFile, files: list[ExportedFile]) -> str:
-    """A file's accuracy in percent; the network's own is what its exports were compared with."""
+    """A file's accuracy or mAP in percent; the network's own is what its exports were compared with."""
     if file.parity:
-        return f"{100 * file.parity.accuracy_after:.2f}"
-    known = {f"{100 * other.parity.accuracy_before:.2f}" for other in files if other.parity}
+        return f"{100 * file.parity.after:.2f}"
+    known = {f"{100 * other.parity.before:.2f}" for other in files if other.parity}
     return known.pop() if len(known) == 1 else ""
 
 
@@ -128,7 +136,7 @@ def draw_exports(run: Path) -> Path | None:
         axes.plot([], [], "o", color=f"C{number}", alpha=0.5, label=label)
     _, first, _ = points[0]
     axes.set_xlabel(f"ms per call, median ({first.batch_size} per call, threads: {first.threads})", fontsize=8)
-    axes.set_ylabel("accuracy %", fontsize=8)
+    axes.set_ylabel(f"{kind_of(files).metric} %", fontsize=8)
     axes.set_xscale("log")
     axes.margins(0.2)
     for text in figure.legend(loc="outside right center", fontsize=7, frameon=False).get_texts():

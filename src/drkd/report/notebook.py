@@ -1,9 +1,12 @@
 """A comparison as a notebook shows it, and as a paper prints it."""
 
 import html
+import io
 
-from drkd.report.sentences import LEVEL, conclusions
-from drkd.report.table import columns_of, legend_of, rows, title
+from rich.console import Console
+
+from drkd.report.sentences import LEVEL, conclusions, headline
+from drkd.report.table import WIDE, columns_of, legend_of, print_results, rows, title
 from drkd.runs.results import ComparisonResults, Panel
 from drkd.studies.results import BASELINE
 from drkd.tasks import get_task
@@ -23,11 +26,19 @@ def comparison_html(results: ComparisonResults) -> str:
         differences = results.of(panel)
         table = html_table(_columns(panel), rows(panel, differences), bold=_shown(panel, results))
         sentences = "".join(f"<li>{html.escape(each)}</li>" for each in conclusions(panel, differences))
-        parts.append(f"<p><b>{html.escape(title(panel))}</b></p>{table}<ul>{sentences}</ul>")
+        answer = html.escape(headline(panel, differences))
+        parts.append(f"<p>{html.escape(title(panel))}</p>{table}<p><b>{answer}</b></p><ul>{sentences}</ul>")
     failed = "".join(f"<li>{html.escape(f'{name}: {why}')}</li>" for name, why in results.failures.items())
     legend = html.escape(legend_of(get_task(results.panels[0].task)))
     more = f"<details><summary>What the columns mean</summary>{legend}</details>"
     return f"<div>{''.join(parts)}{f'<p>Failed:</p><ul>{failed}</ul>' if failed else ''}{more}</div>"
+
+
+def comparison_text(results: ComparisonResults) -> str:
+    """What the command line prints of it, for a terminal and a log."""
+    text = io.StringIO()
+    print_results(results, Console(file=text, width=WIDE, markup=False, emoji=False))
+    return "\n".join(line.rstrip() for line in text.getvalue().strip().splitlines())
 
 
 def comparison_latex(results: ComparisonResults) -> str:

@@ -4,6 +4,7 @@ A verdict needs a p-value below `LEVEL` after Holm's correction over all differe
 they are for. Where a seed failed or no test is possible there is none.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 
 from drkd.report.labels import label_of, listed, within
@@ -16,6 +17,12 @@ LEVEL = 0.05
 """A difference counts as shown where Holm's p-value is below this."""
 
 FEW_SEEDS = 5
+
+ROUNDING = 1e-12
+"""A mean difference this small is none."""
+
+VALIDATION_SIZE = re.compile(r"(?<=chosen on )\d+(?= validation samples)")
+"""In notes; seeds divide a folder into validation splits of unequal size."""
 
 Methods = Mapping[str, MethodResults]
 
@@ -49,9 +56,13 @@ def headline(panel: Panel, differences: Differences) -> str:
     found = _points(top)
     if top.p_holm is not None and top.ci95 is not None and top.ci95[0] > 0:
         found += f", which chance may give among {len(differences)} comparisons"
-    whose = f"{'the' if len(tests) == 1 else 'the best'} mean difference in {task.label} to cross-entropy"
+    if len(tests) > 1 and top.mean_difference <= ROUNDING:
+        best = f"no method is above cross-entropy in mean {task.label}; the best is {within(ranked[0])}"
+    else:
+        whose = f"{'the' if len(tests) == 1 else 'the best'} mean difference in {task.label} to cross-entropy"
+        best = f"{whose} is that of {within(ranked[0])}"
     also = f"; {loss}" if loss else ""
-    return f"Not shown with {seeds} seeds: {whose} is that of {within(ranked[0])}, {found}{also}{failed}."
+    return f"Not shown with {seeds} seeds: {best}, {found}{also}{failed}."
 
 
 def _no_answer(panel: Panel, asked: Sequence[str], tests: Mapping[str, Difference]) -> str:
@@ -120,7 +131,10 @@ def _failures(panel: Panel, name: str) -> int:
 def _notes(methods: Methods) -> list[str]:
     """Warnings of the trainings, once each; `_rectification` covers those about nothing to rectify."""
     notes = [note for results in methods.values() for of_seed in results.notes for note in of_seed or ()]
-    return [f"Note: {note}." for note in dict.fromkeys(notes) if "had nothing to rectify" not in note]
+    sizes = sorted(int(found[0]) for note in notes if (found := VALIDATION_SIZE.search(note)))
+    size = f"{sizes[0]} to {sizes[-1]}" if len(set(sizes)) > 1 else "".join(map(str, sizes[:1]))
+    alike = dict.fromkeys(VALIDATION_SIZE.sub(size, note) for note in notes)
+    return [f"Note: {note}." for note in alike if "had nothing to rectify" not in note]
 
 
 def _sign(test: Difference) -> int:
@@ -203,6 +217,7 @@ def _points(test: Difference) -> str:
     """The mean difference with its interval."""
     mean = f"{100 * test.mean_difference:+.2f} points"
     if test.ci95 is None or test.ci95[0] == test.ci95[1]:
-        return f"{mean} on every seed, which no test can judge"
+        judged = "" if abs(test.mean_difference) <= ROUNDING else ", which no test can judge"
+        return f"{mean} on every seed{judged}"
     low, high = (100 * end for end in test.ci95)
     return f"{mean}, 95% interval {low:+.2f} to {high:+.2f}"

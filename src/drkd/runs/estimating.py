@@ -44,6 +44,14 @@ class Planned:
     after: Path | None = None
 
 
+def with_self_teacher(config: TrainConfig, out: Path) -> list[Planned]:
+    """A training that has no teacher yet, after that of its self-teacher where it needs one."""
+    if get_method(config.method).teacher != "self":
+        return [Planned(config, out)]
+    first = config.model_copy(update={"method": "cross_entropy", "average": None, "method_options": {}})
+    return [Planned(first, out / "teacher"), Planned(config, out, after=out / "teacher")]
+
+
 def estimate_training(
     config: TrainConfig, data: TaskData, student: nn.Module, out: Path, teacher: nn.Module | None
 ) -> Estimate:
@@ -56,10 +64,7 @@ def estimate_training(
         teacher: None where it takes none, and where it is trained first.
     """
     student.to(choose_device(config.device))
-    planned = [Planned(config, out)]
-    if teacher is None and get_method(config.method).teacher == "self":
-        first = config.model_copy(update={"method": "cross_entropy", "average": None, "method_options": {}})
-        planned.insert(0, Planned(first, out / "teacher"))
+    planned = [Planned(config, out)] if teacher is not None else with_self_teacher(config, out)
     return _estimate(planned, [measure(each.config, data, student, teacher) for each in planned], processes=1)
 
 

@@ -88,7 +88,7 @@ class MethodResults:
     @classmethod
     def from_json(cls, content: Mapping[str, Any], task: Task) -> "MethodResults":
         """What `to_json` gave, for a task."""
-        teacher = ("accuracy", "map50") if task.teacher_metric != "accuracy" else ("accuracy",)
+        teacher = dict.fromkeys(("accuracy", task.teacher_metric))
         plain = [name for name in cls.__dataclass_fields__ if name in content]
         return cls(
             test={name: content[name] for name in task.metric_names if name in content},

@@ -60,6 +60,7 @@ def summarise(
         teacher=None if teacher is None else TeacherRecord(str(prepared.teacher_path), _weights_hash(teacher)),
         teacher_train_accuracy=taught.get("accuracy"),
         teacher_train_map50=taught.get("map50"),
+        teacher_train_miou=taught.get("miou"),
         teacher_seconds=prepared.teacher_seconds,
         train_seconds=result.seconds,
         skipped_images=dict(data.skipped_images),

@@ -34,7 +34,8 @@ class RunSummary:
         kept_epochs: test metrics of the networks kept after other epochs, by epoch.
         rectified_fraction_per_epoch: fraction of changed targets; None for methods without rectification.
         teacher: None without one.
-        teacher_train_accuracy, teacher_train_map50: the teacher on the training split, as classifier or as detector.
+        teacher_train_accuracy, teacher_train_map50, teacher_train_miou: the teacher on the training split, as
+            classifier, as detector or as segmenter.
         teacher_seconds, train_seconds, wall_seconds: training time of the teacher where it was trained here, of the
             network, and of everything.
         skipped_images: images that were left out, by split.
@@ -68,6 +69,7 @@ class RunSummary:
     effective_weights: dict[str, float] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     teacher_train_map50: float | None = None
+    teacher_train_miou: float | None = None
     seconds_per_epoch: float | None = None
     teacher_cached: float | None = None
     data_size: dict[str, int] = field(default_factory=dict)
@@ -100,6 +102,7 @@ class RunSummary:
 
 OPTIONAL: Any = (
     *("wall_seconds", "effective_weights", "notes", "teacher_train_map50", "data_fingerprint"),
+    "teacher_train_miou",
     *("seconds_per_epoch", "teacher_cached", "data_size", "metrics_sha256"),
 )
 """What a summary may lack."""

@@ -9,7 +9,7 @@ epochs/             epoch-N.safetensors: the same for the epochs that --keep-epo
 answers.safetensors the mean of what the student said of each training image, with --keep-answers
 summary.json        what came out
 mistakes.json       of classifiers: the test images of their surest mistakes
-cases.png           of detectors: the best and the worst test images with their boxes
+cases.png           of detectors and segmenters: the best and the worst test images
 teacher/            a run directory of its own, where the self-teacher was trained first
 """
 

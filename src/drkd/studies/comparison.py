@@ -75,7 +75,7 @@ class Training:
         return f"{self.panel}, seed {self.config.seed}, {self.method}"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Comparison(ShownComparison):
     """What `compare` returns. It displays itself in a notebook.
 

@@ -176,8 +176,8 @@ def results_of(summaries: Summaries, task: Task, teacher_seconds: PerSeed | None
     """
     tested, validated = _each(summaries, lambda s: s.test), _each(summaries, lambda s: s.val)
     teacher: dict[str, PerSeed] = {"accuracy": _each(summaries, lambda s: s.teacher_train_accuracy)}
-    if task.teacher_metric == "map50":
-        teacher["map50"] = _each(summaries, lambda s: s.teacher_train_map50)
+    if task.teacher_metric != "accuracy":
+        teacher[task.teacher_metric] = _each(summaries, attrgetter(f"teacher_train_{task.teacher_metric}"))
     return MethodResults(
         test={name: _each(tested, attrgetter(name)) for name in task.metric_names},
         val={name: _each(validated, attrgetter(name)) for name in task.validation_metrics},

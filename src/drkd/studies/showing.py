@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from drkd.methods.registry import split_variant
 from drkd.studies.results import BASELINE, as_rows
-from drkd.utils.tables import as_frame, html_table, latex_table
+from drkd.utils.tables import as_frame, html_table, latex_table, text_table
+from drkd.utils.text import counted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -45,6 +46,11 @@ class ShownComparison:
         from drkd.report.notebook import comparison_latex
 
         return comparison_latex(self.results)
+
+    def __repr__(self) -> str:
+        from drkd.report.notebook import comparison_text
+
+        return comparison_text(self.results)
 
     def _repr_html_(self) -> str:
         from drkd.report.notebook import comparison_html
@@ -90,22 +96,27 @@ class ShownTrials:
         """The best trials beside cross-entropy, as a table for LaTeX's booktabs."""
         return latex_table(COLUMNS, self._rows())
 
+    def __repr__(self) -> str:
+        return f"{text_table(COLUMNS, self._rows())}\n{self._words()}"
+
     def _repr_html_(self) -> str:
+        return f"<div>{html_table(COLUMNS, self._rows())}<p>{html.escape(self._words())}</p></div>"
+
+    def _words(self) -> str:
         ended = sum(trial.val_accuracy is None for trial in self.results.trials)
-        counts = f"{len(self.results.trials)} trials, {ended} of them stopped early. {LUCK}"
-        return f"<div>{html_table(COLUMNS, self._rows())}<p>{html.escape(counts)}</p></div>"
+        return f"{counted(len(self.results.trials), 'trial')}, {ended} of them ended early. {LUCK}"
 
     def _rows(self) -> list[dict[str, str]]:
         found = self.results
         base = found.baseline_val_accuracy
         first = {"trial": f"{BASELINE}:lr={found.baseline_lr:.3g}", "accuracy": f"{100 * base:.2f}"}
-        finished = [(trial.val_accuracy, trial.variant) for trial in found.trials if trial.val_accuracy is not None]
+        finished = [(trial.val_accuracy, trial.name) for trial in found.trials if trial.val_accuracy is not None]
         best = sorted(finished, key=lambda pair: -pair[0])[:MOST_TRIALS]
         return [
             first,
             *(
-                {"trial": variant, "accuracy": f"{100 * value:.2f}", "gain": f"{100 * (value - base):+.2f}"}
-                for value, variant in best
+                {"trial": name, "accuracy": f"{100 * value:.2f}", "gain": f"{100 * (value - base):+.2f}"}
+                for value, name in best
             ),
         ]
 

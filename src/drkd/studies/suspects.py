@@ -25,6 +25,7 @@ from drkd.data import Data
 from drkd.data.folds import fold_numbers
 from drkd.data.loader import Loader
 from drkd.runs.directory import one_writer
+from drkd.runs.estimating import announce, estimate_trainings, with_self_teacher
 from drkd.runs.evaluating import run_of
 from drkd.runs.events import Event, OnEvent, RunFailed, ignore_event
 from drkd.runs.features import choose_fitted, keep_features
@@ -117,7 +118,9 @@ def find_suspects(
     config = trainings[0].config
     place = choose_device(config.device)
     processes = jobs or (processor_count() if place.type == "cpu" else 1)
+    planned = [part for each in trainings for part in with_self_teacher(each.config, each.out)]
     with one_writer(out / FOLDER):
+        announce("suspects", lambda: estimate_trainings(planned, processes=min(processes, len(trainings))), on_event)
         keep_features(config, trainings[0].out)
         outcomes = run_jobs(
             [Job(each.name, each) for each in trainings],
@@ -200,7 +203,7 @@ def train_and_ask(training: Training, on_event: OnEvent) -> RunSummary:
             on_event(event)
 
     source = dict.fromkeys(TrainConfig.model_fields, "suspects")
-    summary = train(training.config, source, training.out, name=training.name, on_event=of_student)
+    summary = train(training.config, source, training.out, name=training.name, on_event=of_student, alone=False)
     if not (training.out / ANSWERS).is_file():
         network, _ = load_model(training.out)
         network.to(choose_device(training.config.device))

@@ -48,7 +48,7 @@ from drkd.utils.machine import environment, processor_name
 FILE, NETWORKS = "tune.json", "networks.json"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Tuned(ShownTrials):
     """What `tune` returns. It shows itself in a notebook.
 

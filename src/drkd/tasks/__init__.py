@@ -1,4 +1,4 @@
-"""What is trained, an object each in `TASKS`: classifiers of one label or several, detectors; losses of pixels."""
+"""What is trained, an object each in `TASKS`: classifiers of one label or several, detectors, segmenters."""
 
 from collections.abc import Collection, Mapping
 from typing import Any
@@ -6,11 +6,12 @@ from typing import Any
 from drkd.tasks.classification import Classification
 from drkd.tasks.detection.task import Detection
 from drkd.tasks.multilabel.task import MultiLabel
+from drkd.tasks.segmentation.task import Segmentation
 from drkd.tasks.task import Metric, SplitMetrics, Task, TaskData
 
 __all__ = ["TASKS", "Metric", "SplitMetrics", "Task", "TaskData", "get_task", "metrics_from_json", "task_of"]
 
-TASKS: dict[str, Task] = {task.name: task for task in (Classification(), Detection(), MultiLabel())}
+TASKS: dict[str, Task] = {task.name: task for task in (Classification(), Detection(), Segmentation(), MultiLabel())}
 """Every task by the name that `--task` takes."""
 
 

@@ -2,33 +2,35 @@
 
 import contextlib
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
-from drkd.tasks.task import Metric, SplitMetrics, Task, TaskData
+from drkd.tasks.answers import name_images
+from drkd.tasks.tables import lines_by_class
+from drkd.tasks.task import Described, Metric, SplitMetrics, Task, TaskData
 from drkd.utils.objects import PREFIX
-from drkd.utils.text import printable
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
     from torch import Tensor, nn
 
     from drkd.config import TrainConfig
     from drkd.data import Data
     from drkd.data.checking import Findings
+    from drkd.data.datasets import Split
     from drkd.data.preprocessing import Preprocessing
     from drkd.data.record import FileRecord
     from drkd.models.files import ModelInfo
     from drkd.objective.objective import Objective
+    from drkd.tasks.answers import Asked, ReadImage, Row
     from drkd.training.metrics import Metrics
 
 ANSWERS = 2
 """Which answers a cache holds: another number where the same teacher is asked in another way. 1 folded batch norms that
 must stay."""
-
-MOST_CLASSES = 30
-"""Of more classes the worst are shown."""
 
 CHEAP = 10**6
 """A teacher of fewer multiply-adds per image is asked every time: looking its answers up would take longer."""
@@ -180,6 +182,19 @@ class Classification(Task):
 
         return Deployed(network, info.mean, info.std).eval().requires_grad_(False)
 
+    def answer(
+        self, outputs: "Sequence[NDArray[Any]]", images: "Sequence[ReadImage]", info: Described, asked: "Asked"
+    ) -> "Iterator[Row]":
+        return name_images(self, outputs[0], images, info, asked)
+
+    def pixels(self, split: "Split", positions: "Tensor") -> "NDArray[np.uint8]":
+        found: NDArray[np.uint8] = split.inputs[positions].numpy()
+        return found
+
+    def truth(self, split: "Split", positions: "Tensor") -> "NDArray[np.int64]":
+        labels: NDArray[np.int64] = split.labels[positions].numpy()
+        return labels
+
     def probabilities(self, logits: "Tensor", temperature: float = 1.0) -> "Tensor":
         return (logits / temperature).softmax(dim=1)
 
@@ -197,35 +212,6 @@ class Classification(Task):
     def describe_classes(self, measured: SplitMetrics) -> list[str]:
         columns = {"precision": "precision %", "recall": "recall %", "f1": "F1 %"}
         return lines_by_class(asdict(measured)["per_class"], "samples", columns)
-
-
-def lines_by_class(rows: Mapping[str, Mapping[str, float]], count: str, columns: Mapping[str, str]) -> list[str]:
-    """A table of classes: how many there are of each, and fractions in percent; of many classes, the worst.
-
-    Args:
-        rows: of each class by name.
-        count: key and heading of the count.
-        columns: headings of the fractions, by key; the last one says which classes are the worst.
-
-    Example:
-        >>> lines_by_class({"cat": {"images": 7, "ap": 0.5}}, "images", {"ap": "AP %"})
-        ['class  images    AP %', 'cat         7   50.00']
-    """
-    last = list(columns)[-1]
-    shown = sorted(rows, key=lambda name: rows[name][last])[:MOST_CLASSES] if len(rows) > MOST_CLASSES else rows
-    if not shown:
-        return []
-    width = max(5, *(len(printable(name)) for name in shown))
-    headings = {key: f"{heading:>6}" for key, heading in columns.items()}
-    lines = [f"{'class':{width}}  {count}" + "".join(f"  {heading}" for heading in headings.values())]
-    for name in shown:
-        fractions = (f"  {100 * rows[name][key]:{len(heading)}.2f}" for key, heading in headings.items())
-        lines.append(f"{printable(name):{width}}  {rows[name][count]:{len(count)}}" + "".join(fractions))
-    more = len(rows) - len(shown)
-    if more:
-        better = columns[last].removesuffix(" %")
-        lines.append(f"{more} classes with a higher {better} are not shown; --json and summary.json have all")
-    return lines
 
 
 def _describe_macro(values: Mapping[str, Any]) -> str:

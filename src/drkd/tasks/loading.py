@@ -46,7 +46,7 @@ def load_deployed(source: str | Path) -> tuple[nn.Module, ModelInfo]:
     """`load_model` with the preprocessing in front: from uint8 pixels (B, C, H, W) to answers.
 
     Raises:
-        InputError: as `load_model`, and for a detector.
+        InputError: as `load_model`.
     """
     network, info = load_model(source)
     return get_task(info.task).deploy(network, info), info

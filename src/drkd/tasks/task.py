@@ -1,4 +1,4 @@
-"""What each kind of training defines: an object for classifiers, one for detectors.
+"""What each kind of training defines: an object for classifiers, one for detectors, one for segmenters.
 
 No other room decides anything by a task's name: runs, studies, exports, reports and the command line call these
 methods. The learner, which `drkd.fit` finds by the type of the data, is the task's other half
@@ -6,12 +6,16 @@ methods. The learner, which `drkd.fit` finds by the type of the data, is the tas
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence, Sized
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence, Sized
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
+from drkd.utils.errors import InputError
+
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
     from torch import Tensor, nn
 
     from drkd.config import TrainConfig
@@ -20,12 +24,31 @@ if TYPE_CHECKING:
     from drkd.data.record import DataRecord, FileRecord
     from drkd.models.files import ModelInfo
     from drkd.objective.objective import Objective
+    from drkd.tasks.answers import Asked, ReadImage, Row
+    from drkd.utils.files import JsonObject
 
 
 class SplitMetrics(Protocol):
     """What a network achieves on a split: a dataclass with a field for each metric of its task."""
 
     __dataclass_fields__: ClassVar[dict[str, Any]]
+
+
+class Described(Protocol):
+    """What a model file or an exported file says of its network."""
+
+    @property
+    def classes(self) -> tuple[str, ...]: ...
+    @property
+    def image_size(self) -> int: ...
+    @property
+    def channels(self) -> int: ...
+    @property
+    def margin(self) -> float: ...
+    @property
+    def interpolation(self) -> str: ...
+    @property
+    def temperature(self) -> float: ...
 
 
 class TaskData(Protocol):
@@ -82,6 +105,13 @@ class Task(ABC):
         better, worse: in a sentence, between the names of two methods.
         legend: what the metrics mean, below a table.
         class_metric: what is shown of each class, by its name in the rows of the detail `per_class`.
+        input: what a deployed network takes.
+        outputs: what it answers, by name.
+        varying: which dimensions of its input may have any length, by name.
+        most_images: how many it takes at once; None for any number.
+        asked: which fields of `Asked` have an effect.
+        answer_formats: in which `drkd predict` writes answers.
+        answer_columns: of its table.
     """
 
     name: ClassVar[str]
@@ -93,6 +123,13 @@ class Task(ABC):
     worse: ClassVar[str]
     legend: ClassVar[str]
     class_metric: ClassVar[Metric]
+    input: ClassVar[str] = "uint8 (B, C, H, W), 0 to 255"
+    outputs: ClassVar[tuple[str, ...]] = ("logits",)
+    varying: ClassVar[Mapping[int, str]] = {0: "batch"}
+    most_images: ClassVar[int | None] = None
+    asked: ClassVar[tuple[str, ...]] = ("top", "probabilities")
+    answer_formats: ClassVar[tuple[str, ...]] = ("csv", "json")
+    answer_columns: ClassVar[tuple[str, ...]] = ("file", "label", "probability")
 
     @property
     def primary(self) -> str:
@@ -203,19 +240,50 @@ class Task(ABC):
 
     @abstractmethod
     def deploy(self, network: "nn.Module", info: "ModelInfo") -> "nn.Module":
-        """The network as it predicts and as it is exported: uint8 pixels (B, C, H, W) to its answers.
+        """The network as it predicts and as it is exported: uint8 pixels (B, C, H, W) to its `outputs`."""
+
+    def check_asked(self, asked: "Asked", files: Sequence[Path]) -> None:
+        """Refuse what cannot be answered about `files`.
 
         Raises:
-            InputError: for a task that cannot do so yet.
+            InputError: for the first option that has no effect, or a value that does not fit.
         """
+        boxes = {f"boxes.{name}": value for name, value in vars(asked.boxes).items()}
+        for name, value in {**vars(asked), **boxes, "boxes": None}.items():
+            if value not in (None, False) and name.partition(".")[0] not in self.asked:
+                option = name.removeprefix("boxes.").replace("boxes.coco", "format coco")
+                raise InputError(f"{self.name} takes no --{option}; leave it out")
+
+    def read_image(self, file: Path, info: Described) -> "ReadImage":
+        """An image as a deployed network takes it.
+
+        Raises:
+            BadImageError: if it cannot be read.
+        """
+        from drkd.data.decoding import decode
+        from drkd.tasks.answers import ReadImage
+
+        pixels = decode(file, info.image_size, info.channels, info.margin, interpolation=info.interpolation)
+        return ReadImage(file, pixels, (info.image_size, info.image_size))
 
     @abstractmethod
-    def probabilities(self, logits: "Tensor", temperature: float = 1.0) -> "Tensor":
-        """Probabilities (B, K) of the logits (B, K) of a deployed network, at its calibrated temperature."""
+    def answer(
+        self, outputs: "Sequence[NDArray[Any]]", images: "Sequence[ReadImage]", info: Described, asked: "Asked"
+    ) -> "Iterator[Row]":
+        """What the `outputs` of a deployed network say of `images`, as it was asked."""
+
+    def answer_record(self, row: "Row", format: str, classes: Sequence[str]) -> "JsonObject":
+        """A row of `answer` as JSON, in one of the `answer_formats`."""
+        del format, classes
+        return {name: value for name, value in asdict(row).items() if value is not None}
 
     @abstractmethod
-    def name_classes(self, probabilities: "Tensor", classes: Sequence[str]) -> list[list[tuple[str, float]]]:
-        """What probabilities (B, K) say: for each image, classes with their probabilities."""
+    def pixels(self, split: Any, positions: "Tensor") -> "NDArray[np.uint8] | list[NDArray[np.uint8]]":
+        """Images of a split as a deployed network takes them, uint8 (C, H, W) each."""
+
+    @abstractmethod
+    def truth(self, split: Any, positions: "Tensor") -> Any:
+        """What is true of these images, as the metrics take it."""
 
     @abstractmethod
     def describe_metrics(self, measured: SplitMetrics) -> str:

@@ -31,6 +31,8 @@ class ClassifierLearner(Learner[Data, Batch]):
     ) -> None:
         self.student, self.objective, self.device = student, objective, device
         self.dtype = getattr(torch, settings.precision)
+        if settings.teach != "all":
+            raise InputError(f"--teach {settings.teach} is about the positions that a detector scores; leave it out")
         check_balance(settings, objective)
         self.loader = Loader(
             data,

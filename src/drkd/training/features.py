@@ -9,6 +9,7 @@ from drkd.data.augment import Augmentation
 from drkd.data.datasets import Data, Split
 from drkd.data.loader import Loader
 from drkd.models.parts import classifier_of
+from drkd.utils.arguments import check_arguments
 from drkd.utils.errors import InputError
 from drkd.utils.hashing import content_hash
 from drkd.utils.progress import tracked
@@ -42,6 +43,7 @@ def extract_features(network: nn.Module, data: Data) -> tuple[nn.Linear, Data]:
         torch.Size([100, 128])
         >>> result = drkd.fit(classifier, drkd.cross_entropy(), features, epochs=2)
     """
+    check_arguments(extract_features, locals())
     if data.augmentation != Augmentation():
         raise InputError('features need images without augmentation; load them with augment="none"')
     _, head = classifier_of(network)

@@ -128,7 +128,7 @@ def assemble(student: nn.Module, objective: Objective, data: Any, settings: FitS
     layout = learner_class.choose_memory_format(settings.memory_format, student)
     for module in (student, objective):
         module.to(device).to(memory_format=layout)
-    freezing = Freezing(student, settings)
+    freezing = Freezing(student, settings, learner_class.backbone_of(student))
     optimizer = make_optimizer(student, settings)
     freezing.begin(0)
     learner = learner_class(data, student, objective, settings, device)

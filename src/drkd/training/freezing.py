@@ -17,20 +17,24 @@ class Freezing:
     Args:
         student: what is trained; parts that never learn are frozen at once.
         settings: of the training.
+        backbone: what `--freeze backbone` keeps as it is; None keeps all but the classifier.
 
     Raises:
         InputError: for a network that has no such parts, and where nothing but the classifier would ever learn.
     """
 
-    def __init__(self, student: nn.Module, settings: FitSettings) -> None:
+    def __init__(self, student: nn.Module, settings: FitSettings, backbone: nn.Module | None = None) -> None:
         check_head_epochs(settings)
         self.student = student
         self.wanted = [parameter for parameter in student.parameters() if parameter.requires_grad]
-        self.head_epochs = settings.epochs if settings.freeze == "backbone" else settings.head_epochs
+        head_alone = settings.freeze == "backbone" and backbone is None
+        self.head_epochs = settings.epochs if head_alone else settings.head_epochs
         self.head = classifier_of(student)[1] if self.head_epochs else None
         self.kept: list[nn.Parameter] = []
         if isinstance(settings.freeze, int):
             self.kept = _first_blocks(student, settings.freeze)
+        elif settings.freeze == "backbone" and backbone is not None:
+            self.kept = list(backbone.parameters())
         elif settings.freeze == "backbone":
             of_head = {id(parameter) for parameter in self._head_parameters}
             self.kept = [parameter for parameter in student.parameters() if id(parameter) not in of_head]

@@ -68,6 +68,12 @@ class Learner(ABC, Generic[DataT, BatchT]):
         """How weights lie in memory; see `drkd.training.compilation`."""
         return choose_memory_format(choice, student)
 
+    @classmethod
+    def backbone_of(cls, student: nn.Module) -> nn.Module | None:
+        """What `--freeze backbone` keeps as it is; None for networks of which it trains the classifier alone."""
+        del student
+        return None
+
     def wrap(self) -> None:
         """Make what calls the student anew: other parameters of it learn from now on."""
 

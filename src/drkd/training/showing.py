@@ -4,7 +4,8 @@ import html
 import math
 from typing import TYPE_CHECKING
 
-from drkd.utils.tables import as_frame, html_table, latex_table
+from drkd.utils.tables import as_frame, html_table, latex_table, text_table
+from drkd.utils.text import counted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -37,11 +38,17 @@ class ShownTraining:
         columns, rows, bold = self._table()
         return latex_table(columns, rows, bold=bold)
 
+    def __str__(self) -> str:
+        columns, rows, _ = self._table()
+        return f"{text_table(columns, rows)}\n{self._words()}"
+
     def _repr_html_(self) -> str:
         columns, rows, bold = self._table()
+        return f"<div>{html_table(columns, rows, bold=bold)}<p>{html.escape(self._words())}</p></div>"
+
+    def _words(self) -> str:
         chosen = f"Epoch {self.best_epoch} is selected. " if self.best_epoch >= 0 else ""
-        text = html.escape(f"{chosen}{len(self.history)} epochs, {self.seconds:.1f} s")
-        return f"<div>{html_table(columns, rows, bold=bold)}<p>{text}</p></div>"
+        return f"{chosen}{counted(len(self.history), 'epoch')}, {self.seconds:.1f} s"
 
     def _table(self) -> tuple[dict[str, str], Cells, list[tuple[int, str]]]:
         """Headings, cells, and those of the selected epoch."""

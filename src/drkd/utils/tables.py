@@ -1,4 +1,4 @@
-"""Small tables as HTML, as LaTeX and as frames of pandas."""
+"""Small tables as text, as HTML, as LaTeX and as frames of pandas."""
 
 import html
 import re
@@ -93,6 +93,25 @@ def html_table(columns: Mapping[str, str], rows: Rows, *, bold: Collection[tuple
     table = f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody>"
     return (
         f'<div style="overflow-x:auto"><table style="border-collapse:collapse;font-size:inherit">{table}</table></div>'
+    )
+
+
+def text_table(columns: Mapping[str, str], rows: Rows) -> str:
+    """The same table in plain text.
+
+    Example:
+        >>> print(text_table({"a": "Method", "b": "Gain %"}, [{"a": "dr_kd", "b": "-1.5"}]))
+        Method  Gain %
+        dr_kd     -1.5
+    """
+    lines = [list(columns.values()), *([row.get(key, "") for key in columns] for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "\n".join(
+        "  ".join(
+            cell.rjust(width) if place else cell.ljust(width)
+            for place, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in lines
     )
 
 

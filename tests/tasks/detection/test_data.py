@@ -253,5 +253,5 @@ def test_measuring_serves_images_in_order_as_they_are(tmp_path):
     data = load_detection(write_voc(tmp_path / "set"))
     batches = list(DetectionLoader(data, data.train, batch_size=5, training=False).batches())
     assert torch.cat([batch.index for batch in batches]).tolist() == list(range(0, 16, 2))
-    with pytest.raises(InputError, match="flip or none"):
+    with pytest.raises(InputError, match="none, flip, ssd"):
         load_detection(tmp_path / "set", augment="cifar")

@@ -8,7 +8,7 @@ from torchvision.ops import sigmoid_focal_loss
 import drkd
 from detectors import CLASS_LOSS, CLASSES, DETECTORS, batch, make, one_stage, our_step, plain_step
 from drkd.targets.rectify import swap
-from drkd.tasks.detection.losses import detector_losses, distilled
+from drkd.tasks.detection.losses import detector_losses, distilled, watched
 from drkd.tasks.detection.positions import AtPositions
 
 FAMILIES = list(DETECTORS)
@@ -156,6 +156,40 @@ def test_ssd_scores_positives_and_the_hardest_negatives():
     assert positives > 0
     torch.testing.assert_close(losses["classification"].detach(), total / positives)
     torch.testing.assert_close(parts["rectified"], torch.tensor(wrong / rows))
+
+
+@pytest.mark.parametrize("family", ["two_stage", "ssd"])
+def test_positions_that_are_not_taught_are_plain_cross_entropy(family):
+    """Against torchvision's loss and what each taught row adds to it, summed by hand."""
+    detector = make(family)
+    images, targets = batch()
+    objective = drkd.dr_kd(AtPositions(make(family, seed=1)), alpha=0.4, temperature=2.0)
+    seen = {}
+
+    def step(how):
+        torch.manual_seed(7)
+        with watched(detector, objective, teach=how) as step:
+            see = step.objective.register_forward_hook(
+                lambda module, given, made: seen.update(logits=given[0].detach(), labels=given[1], rows=made["loss"])
+            )
+            losses = detector(images, [dict(target) for target in targets])
+        see.remove()
+        return losses[CLASS_LOSS[family]].detach(), step.parts
+
+    plain = step("all")[0] * 0 + plain_step(detector, images, targets)[0][CLASS_LOSS[family]].detach()
+    step("foreground")
+    logits, labels = seen["logits"], seen["labels"]
+    foreground = 1 - logits.softmax(dim=1)[:, 0]
+    middle = float(foreground[labels == 0].median()) + 1e-4
+    added = (seen["rows"] - F.cross_entropy(logits, labels, reduction="none")).detach()
+    count = len(labels) if family == "two_stage" else int((labels > 0).sum())
+    for teach in ("foreground", str(middle)):
+        taught = labels > 0 if teach == "foreground" else (labels > 0) | (foreground >= middle)
+        assert 0 < taught.sum() < len(taught)
+        loss, parts = step(teach)
+        torch.testing.assert_close(loss, plain + added[taught].sum() / count)
+        torch.testing.assert_close(parts["ce"] + parts["soft"], loss)
+        assert parts["rectified"] <= taught.float().mean()
 
 
 def test_retina_rectifies_each_class_by_the_sign_of_its_logit():

@@ -235,7 +235,7 @@ def test_a_split_does_not_depend_on_the_other_images(tmp_path):
         (lambda text: re.sub("labels-3.png,.", "labels-3.png,maybe", text), "has the label 'maybe'; write 1, 0, or"),
         (lambda text: text.replace("labels-3.png", "../labels-3.png"), "lies outside the folder"),
         (lambda text: text.replace("labels-3.png", "gone.png"), "does not exist"),
-        (lambda text: text.replace("labels-3.png", "labels-4.png"), "lists 1 images twice in a split: labels-4.png"),
+        (lambda text: text.replace("labels-3.png", "labels-4.png"), "lists 1 image twice in a split: labels-4.png"),
         (lambda text: text.replace("green", "red", 1), "name each class once"),
         (lambda text: "", "needs a first line"),
         (lambda text: text.split("\n")[0], "has no images for the train split"),

@@ -18,6 +18,7 @@ class Annotated:
         boxes: of every object.
         names: the class of every box.
         size: (width, height) that the description claims, None where it does not.
+        ignored: of every box, whether it is a crowd or "difficult"; empty where none is.
     """
 
     image: Path
@@ -25,6 +26,7 @@ class Annotated:
     boxes: tuple[Box, ...]
     names: tuple[str, ...]
     size: tuple[int, int] | None = None
+    ignored: tuple[bool, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from drkd.data.augment import random_numbers
+from drkd.tasks.detection.augment import apply
 from drkd.tasks.detection.splits import DetectionSplit, DetectionSplits, Target
 from drkd.utils.errors import InputError
 
@@ -23,11 +24,13 @@ class DetectionBatch(NamedTuple):
         images: B images (3, H, W), floats in [0, 1].
         targets: their boxes and labels.
         index: (B,) int64, which image in which view: twice its position, and one more where it is mirrored.
+        size: images of all ranks' parts together.
     """
 
     images: list[Tensor]
     targets: list[Target]
     index: Tensor  # type: ignore[assignment]  # hides tuple.index, which nobody asks a batch for
+    size: int
 
 
 class DetectionLoader:
@@ -36,10 +39,12 @@ class DetectionLoader:
     Args:
         data: says whether to mirror.
         split: the part to serve.
-        batch_size: images per batch; a single left-over one joins the batch before, for the sake of batch norm.
+        batch_size: images per batch, over all ranks; a single left-over one joins the batch before, for the sake of
+            batch norm, and so do those that would not give every rank one.
         training: shuffle and mirror; otherwise in order, as they are.
         seed: of order and mirroring.
         device: where batches go.
+        rank, world_size: which part of each batch to serve, and of how many.
     """
 
     def __init__(
@@ -51,16 +56,20 @@ class DetectionLoader:
         training: bool,
         seed: int = 0,
         device: torch.device | str = "cpu",
+        rank: int = 0,
+        world_size: int = 1,
     ) -> None:
-        if batch_size < 1:
-            raise InputError(f"batch_size must be at least 1, got {batch_size}")
+        if batch_size < world_size:
+            raise InputError(f"batch_size must be at least {world_size}, one image for each process, got {batch_size}")
+        self.rank, self.world_size = rank, world_size
         self.split = split
         self.flip = data.flip and training
+        self.operations = data.operations if training else ()
         self.training = training
         self.seed = seed
         self.device = torch.device(device)
         self.bounds = list(range(0, len(split), batch_size))
-        if training and len(split) % batch_size == 1 and len(self.bounds) > 1:
+        if training and 0 < len(split) % batch_size < max(2, world_size) and len(self.bounds) > 1:
             self.bounds.pop()
 
     def __len__(self) -> int:
@@ -73,16 +82,25 @@ class DetectionLoader:
         if self.training:
             order = np.random.default_rng([self.seed, epoch]).permutation(order)
         mirrored = random_numbers(self.seed, epoch, 0, order, count=1)[:, 0] < (0.5 if self.flip else 0.0)
+        draws = random_numbers(self.seed, epoch, 1, order, count=1)[:, 0] if self.operations else np.zeros(len(order))
         ends = [*self.bounds[1:], len(order)]
         for begin, end in list(zip(self.bounds, ends, strict=True))[start:]:
-            rows, flips = order[begin:end].tolist(), mirrored[begin:end].tolist()
-            served = [self._serve(row, flip) for row, flip in zip(rows, flips, strict=True)]
-            index = torch.from_numpy(2 * order[begin:end] + mirrored[begin:end]).to(self.device)
-            yield DetectionBatch([image for image, _ in served], [target for _, target in served], index)
+            size = end - begin
+            first, last = (begin + size * number // self.world_size for number in (self.rank, self.rank + 1))
+            rows = zip(order[first:last].tolist(), mirrored[first:last].tolist(), draws[first:last], strict=True)
+            served = [self._serve(row, flip, draw) for row, flip, draw in rows]
+            index = torch.from_numpy(2 * order[first:last] + mirrored[first:last]).to(self.device)
+            yield DetectionBatch([image for image, _ in served], [target for _, target in served], index, size)
 
-    def _serve(self, row: int, flip: bool) -> tuple[Tensor, Target]:
-        image = self.split.images[row].to(self.device).float().div_(255)
-        target = {name: value.to(self.device) for name, value in self.split.targets[row].items()}
+    def _serve(self, row: int, flip: bool, draw: float) -> tuple[Tensor, Target]:
+        pixels, target = self.split.images[row], self.split.targets[row]
+        if self.training and "iscrowd" in target:
+            taught = target["iscrowd"] == 0
+            target = {name: target[name][taught] for name in ("boxes", "labels")}
+        if self.operations:
+            pixels, target = apply(self.operations, pixels, target, seed=int(draw * 2**53))
+        image = pixels.to(self.device).float().div_(255)
+        target = {name: value.to(self.device) for name, value in target.items()}
         return mirror(image, target) if flip else (image, target)
 
 

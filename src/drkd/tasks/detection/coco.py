@@ -5,7 +5,7 @@ import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from drkd.data.files import inside, is_hidden, read_bytes, splits_in, visible
 from drkd.data.problems import OnProblem, problem_at, shown, some
@@ -18,6 +18,14 @@ OTHER_KINDS = {"captions", "keypoints", "panoptic", "stuff", "info", "densepose"
 """Words in the names of COCO's files that hold no boxes of objects."""
 
 Row = Mapping[str, Any]
+
+
+class Thing(NamedTuple):
+    """An annotation."""
+
+    box: Box
+    name: str
+    crowd: bool
 
 
 def find_coco(root: Path, on_problem: OnProblem) -> dict[str, Path]:
@@ -54,7 +62,7 @@ def find_coco(root: Path, on_problem: OnProblem) -> dict[str, Path]:
 def read_coco(root: Path, files: dict[str, Path], on_problem: OnProblem) -> Listed:
     """The images of every split. Classes are the training file's categories in the order of their ids.
 
-    Boxes are x, y, width, height there. Annotations of crowds are left out. Categories of one name are one class.
+    Boxes are x, y, width, height there. Crowds are marked. Categories of one name are one class.
     """
     splits: dict[str, list[Annotated | None]] = {}
     classes: tuple[str, ...] = ()
@@ -115,7 +123,7 @@ def _images(
     names: Mapping[int | str, str],
     on_problem: OnProblem,
 ) -> list[Annotated | None]:
-    boxes: dict[int | str, list[tuple[Box, str]]] = {}
+    boxes: dict[int | str, list[Thing]] = {}
     images: list[tuple[int | str, Row] | None] = []
     for row in content["images"]:
         key = _id(row.get("id")) if isinstance(row, dict) else None
@@ -135,13 +143,11 @@ def _images(
 def _add_box(
     location: Path,
     row: Any,
-    boxes: dict[int | str, list[tuple[Box, str]]],
+    boxes: dict[int | str, list[Thing]],
     names: Mapping[int | str, str],
     on_problem: OnProblem,
 ) -> None:
     """Put the box of an annotation to its image."""
-    if isinstance(row, dict) and row.get("iscrowd") in (1, True, "1"):
-        return
     image, kind = (_id(row.get("image_id")), _id(row.get("category_id"))) if isinstance(row, dict) else (None, None)
     which = f"an annotation {_quoted(row.get('id'))}" if isinstance(row, dict) else f"an annotation {_quoted(row)}"
     if image not in boxes or image is None:
@@ -156,11 +162,14 @@ def _add_box(
         on_problem(problem_at(location, reason, "damaged box"))
         return
     name = f"category {_quoted(row.get('category_id'))}" if kind is None else names.get(kind, f"category {kind}")
-    boxes[image].append(((left, top, left + wide, top + high), name))
+    crowd = row.get("iscrowd") in (1, True, "1")
+    if crowd and not (wide > 0 and high > 0):
+        return
+    boxes[image].append(Thing((left, top, left + wide, top + high), name, crowd))
 
 
 def _image(
-    root: Path, folders: list[Path], location: Path, row: Row, own: list[tuple[Box, str]], on_problem: OnProblem
+    root: Path, folders: list[Path], location: Path, row: Row, own: list[Thing], on_problem: OnProblem
 ) -> Annotated | None:
     name = str(row["file_name"])
     places = [folder / form for form in (name, name.replace("\\", "/")) for folder in folders]
@@ -171,7 +180,8 @@ def _image(
         return None
     width, height = (_number(row.get(side)) for side in ("width", "height"))
     size = (int(width), int(height)) if width and height and math.isfinite(width + height) else None
-    return Annotated(file, location, tuple(box for box, _ in own), tuple(kind for _, kind in own), size)
+    boxes, names, crowds = (tuple(values) for values in zip(*own, strict=True)) if own else ((), (), ())
+    return Annotated(file, location, boxes, names, size, crowds)
 
 
 def _is_file(path: Path) -> bool:

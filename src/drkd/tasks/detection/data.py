@@ -17,6 +17,7 @@ from drkd.data.own_output import is_own_output
 from drkd.data.problems import BadImageError, OnProblem, Problem, describe_errors
 from drkd.data.record import DataRecord, FileRecord, record_files, relative_name, with_splits
 from drkd.tasks.detection.annotations import Annotated, Annotations
+from drkd.tasks.detection.augment import parse_augmentation
 from drkd.tasks.detection.dataset import DetectionData
 from drkd.tasks.detection.networks import SIZE
 from drkd.tasks.detection.reading import read_annotations, upright_size
@@ -31,9 +32,7 @@ TEST_PART = 0.2
 Each image by a hash of its name, as images are drawn for validation by a hash of the name and the seed.
 """
 
-AUGMENTATIONS = ("flip", "none")
-
-ANNOTATION_SUFFIXES = {".xml", ".json", ".txt"}
+ANNOTATION_SUFFIXES = {".xml", ".json", ".txt", ".yaml", ".yml"}
 
 
 def load_detection(
@@ -47,7 +46,7 @@ def load_detection(
     augment: str | None = None,
     skip_bad_images: bool = False,
 ) -> DetectionData:
-    """Images with boxes from a folder in Pascal VOC or COCO layout.
+    """Images with boxes from a folder in Pascal VOC, COCO or YOLO layout.
 
     Args:
         name: the folder, see docs/detection.md.
@@ -56,7 +55,7 @@ def load_detection(
             the test split; 0 holds none out, and leaves the folder's own aside.
         limit_train, limit_test: keep so many images, drawn by `seed`; the test split's always alike.
         image_size: see `create_detector`; images are scaled down to it once.
-        augment: `flip` (default), or `none`.
+        augment: `flip` (default), `none`, `ssd` and others, see `drkd.tasks.detection.augment`.
         skip_bad_images: leave out images that cannot be read or whose boxes are wrong.
 
     Raises:
@@ -79,8 +78,7 @@ def load_detection(
         (7, 2, 1, ('cell',), tensor([[32., 32., 48., 48.]]))
     """
     check_arguments(load_detection, locals())
-    if augment not in (None, *AUGMENTATIONS):
-        raise InputError(f"--augment of detection should be {' or '.join(AUGMENTATIONS)}, got {augment!r}")
+    flip, operations = parse_augmentation("flip" if augment is None else augment)
     size = image_size or SIZE
     files = list_files(name)
     found, problems, splits = _read(str(name), size, f"{Path(name).resolve()} {DataRecord((), files).fingerprint}")
@@ -112,7 +110,8 @@ def load_detection(
         parts["train"],
         parts["val"],
         parts["test"],
-        flip=augment != "none",
+        flip=flip,
+        operations=operations,
         skipped_images=skipped,
         record=DataRecord(found.classes, used),
     )
@@ -159,7 +158,8 @@ def _load(part: list[Annotated], classes: tuple[str, ...], size: int, on_problem
         boxes[:, 0::2] = boxes[:, 0::2].clamp(0, width) * (wide / width)
         boxes[:, 1::2] = boxes[:, 1::2].clamp(0, height) * (high / height)
         labels = torch.tensor([classes.index(name) + 1 for name in one.names], dtype=torch.int64)
-        targets.append({"boxes": boxes, "labels": labels})
+        crowds = {"iscrowd": torch.tensor(one.ignored, dtype=torch.int64)} if any(one.ignored) else {}
+        targets.append({"boxes": boxes, "labels": labels, **crowds})
     return DetectionSplit(Images([one.image for one in part], size, decoded), targets)
 
 

@@ -90,4 +90,5 @@ def image_ap(found: Found, target: Target, *, overlap: float = 0.5) -> float:
 
 
 def _boxes(split: DetectionSplit, row: int) -> int:
-    return len(split.targets[row]["boxes"])
+    target = split.targets[row]
+    return len(target["boxes"]) - (int(target["iscrowd"].sum()) if "iscrowd" in target else 0)

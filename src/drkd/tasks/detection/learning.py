@@ -6,20 +6,23 @@
 """
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from typing import Any, ClassVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from drkd.config import DETECTION, FitSettings
 from drkd.objective.objective import Objective
 from drkd.tasks.detection.batches import DetectionBatch, DetectionLoader
-from drkd.tasks.detection.losses import detector_losses
+from drkd.tasks.detection.losses import Step, watched
 from drkd.tasks.detection.metrics import evaluate_detector
 from drkd.tasks.detection.splits import DetectionSplits
+from drkd.tasks.detection.starts import backbone_of
 from drkd.training.compilation import MemoryFormat
 from drkd.training.learner import Learner, StepLosses
-from drkd.utils.distributed import world_size
+from drkd.utils.distributed import add_up, from_rank_0, rank, world_size
 from drkd.utils.errors import InputError
 
 
@@ -55,23 +58,59 @@ class DetectorLearner(Learner[DetectionSplits, DetectionBatch]):
             raise InputError(
                 "detection takes no class weights: most of the scored positions are background; leave them out"
             )
-        self.data, self.student, self.objective = data, student, objective
+        if "index" in objective.needs and data.operations:
+            raise InputError(
+                f"`{objective.name}` remembers positions, which --augment {'+'.join(data.operations)} moves; take flip "
+                "or none, or another method"
+            )
+        self.data, self.student, self.objective, self.device = data, student, objective, device
+        self.dtype, self.teach = getattr(torch, settings.precision), settings.teach
         self.loader = DetectionLoader(
-            data, data.train, batch_size=settings.batch_size, training=True, seed=settings.seed, device=device
+            data,
+            data.train,
+            batch_size=settings.batch_size,
+            training=True,
+            seed=settings.seed,
+            device=device,
+            rank=rank(),
+            world_size=world_size(),
         )
         objective.reset()
         self.metric = "val_map" if settings.select == "best" and len(data.val) else None
+        self.model: nn.Module = student
+        self.wrap()
+
+    def wrap(self) -> None:
+        self.model = DistributedDataParallel(self.student) if world_size() > 1 else self.student
 
     @classmethod
     def choose_memory_format(cls, choice: MemoryFormat, student: nn.Module) -> torch.memory_format:
         del choice, student  # channels last is not measured there
         return torch.contiguous_format
 
+    @classmethod
+    def backbone_of(cls, student: nn.Module) -> nn.Module:
+        return backbone_of(student)
+
     def losses(self, batch: DetectionBatch) -> StepLosses:
-        losses, parts = detector_losses(self.student, batch.images, batch.targets, self.objective, index=batch.index)
+        low = self.dtype != torch.float32
+        with (
+            torch.autocast(self.device.type, self.dtype) if low else nullcontext(),
+            watched(self.student, self.objective, index=batch.index, teach=self.teach) as step,
+        ):
+            losses: dict[str, Tensor] = self.model(batch.images, [dict(target) for target in batch.targets])
         total = torch.stack(list(losses.values())).sum()
-        named = {"loss": total, **losses, **parts}
-        return StepLosses(total, {name: value.detach() for name, value in named.items()}, len(batch.images))
+        named = {name: value.detach() for name, value in {"loss": total, **losses, **step.parts}.items()}
+        images = len(batch.images)
+        if world_size() == 1:
+            return StepLosses(total, named, images)
+        scale, of_positions = _shares(step, images, self.device)
+        total = total * (world_size() * scale)
+        all_images = batch.size / images
+        for name, value in named.items():
+            mean = name == "rectified" or name.endswith("_kl")
+            named[name] = value * (all_images * (of_positions if mean else scale))
+        return StepLosses(total, named, images)
 
     def forward(self, network: nn.Module, batch: DetectionBatch) -> object:
         return network(batch.images, batch.targets)
@@ -79,8 +118,22 @@ class DetectorLearner(Learner[DetectionSplits, DetectionBatch]):
     def validate(self) -> dict[str, float]:
         if not len(self.data.val):
             return {}
-        measured = evaluate_detector(self.student, self.data, "val")
-        return {"val_map": measured.map, "val_map50": measured.map50, "val_ar": measured.ar}
+        row: dict[str, float] = {}
+        if rank() == 0:  # whose batch norms are the student's
+            measured = evaluate_detector(self.student, self.data, "val")
+            row = {"val_map": measured.map, "val_map50": measured.map50, "val_ar": measured.ar}
+        return from_rank_0(row)
+
+
+def _shares(step: Step, images: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """This rank's share of what the losses of a batch are divided by, and of its scored positions.
+
+    torchvision divides by numbers of anchors or images of its own batch; over all ranks together it is one batch.
+    """
+    divisor = torch.tensor(images, device=device) if step.divisor is None else step.divisor
+    own = torch.stack([divisor.double(), torch.tensor(step.positions, device=device).double()])
+    of_loss, of_positions = (own / add_up(own.clone()).clamp(min=1)).float()
+    return of_loss, of_positions
 
 
 def check_settings(settings: FitSettings) -> None:
@@ -90,17 +143,15 @@ def check_settings(settings: FitSettings) -> None:
         InputError: for the first option that does not fit.
     """
     for wrong, option, why in (
-        (settings.precision != "float32", f"--precision {settings.precision}", "it computes in float32"),
         (settings.compile == "on", "--compile on", "the number of boxes changes from step to step"),
         (settings.memory_format == "channels_last", "--memory-format channels_last", "it is not measured there"),
-        (settings.freeze is not None, "--freeze", "it is for classifiers"),
+        (isinstance(settings.freeze, int), "--freeze with a number", "--freeze backbone is what it knows"),
         (settings.head_epochs > 0, "--head-epochs", "it is for classifiers"),
         (settings.head_lr is not None, "--head-lr", "it is for classifiers"),
         (settings.layer_decay is not None, "--layer-decay", "it is for classifiers"),
         (settings.mixup > 0 or settings.cutmix > 0, "--mixup and --cutmix", "boxes cannot be mixed"),
         (settings.workers is not None, "--workers", "its loader takes no number of them"),
         (settings.sampler != "shuffled", f"--sampler {settings.sampler}", "an image has several classes"),
-        (world_size() > 1, "more than one process", "it trains in one"),
     ):
         if wrong:
             raise InputError(f"detection takes no {option}: {why}; leave it out")

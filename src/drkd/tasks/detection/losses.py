@@ -23,7 +23,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from drkd.objective.losses import hard_cross_entropy
+from drkd.objective.losses import hard_cross_entropy, to_float32
 from drkd.objective.objective import Objective, Reduction
 from drkd.targets import Ema, Frozen
 from drkd.tasks.detection.positions import AtPositions, Positions, as_pairs, family_of
@@ -94,9 +94,22 @@ def distilled(detector: nn.Module, objective: Objective, *, index: Tensor | None
         >>> bool(losses["classification"].isclose(parts["ce"]))
         True
     """
+    with watched(detector, objective, index=index) as step:
+        yield step.parts
+
+
+@contextmanager
+def watched(
+    detector: nn.Module, objective: Objective, *, index: Tensor | None = None, teach: str = "all"
+) -> Iterator["Step"]:
+    """`distilled`, which says more of the step.
+
+    With `teach` the objective counts in some positions only, and plain cross-entropy in the others: in those with an
+    object for `foreground`, and for a number also in those that the student takes for an object by that probability.
+    """
     family = family_of(detector)
     _refuse(objective, family)
-    step = _Step(objective, index)
+    step = Step(objective, index, teach)
     with ExitStack() as stack:
         network: Any = detector
         stack.callback(network.transform.register_forward_hook(step.see_images).remove)
@@ -110,16 +123,25 @@ def distilled(detector: nn.Module, objective: Objective, *, index: Tensor | None
         else:
             head = network.head.classification_head
             stack.enter_context(_wrapped(head, "compute_loss", partial(step.retina, head.BETWEEN_THRESHOLDS)))
-        yield step.parts
+        yield step
 
 
-class _Step:
-    """What is seen of a step, and what is put in the place of its class loss."""
+class Step:
+    """What is seen of a step, and what is put in the place of its class loss.
 
-    def __init__(self, objective: Objective, index: Tensor | None) -> None:
+    Attributes:
+        parts: the objective's.
+        divisor: what torchvision's losses are divided by, where it is a number of anchors and not of images; else None.
+        positions: how many were scored.
+    """
+
+    def __init__(self, objective: Objective, index: Tensor | None, teach: str = "all") -> None:
+        self.teach = teach
         self.objective = objective
         self.index = index
         self.parts: Losses = {}
+        self.divisor: Tensor | None = None
+        self.positions = 0
         self.images: Any = None
         self.proposals: list[Tensor] = []
         self.labels: list[Tensor] = []
@@ -151,6 +173,7 @@ class _Step:
         logits = outputs["cls_logits"]
         labels = _labels(targets, matched, offset=0)
         positive, negative = _mined(logits.detach(), labels, ratio)
+        self.divisor = positive.sum()
         positions_of = torch.cat([positive.nonzero(), negative.nonzero()]).T
         if positions_of.shape[1] == 0:  # no box in the whole batch: torchvision scores nothing
             return losses
@@ -180,8 +203,19 @@ class _Step:
 
     def ask(self, how: Reduction, logits: Tensor, labels: Tensor, positions: Positions, index: Tensor | None) -> Losses:
         """The objective's losses, reduced as this detector needs them."""
-        found: Losses = self.objective(logits, labels, inputs=positions, index=index, reduction=how)
-        return found
+        self.positions = len(labels)
+        if self.teach == "all":
+            found: Losses = self.objective(logits, labels, inputs=positions, index=index, reduction=how)
+            return found
+        rows: Losses = self.objective(logits, labels, inputs=positions, index=index, reduction="none")
+        logits = to_float32(logits)
+        taught = labels > 0
+        if self.teach != "foreground":
+            taught |= logits.detach().softmax(dim=1)[:, 0] <= 1 - float(self.teach)
+        plain = hard_cross_entropy(logits, labels)
+        instead = {"loss": plain, "ce": plain.detach()}
+        rows = {name: values.where(taught, instead.get(name, torch.zeros(()))) for name, values in rows.items()}
+        return rows if how == "none" else {name: values.mean() for name, values in rows.items()}
 
     def take_parts(self, rows: Losses, weight: Tensor) -> None:
         """Contributions to the loss are weighted as it is; the rest are means over the rows."""

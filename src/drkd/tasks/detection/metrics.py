@@ -78,7 +78,8 @@ def measure(found: Sequence[Found], targets: Sequence[Target], classes: Sequence
 
     Args:
         found: of each image.
-        targets: its true `boxes` and `labels`, from 1 on.
+        targets: its true `boxes` and `labels`, from 1 on; what is found on boxes with `iscrowd` counts neither way, as
+            in COCO's evaluation.
         classes: their names.
 
     Example:
@@ -91,13 +92,14 @@ def measure(found: Sequence[Found], targets: Sequence[Target], classes: Sequence
     try:
         from torchmetrics.detection import MeanAveragePrecision
 
-        metric = MeanAveragePrecision(extended_summary=True)
+        metric = MeanAveragePrecision(extended_summary=True, sync_on_compute=False)  # ranks measure what they have
     except ImportError as reason:
         raise InputError(
             f"measuring detections needs pycocotools: pip install 'drkd[detection]' ({reason})"
         ) from reason
     metric.warn_on_many_detections = False  # the 100 most certain are counted
-    counts = torch.cat([target["labels"] for target in targets] or [torch.zeros(0)]).long()
+    labels = [t["labels"][t["iscrowd"] == 0] if "iscrowd" in t else t["labels"] for t in targets]
+    counts = torch.cat(labels or [torch.zeros(0)]).long()
     if not len(counts):
         raise InputError("there are no boxes to measure against; give a split that has some")
     metric.update(list(found), [dict(target) for target in targets])

@@ -1,21 +1,28 @@
-"""torchvision's detectors by name, with random weights: nothing is downloaded."""
+"""torchvision's detectors by name, with random weights or trained ones; `starts.py` says where those come from."""
 
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
 
+from drkd.tasks.detection.efficientnet import ssd_efficientnet_lite0
+from drkd.tasks.detection.starts import find_start, load_start
 from drkd.utils.arguments import check_arguments
 from drkd.utils.checks import check_count
 from drkd.utils.errors import InputError
-from drkd.utils.files import read_tensors, warn_unchecked
 
 SIZE = 320
 """Default `image_size`."""
 
 
 def create_detector(
-    name: str, *, num_classes: int, image_size: int = SIZE, weights: str | Path | None = None
+    name: str,
+    *,
+    num_classes: int,
+    image_size: int = SIZE,
+    weights: str | Path | None = None,
+    pretrained: bool = False,
+    download: bool = False,
 ) -> nn.Module:
     """A detector for `num_classes` classes (background is not one of them), in training mode.
 
@@ -25,7 +32,11 @@ def create_detector(
             networks a sigmoid more that never lights up in its place, so that labels are the same for all.
         image_size: SSDlite scales images to a square of this side; the others scale the shorter side to it, and the
             longer one to twice of it at most.
-        weights: a local file of weights; random from torch's global generator without.
+        weights: of a whole detector, such as torchvision's for COCO or those of a run, whose heads for other classes
+            are left out; or of its backbone, trained on ImageNet. A file, a run directory, or `hf_hub:OWNER/NAME`;
+            random from torch's global generator without. Warns of how many tensors were taken, and which are new.
+        pretrained: take the published weights of that name, torchvision's for COCO where there are any.
+        download: fetch weights that are not on this machine.
 
     Raises:
         InputError: for an unknown name, or weights that do not fit.
@@ -41,18 +52,9 @@ def create_detector(
     if name not in DETECTORS:
         raise InputError(f"unknown detector {name!r}; choose from {', '.join(DETECTORS)}")
     detector: nn.Module = DETECTORS[name](num_classes, image_size)
-    if weights is not None:
-        saved, own = read_tensors(Path(weights)), detector.state_dict()
-        unlike = [key for key in own if key not in saved or saved[key].shape != own[key].shape]
-        unlike += [key for key in saved if key not in own]
-        if unlike:
-            raise InputError(
-                f"{weights} does not fit {name} with {num_classes} classes: {len(unlike)} tensors are missing, unknown "
-                f"or of another shape ({', '.join(unlike[:3])}); weights must be of the same detector and number of "
-                "classes (published ones are for COCO's 91)"
-            )
-        detector.load_state_dict(saved)
-        warn_unchecked(Path(weights))
+    start = find_start(name, weights=weights, pretrained=pretrained, download=download)
+    if start is not None:
+        load_start(detector, name, start, num_classes)
     return detector
 
 
@@ -127,8 +129,8 @@ def retinanet_mobilenet_v3(num_classes: int, image_size: int) -> Any:
 DETECTORS = {
     network.__name__: network
     for network in (
-        *(small_ssd, ssdlite320_mobilenet_v3, fasterrcnn_mobilenet_v3_320, fasterrcnn_mobilenet_v3),
-        *(fasterrcnn_resnet50, retinanet_mobilenet_v3, retinanet_resnet50),
+        *(small_ssd, ssdlite320_mobilenet_v3, ssd_efficientnet_lite0, fasterrcnn_mobilenet_v3_320),
+        *(fasterrcnn_mobilenet_v3, fasterrcnn_resnet50, retinanet_mobilenet_v3, retinanet_resnet50),
     )
 }
 """Every detector that can be asked for by name."""

@@ -1,6 +1,7 @@
 """Which images a folder of annotations has, and which boxes: nothing is decoded.
 
-Two layouts are known, Pascal VOC (`voc.py`) and COCO (`coco.py`). What is wrong goes to `on_problem`, image by image.
+Three layouts are known, Pascal VOC (`voc.py`), COCO (`coco.py`) and YOLO (`yolo.py`). What is wrong goes to
+`on_problem`, image by image.
 """
 
 import math
@@ -12,6 +13,7 @@ from drkd.data.problems import BadImageError, OnProblem, Problem, problem_at, sh
 from drkd.tasks.detection.annotations import Annotated, Annotations, Box
 from drkd.tasks.detection.coco import find_coco, read_coco
 from drkd.tasks.detection.voc import find_voc, read_voc
+from drkd.tasks.detection.yolo import find_yolo, read_yolo
 from drkd.utils.errors import InputError
 
 SLACK = 1.0
@@ -37,10 +39,13 @@ def read_annotations(root: Path, on_problem: OnProblem) -> Annotations:
         classes, listed = read_voc(home, on_problem)
     elif files := find_coco(root, on_problem):
         classes, listed = read_coco(root, files, on_problem)
+    elif folders := find_yolo(root):
+        classes, listed = read_yolo(root, folders, on_problem, upright_size)
     else:
         raise InputError(
-            f"{shown(root)} holds no boxes: expected Pascal VOC (Annotations/*.xml, JPEGImages/) or COCO "
-            "(annotations/*.json, or _annotations.coco.json beside the images of each split)"
+            f"{shown(root)} holds no boxes: expected Pascal VOC (Annotations/*.xml, JPEGImages/), COCO "
+            "(annotations/*.json, or _annotations.coco.json beside the images of each split) or YOLO (images/train, "
+            "labels/train/*.txt)"
         )
     splits = {
         split: [one for one in part if one and _sound(one, classes, on_problem)] for split, part in listed.items()

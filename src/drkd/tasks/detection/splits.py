@@ -14,7 +14,10 @@ from drkd.data.record import DataRecord
 from drkd.utils.errors import InputError
 
 Target = dict[str, Tensor]
-"""`boxes` (n, 4) float and `labels` (n,) int64 from 1 on, of one image."""
+"""`boxes` (n, 4) float and `labels` (n,) int64 from 1 on, of one image.
+
+Some also have `iscrowd` (n,) int64: boxes with 1 are not trained on, and what is found there counts neither way.
+"""
 
 
 @dataclass(frozen=True)
@@ -83,6 +86,7 @@ class DetectionSplits:
         image_size: shorter side that images were scaled down to.
         train, val, test: the splits.
         flip: whether training mirrors images.
+        operations: what else training does to them, see `drkd.tasks.detection.augment`.
         skipped_images: by split, how many images were left out.
         record: what a run keeps of it, to notice data that have changed.
     """
@@ -94,6 +98,7 @@ class DetectionSplits:
     val: DetectionSplit
     test: DetectionSplit
     flip: bool = True
+    operations: tuple[str, ...] = ()
     skipped_images: dict[str, int] = field(default_factory=dict)
     record: DataRecord | None = None
     channels: int = 3

@@ -1,15 +1,17 @@
 """Networks that find objects on images: torchvision's detectors."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
-from drkd.tasks.task import Metric, SplitMetrics, Task, TaskData
+from drkd.tasks.task import Described, Metric, SplitMetrics, Task, TaskData
 from drkd.utils.errors import InputError
 from drkd.utils.text import printable
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
     from torch import Tensor, nn
 
     from drkd.config import TrainConfig
@@ -18,7 +20,10 @@ if TYPE_CHECKING:
     from drkd.data.record import FileRecord
     from drkd.models.files import ModelInfo
     from drkd.objective.objective import Objective
+    from drkd.tasks.answers import Asked, FoundBox, ReadImage, Row
     from drkd.tasks.detection.dataset import DetectionData
+    from drkd.tasks.detection.splits import DetectionSplit, Target
+    from drkd.utils.files import JsonObject
 
 
 class Detection(Task):
@@ -30,6 +35,13 @@ class Detection(Task):
     details = ("per_class",)
     teacher_metric = "map50"
     class_metric = metrics[1]
+    input = "uint8 (1, 3, H, W), 0 to 255"
+    outputs = ("boxes", "labels", "scores")
+    varying: ClassVar[Mapping[int, str]] = {2: "height", 3: "width"}
+    most_images = 1
+    asked = ("boxes",)
+    answer_formats = ("csv", "json", "coco")
+    answer_columns = ("file", "label", "score", "x1", "y1", "x2", "y2")
     better, worse = "has a higher mAP than", "has a lower mAP than"
     legend = (
         "mAP: COCO's average precision on the test split, mean over overlaps 0.50 to 0.95 and classes, with its "
@@ -66,7 +78,14 @@ class Detection(Task):
     ) -> "nn.Module":
         from drkd.tasks.detection.networks import create_detector
 
-        return create_detector(info.model, num_classes=len(info.classes), image_size=info.image_size, weights=weights)
+        return create_detector(
+            info.model,
+            num_classes=len(info.classes),
+            image_size=info.image_size,
+            weights=weights,
+            pretrained=pretrained,
+            download=download,
+        )
 
     def objective(
         self, config: "TrainConfig", data: TaskData, *, teacher: "nn.Module | None", student: "nn.Module", out: Path
@@ -88,18 +107,23 @@ class Detection(Task):
 
     def check_settings(self, config: "TrainConfig", objective: "Objective") -> None:
         from drkd.methods.registry import get_method
+        from drkd.tasks.detection.augment import parse_augmentation
         from drkd.tasks.detection.learning import check_settings
 
         check_settings(config)
+        moves = config.augment is not None and bool(parse_augmentation(config.augment)[1])
+        if moves and "index" in objective.needs:
+            raise InputError(
+                f"{config.method} remembers positions, which --augment {config.augment} moves; take flip or none, or "
+                "another method"
+            )
         for wrong, option, why in (
             (config.label_noise > 0, "--label-noise", "labels belong to boxes there"),
             (
-                config.devices > 1 or config.num_nodes > 1,
-                "--devices or --num-nodes above 1",
-                "it trains in one process",
+                config.download and not (config.pretrained or config.weights),
+                "--download",
+                "its data is a folder of your own",
             ),
-            (config.sync_batchnorm, "--sync-batchnorm", "it trains in one process"),
-            (config.download, "--download", "its data is a folder of your own"),
         ):
             if wrong:
                 raise InputError(f"detection takes no {option}: {why}; leave it out")
@@ -133,16 +157,46 @@ class Detection(Task):
         return DetectionMetrics(**content)
 
     def deploy(self, network: "nn.Module", info: "ModelInfo") -> "nn.Module":
-        raise InputError(
-            f"{info.model} is a detector, and this is for networks that name whole images; use "
-            "drkd.tasks.detection.detect in Python"
-        )
+        from drkd.tasks.detection.deployed import deploy_detector
 
-    def probabilities(self, logits: "Tensor", temperature: float = 1.0) -> "Tensor":
-        raise InputError("a detector scores boxes, not images; use drkd.tasks.detection.detect in Python")
+        return deploy_detector(network)
 
-    def name_classes(self, probabilities: "Tensor", classes: Sequence[str]) -> list[list[tuple[str, float]]]:
-        raise InputError("a detector names boxes, not images; use drkd.tasks.detection.detect in Python")
+    def check_asked(self, asked: "Asked", files: Sequence[Path]) -> None:
+        from drkd.tasks.detection.answering import check_boxes_asked
+
+        super().check_asked(asked, files)
+        check_boxes_asked(asked, files)
+
+    def read_image(self, file: Path, info: Described) -> "ReadImage":
+        from drkd.tasks.detection.answering import read_image
+
+        return read_image(file, info.image_size)
+
+    def answer(
+        self, outputs: "Sequence[NDArray[Any]]", images: "Sequence[ReadImage]", info: Described, asked: "Asked"
+    ) -> "Iterator[Row]":
+        from drkd.tasks.detection.answering import find_boxes
+
+        (image,) = images
+        found = list(find_boxes(outputs, image, info.classes, asked))
+        if asked.boxes.draw is not None:
+            from drkd.tasks.detection.overlay import draw_found
+
+            draw_found(image.file, found, info.classes, asked.boxes.draw)
+        yield from found
+
+    def answer_record(self, row: "Row", format: str, classes: Sequence[str]) -> "JsonObject":
+        from drkd.tasks.detection.answering import coco_result
+
+        if format == "coco":
+            return coco_result(cast("FoundBox", row), classes)
+        return super().answer_record(row, format, classes)
+
+    def pixels(self, split: "DetectionSplit", positions: "Tensor") -> "list[NDArray[np.uint8]]":
+        return [split.images[row].numpy() for row in positions.tolist()]
+
+    def truth(self, split: "DetectionSplit", positions: "Tensor") -> "list[Target]":
+        return [split.targets[row] for row in positions.tolist()]
 
     def describe_metrics(self, measured: SplitMetrics) -> str:
         values = asdict(measured)

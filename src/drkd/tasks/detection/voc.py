@@ -81,6 +81,7 @@ def _read(home: Path, name: str, images: Mapping[str, list[Path]], on_problem: O
         tree = ET.fromstring(read_bytes(location))
         things = list(tree.iter("object"))
         boxes, names = tuple(map(_box, things)), tuple(map(_name, things))
+        difficult = tuple((thing.findtext("difficult") or "").strip() == "1" for thing in things)
         size = tuple(int(float(tree.findtext(f"size/{side}") or 0)) for side in ("width", "height"))
     except FileNotFoundError:
         reason = "is missing, though a list of ImageSets/Main names it; remove the name"
@@ -103,7 +104,7 @@ def _read(home: Path, name: str, images: Mapping[str, list[Path]], on_problem: O
     if len(images[name]) > 1:
         reason = f"belongs to {some([path.name for path in images[name]])}: {shown(image.name)} is taken"
         on_problem(problem_at(location, reason, "duplicate", "warning"))
-    return Annotated(image, location, boxes, names, (size[0], size[1]) if all(size) else None)
+    return Annotated(image, location, boxes, names, (size[0], size[1]) if all(size) else None, difficult)
 
 
 def _name(thing: ET.Element) -> str:

@@ -22,6 +22,7 @@ from drkd.data.problems import OnProblem, problem_at, shown, some
 from drkd.data.record import relative_name
 from drkd.utils.checks import IGNORED
 from drkd.utils.errors import InputError
+from drkd.utils.text import counted
 
 VALUES = {"1": 1, "0": 0, "1.0": 1, "0.0": 0, "": IGNORED}
 """What a cell says: yes, no, not known."""
@@ -126,7 +127,9 @@ def _read_csv(root: Path, found: Mapping[str, list[Path]], on_problem: OnProblem
 def _refuse_twice(root: Path, part: Marked, on_problem: OnProblem) -> None:
     twice = sorted(name for name, times in Counter(part.names).items() if times > 1)
     if twice:
-        on_problem(problem_at(root, f"lists {len(twice)} images twice in a split: {some(twice)}", "duplicate"))
+        on_problem(
+            problem_at(root, f"lists {counted(len(twice), 'image')} twice in a split: {some(twice)}", "duplicate")
+        )
 
 
 def _rows(path: Path, on_problem: OnProblem) -> Iterator[tuple[int, list[str]]]:

@@ -4,7 +4,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from drkd.tasks.classification import Classification, describe_calibrated, lines_by_class
+from drkd.tasks.classification import Classification, describe_calibrated
+from drkd.tasks.tables import lines_by_class
 from drkd.tasks.task import Metric, SplitMetrics, TaskData
 from drkd.utils.errors import InputError
 

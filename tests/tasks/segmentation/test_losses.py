@@ -134,7 +134,8 @@ def test_miou_by_hand_over_all_batches_together():
     labels = [torch.tensor([[0, 1, 1]]), torch.tensor([[1, 0, 1], [255, 255, 255]])]
     batches = [(image[None, None], label[None]) for image, label in zip(answers, labels, strict=True)]
     measured = mean_iou(Repeats(), batches, num_classes=3)
-    assert measured.per_class == (1 / 3, 3 / 5, None)
+    assert measured.per_class == {"0": {"iou": 1 / 3, "pixels": 2}, "1": {"iou": 3 / 5, "pixels": 4}}
+    assert measured.pixel_accuracy == 4 / 6
     assert measured.miou == pytest.approx((1 / 3 + 3 / 5) / 2)
 
 

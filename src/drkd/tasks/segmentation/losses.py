@@ -1,4 +1,4 @@
-"""Semantic segmentation: a class for every pixel, so logits (B, K, H, W) and labels (B, H, W).
+"""The losses of a class for every pixel: logits (B, K, H, W) and labels (B, H, W).
 
 Objectives take dense logits as they are. What torchvision's LR-ASPP, DeepLabV3 and FCN need besides is here: they
 return dictionaries, some with an auxiliary head, and pixels with an ignored label (255 by custom) do not count.
@@ -9,11 +9,8 @@ return dictionaries, some with an auxiliary head, and pixels with an ignored lab
     losses["loss"].backward()
 """
 
-from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from drkd.objective.losses import hard_cross_entropy
@@ -25,19 +22,6 @@ AUX_WEIGHT = 0.5
 """Weight of the auxiliary head, as torchvision's networks were trained with."""
 
 
-@dataclass(frozen=True)
-class SegmentationMetrics:
-    """How well pixels are classified; both are fractions.
-
-    Attributes:
-        miou: mean over the classes that occur, in the labels or in the predictions, of intersection over union.
-        per_class: intersection over union of every class, None for one that does not occur.
-    """
-
-    miou: float
-    per_class: tuple[float | None, ...]
-
-
 class MainOutput(nn.Module):
     """A segmentation network as one that returns logits (B, K, H, W): what teachers, `Ema` and `mean_iou` want.
 
@@ -45,6 +29,7 @@ class MainOutput(nn.Module):
         network: returns a dictionary with `out`, or logits. It is not copied.
 
     Example:
+        >>> import torch
         >>> dense = nn.Conv2d(3, 4, 1)
         >>> MainOutput(dense)(torch.zeros(2, 3, 8, 8)).shape
         torch.Size([2, 4, 8, 8])
@@ -55,7 +40,7 @@ class MainOutput(nn.Module):
         self.network = network
 
     def forward(self, images: Tensor) -> Tensor:
-        return _outputs(self.network(images))["out"]
+        return outputs_of(self.network(images))["out"]
 
 
 def segmentation_losses(
@@ -87,6 +72,7 @@ def segmentation_losses(
         InputError: for labels or outputs that do not fit.
 
     Example:
+        >>> import torch
         >>> from drkd import label_smoothing
         >>> labels = torch.randint(4, (2, 8, 8)).index_fill(1, torch.tensor([0]), 255)
         >>> losses = segmentation_losses(
@@ -98,7 +84,19 @@ def segmentation_losses(
     check_arguments(
         segmentation_losses, {"network": network, "images": images, "labels": labels, "aux_weight": aux_weight}
     )
-    outputs = _outputs(network(images))
+    return losses_of(outputs_of(network(images)), images, labels, objective, index=index, aux_weight=aux_weight)
+
+
+def losses_of(
+    outputs: dict[str, Tensor],
+    images: Tensor,
+    labels: Tensor,
+    objective: Objective,
+    *,
+    index: Tensor | None = None,
+    aux_weight: float = AUX_WEIGHT,
+) -> dict[str, Tensor]:
+    """`segmentation_losses` of outputs that are there already; see it for the arguments."""
     losses = objective(outputs["out"], labels, inputs=images, index=index)
     if "aux" not in outputs:
         return dict(losses)
@@ -108,39 +106,7 @@ def segmentation_losses(
     return {**losses, "loss": losses["loss"] + aux, "aux": aux.detach()}
 
 
-def mean_iou(
-    network: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], *, num_classes: int, ignore_index: int | None = 255
-) -> SegmentationMetrics:
-    """Mean intersection over union, over all pixels of all batches together, by torchmetrics.
-
-    Args:
-        network: as for `segmentation_losses`; it is left in eval mode.
-        batches: of images (B, 3, H, W) and labels (B, H, W).
-        num_classes: K.
-        ignore_index: the label of pixels that do not count.
-
-    Raises:
-        InputError: if there is no pixel that counts.
-    """
-    check_arguments(mean_iou, locals())
-    from torchmetrics.classification import MulticlassConfusionMatrix
-
-    network.eval()
-    metric = MulticlassConfusionMatrix(num_classes, ignore_index=ignore_index)
-    with torch.no_grad():
-        for images, labels in batches:
-            metric.update(_outputs(network(images))["out"].argmax(dim=1).cpu(), labels.cpu().long())
-    counts = metric.compute().double()
-    hits = counts.diagonal()
-    union = counts.sum(dim=0) + counts.sum(dim=1) - hits
-    if not union.sum():
-        raise InputError("mean_iou needs pixels whose label is not ignored, got none; give batches that have some")
-    per_class = [float(hit / all_) if all_ else None for hit, all_ in zip(hits, union, strict=True)]
-    there = [value for value in per_class if value is not None]
-    return SegmentationMetrics(sum(there) / len(there), tuple(per_class))
-
-
-def _outputs(made: Any) -> dict[str, Tensor]:
+def outputs_of(made: Any) -> dict[str, Tensor]:
     """The outputs by name, whichever way a network returns them."""
     if isinstance(made, Tensor):
         return {"out": made}

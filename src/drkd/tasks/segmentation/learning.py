@@ -1,0 +1,140 @@
+"""How segmenters learn: the objective on every pixel, an auxiliary head beside it, mIoU on the validation split.
+
+`drkd.fit` trains them like classifiers:
+
+    drkd.fit(network, drkd.dr_kd(MainOutput(teacher)), drkd.tasks.segmentation.load_segmentation("FOLDER"), epochs=30)
+"""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from drkd.config import SEGMENTATION, FitSettings
+from drkd.objective.objective import Objective
+from drkd.tasks.segmentation.batches import SegmentationBatch, SegmentationLoader
+from drkd.tasks.segmentation.losses import losses_of, outputs_of
+from drkd.tasks.segmentation.metrics import evaluate_segmenter
+from drkd.tasks.segmentation.splits import SegmentationSplits
+from drkd.training.learner import Learner, StepLosses
+from drkd.utils.checks import IGNORED
+from drkd.utils.distributed import world_size
+from drkd.utils.errors import InputError
+
+
+class SegmenterLearner(Learner[SegmentationSplits, SegmentationBatch]):
+    """A network from images to torchvision's dictionary, or to logits (B, K, H, W); see `Learner`.
+
+    Example:
+        >>> import drkd
+        >>> from drkd.tasks.segmentation import SegmentationData, SegmentationSplit, create_segmenter
+        >>> images, masks = torch.randint(256, (4, 3, 16, 16)).byte(), torch.randint(2, (4, 16, 16)).byte()
+        >>> split = SegmentationSplit.of(images, masks)
+        >>> data = SegmentationData("made up", ("sky", "sea"), 16, train=split, val=split, test=split)
+        >>> student = create_segmenter("small_fcn", num_classes=2)
+        >>> result = drkd.fit(student, drkd.cross_entropy(), data, epochs=1, batch_size=2)
+        >>> list(result.history[0])
+        ['epoch', 'lr', 'loss', 'ce', 'train_accuracy', 'val_miou', 'val_pixel_accuracy']
+    """
+
+    loader: SegmentationLoader
+
+    defaults: ClassVar[Mapping[str, Any]] = {k: v for k, v in SEGMENTATION.items() if k in FitSettings.model_fields}
+
+    def __init__(
+        self,
+        data: SegmentationSplits,
+        student: nn.Module,
+        objective: Objective,
+        settings: FitSettings,
+        device: torch.device,
+    ) -> None:
+        check_settings(settings)
+        refuse_method(objective, moves=data.augmentation.scale is not None)
+        if (ignored := getattr(objective, "ignore_index", IGNORED)) != IGNORED:
+            raise InputError(
+                f"segmentation marks ignored pixels by {IGNORED} itself, got an objective with ignore_index={ignored}; "
+                "leave it out"
+            )
+        self.data, self.student, self.objective, self.device = data, student, objective, device
+        self.dtype = getattr(torch, settings.precision)
+        self.loader = SegmentationLoader(
+            data,
+            data.train,
+            batch_size=settings.batch_size,
+            training=True,
+            seed=settings.seed,
+            device=device,
+            workers=settings.workers,
+        )
+        objective.reset()
+        self.metric = "val_miou" if settings.select == "best" and len(data.val) else None
+
+    def losses(self, batch: SegmentationBatch) -> StepLosses:
+        if self.dtype == torch.float32:
+            outputs, losses = self._forward(batch)
+        else:
+            with torch.autocast(self.device.type, self.dtype):
+                outputs, losses = self._forward(batch)
+        correct = (outputs["out"].detach().argmax(dim=1) == batch.labels).sum()
+        loss = losses["loss"]
+        return StepLosses(loss, {**losses, "loss": loss.detach()}, (batch.labels != IGNORED).sum(), correct)
+
+    def _forward(self, batch: SegmentationBatch) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        outputs = outputs_of(self.student(batch.images))
+        return outputs, losses_of(outputs, batch.images, batch.labels, self.objective, index=batch.index)
+
+    def forward(self, network: nn.Module, batch: SegmentationBatch) -> object:
+        return network(batch.images)
+
+    def validate(self) -> dict[str, float]:
+        if not len(self.data.val):
+            return {}
+        measured = evaluate_segmenter(self.student, self.data, "val")
+        return {"val_miou": measured.miou, "val_pixel_accuracy": measured.pixel_accuracy}
+
+
+def check_settings(settings: FitSettings) -> None:
+    """Refuse what segmentation cannot do yet, in one line.
+
+    Raises:
+        InputError: for the first option that does not fit.
+    """
+    for wrong, option, why in (
+        (settings.compile == "on", "--compile on", "it is not measured there"),
+        (settings.freeze is not None, "--freeze", "it is for classifiers"),
+        (settings.head_epochs > 0, "--head-epochs", "it is for classifiers"),
+        (settings.head_lr is not None, "--head-lr", "it is for classifiers"),
+        (settings.layer_decay is not None, "--layer-decay", "it is for classifiers"),
+        (settings.mixup > 0 or settings.cutmix > 0, "--mixup and --cutmix", "masks are not mixed"),
+        (settings.sampler != "shuffled", f"--sampler {settings.sampler}", "an image has several classes"),
+        (world_size() > 1, "more than one process", "it trains in one"),
+    ):
+        if wrong:
+            raise InputError(f"segmentation takes no {option}: {why}; leave it out")
+
+
+def refuse_method(objective: Objective, *, moves: bool) -> None:
+    """Refuse methods that cannot work on pixels.
+
+    Args:
+        objective: the method.
+        moves: whether augmentation shows an image's pixels at other positions in every epoch.
+
+    Raises:
+        InputError: for methods that pair or replay images or weigh classes, and where positions move for those that
+            remember them.
+    """
+    if strange := objective.needs - {"inputs", "index"}:
+        raise InputError(
+            f"`{objective.name}` needs batches with {', '.join(sorted(strange))}, which segmentation has not; "
+            "choose another"
+        )
+    if getattr(objective, "row_weights", None) is not None:
+        raise InputError("segmentation takes no class weights yet; leave them out")
+    if moves and "index" in objective.needs:
+        raise InputError(
+            f"`{objective.name}` remembers what was said of each pixel, and scale_crop moves them; take --augment flip "
+            "or none, or online_dr_kd with --source ema"
+        )
