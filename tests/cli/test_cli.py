@@ -126,7 +126,7 @@ def test_without_arguments_the_help_is_printed(monkeypatch, capsys):
         main()
     said = capsys.readouterr()
     assert (left.value.code, said.err) == (0, "")
-    assert re.search(r"^ +compare +Train methods side by side", said.out, re.M)
+    assert re.search(r"^ +compare +Compare methods side by side", said.out, re.M)
 
 
 def test_a_run_that_fails_exits_1_with_one_line_or_a_traceback(tmp_path, monkeypatch, capsys):

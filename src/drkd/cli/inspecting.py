@@ -55,7 +55,10 @@ def evaluate(
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
 ) -> int:
-    """Measure a trained network: accuracy, NLL, ECE, AURC, by class; a detector: mAP, mAP50, AR; a segmenter: mIoU."""
+    """Evaluate a trained network.
+
+    Classifiers: accuracy, NLL, ECE, AURC, and each class. Detectors: mAP, mAP50, AR. Segmenters: mIoU.
+    """
     if split not in ("train", "val", "test"):
         raise InputError(f"--split should be train, val or test, got {split!r}")
 

@@ -48,7 +48,10 @@ def predict(
     as_json: Annotated[bool, typer.Option("--json", help="as --format json")] = False,
     **options: Any,
 ) -> int:
-    """Classify images, or find the objects on them; exits 1 where some cannot be read, after all others."""
+    """Classify images, or find the objects on them.
+
+    Unreadable images do not stop the others; the exit code is then 1.
+    """
     known = list(dict.fromkeys(name for task in TASKS.values() for name in task.answer_formats))
     if format_ not in known:
         raise InputError(f"--format should be {', '.join(known[:-1])} or {known[-1]}, got {format_!r}")

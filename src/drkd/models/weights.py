@@ -205,7 +205,7 @@ def _by_name(
             notes.append(f"its classifier of {len(theirs)} classes is dropped")
     new = tuple(name for name in own if name not in taken and not is_counter(own[name]))
     unused = tuple(name for name in (*saved, *others) if name not in own)
-    return Fit(taken, new, unused, tuple(notes)), reshaped
+    return Fit(taken, new, unused, tuple(dict.fromkeys(notes))), reshaped
 
 
 def _other_channels(mine: Tensor, theirs: Tensor) -> Tensor | None:

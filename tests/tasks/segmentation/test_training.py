@@ -140,7 +140,7 @@ def test_bfloat16_and_an_auxiliary_head_train():
 
 def test_a_head_for_other_classes_is_left_out_and_said(tmp_path):
     torch.save(create_segmenter("lraspp_mobilenet_v3_large", num_classes=21).state_dict(), tmp_path / "coco.pth")
-    with pytest.warns(UserWarning, match=r"its classifier of 21 classes is left out.*4 are new"):
+    with pytest.warns(UserWarning, match=r"its classifier of 21 classes is dropped.*4 are new"):
         network = create_segmenter("lraspp_mobilenet_v3_large", num_classes=3, weights=tmp_path / "coco.pth")
     assert network.classifier.low_classifier.weight.shape[0] == 3
     saved = torch.load(tmp_path / "coco.pth")
