@@ -41,7 +41,7 @@ def completion(option: str, annotation: object = None) -> Complete | None:
         choices = dict.fromkeys(choices_of(annotation), "")
         if not choices:
             return None
-        read = lambda: choices  # noqa: E731
+        read = choices.copy
 
     def complete(incomplete: str) -> list[tuple[str, str]]:
         before, comma, last = incomplete.rpartition(",")  # of a list the last one is typed

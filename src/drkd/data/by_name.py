@@ -6,13 +6,29 @@ Adding or removing files moves no other file, so an image that was trained on ne
 import hashlib
 import unicodedata
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Protocol, Self, TypeVar
 
 import torch
 from torch import Tensor
 
 from drkd.data.problems import NAMED
 from drkd.utils.errors import InputError
+
+TEST_FRACTION = 0.2
+"""Of the images, drawn one by one by a hash of the path, where the folder has neither a test nor a validation split."""
+
+
+class Named(Protocol):
+    """A split whose images have names."""
+
+    @property
+    def names(self) -> Sequence[str]: ...
+    def __len__(self) -> int: ...
+    def select(self, index: Tensor, /) -> Self: ...
+
+
+NamedT = TypeVar("NamedT", bound=Named)
 
 
 def same_name(name: str) -> str:
@@ -98,3 +114,48 @@ def warn_without_validation(seed: int, fraction: float, images: int) -> None:
 
 def _some(labels: Sequence[int], classes: Sequence[str]) -> str:
     return ", ".join(classes[label] for label in labels[:NAMED]) + (", ..." if len(labels) > NAMED else "")
+
+
+def divided_by_name(own: Mapping[str, NamedT], validation: float, seed: int) -> dict[str, NamedT]:
+    """Training, validation and test splits from those that a folder has, image by image.
+
+    Args:
+        own: what the folder has: `train`, and perhaps `val` and `test`.
+        validation: fraction held out for validation where the folder has no split for it; 0 for none.
+        seed: of the validation split.
+
+    Raises:
+        InputError: if too few images are there for a test split.
+    """
+    splits = dict(own)
+    if "test" not in splits and "val" in splits:
+        splits["test"] = splits.pop("val")
+    if "test" not in splits:
+        rest, taken = draw_by_name(splits["train"].names, TEST_FRACTION, "test")
+        if not len(rest) or not len(taken):
+            raise InputError(
+                f"{len(splits['train'])} images are too few to be divided: {TEST_FRACTION:.0%} of them are drawn for "
+                f"testing by a hash of each name, which takes {len(taken)} here; add images, or give a test split"
+            )
+        splits["train"], splits["test"] = splits["train"].select(rest), splits["train"].select(taken)
+    if validation == 0:
+        splits["val"] = splits["train"].select(torch.arange(0))
+    elif "val" not in splits:
+        rest, taken = draw_by_name(splits["train"].names, validation, f"validation {seed}")
+        if not len(taken) or not len(rest):
+            warn_without_validation(seed, validation, len(splits["train"]))
+            rest, taken = torch.arange(len(splits["train"])), torch.arange(0)
+        splits["train"], splits["val"] = splits["train"].select(rest), splits["train"].select(taken)
+    return {name: splits[name] for name in ("train", "val", "test")}
+
+
+def limited_by_name(split: NamedT, most: int, draw: str, what: str) -> NamedT:
+    """The `most` images of a split with the lowest hash, in their order; `what` names the split in the message.
+
+    Raises:
+        InputError: if there are fewer.
+    """
+    if most > len(split):
+        raise InputError(f"the limit of {most} {what} images exceeds the {len(split)} there are; lower it")
+    by_hash = sorted(range(len(split)), key=lambda row: fraction_of(split.names[row], draw))
+    return split.select(torch.tensor(sorted(by_hash[:most])))

@@ -16,7 +16,7 @@ from drkd.runs.results import ComparisonResults, Difference, Differences, Method
 from drkd.studies.results import BASELINE, CONTROL
 from drkd.studies.statistics import mean_and_deviation
 from drkd.tasks import Metric, Task, get_task
-from drkd.utils.text import printable
+from drkd.utils.text import counted, printable
 
 Value = TypeVar("Value")
 
@@ -136,7 +136,7 @@ def _classes(panel: Panel) -> Table | None:
 def title(panel: Panel) -> str:
     """What a panel is about, in a line."""
     size = f", {panel.limit_train} training samples" if panel.limit_train else ""
-    seeds = f"{len(panel.seeds)} seed{'s' if len(panel.seeds) > 1 else ''}"
+    seeds = counted(len(panel.seeds), "seed")
     average = f", weights averaged ({panel.average})" if panel.average else ""
     return f"{panel.data}, {panel.name}{size}: {panel.model}, {panel.epochs} epochs, {seeds}{average}"
 

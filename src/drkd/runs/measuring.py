@@ -104,7 +104,7 @@ def measure(
         config: of the run; its processes and threads are those of this process.
         data: what it trains on.
         student: its network, on the device of the training; left as it is.
-        teacher: of a method that takes one; by default a copy of the student stands in for it.
+        teacher: of a method that takes one; by default a copy of the student is used instead.
         like: the cost of another method with the same options, network and data: only steps are measured again.
     """
     task = get_task(config.task)

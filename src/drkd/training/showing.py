@@ -17,7 +17,7 @@ Cells = list[dict[str, str]]
 
 
 class ShownTraining:
-    """A training that shows itself."""
+    """The display of a training's result in notebooks, frames and LaTeX."""
 
     history: list[dict[str, float]]
     best_epoch: int

@@ -29,7 +29,8 @@ def add_up(values: Tensor) -> Tensor:
     """The sum of `values` over all ranks, on every rank."""
     if not _running():
         return values
-    there = values.to("cuda") if dist.get_backend() == "nccl" else values  # which sums up on GPUs only
+    there = values.clone()  # the sum is made in place
+    there = there.to("cuda") if dist.get_backend() == "nccl" else there  # which sums up on GPUs only
     dist.all_reduce(there)
     return there.to(values.device)
 

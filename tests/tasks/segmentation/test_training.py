@@ -21,7 +21,7 @@ def made_up(augmentation=PLAIN, size=16, count=7):
     masks = (images[:, 0] // 86).clone()
     masks[:, 0] = 255
     split = SegmentationSplit.of(images, masks)
-    three = (split, split.select([1, count - 1]), split)
+    three = (split, split.select(torch.tensor([1, count - 1])), split)
     return SegmentationData("made up", ("a", "b", "c"), size, *three, augmentation=augmentation)
 
 

@@ -132,7 +132,7 @@ def _shares(step: Step, images: int, device: torch.device) -> tuple[Tensor, Tens
     """
     divisor = torch.tensor(images, device=device) if step.divisor is None else step.divisor
     own = torch.stack([divisor.double(), torch.tensor(step.positions, device=device).double()])
-    of_loss, of_positions = (own / add_up(own.clone()).clamp(min=1)).float()
+    of_loss, of_positions = (own / add_up(own).clamp(min=1)).float()
     return of_loss, of_positions
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from drkd.data.augment import Augmentation
 from drkd.data.augment_names import parse_augmentation
-from drkd.data.by_name import draw_by_name, fraction_of, warn_without_validation
+from drkd.data.by_name import divided_by_name, limited_by_name
 from drkd.data.datasets import Data, Split
 from drkd.data.images import common_size, load_images
 from drkd.data.preprocessing import Preprocessing
@@ -23,9 +23,6 @@ from drkd.tasks.multilabel.learning import MultiLabelLearner
 from drkd.tasks.multilabel.reading import Listed, list_labels
 from drkd.utils.checks import IGNORED
 from drkd.utils.errors import InputError
-
-TEST_FRACTION = 0.2
-"""Of the images, drawn one by one by a hash of the name, where the folder has neither a test nor a validation split."""
 
 OF_IMAGES = ("wrong row", "empty row", "unreadable image", "label out of range")
 """Problems of single images, which `skip_bad_images` leaves out."""
@@ -126,12 +123,12 @@ def load_multilabel(
     for each in problems:
         if each.severity == "warning":
             warnings.warn(str(each), stacklevel=2)
-    splits = _divide(own, validation, seed)
+    splits = divided_by_name(own, validation, seed)
     mean, std = wanted.statistics(3) or measure_statistics(splits["train"].inputs)
     skipped = {split: unread.get(split, 0) for split in splits}
     for split, most, by in (("train", limit_train, seed), ("test", limit_test, 0)):
         if most is not None:
-            splits[split] = _limited(splits[split], most, f"limit {by}", split)
+            splits[split] = limited_by_name(splits[split], most, f"limit {by}", split)
     used = with_splits(files, {split: part.names for split, part in splits.items()})
     in_files = any(file.split for file in used.values())
     return MultiLabelData(
@@ -195,35 +192,3 @@ def _read(
         problems += failed.values()
         skipped[split] = len(failed)
     return listed, problems, splits, skipped
-
-
-def _divide(own: dict[str, Split], validation: float, seed: int) -> dict[str, Split]:
-    """Training, validation and test splits from those that the folder has."""
-    splits = dict(own)
-    if "test" not in splits and "val" in splits:
-        splits["test"] = splits.pop("val")
-    if "test" not in splits:
-        rest, taken = draw_by_name(splits["train"].names, TEST_FRACTION, "test")
-        if not len(rest) or not len(taken):
-            raise InputError(
-                f"{len(splits['train'])} images are too few to be divided: {TEST_FRACTION:.0%} of them are drawn for "
-                f"testing by a hash of each name, which takes {len(taken)} here; add images, or give a test split"
-            )
-        splits["train"], splits["test"] = splits["train"].select(rest), splits["train"].select(taken)
-    if validation == 0:
-        splits["val"] = splits["train"].select(torch.arange(0))
-    elif "val" not in splits:
-        rest, taken = draw_by_name(splits["train"].names, validation, f"validation {seed}")
-        if not len(taken) or not len(rest):
-            warn_without_validation(seed, validation, len(splits["train"]))
-            rest, taken = torch.arange(len(splits["train"])), torch.arange(0)
-        splits["train"], splits["val"] = splits["train"].select(rest), splits["train"].select(taken)
-    return {name: splits[name] for name in ("train", "val", "test")}
-
-
-def _limited(split: Split, most: int, draw: str, what: str) -> Split:
-    """The `most` images with the lowest hash, in their order."""
-    if most > len(split):
-        raise InputError(f"the limit of {most} {what} images exceeds the {len(split)} there are; lower it")
-    by_hash = sorted(range(len(split)), key=lambda row: fraction_of(split.names[row], draw))
-    return split.select(torch.tensor(sorted(by_hash[:most])))

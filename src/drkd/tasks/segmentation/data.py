@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from drkd.data.by_name import draw_by_name, fraction_of, warn_without_validation
+from drkd.data.by_name import divided_by_name, limited_by_name
 from drkd.data.images import MEMORY_LIMIT, in_threads
 from drkd.data.preprocessing import Preprocessing
 from drkd.data.problems import BadImageError, OnProblem, Problem, describe_errors
@@ -24,9 +24,6 @@ from drkd.tasks.segmentation.splits import MEAN, STD, SegmentationSplit
 from drkd.utils.arguments import check_arguments
 from drkd.utils.errors import InputError
 from drkd.utils.progress import tracked
-
-TEST_FRACTION = 0.2
-"""Of the images, drawn one by one by a hash of the path, where the folder has neither a test nor a validation split."""
 
 OF_THE_FOLDER = ("empty split", "wrong classes", "damaged file")
 """Problems that `skip_bad_images` does not pass over."""
@@ -93,10 +90,10 @@ def load_segmentation(
             f"{name} needs masks of at least 2 classes, got the values of {len(listed.classes)}; 255 is for ignored "
             "pixels, and classes are counted from 0"
         )
-    splits = _divide(own, validation, seed)
+    splits = divided_by_name(own, validation, seed)
     for split, most, draw in (("train", limit_train, f"limit {seed}"), ("test", limit_test, "limit 0")):
         if most is not None:
-            splits[split] = _limited(splits[split], most, draw, split)
+            splits[split] = limited_by_name(splits[split], most, draw, split)
     images = {split: [relative_name(pair.image, Path(name)) for pair in part.pairs] for split, part in splits.items()}
     mean, std = wanted.statistics(3) or (MEAN, STD)
     return SegmentationData(
@@ -129,7 +126,7 @@ def _read(name: str, size: int, content: str) -> tuple[Listed, list[Problem], di
     skipped = dict(listed.skipped)
     for split, part in listed.splits.items():
         rows = judge_masks(part, looked[split], classes, problems.append)
-        splits[split] = SegmentationSplit(part, size, decoded[split]).select(rows)
+        splits[split] = SegmentationSplit(part, size, decoded[split]).select(torch.tensor(rows, dtype=torch.long))
         skipped[split] = skipped.get(split, 0) + len(part) - len(rows)
         if part and not rows:
             _no_images(name, split, problems.append)
@@ -155,41 +152,3 @@ def _decode(part: list[Pair], size: int) -> tuple[list[Looked], tuple[Tensor, Te
         return values
 
     return list(tracked(in_threads(fill, range(len(part))), "reading", len(part), "images")), (images, masks)
-
-
-def _divide(own: dict[str, SegmentationSplit], validation: float, seed: int) -> dict[str, SegmentationSplit]:
-    """Training, validation and test splits from those that the folder has."""
-    splits = dict(own)
-    if "test" not in splits and "val" in splits:
-        splits["test"] = splits.pop("val")
-    if "test" not in splits:
-        whole = splits["train"]
-        splits["train"], splits["test"] = _held_out(whole, TEST_FRACTION, "test")
-        if not len(splits["train"]) or not len(splits["test"]):
-            raise InputError(
-                f"{len(whole)} images are too few to be divided: {TEST_FRACTION:.0%} of them are drawn for testing by "
-                f"a hash of each path, which takes {len(splits['test'])} here; add images, or give a test split"
-            )
-    if validation == 0:
-        splits["val"] = splits["train"].select([])
-    elif "val" not in splits:
-        train, held = _held_out(splits["train"], validation, f"validation {seed}")
-        if not len(train) or not len(held):
-            warn_without_validation(seed, validation, len(splits["train"]))
-            train, held = splits["train"], splits["train"].select([])
-        splits["train"], splits["val"] = train, held
-    return {name: splits[name] for name in ("train", "val", "test")}
-
-
-def _held_out(split: SegmentationSplit, fraction: float, draw: str) -> tuple[SegmentationSplit, SegmentationSplit]:
-    """The rest of a split, and about `fraction` of it, image by image."""
-    rest, taken = draw_by_name(split.names, fraction, draw)
-    return split.select(rest.tolist()), split.select(taken.tolist())
-
-
-def _limited(split: SegmentationSplit, most: int, draw: str, what: str) -> SegmentationSplit:
-    """The `most` images with the lowest hash, in their order."""
-    if most > len(split):
-        raise InputError(f"the limit of {most} {what} images exceeds the {len(split)} there are; lower it")
-    by_hash = sorted(range(len(split)), key=lambda row: fraction_of(split.names[row], draw))
-    return split.select(sorted(by_hash[:most]))

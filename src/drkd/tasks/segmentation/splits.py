@@ -67,11 +67,10 @@ class SegmentationSplit:
             return load_pair(self.pairs[position], self.size)
         return self.decoded[0][position], self.decoded[1][position]
 
-    def select(self, rows: Sequence[int]) -> "SegmentationSplit":
-        """A part of it."""
-        index = torch.tensor(list(rows), dtype=torch.long)
+    def select(self, index: Tensor) -> "SegmentationSplit":
+        """Some of the samples, renumbered from 0."""
         decoded = None if self.decoded is None else (self.decoded[0][index], self.decoded[1][index])
-        return replace(self, pairs=[self.pairs[row] for row in rows], decoded=decoded)
+        return replace(self, pairs=[self.pairs[row] for row in index.tolist()], decoded=decoded)
 
 
 @dataclass(frozen=True)
