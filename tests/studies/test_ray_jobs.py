@@ -11,13 +11,14 @@ import pytest
 
 import drkd
 from drkd.runs.events import EpochDone
+from drkd.studies import ray_jobs
 
 QUICK = {"epochs": 3, "limit_train": 100, "seeds": 1, "label_noise": [0], "cache_size": "0"}
 TIMES = ("train_seconds", "seconds_per_epoch", "teacher_seconds", "environment")
 
 
 @pytest.fixture
-def cluster(monkeypatch):
+def cluster(monkeypatch, tmp_path):
     """A worker that finds the package where this process does; Ray's own warnings are not ours."""
     import ray
 
@@ -25,6 +26,7 @@ def cluster(monkeypatch):
     monkeypatch.setenv("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     monkeypatch.setenv("RAY_worker_niceness", "0")  # or they wait for whatever else the machine does
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
+    monkeypatch.setenv("KILLED", str(tmp_path / "killed"))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False)
@@ -33,34 +35,28 @@ def cluster(monkeypatch):
 
 
 @pytest.mark.usefixtures("cluster")
-def test_a_lost_worker_changes_no_result(tmp_path):
-    """The first row that a training reports gets its worker killed."""
-    killed = []
-
-    def kill_the_worker(event):
-        if not killed and isinstance(event, EpochDone):
-            killed.append(event.run)
-            os.kill(max(workers()), signal.SIGKILL)
-
+def test_a_lost_worker_changes_no_result(tmp_path, monkeypatch):
+    """The first worker that ends an epoch is killed there, with two epochs of its training left."""
     options = {"methods": ["dr_kd"], **QUICK, "checkpoint_every": "epoch"}
-    there = drkd.compare(**options, launcher="ray", on_event=kill_the_worker, out=str(tmp_path / "ray"))
+    monkeypatch.setattr(ray_jobs, "_work_on_ray", killed_once)
+    there = drkd.compare(**options, launcher="ray", out=str(tmp_path / "ray"))
     here = drkd.compare(**options, jobs=1, threads=1, out=str(tmp_path / "here"))
-    assert killed
+    assert (tmp_path / "killed").exists()
     assert not there.results.failures
     assert without_times(there.results.to_json()) == without_times(here.results.to_json())
 
 
-def workers():
-    """Processes of Ray's workers that train."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            command = path.read_bytes()
-        except OSError:  # it ended meanwhile
-            continue
-        if command.startswith(b"ray::_work_on_ray"):
-            found.append(int(path.parent.name))
-    return found
+def killed_once(work, job, events, folder, _work_on_ray=ray_jobs._work_on_ray):
+    """The worker's own function; the first of all workers kills itself at its first epoch's end."""
+
+    class Events:
+        def put_nowait(self, event):
+            events.put_nowait(event)
+            if isinstance(event, EpochDone) and not Path(os.environ["KILLED"]).exists():
+                Path(os.environ["KILLED"]).touch()
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    return _work_on_ray(work, job, Events(), folder)
 
 
 def without_times(results):
