@@ -38,7 +38,7 @@ def test_a_gain_that_twice_the_epochs_give_as_well_says_so():
 def test_all_that_gain_are_named_the_first_with_its_number():
     text = headline(*made_up(BETTER, [value - 0.01 for value in BETTER]))
     assert text.startswith("Yes: DR-KD is more accurate than cross-entropy here (+5.02 points, ")
-    assert "; so it is shown of Tf-KD_self; at equal" in text
+    assert "; the same is shown for Tf-KD_self; at equal" in text
 
 
 def test_no_is_said_only_where_every_method_is_shown_to_lose():
@@ -51,7 +51,7 @@ def test_no_is_said_only_where_every_method_is_shown_to_lose():
 
 def test_where_nothing_is_shown_the_interval_stands_beside_it():
     assert of(without("dr_kd")) == (
-        "Not shown with 5 seeds: the mean difference in accuracy to cross-entropy is that of Tf-KD_self, +0.00 points, "
+        "Not shown with 5 seeds: the mean difference in accuracy from cross-entropy is that of Tf-KD_self, +0.00 points, "
         "95% interval -0.88 to +0.88."
     )
 
@@ -71,7 +71,7 @@ def test_an_interval_without_0_that_the_correction_takes_back_is_explained():
     test = differences["dr_kd", "cross_entropy"]
     assert test.ci95[0] > 0
     assert test.p_holm > 0.05
-    assert ", which chance may give among 6 comparisons" in headline(panel, differences)
+    assert ", which can happen by chance among 6 comparisons" in headline(panel, differences)
 
 
 @pytest.mark.parametrize(

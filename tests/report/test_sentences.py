@@ -33,7 +33,7 @@ def claimed(text):
 def test_sentences_say_what_is_shown():
     text = text_of(BETTER, ALIKE)
     assert "DR-KD is more accurate than cross-entropy here: +5.02 points, 95% interval +4.96 to +5.08." in text
-    assert "No difference in accuracy to cross-entropy is shown for" in text
+    assert "No difference in accuracy from cross-entropy is shown for" in text
     assert "Tf-KD_self (+0.00 points, 95% interval" in text
     assert "Rectifying 5.0% of the targets helped: DR-KD minus Tf-KD_self" in text
     assert "At equal total epochs DR-KD is more accurate than cross-entropy 2x: +4.02 points" in text
@@ -99,7 +99,7 @@ def test_differences_without_variance_are_no_verdict():
     shifted = [value + 0.01 for value in BASE]
     text = text_of(shifted, BASE, control=BASE)
     assert not claimed(text)
-    assert "DR-KD (+1.00 points on every seed, which no test can judge)" in text
+    assert "DR-KD (+1.00 points on every seed, so there is nothing to test)" in text
 
 
 def test_two_seeds_are_no_verdict():
@@ -120,7 +120,7 @@ def test_a_method_that_failed_on_some_seeds_gets_no_verdict():
     assert differences["dr_kd", "cross_entropy"].p_value < 1e-4
     assert differences["dr_kd", "cross_entropy"].p_holm is None
     sentences = conclusions(panel, differences)
-    assert sentences[0] == "DR-KD failed on 1 of 5 seeds: no conclusion is drawn about it."
+    assert sentences[0] == "DR-KD failed on 1 of 5 seeds: nothing is concluded about it."
     assert not any("DR-KD" in sentence for sentence in sentences[1:])
 
 

@@ -55,11 +55,11 @@ def headline(panel: Panel, differences: Differences) -> str:
     top = tests[ranked[0]]
     found = _points(top)
     if top.p_holm is not None and top.ci95 is not None and top.ci95[0] > 0:
-        found += f", which chance may give among {len(differences)} comparisons"
+        found += f", which can happen by chance among {len(differences)} comparisons"
     if len(tests) > 1 and top.mean_difference <= ROUNDING:
         best = f"no method is above cross-entropy in mean {task.label}; the best is {within(ranked[0])}"
     else:
-        whose = f"{'the' if len(tests) == 1 else 'the best'} mean difference in {task.label} to cross-entropy"
+        whose = f"{'the' if len(tests) == 1 else 'the best'} mean difference in {task.label} from cross-entropy"
         best = f"{whose} is that of {within(ranked[0])}"
     also = f"; {loss}" if loss else ""
     return f"Not shown with {seeds} seeds: {best}, {found}{also}{failed}."
@@ -81,7 +81,7 @@ def _no_answer(panel: Panel, asked: Sequence[str], tests: Mapping[str, Differenc
 
 def _against_baseline(names: Sequence[str], tests: Mapping[str, Difference], verb: str) -> str:
     """The verdict on the first of some methods that share it, and the names of the others."""
-    others = f"; so it is shown of {listed(names[1:])}" if names[1:] else ""
+    others = f"; the same is shown for {listed(names[1:])}" if names[1:] else ""
     return f"{label_of(names[0])} {verb} {within(BASELINE)} here ({_points(tests[names[0]])}){others}"
 
 
@@ -103,7 +103,7 @@ def conclusions(panel: Panel, differences: Differences) -> list[str]:
     """
     methods, task = panel.methods, get_task(panel.task)
     sentences = [
-        f"{label_of(name)} failed on {failures} of {len(panel.seeds)} seeds: no conclusion is drawn about it."
+        f"{label_of(name)} failed on {failures} of {len(panel.seeds)} seeds: nothing is concluded about it."
         for name in methods
         if (failures := _failures(panel, name))
     ]
@@ -154,7 +154,7 @@ def _shown(differences: Differences, task: Task) -> list[str]:
     ]
     rest = "; ".join(f"{within(name)} ({_points(test)})" for name, test in tests.items() if _sign(test) == 0)
     if rest:
-        sentences.append(f"No difference in {task.label} to {within(BASELINE)} is shown for {rest}.")
+        sentences.append(f"No difference in {task.label} from {within(BASELINE)} is shown for {rest}.")
     return sentences
 
 
@@ -217,7 +217,7 @@ def _points(test: Difference) -> str:
     """The mean difference with its interval."""
     mean = f"{100 * test.mean_difference:+.2f} points"
     if test.ci95 is None or test.ci95[0] == test.ci95[1]:
-        judged = "" if abs(test.mean_difference) <= ROUNDING else ", which no test can judge"
+        judged = "" if abs(test.mean_difference) <= ROUNDING else ", so there is nothing to test"
         return f"{mean} on every seed{judged}"
     low, high = (100 * end for end in test.ci95)
     return f"{mean}, 95% interval {low:+.2f} to {high:+.2f}"
