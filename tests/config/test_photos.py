@@ -60,6 +60,9 @@ def test_without_weights_at_hand_photos_start_from_random_ones(tmp_path, monkeyp
     data = write_images(tmp_path / "photos", (160, 120))
     config, origins = resolve(TrainConfig, {"data": data})
     assert (config.model, config.pretrained) == ("small_cnn", False)
+    assert (config.batch_size, config.schedule, config.warmup_epochs) == (32, "cosine", 1)
+    assert (config.epochs, config.optimizer, config.lr) == (30, "sgd", 0.1)
+    assert (origins["batch_size"], origins["lr"], origins["model"]) == ("default for photos", "default", "default")
     assert f"--model {photos.NETWORK} --pretrained" in photos.describe_start(data, config.model, origins)
 
 

@@ -51,8 +51,8 @@ def test_no_is_said_only_where_every_method_is_shown_to_lose():
 
 def test_where_nothing_is_shown_the_interval_stands_beside_it():
     assert of(without("dr_kd")) == (
-        "Not shown with 5 seeds: the mean difference in accuracy from cross-entropy is that of Tf-KD_self, +0.00 points, "
-        "95% interval -0.88 to +0.88."
+        "Not shown with 5 seeds: the mean difference in accuracy from cross-entropy is that of Tf-KD_self, +0.00 "
+        "points, 95% interval -0.88 to +0.88."
     )
 
 

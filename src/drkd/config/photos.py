@@ -39,9 +39,12 @@ FROZEN: dict[str, Any] = {
 }
 """For a classifier alone, on features of a frozen backbone."""
 
+SCRATCH: dict[str, Any] = {"batch_size": 32, "schedule": "cosine", "warmup_epochs": 1.0}
+"""For photos that the default network learns from random weights: more steps, and a smooth end."""
+
 
 def photo_defaults(values: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-    """Defaults of a start from trained weights, and what they are called; nothing for other starts.
+    """Defaults of a start from trained weights or for photos, and what they are called; nothing for others.
 
     Args:
         values: the options that were given.
@@ -49,7 +52,9 @@ def photo_defaults(values: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     trained = values.get("weights") is not None or values.get("pretrained")
     chosen: dict[str, Any] = {}
     names_network = "model" in values or values.get("networks") is not None
-    if not trained and not names_network and holds_photos(Path(str(values["data"]))) and weights_are_here():
+    if not trained and not names_network and holds_photos(Path(str(values["data"]))):
+        if not weights_are_here():
+            return "default for photos", SCRATCH
         chosen = {"model": NETWORK, "pretrained": True}
     elif not trained:
         return "default", {}
