@@ -21,7 +21,7 @@ FEW_SEEDS = 5
 ROUNDING = 1e-12
 """A mean difference this small is none."""
 
-VALIDATION_SIZE = re.compile(r"(?<=chosen on )\d+(?= validation samples)")
+VALIDATION_SIZE = re.compile(r"(?<=chosen on )\d+(?= validation samples?)")
 """In notes; seeds divide a folder into validation splits of unequal size."""
 
 Methods = Mapping[str, MethodResults]

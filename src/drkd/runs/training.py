@@ -52,6 +52,7 @@ from drkd.utils.device import choose_device, set_up_process
 from drkd.utils.distributed import rank, wait_for_all
 from drkd.utils.errors import InputError
 from drkd.utils.progress import listening
+from drkd.utils.text import counted
 
 FEW_SAMPLES = 50
 """A validation split with fewer is warned of."""
@@ -179,7 +180,7 @@ def prepare(
     check_class_weights(config, data)
     if config.select == "best" and 0 < len(data.val) < FEW_SAMPLES:
         warnings.warn(
-            f"the epoch is chosen on {len(data.val)} validation samples only: the choice is close to chance",
+            f"the epoch is chosen on {counted(len(data.val), 'validation sample')} only: the choice is close to chance",
             stacklevel=2,
         )
     student = build_student(config, data)
