@@ -13,7 +13,7 @@ from drkd.tasks.segmentation.palette import COLOURS
 from drkd.utils.text import printable
 
 NAMED = 20
-"""Of so many classes on an image, those with the most pixels, the names are shown."""
+"""Of so many classes on an image, those with the most pixels, the names are shown, if its upper half has room."""
 
 
 def mask_path(file: Path, folder: Path) -> Path:
@@ -48,10 +48,10 @@ def draw_mask(file: Path, mask: NDArray[np.uint8], classes: Sequence[str], folde
     counts = np.bincount(mask.ravel(), minlength=len(classes))
     top = 2.0
     for label in np.argsort(-counts, kind="stable")[:NAMED].tolist():
-        if not counts[label]:
+        left, up, right, down = pen.textbbox((4, top), printable(classes[label]), font=font)
+        if not counts[label] or down > drawn.height // 2:
             break
         colour = tuple(COLOURS[label].tolist())
-        left, up, right, down = pen.textbbox((4, top), printable(classes[label]), font=font)
         pen.rectangle((left - 2, up - 1, right + 2, down + 1), fill=colour)
         pen.text((4, top), printable(classes[label]), fill="black" if sum(colour) > 382 else "white", font=font)
         top += down - up + 4
