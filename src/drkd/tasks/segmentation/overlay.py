@@ -43,18 +43,16 @@ def draw_mask(file: Path, mask: NDArray[np.uint8], classes: Sequence[str], folde
     folder.mkdir(parents=True, exist_ok=True)
     with opened(file) as image:
         drawn = Image.blend(converted(image, file, 3), Image.fromarray(COLOURS[mask]), 0.5)
-    side = min(drawn.size)
-    pen, font = ImageDraw.Draw(drawn), ImageFont.load_default(max(10, side // 40))
+    high = max(10, min(drawn.size) // 40)
+    pen, font = ImageDraw.Draw(drawn), ImageFont.load_default(high)
     counts = np.bincount(mask.ravel(), minlength=len(classes))
-    top = 2.0
-    for label in np.argsort(-counts, kind="stable")[:NAMED].tolist():
-        left, up, right, down = pen.textbbox((4, top), printable(classes[label]), font=font)
-        if not counts[label] or down > drawn.height // 2:
+    for row, label in enumerate(np.argsort(-counts, kind="stable")[:NAMED].tolist()):
+        top = row * (high + 4)
+        if not counts[label] or top + high > drawn.height // 2:
             break
-        colour = tuple(COLOURS[label].tolist())
-        pen.rectangle((left - 2, up - 1, right + 2, down + 1), fill=colour)
-        pen.text((4, top), printable(classes[label]), fill="black" if sum(colour) > 382 else "white", font=font)
-        top += down - up + 4
+        name, colour = printable(classes[label]), tuple(COLOURS[label].tolist())
+        pen.rectangle((0, top, pen.textlength(name, font=font) + 8, top + high + 3), fill=colour)
+        pen.text((4, top), name, fill="black" if sum(colour) > 382 else "white", font=font)
     target = drawn_path(file, folder)
     drawn.save(target)
     return target
