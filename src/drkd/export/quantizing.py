@@ -15,7 +15,7 @@ from drkd.export.writing import set_metadata
 from drkd.tasks import Task, get_task
 
 BATCH = 32
-"""Images per calibration step."""
+"""Images per calibration step, at most."""
 
 Calibration = Literal["minmax", "percentile"]
 """How a tensor's range is chosen: all values seen, or all but 0.01% at each end. ONNX Runtime's entropy, with the
@@ -45,7 +45,7 @@ def quantize_onnx(
     model.metadata_props.add(key=PREPARED, value="onnxruntime.quant")
     methods = quantization.CalibrationMethod
     task = get_task(manifest.task)
-    size = task.most_images or min(task.batch, BATCH)
+    size = equal_batches(len(pixels), task.most_images or min(task.batch, BATCH))
     batches = ({"pixels": np.stack(list(pixels[start : start + size]))} for start in range(0, len(pixels), size))
 
     reader = type("Reader", (quantization.CalibrationDataReader,), {"get_next": lambda _: next(batches, None)})
@@ -66,6 +66,16 @@ def quantize_onnx(
     set_metadata(quantized, manifest)
     onnx.checker.check_model(quantized, full_check=True)
     target.write_bytes(quantized.SerializeToString())
+
+
+def equal_batches(total: int, most: int) -> int:
+    """The largest size up to `most` of batches that are all alike, as ONNX Runtime's percentile needs them.
+
+    Example:
+        >>> equal_batches(256, 32), equal_batches(66, 32), equal_batches(7, 4)
+        (32, 22, 1)
+    """
+    return next(size for size in range(most, 0, -1) if total % size == 0)
 
 
 def evenly(total: int, count: int) -> "np.ndarray[tuple[int], np.dtype[np.int64]]":
