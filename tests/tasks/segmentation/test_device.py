@@ -1,6 +1,7 @@
 """Segmenters on their way to a device: exported files, and whether they are the network."""
 
 import io
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -19,8 +20,9 @@ from drkd.export.records import ExportRecord
 from drkd.export.runtimes import open_session
 from drkd.models.files import ModelInfo, write_model
 from drkd.report.exports import print_exports
-from drkd.tasks.segmentation import create_segmenter, deployed, evaluate_segmenter, load_segmentation
+from drkd.tasks.segmentation import create_segmenter, deployed, evaluate_segmenter, load_segmentation, networks
 from drkd.tasks.segmentation.deployed import deploy_segmenter
+from segmenters import by_colour, write_by_colour
 from shapes import write_masks
 
 SIZE = 32
@@ -107,7 +109,7 @@ def test_an_onnx_file_gives_every_pixel_the_class_of_torch(run, exported):
 def test_the_record_of_an_export_says_how_it_was_checked(run, folder, exported):
     network, _ = drkd.load_model(run)
     data = load_segmentation(folder, image_size=SIZE)
-    own = evaluate_segmenter(network, type(data)(**{**vars(data), "mean": (0.5,) * 3, "std": (0.25,) * 3}), "val")
+    own = evaluate_segmenter(network, replace(data, mean=(0.5,) * 3, std=(0.25,) * 3), "val")
     parity = exported.parity
     assert (exported.split, parity.samples) == ("val", 3)
     assert parity.pixels == sum(int((data.val[row][1] != 255).sum()) for row in range(3))
@@ -132,27 +134,31 @@ def test_int8_is_small_and_changes_the_convolutions_only(exported, in_int8):
     assert ("QuantizeLinear", "Resize") not in kinds
 
 
-def test_torch_export_files_are_the_network(run, folder, tmp_path):
-    record = export_run(run, "torch", data=str(folder), out=tmp_path / "model")
-    assert record.parity.agreement == 1
-    assert open_session(record.path, allow_code=True).run(np.zeros((2, 3, SIZE, SIZE), np.uint8))[0].shape == (
-        2,
-        32,
-        32,
-    )
+@pytest.fixture
+def sure(tmp_path, monkeypatch):
+    """A run whose network is right about every pixel."""
+    monkeypatch.setitem(networks.SEGMENTERS, "by_colour", by_colour)
+    return write_by_colour(tmp_path / "run", CLASSES)
 
 
-def test_a_file_that_differs_is_not_kept(run, folder, tmp_path, monkeypatch):
+def test_torch_export_files_are_the_network(sure, folder):
+    record = export_run(sure, "torch", data=str(folder))
+    assert (record.parity.agreement, record.parity.miou_before, record.parity.miou_after) == (1, 1, 1)
+    assert open_session(record.path, allow_code=True).run(np.zeros((2, 3, 64, 64), np.uint8))[0].shape == (2, 64, 64)
+
+
+def test_a_file_that_differs_is_not_kept(sure, folder, monkeypatch):
     deploy = deployed.deploy_segmenter
 
-    def shifted(network, mean, std):
+    def biased(network, mean, std):
         monkeypatch.setattr(deployed, "deploy_segmenter", deploy)  # the network that it is compared with is as it was
-        return deploy(network, [value + 0.2 for value in mean], std)
+        network.bias.data[0] += 1
+        return deploy(network, mean, std)
 
-    monkeypatch.setattr(deployed, "deploy_segmenter", shifted)
+    monkeypatch.setattr(deployed, "deploy_segmenter", biased)
     with pytest.raises(ParityError, match=r"model.pt2 differs from the network: .* on 3 images; it is not kept: allow"):
-        export_run(run, "torch", data=str(folder), out=tmp_path / "model.pt2")
-    assert list(tmp_path.iterdir()) == []
+        export_run(sure, "torch", data=str(folder))
+    assert [path.name for path in sure.iterdir()] == ["model.safetensors"]
 
 
 def test_parity_counts_known_pixels():

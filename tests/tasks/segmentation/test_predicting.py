@@ -6,44 +6,25 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from torch import nn
 
 import drkd
 from drkd import BoxOptions, InputError
-from drkd.models.files import ModelInfo, write_model
 from drkd.tasks.answers import Asked
 from drkd.tasks.segmentation import networks
 from drkd.tasks.segmentation.masks import fitted, original_mask
 from image_files import exif, run_cli
-from shapes import COLOURS, draw_mask
-
-SIZE = 64
-CLASSES = ("ground", "disc", "=square")
-OF_CLASS = np.array([(128, 128, 128), COLOURS["disc"], COLOURS["square"]])
-
-
-def by_colour(num_classes):
-    """A segmenter that gives each pixel the class whose colour is nearest: its mask is known."""
-    network = nn.Conv2d(3, num_classes, 1)
-    colours = torch.tensor(OF_CLASS, dtype=torch.float32) / 255
-    network.weight.data = 2 * colours[:, :, None, None]
-    network.bias.data = -(colours**2).sum(1)
-    return network
+from segmenters import CLASSES, OF_CLASS, SIZE, by_colour, write_by_colour
+from shapes import draw_mask
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    out = tmp_path_factory.mktemp("runs") / "run"
-    out.mkdir()
-    info = ModelInfo("by_colour", CLASSES, SIZE, 3, (0.0,) * 3, (1.0,) * 3, task="segmentation")
-    write_model(out / "model.safetensors", by_colour(3).state_dict(), info)
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(networks.SEGMENTERS, "by_colour", by_colour)
-        yield out
+        yield write_by_colour(tmp_path_factory.mktemp("runs") / "run")
 
 
 @pytest.fixture
