@@ -14,7 +14,7 @@ import drkd
 from drkd import BoxOptions, InputError
 from drkd.tasks.answers import Asked
 from drkd.tasks.segmentation import networks
-from drkd.tasks.segmentation.masks import fitted, original_mask
+from drkd.tasks.segmentation.masks import Pair, fitted, mask_of, original_mask
 from image_files import exif, run_cli
 from segmenters import CLASSES, OF_CLASS, SIZE, by_colour, write_by_colour
 from shapes import draw_mask
@@ -116,7 +116,9 @@ def test_the_command_line_writes_masks_tables_and_pictures(run, photos, tmp_path
     assert "bad.png" in capsys.readouterr().err
     assert sorted(file.name for file in (tmp_path / "masks").iterdir()) == ["high.png", "part.png", "wide.png"]
     for name, mask in masks.items():
-        with Image.open(tmp_path / "masks" / name.replace("bmp", "png")) as written:
+        file = tmp_path / "masks" / name.replace("bmp", "png")
+        assert np.array_equal(mask_of(Pair(folder / name, file, name)), mask)  # as training reads it
+        with Image.open(file) as written:
             assert (written.mode, written.size) == ("P", mask.shape[::-1])
             assert np.array_equal(np.asarray(written), mask)
             assert written.getpalette()[:9] == [0, 0, 0, 128, 0, 0, 0, 128, 0]  # Pascal VOC's
