@@ -67,6 +67,7 @@ from drkd.targets.rectify import swap as swap
 from drkd.targets.teacher_cache import TeacherCache as TeacherCache
 from drkd.tasks.answers import BoxOptions as BoxOptions
 from drkd.tasks.answers import FoundBox as FoundBox
+from drkd.tasks.answers import FoundMask as FoundMask
 from drkd.tasks.answers import Prediction as Prediction
 from drkd.tasks.loading import load_model as load_model
 from drkd.training.calibration import fit_temperature as fit_temperature

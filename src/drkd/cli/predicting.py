@@ -39,7 +39,9 @@ def predict(
     probabilities: Annotated[
         bool, typer.Option("--probabilities", help="write the probabilities of all classes, one column each")
     ] = False,
-    batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="images per call of the network")] = 64,
+    batch_size: Annotated[
+        int | None, typer.Option("--batch-size", min=1, help="images per call of the network (default: 64, of masks 8)")
+    ] = None,
     out: Annotated[Path | None, typer.Option("--out", help="file to write to (default: standard output)")] = None,
     device: Annotated[str, typer.Option("--device", help="cpu, cuda, ...; auto")] = "auto",
     allow_code: Annotated[
@@ -48,7 +50,7 @@ def predict(
     as_json: Annotated[bool, typer.Option("--json", help="as --format json")] = False,
     **options: Any,
 ) -> int:
-    """Classify images, or find the objects on them.
+    """Classify images, find the objects on them, or name their pixels.
 
     Unreadable images do not stop the others; the exit code is then 1.
     """
@@ -57,7 +59,7 @@ def predict(
         raise InputError(f"--format should be {', '.join(known[:-1])} or {known[-1]}, got {format_!r}")
 
     wanted, _ = resolve(BoxConfig, options)
-    draw = None if wanted.draw is None else Path(wanted.draw)
+    draw, masks = (None if folder is None else Path(folder) for folder in (wanted.draw, wanted.masks))
 
     from drkd.export.predicting import open_source, predict_files
     from drkd.tasks.answers import BoxOptions
@@ -85,7 +87,7 @@ def predict(
             images,
             top=top,
             probabilities=probabilities,
-            boxes=BoxOptions(wanted.threshold, wanted.nms, draw, coco=format_ == "coco"),
+            boxes=BoxOptions(wanted.threshold, wanted.nms, draw, masks, coco=format_ == "coco"),
             batch_size=batch_size,
             on_problem=on_problem,
             progress=on_progress,
@@ -162,8 +164,7 @@ def _write_csv(rows: "Iterable[Row]", columns: Sequence[str], stream: Any) -> No
     The first row has the columns, and may have more of them.
     """
     writer, begun = csv.writer(stream, lineterminator="\n"), False
-    for each in rows:
-        cells = each.cells()
+    for cells in (cells for each in rows for cells in each.rows()):
         if not begun:
             writer.writerow(map(spreadsheet_cell, cells))
             begun = True

@@ -144,7 +144,7 @@ class BenchConfig(Options):
 
 
 class BoxConfig(Options):
-    """Which of the boxes that a detector finds are given, and where they are drawn."""
+    """Which of the boxes that a detector finds are given, and where they, or masks, are drawn and written."""
 
     threshold: float | None = Field(
         None, ge=0, le=1, description="smallest score of a box (default: 0.25, and 0 with --format coco)"
@@ -152,7 +152,8 @@ class BoxConfig(Options):
     nms: float | None = Field(
         None, ge=0, le=1, description="IoU above which the less certain of two boxes of a class is left out"
     )
-    draw: Text | None = Field(None, description="folder for the images with their boxes")
+    draw: Text | None = Field(None, description="folder for the images with their boxes, or with classes in colours")
+    masks: Text | None = Field(None, description="folder for masks of segmenters, a PNG per image")
 
 
 class ExportConfig(Options):
@@ -169,21 +170,21 @@ class ExportConfig(Options):
     max_difference: float | None = Field(
         None,
         ge=0,
-        description="largest difference of a logit, over the largest logit, or of a box's score (default: float 1e-3, "
-        "of boxes 0.01; int8 any)",
+        description="largest difference of a logit, over the largest logit, or of a box's score, or fraction of an "
+        "image's pixels with another class (default: float 1e-3, of boxes and pixels 0.01; int8 any)",
     )
     min_agreement: float | None = Field(
         None,
         ge=0,
         le=1,
-        description="least fraction of images with the same class, or of boxes that are the same (default: float "
-        "0.999, of boxes 0.99; int8 0.9, of boxes 0.7)",
+        description="least fraction of images or pixels with the same class, or of boxes that are the same (default: "
+        "float 0.999, of boxes 0.99; int8 0.9, of boxes 0.7)",
     )
     max_drop: float | None = Field(
         None,
         ge=0,
         le=1,
-        description="largest loss of accuracy or mAP, a fraction (default: float 0.001, of mAP 0.005; int8 0.02)",
+        description="largest loss of accuracy, mAP or mIoU, a fraction (default: float 0.001, of mAP 0.005; int8 0.02)",
     )
 
 

@@ -6,15 +6,18 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence, Sized
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, cast
 
+import numpy as np
 import torch
 from torch import nn
 
 from drkd.export.box_parity import FLOAT_BOXES, INT8_BOXES, BoxParity, boxes_of, compare_boxes, refuse_boxes_beyond
 from drkd.export.checksums import checksums, seal
 from drkd.export.manifest import Manifest
+from drkd.export.mask_parity import FLOAT_MASKS, INT8_MASKS, MaskParity, compare_masks, masks_of, refuse_masks_beyond
 from drkd.export.parity import FLOAT, INT8, Parity, Tolerance, compare_logits, logits_of, refuse_beyond
 from drkd.export.quantizing import Calibration, evenly, quantize_onnx
 from drkd.export.records import Calibrated, ExportRecord
@@ -64,7 +67,8 @@ def export_run(
         calibration: how int8 chooses its ranges: minmax or percentile.
         calibration_samples: on how many training images int8 measures them.
         tolerance: what may differ, or some of its fields (default: `FLOAT` or `INT8` of `drkd.export.parity`, of
-            detectors `FLOAT_BOXES` or `INT8_BOXES` of `drkd.export.box_parity`).
+            detectors `FLOAT_BOXES` or `INT8_BOXES` of `drkd.export.box_parity`, of segmenters `FLOAT_MASKS` or
+            `INT8_MASKS` of `drkd.export.mask_parity`).
 
     Returns:
         Where the file is, and what was found; it is also written beside the file, as FILE.json.
@@ -214,6 +218,15 @@ def _check_boxes(sessions: Pair, task: Task, part: Any, positions: torch.Tensor)
     return compare_boxes(before, after, task.truth(part, positions))
 
 
+def _check_masks(sessions: Pair, task: Task, part: Any, positions: torch.Tensor) -> MaskParity:
+    """The first image alone, the rest in batches, so that another batch size is seen as well."""
+    bounds = [0, *range(1, len(positions), task.batch), len(positions)]
+    groups = (positions[start:end] for start, end in pairwise(bounds))
+    answered = [masks_of(sessions, np.stack(list(task.pixels(part, group)))) for group in groups]
+    before, after = (np.concatenate(masks) for masks in zip(*answered, strict=True))
+    return compare_masks(before, after, task.truth(part, positions), sessions[0].info.classes)
+
+
 class Check(NamedTuple):
     """How a file is compared with its network.
 
@@ -232,5 +245,6 @@ class Check(NamedTuple):
 CHECKS = {
     "logits": Check(_check_logits, refuse_beyond, FLOAT, INT8),
     "boxes": Check(_check_boxes, refuse_boxes_beyond, FLOAT_BOXES, INT8_BOXES),
+    "mask": Check(_check_masks, refuse_masks_beyond, FLOAT_MASKS, INT8_MASKS),
 }
 """By the first of what a task's networks answer."""

@@ -1,4 +1,4 @@
-"""What a trained network, or a file exported from it, says of images: their classes, or the boxes on them."""
+"""What a trained network, or a file exported from it, says of images: classes, boxes on them, or masks."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
@@ -18,9 +18,6 @@ from drkd.utils.checks import check_count
 from drkd.utils.device import choose_device
 from drkd.utils.errors import InputError
 
-BATCH = 64
-"""Images per call of the network."""
-
 Progress = Callable[[int, int], None]
 """Takes the number of images done, and of all."""
 
@@ -32,13 +29,13 @@ def predict_files(
     top: int | None = None,
     probabilities: bool = False,
     boxes: BoxOptions | None = None,
-    batch_size: int = BATCH,
+    batch_size: int | None = None,
     device: str = "auto",
     allow_code: bool = False,
     on_problem: OnProblem = refuse,
     progress: Progress | None = None,
 ) -> Iterator[Row]:
-    """The classes of images, or the boxes on them, one after the other.
+    """The classes of images, the boxes on them, or the classes of their pixels, one after the other.
 
     Threads decode the next images while the network runs. Memory holds two batches, however many images there are.
 
@@ -49,8 +46,8 @@ def predict_files(
         top: give so many predictions for each image, the most probable class first (default: the most probable class;
             of several labels at once, those of a probability of 0.5 or more).
         probabilities: give every prediction the probabilities of all classes.
-        boxes: of a detector: which ones, and whether to draw them.
-        batch_size: images per call of the network; detectors take one.
+        boxes: of a detector: which ones, and whether to draw them; of a segmenter: what to draw and write.
+        batch_size: images per call of the network (default: 64, of segmenters 8); detectors take one.
         device: of a run's network; exported files run on the processor.
         allow_code: see `open_session`.
         on_problem: takes in the images that cannot be read, which get no prediction; by default they are an error.
@@ -58,7 +55,7 @@ def predict_files(
 
     Returns:
         An iterator over the predictions, in the order of the images: a `Prediction` or more for each, or of detectors
-        a `FoundBox` for each box.
+        a `FoundBox` for each box, or of segmenters a `FoundMask` for each image.
 
     Raises:
         InputError: at once for a missing file, a folder without images and arguments that do not fit; for an unreadable
@@ -78,15 +75,16 @@ def predict_files(
         (3, True)
     """
     check_arguments(predict_files, locals())
-    check_count("batch_size", batch_size)
-    if top is not None:
-        check_count("top", top)
+    for name, count in (("batch_size", batch_size), ("top", top)):
+        if count is not None:
+            check_count(name, count)
     session = source if isinstance(source, Session) else open_source(source, device=device, allow_code=allow_code)
     given = [images] if isinstance(images, str | Path) else images
     files = [file for each in given for file in images_in(Path(each), on_problem)]
     task, asked = get_task(session.info.task), Asked(top, probabilities, boxes or BoxOptions())
     task.check_asked(asked, files)
-    most = min(batch_size, task.most_images or batch_size)
+    wanted = batch_size or task.batch
+    most = min(wanted, task.most_images or wanted)
     return _rows(session, files, asked, most, on_problem, progress or (lambda *_: None))
 
 

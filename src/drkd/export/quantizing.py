@@ -12,10 +12,10 @@ import numpy as np
 from drkd.export.manifest import Manifest
 from drkd.export.runtimes import Pixels, needed
 from drkd.export.writing import set_metadata
-from drkd.tasks import get_task
+from drkd.tasks import Task, get_task
 
 BATCH = 32
-"""Images per calibration step."""
+"""Images per calibration step, at most."""
 
 Calibration = Literal["minmax", "percentile"]
 """How a tensor's range is chosen: all values seen, or all but 0.01% at each end. ONNX Runtime's entropy, with the
@@ -30,7 +30,7 @@ def quantize_onnx(
 ) -> None:
     """Write `source` in int8: weights per output channel, symmetric; activations per tensor.
 
-    Normalisation and logits stay in float; of a detector all but the convolutions.
+    Normalisation and logits stay in float; of a detector or a segmenter all but the convolutions.
 
     Args:
         source: a file of `write_onnx`.
@@ -44,9 +44,9 @@ def quantize_onnx(
     model = onnx.load(source)
     model.metadata_props.add(key=PREPARED, value="onnxruntime.quant")
     methods = quantization.CalibrationMethod
-    size = get_task(manifest.task).most_images
-    bounds = range(0, len(pixels), size or BATCH)
-    batches = ({"pixels": np.stack(list(pixels[start : start + (size or BATCH)]))} for start in bounds)
+    task = get_task(manifest.task)
+    size = equal_batches(len(pixels), task.most_images or min(task.batch, BATCH))
+    batches = ({"pixels": np.stack(list(pixels[start : start + size]))} for start in range(0, len(pixels), size))
 
     reader = type("Reader", (quantization.CalibrationDataReader,), {"get_next": lambda _: next(batches, None)})
     with _quiet():
@@ -55,7 +55,7 @@ def quantize_onnx(
             target,
             reader(),
             quant_format=quantization.QuantFormat.QDQ,
-            op_types_to_quantize=None if size is None else ["Conv"],
+            op_types_to_quantize=None if task.outputs == Task.outputs else ["Conv"],
             per_channel=True,
             activation_type=quantization.QuantType.QUInt8,
             weight_type=quantization.QuantType.QInt8,
@@ -66,6 +66,16 @@ def quantize_onnx(
     set_metadata(quantized, manifest)
     onnx.checker.check_model(quantized, full_check=True)
     target.write_bytes(quantized.SerializeToString())
+
+
+def equal_batches(total: int, most: int) -> int:
+    """The largest size up to `most` of batches that are all alike, as ONNX Runtime's percentile needs them.
+
+    Example:
+        >>> equal_batches(256, 32), equal_batches(66, 32), equal_batches(7, 4)
+        (32, 22, 1)
+    """
+    return next(size for size in range(most, 0, -1) if total % size == 0)
 
 
 def evenly(total: int, count: int) -> "np.ndarray[tuple[int], np.dtype[np.int64]]":

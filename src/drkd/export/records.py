@@ -10,6 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 from drkd.export.box_parity import BoxParity
 from drkd.export.checksums import record_path
 from drkd.export.manifest import Manifest
+from drkd.export.mask_parity import MaskParity
 from drkd.export.memory import Memory
 from drkd.export.parity import Parity, Tolerance
 from drkd.utils.errors import InputError
@@ -18,7 +19,7 @@ from drkd.utils.machine import Environment
 
 Record = TypeVar("Record", "ExportRecord", "LatencyResults")
 
-PARITIES = (Parity.__name__, BoxParity.__name__)
+PARITIES = (Parity.__name__, BoxParity.__name__, MaskParity.__name__)
 """What a check may have found; errors about a record do not say which was tried."""
 
 LATENCY = "latency.json"
@@ -58,7 +59,7 @@ class ExportRecord:
     checksums: dict[str, str]
     manifest: Manifest
     split: str
-    parity: Parity | BoxParity
+    parity: Parity | BoxParity | MaskParity
     tolerance: Tolerance
     calibration: Calibrated | None
     environment: Environment

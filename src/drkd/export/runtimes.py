@@ -53,7 +53,7 @@ class Session(ABC):
         """Everything that the network answers to pixels uint8 (B, C, H, W), see `drkd.tasks.Task.outputs`."""
 
     def __call__(self, pixels: Pixels) -> Logits:
-        """The first of it: logits (B, K) for any B, or of a detector the boxes (n, 4) of one image."""
+        """The first of it: logits (B, K) for any B, of a detector the boxes (n, 4) of one image, or masks (B, S, S)."""
         return self.run(pixels)[0]
 
 
@@ -95,7 +95,7 @@ def open_session(path: Path, *, threads: int | None = None, allow_code: bool = F
         drkd.utils.errors.InputError: there is no file model.onnx; give a file of `drkd export`, or a run directory
 
         With a file there, `open_session(path)(pixels)` are the logits (B, K) of pixels uint8 (B, C, H, W);
-        `open_session(path).run(pixels)` are the boxes, labels and scores of a detector.
+        `open_session(path).run(pixels)` are the boxes, labels and scores of a detector, or the masks of a segmenter.
     """
     check_arguments(open_session, locals())
     if is_exported(path) and not path.is_file():

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from drkd.export.box_parity import BoxParity
+from drkd.export.mask_parity import MaskParity
 from drkd.export.memory import Memory
 from drkd.export.parity import Parity
 from drkd.export.records import LATENCY, BenchedFile, LatencyResults, read_records
@@ -18,8 +19,9 @@ from drkd.utils.text import printable
 NETWORK = "model.safetensors"
 
 LEGEND = (
-    "Accuracy, mAP: on the images of the check at export. Same class, same boxes: percentage that network and file "
-    "have alike. Logit, score: largest difference to the network's. ms: median / 95th percentile of a call. Memory: "
+    "Accuracy, mAP, mIoU: on the images of the check at export. Same class, same boxes, same pixels: percentage that "
+    "network and file have alike. Logit, score: largest difference to the network's. Worst image: the largest fraction "
+    "of an image's pixels that get another class. ms: median / 95th percentile of a call. Memory: "
     "the most that a process with nothing but this file held, and how much of it came with the file. "
     "`drkd bench-model RUN` measures."
 )
@@ -31,7 +33,7 @@ class ExportedFile:
 
     file: str
     bytes: int
-    parity: Parity | BoxParity | None
+    parity: Parity | BoxParity | MaskParity | None
     split: str | None
     measured: BenchedFile | None
 
@@ -98,13 +100,13 @@ def export_rows(files: list[ExportedFile], speed: LatencyResults | None) -> list
     return rows
 
 
-def kind_of(files: list[ExportedFile]) -> type[Parity] | type[BoxParity]:
+def kind_of(files: list[ExportedFile]) -> type[Parity] | type[BoxParity] | type[MaskParity]:
     """How the files of a run were checked."""
     return next((type(file.parity) for file in files if file.parity), Parity)
 
 
 def accuracy_of(file: ExportedFile, files: list[ExportedFile]) -> str:
-    """A file's accuracy or mAP in percent; the network's own is what its exports were compared with."""
+    """A file's accuracy, mAP or mIoU in percent; the network's own is what its exports were compared with."""
     if file.parity:
         return f"{100 * file.parity.after:.2f}"
     known = {f"{100 * other.parity.before:.2f}" for other in files if other.parity}

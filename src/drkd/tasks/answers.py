@@ -1,9 +1,11 @@
 """What is asked of a network about images, and what it answers: the rows of `drkd predict`."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
+
+from drkd.utils.errors import InputError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -15,19 +17,21 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class BoxOptions:
-    """How the boxes that a detector finds are chosen and shown.
+    """How what is found on images is chosen and shown: boxes by a detector, masks by a segmenter.
 
     Attributes:
         threshold: smallest score of a box that is given (default: 0.25, and for `coco` everything the network finds).
         nms: of boxes of one class that overlap by more than this IoU only the most certain one is given. The network's
             own suppression comes before it, so that only smaller values have an effect.
-        draw: folder to draw the images with their boxes into.
+        draw: folder to draw the images with their boxes into, or with their classes in colours.
+        masks: folder for the masks of a segmenter, a PNG per image with a class as value of each pixel.
         coco: give what COCO's evaluation wants, see `drkd.tasks.detection.answering.coco_result`.
     """
 
     threshold: float | None = None
     nms: float | None = None
     draw: Path | None = None
+    masks: Path | None = None
     coco: bool = False
 
 
@@ -38,7 +42,7 @@ class Asked:
     Attributes:
         top: so many of the most probable classes.
         probabilities: those of all classes too.
-        boxes: of a detector.
+        boxes: of a detector, and what a segmenter writes.
     """
 
     top: int | None = None
@@ -78,10 +82,10 @@ class Prediction:
     probability: float
     probabilities: dict[str, float] | None = None
 
-    def cells(self) -> dict[str, str]:
+    def rows(self) -> list[dict[str, str]]:
         """As a row of a table."""
         every = {name: f"{value:.6f}" for name, value in (self.probabilities or {}).items()}
-        return {"file": self.file, "label": self.label, "probability": f"{self.probability:.6f}", **every}
+        return [{"file": self.file, "label": self.label, "probability": f"{self.probability:.6f}", **every}]
 
 
 @dataclass(frozen=True)
@@ -103,13 +107,78 @@ class FoundBox:
     x2: float
     y2: float
 
-    def cells(self) -> dict[str, str]:
+    def rows(self) -> list[dict[str, str]]:
         """As a row of a table."""
         sides = {name: f"{getattr(self, name):.2f}" for name in ("x1", "y1", "x2", "y2")}
-        return {"file": self.file, "label": self.label, "score": f"{self.score:.6f}", **sides}
+        return [{"file": self.file, "label": self.label, "score": f"{self.score:.6f}", **sides}]
 
 
-Row = Prediction | FoundBox
+@dataclass(frozen=True, eq=False)
+class FoundMask:
+    """The class that a segmenter gives each pixel of an image.
+
+    Attributes:
+        file: the image.
+        classes: their names.
+        mask: uint8 (H, W), in the size of the upright image in the file; values are positions in `classes`.
+    """
+
+    file: str
+    classes: tuple[str, ...]
+    mask: "NDArray[np.uint8]"
+
+    @property
+    def counts(self) -> list[int]:
+        """The number of pixels of each class."""
+        import numpy as np
+
+        counts: list[int] = np.bincount(self.mask.ravel(), minlength=len(self.classes)).tolist()
+        return counts
+
+    @property
+    def fractions(self) -> dict[str, float]:
+        """The fraction of the pixels that each class has.
+
+        Example:
+            >>> import numpy as np
+            >>> FoundMask("a.png", ("ground", "disc"), np.array([[0, 1], [0, 0]], np.uint8)).fractions
+            {'ground': 0.75, 'disc': 0.25}
+        """
+        return {name: count / self.mask.size for name, count in zip(self.classes, self.counts, strict=True)}
+
+    def rows(self) -> list[dict[str, str]]:
+        """As rows of a table, one per class."""
+        return [
+            {"file": self.file, "label": name, "fraction": f"{count / self.mask.size:.6f}", "pixels": str(count)}
+            for name, count in zip(self.classes, self.counts, strict=True)
+        ]
+
+
+Row = Prediction | FoundBox | FoundMask
+
+
+def refuse_same_names(what: str, files: Sequence[Path], name: Callable[[Path], str]) -> None:
+    """Refuse files that could not be told apart by their `name`.
+
+    Raises:
+        InputError: that says `what` goes by it.
+    """
+    names: set[str] = set()
+    for file in files:
+        if name(file) in names:
+            raise InputError(f"{what} goes by file names, and there are several {name(file)}; give them by folder")
+        names.add(name(file))
+
+
+def refuse_own_folder(option: str, folder: Path, files: Sequence[Path]) -> None:
+    """Refuse to write into a folder that an image comes from.
+
+    Raises:
+        InputError: that names the first such image.
+    """
+    for file in files:
+        if file.parent.resolve() == folder.resolve():
+            raise InputError(f"{option} would replace {file}; give another folder")
 
 
 class NamesImages(Protocol):

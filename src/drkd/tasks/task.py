@@ -109,6 +109,7 @@ class Task(ABC):
         outputs: what it answers, by name.
         varying: which dimensions of its input may have any length, by name.
         most_images: how many it takes at once; None for any number.
+        batch: how many it is given at once unless something else is asked for; a mask takes more memory than a class.
         asked: which fields of `Asked` have an effect.
         answer_formats: in which `drkd predict` writes answers.
         answer_columns: of its table.
@@ -127,6 +128,7 @@ class Task(ABC):
     outputs: ClassVar[tuple[str, ...]] = ("logits",)
     varying: ClassVar[Mapping[int, str]] = {0: "batch"}
     most_images: ClassVar[int | None] = None
+    batch: ClassVar[int] = 64
     asked: ClassVar[tuple[str, ...]] = ("top", "probabilities")
     answer_formats: ClassVar[tuple[str, ...]] = ("csv", "json")
     answer_columns: ClassVar[tuple[str, ...]] = ("file", "label", "probability")
@@ -250,8 +252,8 @@ class Task(ABC):
         """
         boxes = {f"boxes.{name}": value for name, value in vars(asked.boxes).items()}
         for name, value in {**vars(asked), **boxes, "boxes": None}.items():
-            if value not in (None, False) and name.partition(".")[0] not in self.asked:
-                option = name.removeprefix("boxes.").replace("boxes.coco", "format coco")
+            if value not in (None, False) and name not in self.asked:
+                option = name.replace("boxes.coco", "format coco").removeprefix("boxes.")
                 raise InputError(f"{self.name} takes no --{option}; leave it out")
 
     def read_image(self, file: Path, info: Described) -> "ReadImage":

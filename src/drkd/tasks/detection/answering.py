@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from drkd.tasks.answers import Asked, FoundBox, ReadImage
+from drkd.tasks.answers import Asked, FoundBox, ReadImage, refuse_own_folder, refuse_same_names
 from drkd.tasks.detection.reading import upright_size
 from drkd.tasks.detection.splits import decode
 from drkd.utils.errors import InputError
@@ -40,15 +40,10 @@ def check_boxes_asked(asked: Asked, files: Sequence[Path]) -> None:
         if value is not None and not 0 <= value <= 1:
             raise InputError(f"{name} should be from 0 to 1, got {value:g}")
     for what, wanted in (("--draw", boxes.draw is not None), ("--format coco", boxes.coco)):
-        names: set[str] = set()
-        for file in files if wanted else ():
-            if file.name in names:
-                raise InputError(f"{what} goes by file names, and there are several {file.name}; give them by folder")
-            names.add(file.name)
+        if wanted:
+            refuse_same_names(what, files, lambda file: file.name)
     if boxes.draw is not None:
-        for file in files:
-            if file.parent.resolve() == boxes.draw.resolve():
-                raise InputError(f"--draw would replace {file}; give another folder")
+        refuse_own_folder("--draw", boxes.draw, files)
 
 
 def find_boxes(

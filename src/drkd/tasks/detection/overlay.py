@@ -36,6 +36,16 @@ def draw_found(file: Path, found: Sequence[FoundBox], classes: Sequence[str], fo
         up = min(bottom - top + 4, each.y1)  # above the box where there is room
         pen.rectangle((left - 1, top - up - 1, right + 1, bottom - up + 1), fill=colour)
         pen.text((each.x1, each.y1 - up), text, fill="white", font=font)
-    target = folder / (file.name if file.suffix.lower() in KEPT else f"{file.name}.png")
+    target = drawn_path(file, folder)
     drawn.save(target)
     return target
+
+
+def drawn_path(file: Path, folder: Path) -> Path:
+    """Where a drawn image goes.
+
+    Example:
+        >>> drawn_path(Path("a.jpg"), Path("drawn")).name, drawn_path(Path("a.tif"), Path("drawn")).name
+        ('a.jpg', 'a.tif.png')
+    """
+    return folder / (file.name if file.suffix.lower() in KEPT else f"{file.name}.png")

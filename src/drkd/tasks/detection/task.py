@@ -39,7 +39,7 @@ class Detection(Task):
     outputs = ("boxes", "labels", "scores")
     varying: ClassVar[Mapping[int, str]] = {2: "height", 3: "width"}
     most_images = 1
-    asked = ("boxes",)
+    asked = ("boxes.threshold", "boxes.nms", "boxes.draw", "boxes.coco")
     answer_formats = ("csv", "json", "coco")
     answer_columns = ("file", "label", "score", "x1", "y1", "x2", "y2")
     better, worse = "has a higher mAP than", "has a lower mAP than"

@@ -11,7 +11,8 @@ data.py        folders into splits; splits.py: what they are; checking.py: all t
 augment.py     image and mask moved together; batches.py: order and augmentation
 metrics.py     mean intersection over union, pixel accuracy
 learning.py    what `drkd.fit` needs to know of segmenters
-drawing.py     best and worst cases
+drawing.py     best and worst cases; palette.py: colours of classes
+deployed.py    from pixels to masks; answering.py, overlay.py: masks of files, written and drawn
 task.py        segmentation as a task of runs and commands
 """
 

@@ -4,13 +4,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from matplotlib import colormaps
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from drkd.tasks.segmentation.palette import COLOURS
 from drkd.tasks.segmentation.splits import IGNORE, SegmentationSplit
 from drkd.utils.plain_plots import plain_text, shorten
 
@@ -18,7 +18,7 @@ EACH = 4
 """Images of either end."""
 
 NAMED = 20
-"""So many classes have a colour of their own, and stand in the legend."""
+"""So many classes are in the legend."""
 
 GREY = (0.85, 0.85, 0.85)
 """Of pixels that do not count."""
@@ -54,16 +54,14 @@ def draw_cases(found: Sequence[Tensor], split: SegmentationSplit, classes: Seque
             for below, labels, what in ((1, mask, "true"), (2, found[row], "found")):
                 grid[first + below][column].imshow(coloured(labels, mask), interpolation="nearest")
                 grid[first + below][column].set_title(what, fontsize=6)
-    colours = colormaps["tab20"].colors  # type: ignore[attr-defined]
-    keys = [Patch(color=colours[label], label=shorten(name)) for label, name in enumerate(classes[:NAMED])]
+    keys = [Patch(color=COLOURS[label] / 255, label=shorten(name)) for label, name in enumerate(classes[:NAMED])]
     figure.legend(handles=[*keys, Patch(color=GREY, label="ignored")], loc="outside lower center", ncols=6, fontsize=7)
     figure.savefig(file, dpi=110, metadata={"Software": None})
 
 
 def coloured(labels: Tensor, mask: Tensor) -> NDArray[np.float64]:
     """Classes (S, S) in colours (S, S, 3); grey where the true mask ignores them."""
-    colours = np.array(colormaps["tab20"].colors)  # type: ignore[attr-defined]
-    picture: NDArray[np.float64] = colours[labels.numpy() % NAMED]
+    picture: NDArray[np.float64] = COLOURS[labels.numpy()] / 255
     picture[mask.numpy() == IGNORE] = GREY
     return picture
 

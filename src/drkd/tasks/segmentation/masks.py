@@ -84,27 +84,57 @@ def look_at(pair: Pair, size: int) -> tuple[Tensor, Tensor, tuple[int, ...]]:
     Raises:
         BadImageError: as `load_pair`.
     """
-    with opened(pair.image) as file:
-        whole = upright_size(file)
-        reduced = reduce(file, max(whole), size)
-        upright = converted(file, pair.image, 3)
-        width, height = whole if reduced.factor > 1 else upright.size
-        there = fitted(width, height, size)
-        if there != upright.size:
-            upright = scaled_part(upright, (0, 0, width, height), there, Image.Resampling.BILINEAR, reduced)
-        pixels = np.asarray(upright, dtype=np.uint8)
+    image, (width, height) = padded_image(pair.image, size)
     mask = mask_of(pair)
     if mask.shape != (height, width):
         reason = f"has {mask.shape[1]}x{mask.shape[0]} pixels, but its image {shown(pair.image.name)} {width}x{height}"
         raise BadImageError(problem_at(pair.location, f"{reason}; redo it", "other size"))
     values = tuple(np.flatnonzero(np.bincount(mask.ravel(), minlength=256)).tolist())
+    there = fitted(width, height, size)
     small = np.asarray(Image.fromarray(mask).resize(there, Image.Resampling.NEAREST))
-    image = np.empty((size, size, 3), dtype=np.uint8)
-    image[:] = PADDING
-    image[: there[1], : there[0]] = pixels
     labels = np.full((size, size), IGNORE, dtype=np.uint8)
     labels[: there[1], : there[0]] = small
-    return torch.from_numpy(image.transpose(2, 0, 1).copy()), torch.from_numpy(labels), values
+    return torch.from_numpy(image), torch.from_numpy(labels), values
+
+
+def padded_image(source: Path, size: int) -> tuple[Array, tuple[int, int]]:
+    """An image as a segmenter takes it, uint8 (3, size, size), and width and height of the upright image in the file.
+
+    It is scaled as `fitted` says and lies at the top left; `PADDING` surrounds it.
+
+    Raises:
+        BadImageError: if it cannot be read.
+    """
+    with opened(source) as file:
+        whole = upright_size(file)
+        reduced = reduce(file, max(whole), size)
+        upright = converted(file, source, 3)
+        width, height = whole if reduced.factor > 1 else upright.size
+        there = fitted(width, height, size)
+        if there != upright.size:
+            upright = scaled_part(upright, (0, 0, width, height), there, Image.Resampling.BILINEAR, reduced)
+        image = np.empty((size, size, 3), dtype=np.uint8)
+        image[:] = PADDING
+        image[: there[1], : there[0]] = np.asarray(upright, dtype=np.uint8)
+    return image.transpose(2, 0, 1).copy(), (width, height)
+
+
+def original_mask(mask: Array, size: tuple[int, int]) -> Array:
+    """The classes (H, W) of an image in its own size, from those (S, S) that a segmenter gives its padded square.
+
+    The padding is cut off, and every pixel gets the class of the nearest one: the reverse of what `look_at` does.
+
+    Args:
+        mask: uint8 (S, S).
+        size: width and height of the upright image.
+
+    Example:
+        >>> original_mask(np.array([[1, 2], [9, 9]], np.uint8), (4, 2)).tolist()
+        [[1, 1, 2, 2], [1, 1, 2, 2]]
+    """
+    wide, high = fitted(*size, len(mask))
+    inner = np.ascontiguousarray(mask[:high, :wide])
+    return np.asarray(Image.fromarray(inner).resize(size, Image.Resampling.NEAREST))
 
 
 def fitted(width: int, height: int, size: int) -> tuple[int, int]:

@@ -92,13 +92,35 @@ def segment(network: nn.Module, data: SegmentationSplits, split: str) -> list[Te
 def _measure(
     network: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], classes: Sequence[str], ignore_index: int | None
 ) -> SegmentationMetrics:
+    network.eval()
+    with torch.no_grad():
+        answered = ((outputs_of(network(images))["out"].argmax(dim=1).cpu(), labels) for images, labels in batches)
+        return measure_masks(answered, classes, ignore_index)
+
+
+def measure_masks(
+    masks: Iterable[tuple[Tensor, Tensor]], classes: Sequence[str], ignore_index: int | None = IGNORE
+) -> SegmentationMetrics:
+    """The metrics of classes that a network gave, over all pixels together.
+
+    Args:
+        masks: of the given classes and the labels, of one shape each.
+        classes: names of the values.
+        ignore_index: the label of pixels that do not count.
+
+    Raises:
+        InputError: if there is no pixel that counts.
+
+    Example:
+        >>> found = measure_masks([(torch.tensor([[0, 1, 1]]), torch.tensor([[0, 0, 255]]))], ["sky", "sea"])
+        >>> found.miou, found.pixel_accuracy
+        (0.25, 0.5)
+    """
     from torchmetrics.classification import MulticlassConfusionMatrix
 
-    network.eval()
     metric = MulticlassConfusionMatrix(len(classes), ignore_index=ignore_index)
-    with torch.no_grad():
-        for images, labels in batches:
-            metric.update(outputs_of(network(images))["out"].argmax(dim=1).cpu(), labels.cpu().long())
+    for found, labels in masks:
+        metric.update(found.cpu().long(), labels.cpu().long())
     counts = metric.compute().double()
     hits, pixels = counts.diagonal(), counts.sum(dim=1)
     union = counts.sum(dim=0) + pixels - hits

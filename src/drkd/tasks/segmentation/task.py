@@ -20,11 +20,10 @@ if TYPE_CHECKING:
     from drkd.data.record import FileRecord
     from drkd.models.files import ModelInfo
     from drkd.objective.objective import Objective
-    from drkd.tasks.answers import Asked, ReadImage, Row
+    from drkd.tasks.answers import Asked, FoundMask, ReadImage, Row
     from drkd.tasks.segmentation.dataset import SegmentationData
-
-
-NOT_DEPLOYED = "{} labels pixels, which predict and export cannot do yet; use drkd.load_model in Python"
+    from drkd.tasks.segmentation.splits import SegmentationSplit
+    from drkd.utils.files import JsonObject
 
 
 class Segmentation(Task):
@@ -36,6 +35,10 @@ class Segmentation(Task):
     details = ("per_class",)
     teacher_metric = "miou"
     class_metric = Metric("iou", "IoU %", "IoU")
+    outputs = ("mask",)
+    batch = 8
+    asked = ("boxes.draw", "boxes.masks")
+    answer_columns = ("file", "label", "fraction", "pixels")
     better, worse = "has a higher mIoU than", "has a lower mIoU than"
     legend = (
         "mIoU: intersection over union of all pixels of the test split, mean over classes, with its standard deviation "
@@ -135,18 +138,39 @@ class Segmentation(Task):
         return SegmentationMetrics(**content)
 
     def deploy(self, network: "nn.Module", info: "ModelInfo") -> "nn.Module":
-        raise InputError(NOT_DEPLOYED.format(info.model))
+        from drkd.tasks.segmentation.deployed import deploy_segmenter
+
+        return deploy_segmenter(network, info.mean, info.std)
+
+    def check_asked(self, asked: "Asked", files: Sequence[Path]) -> None:
+        from drkd.tasks.segmentation.answering import check_masks_asked
+
+        super().check_asked(asked, files)
+        check_masks_asked(asked, files)
+
+    def read_image(self, file: Path, info: Described) -> "ReadImage":
+        from drkd.tasks.answers import ReadImage
+        from drkd.tasks.segmentation.masks import padded_image
+
+        return ReadImage(file, *padded_image(file, info.image_size))
 
     def answer(
         self, outputs: "Sequence[NDArray[Any]]", images: "Sequence[ReadImage]", info: Described, asked: "Asked"
     ) -> "Iterator[Row]":
-        raise InputError(NOT_DEPLOYED.format("a segmenter"))
+        from drkd.tasks.segmentation.answering import find_masks
 
-    def pixels(self, split: Any, positions: "Tensor") -> "list[NDArray[np.uint8]]":
-        raise InputError(NOT_DEPLOYED.format("a segmenter"))
+        return find_masks(outputs[0], images, info.classes, asked)
 
-    def truth(self, split: Any, positions: "Tensor") -> Any:
-        raise InputError(NOT_DEPLOYED.format("a segmenter"))
+    def answer_record(self, row: "Row", format: str, classes: Sequence[str]) -> "JsonObject":
+        found = cast("FoundMask", row)
+        high, wide = found.mask.shape
+        return {"file": found.file, "width": wide, "height": high, "fractions": found.fractions}
+
+    def pixels(self, split: "SegmentationSplit", positions: "Tensor") -> "list[NDArray[np.uint8]]":
+        return [split[row][0].numpy() for row in positions.tolist()]
+
+    def truth(self, split: "SegmentationSplit", positions: "Tensor") -> "list[Tensor]":
+        return [split[row][1] for row in positions.tolist()]
 
     def describe_metrics(self, measured: SplitMetrics) -> str:
         values = asdict(measured)
