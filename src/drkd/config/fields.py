@@ -139,6 +139,29 @@ Average = Annotated[str, AfterValidator(_average)]
 """How weights are averaged, as `as_average` reads it."""
 
 
+def as_rectifier(text: str) -> tuple[str, float | None]:
+    """Which rectifier, and the ratio of `plausible`; None where not given.
+
+    Example:
+        >>> as_rectifier("swap"), as_rectifier("plausible"), as_rectifier("plausible:0.1")
+        (('swap', None), ('plausible', None), ('plausible', 0.1))
+    """
+    match = re.fullmatch(r"(swap|smooth|drop|plausible)|plausible:(\d+(?:\.\d*)?|\.\d+)", text)
+    ratio = float(match[2]) if match and match[2] else None
+    if match is None or (ratio is not None and ratio > 1):
+        raise ValueError("swap, plausible, plausible:RATIO (from 0 to 1), smooth or drop")
+    return match[1] or "plausible", ratio
+
+
+def _rectify(value: str) -> str:
+    as_rectifier(value)
+    return value
+
+
+Rectify = Annotated[str, AfterValidator(_rectify)]
+"""What corrects a teacher, as `as_rectifier` reads it."""
+
+
 def _teach(value: str) -> str:
     """Refuse what says no positions."""
     if value in ("all", "foreground"):

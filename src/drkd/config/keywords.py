@@ -80,7 +80,7 @@ class MethodKeywords(TypedDict, total=False):
     correct_prob: float | None
     source: Literal["memory", "ema"] | None
     decay: float | None
-    rectify: Literal["swap", "smooth", "drop"] | None
+    rectify: str | None
     keep: Literal["full", "half"] | int | None
     convention: Literal["batchmean", "reference"] | None
     multiplier: float | None
