@@ -5,11 +5,9 @@
 DATA holds `cub100/`, `cifar10/`, `cifar10n/labels.npz` and `weights/efficientnet_lite0.safetensors`.
 """
 
-import argparse
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -19,17 +17,32 @@ from drkd.training.features import features_of
 from drkd.utils.files import read_tensors, write_tensors
 
 
-def features(folder: Path, name: str, file: Path, size: int) -> dict[str, Tensor]:
-    """`train` and `test` (N, 1280), with `train_labels` and `test_labels`: from the file, or from the network."""
+def features(
+    folder: Path, name: str, file: Path, size: int, *, first_train: int | None = None, first_test: int | None = None
+) -> dict[str, Tensor]:
+    """`train` and `test` (N, 1280), with `train_labels` and `test_labels`: from the file, or from the network.
+
+    Args:
+        folder, name: where the images are.
+        file: that keeps the features.
+        size: of the images.
+        first_train, first_test: so many of each split, all by default.
+    """
     if not file.exists():
         weights = folder / "weights" / "efficientnet_lite0.safetensors"
         wanted = Preprocessing(size, (0.5,) * 3, (0.5,) * 3, 1.0, "bicubic")
         data = drkd.load_data(folder / name, validation=0, augment="none", image_size=wanted)
+        data = replace(
+            data,
+            train=data.train.select(torch.arange(len(data.train))[:first_train]),
+            test=data.test.select(torch.arange(len(data.test))[:first_test]),
+        )
         network = drkd.create_model(
             "timm:efficientnet_lite0", num_classes=len(data.classes), image_size=size, weights=str(weights)
         ).to(memory_format=torch.channels_last)
         found = {"train_labels": data.train.labels, "test_labels": data.test.labels}
         with torch.autocast("cpu", torch.bfloat16):
             found |= {split: features_of(network, data, split) for split in ("train", "test")}
+        file.parent.mkdir(parents=True, exist_ok=True)
         write_tensors(file, found)
     return read_tensors(file)

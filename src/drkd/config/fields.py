@@ -179,18 +179,18 @@ Teach = Annotated[str, BeforeValidator(str), AfterValidator(_teach)]
 """Which positions of a detector are taught."""
 
 
-def as_fold(text: str) -> tuple[int, int, int]:
-    """A fold, how many there are, and which draw of them.
+def as_fold(text: str) -> tuple[int, int, int, bool]:
+    """A fold, how many there are, which draw of them, and whether they divide the training images alone.
 
     Example:
-        >>> as_fold("2/5"), as_fold("0/3:1")
-        ((2, 5, 0), (0, 3, 1))
+        >>> as_fold("2/5"), as_fold("0/3:1"), as_fold("1/2:train")
+        ((2, 5, 0, False), (0, 3, 1, False), (1, 2, 0, True))
     """
-    match = re.fullmatch(r"(\d{1,4})/(\d{1,4})(?::(\d{1,4}))?", text)
+    match = re.fullmatch(r"(\d{1,4})/(\d{1,4})(?::(?:(\d{1,4})|train))?", text)
     fold, folds, draw = (int(part or 0) for part in match.groups()) if match else (0, 0, 0)
     if folds < 2 or fold > folds:
         raise ValueError("a fold such as 2/5: the second of five, from 0/5, which holds out none, to 5/5")
-    return fold, folds, draw
+    return fold, folds, draw, text.endswith("train")
 
 
 def _fold(value: Any) -> str:

@@ -114,6 +114,7 @@ class CompareKeywords(LauncherKeywords, TrainingKeywords, total=False):
     methods: Sequence[str] | str | Sequence[str | Maker | Mapping[str, Maker]] | Mapping[str, Maker] | Maker
     method_options: Mapping[str, Mapping[str, Any]]
     teacher: Path | None
+    teacher_folds: int | None
     seeds: int
     label_noise: Sequence[float] | float
 
