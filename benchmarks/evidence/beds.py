@@ -1,20 +1,30 @@
 """Test beds: photos as a frozen pretrained network sees them, with the labels that people or chance gave them.
 
-    python benchmarks/evidence/beds.py DATA cub100 --size 160 --file FILE      # ask the network once; seconds follow
-
-DATA holds `cub100/`, `cifar10/`, `cifar10n/labels.npz` and `weights/efficientnet_lite0.safetensors`.
+Nothing to run here: `rectifiers.py` does. The network is asked once; its features are reduced to their first principal
+components, which needs no labels, and kept in a file. What is trained on them is a linear classifier: a training takes
+less than a second, and its objectives are those of drkd.
 """
 
-from dataclasses import replace
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 import drkd
 from drkd.data.preprocessing import Preprocessing
+from drkd.data.stratified import with_noise
 from drkd.training.features import features_of
 from drkd.utils.files import read_tensors, write_tensors
+
+COMPONENTS = 256
+DECAY = 0.999
+SIZES = {"cub100": 160, "cifar10": 64}
+FIRST_TRAIN, FIRST_TEST = {"cifar10": 10_000}, {"cifar10": 5_000}
+"""So many images of a split, where not all."""
 
 
 def features(
@@ -23,7 +33,8 @@ def features(
     """`train` and `test` (N, 1280), with `train_labels` and `test_labels`: from the file, or from the network.
 
     Args:
-        folder, name: where the images are.
+        folder: with `cub100/`, `cifar10/` and `weights/efficientnet_lite0.safetensors`.
+        name: of the images in it.
         file: that keeps the features.
         size: of the images.
         first_train, first_test: so many of each split, all by default.
@@ -46,3 +57,122 @@ def features(
         file.parent.mkdir(parents=True, exist_ok=True)
         write_tensors(file, found)
     return read_tensors(file)
+
+
+def components(folder: Path, name: str, kept: Path) -> dict[str, Tensor]:
+    """`features` of a bed, reduced to the principal components of its training images, of mean square 1."""
+    size = SIZES[name]
+    file = kept / f"{name}-{size}-{COMPONENTS}.safetensors"
+    if not file.exists():
+        limits = {"first_train": FIRST_TRAIN.get(name), "first_test": FIRST_TEST.get(name)}
+        found = features(folder, name, kept / f"{name}-{size}.safetensors", size, **limits)
+        mean = found["train"].mean(dim=0)
+        centred = (found["train"] - mean).double()
+        _, vectors = torch.linalg.eigh(centred.T @ centred)
+        base = vectors[:, -COMPONENTS:].flip(1).float()
+        scale = ((found["train"] - mean) @ base).square().mean().sqrt()
+        write_tensors(file, {**found, **{k: ((found[k] - mean) @ base / scale) for k in ("train", "test")}})
+    return read_tensors(file)
+
+
+@dataclass(frozen=True)
+class Bed:
+    """What a classifier learns from and is measured on.
+
+    Attributes:
+        inputs, labels: of the training images; labels as they were given.
+        true: their true labels.
+        judged, judged_labels: what it is measured on.
+        classes: how many there are.
+    """
+
+    inputs: Tensor
+    labels: Tensor
+    true: Tensor
+    judged: Tensor
+    judged_labels: Tensor
+    classes: int
+
+    def folds(self, count: int, seed: int) -> Tensor:
+        """A fold for each training image, from 0 on, of equal sizes."""
+        return torch.randperm(len(self.labels), generator=torch.Generator().manual_seed(1000 + seed)) % count
+
+
+def bed_of(folder: Path, kept: Path, name: str, seed: int, *, validation: bool) -> Bed:
+    """A bed such as `cub100`, `cub100:0.4` (made wrong, by the seed) or `cifar10:worse_label` (by people).
+
+    With `validation` a fifth of the training images, drawn by the seed, is what is judged, with labels as wrong as
+    those of the rest; otherwise the test split.
+    """
+    data, _, kind = name.partition(":")
+    found = components(folder, data, kept)
+    true = found["train_labels"]
+    classes = int(true.max()) + 1
+    given = true
+    if data == "cifar10":
+        people = np.load(folder / "cifar10n" / "labels.npz")
+        if not (people["clean_label"][: len(true)] == true.numpy()).all():
+            raise SystemExit("labels.npz belongs to other images")
+        given = torch.from_numpy(people[kind or "clean_label"][: len(true)].astype(np.int64))
+    elif kind:
+        given = with_noise(true, float(kind), classes, seed=[seed])
+    if not validation:
+        return Bed(found["train"], given, true, found["test"], found["test_labels"], classes)
+    order = torch.randperm(len(true), generator=torch.Generator().manual_seed(seed))
+    held, rest = order[: len(true) // 5], order[len(true) // 5 :]
+    return Bed(found["train"][rest], given[rest], true[rest], found["train"][held], given[held], classes)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Of a training: AdamW, a cosine from `lr` to 0."""
+
+    epochs: int = 20
+    lr: float = 0.01
+    weight_decay: float = 0.05
+    batch_size: int = 256
+
+
+def train(
+    inputs: Tensor,
+    labels: Tensor,
+    classes: int,
+    method: Callable[[nn.Module], drkd.Objective],
+    settings: Settings,
+    seed: int,
+    index: Tensor | None = None,
+) -> tuple[nn.Module, nn.Module, float]:
+    """A linear classifier, the running average of it, and the fraction of targets that were rectified.
+
+    Args:
+        inputs, labels, classes: of the samples.
+        method: from the classifier to the objective.
+        settings: of the training.
+        seed: of the initial weights and the order.
+        index: which rows are trained on, all by default; the objective gets these numbers.
+    """
+    torch.manual_seed(seed)
+    head = nn.Linear(inputs.shape[1], classes)
+    objective = method(head)
+    average = next((each for each in objective.targets if isinstance(each, drkd.Ema)), None)
+    watching = average is None
+    average = average or drkd.Ema(head, DECAY)
+    rows = torch.arange(len(labels)) if index is None else index
+    order = torch.Generator().manual_seed(seed)
+    steps = settings.epochs * math.ceil(len(rows) / settings.batch_size)
+    optimizer = torch.optim.AdamW(head.parameters(), settings.lr, weight_decay=settings.weight_decay, fused=True)
+    step, rectified = 0, 0.0
+    for epoch in range(settings.epochs):
+        for batch in rows[torch.randperm(len(rows), generator=order)].split(settings.batch_size):
+            optimizer.param_groups[0]["lr"] = settings.lr * (1 + math.cos(math.pi * step / steps)) / 2
+            x = inputs[batch]
+            losses = objective(head(x), labels[batch], inputs=x, index=batch)
+            optimizer.zero_grad()
+            losses["loss"].backward()
+            optimizer.step()
+            step += 1
+            objective.update(progress=step / steps, epoch=epoch)
+            if watching:
+                average.update()
+            rectified += float(losses.get("rectified", 0.0)) / steps
+    return head.eval(), average.average, rectified
