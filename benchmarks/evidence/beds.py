@@ -1,18 +1,15 @@
 """Test beds: photos as a frozen pretrained network sees them, with the labels that people or chance gave them.
 
 Nothing to run here: `rectifiers.py` does. The network is asked once; its features are reduced to their first principal
-components, which needs no labels, and kept in a file. What is trained on them is a linear classifier: a training takes
-less than a second, and its objectives are those of drkd.
+components, which needs no labels, and kept in a file. What is trained on them is a linear classifier (`heads.py`).
 """
 
-import math
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 import drkd
 from drkd.data.preprocessing import Preprocessing
@@ -20,8 +17,7 @@ from drkd.data.stratified import with_noise
 from drkd.training.features import features_of
 from drkd.utils.files import read_tensors, write_tensors
 
-COMPONENTS = 256
-DECAY = 0.999
+COMPONENTS = 128
 SIZES = {"cub100": 160, "cifar10": 64}
 FIRST_TRAIN, FIRST_TEST = {"cifar10": 10_000}, {"cifar10": 5_000}
 """So many images of a split, where not all."""
@@ -121,58 +117,3 @@ def bed_of(folder: Path, kept: Path, name: str, seed: int, *, validation: bool) 
     order = torch.randperm(len(true), generator=torch.Generator().manual_seed(seed))
     held, rest = order[: len(true) // 5], order[len(true) // 5 :]
     return Bed(found["train"][rest], given[rest], true[rest], found["train"][held], given[held], classes)
-
-
-@dataclass(frozen=True)
-class Settings:
-    """Of a training: AdamW, a cosine from `lr` to 0."""
-
-    epochs: int = 20
-    lr: float = 0.01
-    weight_decay: float = 0.05
-    batch_size: int = 256
-
-
-def train(
-    inputs: Tensor,
-    labels: Tensor,
-    classes: int,
-    method: Callable[[nn.Module], drkd.Objective],
-    settings: Settings,
-    seed: int,
-    index: Tensor | None = None,
-) -> tuple[nn.Module, nn.Module, float]:
-    """A linear classifier, the running average of it, and the fraction of targets that were rectified.
-
-    Args:
-        inputs, labels, classes: of the samples.
-        method: from the classifier to the objective.
-        settings: of the training.
-        seed: of the initial weights and the order.
-        index: which rows are trained on, all by default; the objective gets these numbers.
-    """
-    torch.manual_seed(seed)
-    head = nn.Linear(inputs.shape[1], classes)
-    objective = method(head)
-    average = next((each for each in objective.targets if isinstance(each, drkd.Ema)), None)
-    watching = average is None
-    average = average or drkd.Ema(head, DECAY)
-    rows = torch.arange(len(labels)) if index is None else index
-    order = torch.Generator().manual_seed(seed)
-    steps = settings.epochs * math.ceil(len(rows) / settings.batch_size)
-    optimizer = torch.optim.AdamW(head.parameters(), settings.lr, weight_decay=settings.weight_decay, fused=True)
-    step, rectified = 0, 0.0
-    for epoch in range(settings.epochs):
-        for batch in rows[torch.randperm(len(rows), generator=order)].split(settings.batch_size):
-            optimizer.param_groups[0]["lr"] = settings.lr * (1 + math.cos(math.pi * step / steps)) / 2
-            x = inputs[batch]
-            losses = objective(head(x), labels[batch], inputs=x, index=batch)
-            optimizer.zero_grad()
-            losses["loss"].backward()
-            optimizer.step()
-            step += 1
-            objective.update(progress=step / steps, epoch=epoch)
-            if watching:
-                average.update()
-            rectified += float(losses.get("rectified", 0.0)) / steps
-    return head.eval(), average.average, rectified
