@@ -20,6 +20,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
+from torch import nn
+
 from drkd.config import METHOD_SETTINGS, TrainConfig, as_bytes
 from drkd.methods.registry import get_method
 from drkd.models.files import write_model
@@ -188,11 +190,14 @@ def prepare(
     if config.teacher is not None:
         refuse_without_teacher(config, {"teacher": "command line"}, [get_method(config.method)])
     trains_teacher = config.teacher is None and get_method(config.method).teacher == "self"
-    teacher = None
+    teacher: nn.Module | None = None
+    teacher_path, teacher_seconds = config.teacher, 0.0
     if config.teacher_folds:
         check_folds(config)
-    elif config.teacher is not None:
-        teacher = load_teacher(config.teacher, config, data)
+        if teacher_path is not None:
+            teacher, teacher_seconds = load_fold_teachers(Path(teacher_path), config, data)
+    elif teacher_path is not None:
+        teacher = load_teacher(teacher_path, config, data)
     describe_weights(config)  # refuses bad settings before anything is written, and so do the next lines
     check_fine_tuning(config)
     CheckpointPolicy(config.checkpoint_every)
@@ -202,14 +207,13 @@ def prepare(
         write_record(out, data)
     if estimated is not None:
         announce(estimated, lambda: estimate_training(config, data, student, out, teacher), on_event)
-    teacher_path, teacher_seconds = config.teacher, 0.0
     if trains_teacher:
         teacher_path = str(out / "teacher")
         teacher_seconds = _train_teacher(config, source, Path(teacher_path), on_event)
-        if not config.teacher_folds:
+        if config.teacher_folds:
+            teacher, _ = load_fold_teachers(Path(teacher_path), config, data)
+        else:
             teacher, _ = load_model(teacher_path)
-    if config.teacher_folds and teacher_path is not None:
-        teacher, teacher_seconds = load_fold_teachers(Path(teacher_path), config, data)
     if teacher is not None:
         teacher.to(device)
     return Prepared(task, data, student, teacher, teacher_path, teacher_seconds, device)
