@@ -8,6 +8,7 @@
     least:P                     where it has the probability P
     soft                        both answers, mixed by p_label / p_max
     bayes:E                     what the teacher believes after it hears a label that is wrong with probability E
+    corrected:E                 the same, in rows that the teacher gets wrong
 
 Batches are those of the training for a teacher that changes, and all images for one that does not.
 """
@@ -33,10 +34,11 @@ def corrected(name: str, logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor
     if kind == "plausible":
         after = plausible(logits, labels, ratio=float(number))
         return after, (after != logits).any(dim=1), everything
-    if kind == "bayes":
+    if kind in ("bayes", "corrected"):
         classes, error = logits.shape[1], float(number)
         lift = torch.full_like(label, math.log((1 - error) * (classes - 1) / error))
-        return logits.scatter_add(1, labels[:, None], lift), wrong, everything
+        lifted = logits.scatter_add(1, labels[:, None], lift)
+        return (lifted if kind == "bayes" else lifted.where(wrong[:, None], logits)), wrong, everything
     probs = logits.softmax(dim=1)
     found = probs.gather(1, labels[:, None])[:, 0]
     swapped = swap(logits, labels)
