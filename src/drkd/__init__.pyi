@@ -51,6 +51,7 @@ from drkd.studies.tuning import tune as tune
 from drkd.targets import Cached as Cached
 from drkd.targets import ClassMean as ClassMean
 from drkd.targets import CleanView as CleanView
+from drkd.targets import CrossFitted as CrossFitted
 from drkd.targets import Ema as Ema
 from drkd.targets import Frozen as Frozen
 from drkd.targets import LastBatch as LastBatch

@@ -24,6 +24,7 @@ VALUES = {
     "head_lr": 0.5,
     "layer_decay": 0.5,
     "fold": "2/5",
+    "teacher_folds": 2,
     "teach": "foreground",
     "keep_answers": True,
     "slurm_options": "partition=gpu",

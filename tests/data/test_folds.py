@@ -81,6 +81,17 @@ def test_files_go_by_their_content(tmp_path):
     assert sorted(part.val.names) == sorted(name for name, number in numbers.items() if number == fold)
 
 
+def test_the_training_images_are_divided_alone_where_that_is_asked():
+    data = load_data("digits", limit_train=100)
+    numbers = fold_numbers(data, 2, of_train=True)
+    assert torch.equal(numbers, fold_numbers(data, 2)[:100])
+    for fold in (1, 2):
+        part = leave_out(data, fold, 2, of_train=True)
+        assert torch.equal(part.train.inputs, data.train.inputs[numbers != fold])
+        assert torch.equal(part.val.inputs, data.val.inputs)
+        assert part.record.fingerprint != data.record.fingerprint
+
+
 def test_an_empty_fold_is_refused():
     data = tensors([1, 2, 3, 4], [0, 1, 0, 1])
     empty = next(fold for fold in range(1, 51) if fold not in fold_numbers(data, 50))

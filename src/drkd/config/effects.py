@@ -59,6 +59,7 @@ TABLE = (
     WithoutEffect("cutmix", "task", lambda name: name != "classification", "--task classification"),
     WithoutEffect("mix_prob", ("mixup", "cutmix"), lambda alpha: alpha == 0, "--mixup 0.2 or --cutmix 1"),
     WithoutEffect("fold", "task", lambda name: name != "classification", "--task classification"),
+    WithoutEffect("teacher_folds", "task", lambda name: name != "classification", "--task classification"),
     WithoutEffect("keep_answers", "task", lambda name: name != "classification", "--task classification"),
     WithoutEffect("pretrained", "task", lambda name: name == "segmentation", "--task classification"),
     WithoutEffect("teach", "task", lambda name: name != "detection", "--task detection"),

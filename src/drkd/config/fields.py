@@ -139,6 +139,29 @@ Average = Annotated[str, AfterValidator(_average)]
 """How weights are averaged, as `as_average` reads it."""
 
 
+def as_rectifier(text: str) -> tuple[str, float | None]:
+    """Which rectifier, and the ratio of `plausible`; None where not given.
+
+    Example:
+        >>> as_rectifier("swap"), as_rectifier("plausible"), as_rectifier("plausible:0.1")
+        (('swap', None), ('plausible', None), ('plausible', 0.1))
+    """
+    match = re.fullmatch(r"(swap|smooth|drop|plausible)|plausible:(\d+(?:\.\d*)?|\.\d+)", text)
+    ratio = float(match[2]) if match and match[2] else None
+    if match is None or (ratio is not None and ratio > 1):
+        raise ValueError("swap, plausible, plausible:RATIO (from 0 to 1), smooth or drop")
+    return match[1] or "plausible", ratio
+
+
+def _rectify(value: str) -> str:
+    as_rectifier(value)
+    return value
+
+
+Rectify = Annotated[str, AfterValidator(_rectify)]
+"""What corrects a teacher, as `as_rectifier` reads it."""
+
+
 def _teach(value: str) -> str:
     """Refuse what says no positions."""
     if value in ("all", "foreground"):
@@ -156,18 +179,18 @@ Teach = Annotated[str, BeforeValidator(str), AfterValidator(_teach)]
 """Which positions of a detector are taught."""
 
 
-def as_fold(text: str) -> tuple[int, int, int]:
-    """A fold, how many there are, and which draw of them.
+def as_fold(text: str) -> tuple[int, int, int, bool]:
+    """A fold, how many there are, which draw of them, and whether they divide the training images alone.
 
     Example:
-        >>> as_fold("2/5"), as_fold("0/3:1")
-        ((2, 5, 0), (0, 3, 1))
+        >>> as_fold("2/5"), as_fold("0/3:1"), as_fold("1/2:train")
+        ((2, 5, 0, False), (0, 3, 1, False), (1, 2, 0, True))
     """
-    match = re.fullmatch(r"(\d{1,4})/(\d{1,4})(?::(\d{1,4}))?", text)
+    match = re.fullmatch(r"(\d{1,4})/(\d{1,4})(?::(?:(\d{1,4})|train))?", text)
     fold, folds, draw = (int(part or 0) for part in match.groups()) if match else (0, 0, 0)
     if folds < 2 or fold > folds:
         raise ValueError("a fold such as 2/5: the second of five, from 0/5, which holds out none, to 5/5")
-    return fold, folds, draw
+    return fold, folds, draw, text.endswith("train")
 
 
 def _fold(value: Any) -> str:

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
-from drkd.config.fields import Average, Fractions, Pairs, Part, Size, Teach, Text, Trackers, Weights, as_pairs
+from drkd.config.fields import Average, Fractions, Pairs, Part, Rectify, Size, Teach, Text, Trackers, Weights, as_pairs
 
 LARGEST = 2**32
 """No option that is a whole number goes beyond: libraries cannot count further."""
@@ -244,8 +244,10 @@ class MethodSettings(Options):
     correct_prob: float | None = Field(None, gt=0, lt=1, description="of tf_kd_reg's virtual teacher")
     source: Literal["memory", "ema"] | None = Field(None, description="of online_dr_kd: memory or ema")
     decay: float | None = Field(None, ge=0, le=1, description="decay of the running average of --source ema")
-    rectify: Literal["swap", "smooth", "drop"] | None = Field(
-        None, description="of dr_kd and online_dr_kd: swap, smooth or drop where the teacher is wrong"
+    rectify: Rectify | None = Field(
+        None,
+        description="of dr_kd and online_dr_kd, where the teacher is wrong: swap; plausible or plausible:RATIO: swap "
+        "where the label has at least RATIO (0.05) of the largest probability; smooth or drop",
     )
     keep: Literal["full", "half"] | int | None = Field(
         None, description="of ps_kd and online_dr_kd: remember full logits, half (float16), or this many of them"

@@ -80,7 +80,7 @@ class MethodKeywords(TypedDict, total=False):
     correct_prob: float | None
     source: Literal["memory", "ema"] | None
     decay: float | None
-    rectify: Literal["swap", "smooth", "drop"] | None
+    rectify: str | None
     keep: Literal["full", "half"] | int | None
     convention: Literal["batchmean", "reference"] | None
     multiplier: float | None
@@ -114,6 +114,7 @@ class CompareKeywords(LauncherKeywords, TrainingKeywords, total=False):
     methods: Sequence[str] | str | Sequence[str | Maker | Mapping[str, Maker]] | Mapping[str, Maker] | Maker
     method_options: Mapping[str, Mapping[str, Any]]
     teacher: Path | None
+    teacher_folds: int | None
     seeds: int
     label_noise: Sequence[float] | float
 

@@ -26,6 +26,14 @@ TASK = (
     "classes true of an image"
 )
 
+TEACHER_FOLDS: Any = Field(
+    None,
+    ge=2,
+    le=100,
+    description="of self-taught methods: divide the training images into this many folds, and have each taught by a "
+    "network that was trained on the others; 2 costs about as much as one self-teacher (default: one, trained on all)",
+)
+
 TaskName = Literal["classification", "detection", "segmentation", "multilabel"]
 
 
@@ -41,6 +49,7 @@ class TrainConfig(TrainingConfig, FitSettings):
     task: TaskName = Field("classification", description=TASK)
     method: str = Field("dr_kd", description="see `drkd list methods`")
     teacher: Text | None = Field(None, description="run directory or file of the teacher (default: train one first)")
+    teacher_folds: int | None = TEACHER_FOLDS
     label_noise: float = Field(0.0, ge=0, lt=1, description="fraction of training and validation labels to make wrong")
     devices: int = Field(1, ge=1, description="devices on this machine; one process each, sharing every batch")
     num_nodes: int = Field(1, ge=1, description="machines that run this same command; needs MASTER_ADDR")
@@ -49,7 +58,7 @@ class TrainConfig(TrainingConfig, FitSettings):
     fold: Fold | None = Field(
         None,
         description="validate on one fold of the training and validation images and train on the rest: 2/5 is the "
-        "second of five, 0/5 trains on all; `drkd suspects` uses this",
+        "second of five, 0/5 trains on all, 2/5:train divides the training images alone; `drkd suspects` uses this",
     )
     keep_answers: bool = Field(
         False, description="save the student's mean prediction for each training image over the epochs"
@@ -66,6 +75,7 @@ class CompareConfig(LauncherOptions, TrainingConfig):
     teacher: Text | None = Field(
         None, description="run directory or file of the teacher for all methods that need one (default: the baseline)"
     )
+    teacher_folds: int | None = TEACHER_FOLDS
     seeds: int = Field(5, ge=1, description="number of seeds, from 0 on")
     label_noise: Fractions = Field([0.0], description="comma-separated; one panel each")
     cache_size: Size = Field("1GB", description="size limit of cached teacher outputs and frozen features; 0: no cache")

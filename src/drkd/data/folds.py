@@ -13,7 +13,7 @@ from drkd.data.record import rows_hash, with_splits
 from drkd.utils.errors import InputError
 
 
-def fold_numbers(data: Data, folds: int, draw: int = 0) -> Tensor:
+def fold_numbers(data: Data, folds: int, draw: int = 0, *, of_train: bool = False) -> Tensor:
     """Which fold each image of the training and the validation split, one after the other, belongs to.
 
     An image's fold is drawn by a hash of its content, or of its file's name where contents were not hashed: it does
@@ -23,6 +23,7 @@ def fold_numbers(data: Data, folds: int, draw: int = 0) -> Tensor:
         data: images of both splits.
         folds: how many there are.
         draw: other numbers give other folds.
+        of_train: of the training split alone.
 
     Returns:
         int64 (N,), from 1 to `folds`.
@@ -33,17 +34,20 @@ def fold_numbers(data: Data, folds: int, draw: int = 0) -> Tensor:
         >>> len(numbers), numbers.bincount().tolist()
         (1437, [0, 291, 312, 265, 272, 297])
     """
-    keys = [*_keys(data, data.train), *_keys(data, data.val)]
+    keys = [*_keys(data, data.train), *([] if of_train else _keys(data, data.val))]
     return torch.tensor([int(fraction_of(key, f"fold {draw}") * folds) + 1 for key in keys])
 
 
-def leave_out(data: Data, fold: int, folds: int, draw: int = 0) -> Data:
+def leave_out(data: Data, fold: int, folds: int, draw: int = 0, of_train: bool = False) -> Data:
     """`data` whose validation split is a fold, and whose training split is all the rest of both.
+
+    With `of_train` the training split is divided alone: what a fold leaves out is in no split, and the validation
+    split stays as it is.
 
     Args:
         data: images of both splits.
         fold: from 1 to `folds`; 0 leaves none out.
-        folds, draw: as for `fold_numbers`.
+        folds, draw, of_train: as for `fold_numbers`.
 
     Raises:
         InputError: where nothing is left out, or too little is left to train on.
@@ -54,18 +58,19 @@ def leave_out(data: Data, fold: int, folds: int, draw: int = 0) -> Data:
         >>> len(data.train), len(data.val), len(data.test)
         (1146, 291, 360)
     """
-    number = fold_numbers(data, folds, draw)
-    out, of_train = number == fold, len(data.train)
-    parts = {
-        name: joined([data.train.select(chosen[:of_train]), data.val.select(chosen[of_train:])])
-        for name, chosen in (("train", ~out), ("val", out))
-    }
-    train, val = parts["train"], parts["val"]
+    number = fold_numbers(data, folds, draw, of_train=of_train)
+    out, count = number == fold, len(data.train)
+    if of_train:
+        train, val = data.train.select(~out), data.val
+    else:
+        train, val = (
+            joined([data.train.select(chosen[:count]), data.val.select(chosen[count:])]) for chosen in (~out, out)
+        )
     classes = len(set(train.labels.tolist()))
-    if fold and (not len(val) or classes < 2):
+    if fold and (not out.any() or classes < 2):
         raise InputError(
-            f"fold {fold} of {folds} has {len(val)} of {len(number)} images, and {classes} classes are left to train "
-            "on; add images, or choose another number of folds"
+            f"fold {fold} of {folds} has {int(out.sum())} of {len(number)} images, and {classes} classes are left to "
+            "train on; add images, or choose another number of folds"
         )
     splits = {"train": train, "val": val, "test": data.test}
     record = data.record

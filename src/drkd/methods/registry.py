@@ -166,7 +166,7 @@ def parse_variant(name: str) -> tuple[str, dict[str, Any]]:
     """
     base, settings = split_variant(name)
     get_method(base)
-    allowed = r"\w+=[\w.+-]+|average=\w+:[\d.]+|augment=[\w.+:-]+"
+    allowed = r"\w+=[\w.+-]+|(average|rectify)=\w+:[\d.]+|augment=[\w.+:-]+"
     if strange := [setting for setting in settings if not re.fullmatch(allowed, setting)]:
         raise InputError(f"{name!r}: expected SETTING=VALUE, got {strange[0]!r}; write it like dr_kd:alpha=0.5")
     pairs = [setting.split("=") for setting in settings]

@@ -31,9 +31,10 @@ LEGEND = (
     "p (Holm): paired t-test, corrected for all differences tested in the panel, including those of the sentences; "
     "the intervals are not corrected, so one may exclude 0 although p is above 0.05. Other columns are untested. "
     "Rectified: fraction of the targets changed, first to last epoch. Teacher: the self-teacher's {teacher} on the "
-    "training data. Time: training time (seconds of the fastest epoch, times the epochs) over that of cross-entropy "
-    "with the same seed, median over seeds, plus the same for the teacher; *: teacher outputs in some or all epochs "
-    "came from a cache, so the time does not include them. Cross-entropy 2x: twice the epochs."
+    "training data; of teachers of folds, on what each was not shown. Time: training time (seconds of the fastest "
+    "epoch, times the epochs) over that of cross-entropy with the same seed, median over seeds, plus the same for the "
+    "teacher; *: teacher outputs in some or all epochs came from a cache, so the time does not include them. "
+    "Cross-entropy 2x: twice the epochs."
 )
 
 

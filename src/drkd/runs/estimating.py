@@ -18,6 +18,7 @@ from drkd.config import TrainConfig, as_bytes
 from drkd.methods.registry import get_method
 from drkd.runs.building import build_student
 from drkd.runs.events import Estimate, Estimated, OnEvent, ignore_event
+from drkd.runs.fold_teachers import fold_runs
 from drkd.runs.measuring import Cost, measure
 from drkd.runs.summary import FILE
 from drkd.tasks import TaskData, get_task
@@ -48,7 +49,14 @@ def with_self_teacher(config: TrainConfig, out: Path) -> list[Planned]:
     """A training that has no teacher yet, after that of its self-teacher where it needs one."""
     if get_method(config.method).teacher != "self":
         return [Planned(config, out)]
-    first = config.model_copy(update={"method": "cross_entropy", "average": None, "method_options": {}})
+    first = config.model_copy(
+        update={"method": "cross_entropy", "average": None, "method_options": {}, "teacher_folds": None}
+    )
+    if config.teacher_folds:
+        runs = fold_runs(first, out / "teacher", config.teacher_folds)
+        before = [None, *(run for _, run in runs)]
+        chain = [Planned(each, run, after) for (each, run), after in zip(runs, before, strict=False)]
+        return [*chain, Planned(config, out, after=runs[-1][1])]
     return [Planned(first, out / "teacher"), Planned(config, out, after=out / "teacher")]
 
 

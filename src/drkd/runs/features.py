@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Hashable
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
@@ -15,11 +16,14 @@ from torch import Tensor, nn
 
 from drkd._version import __version__
 from drkd.config import TrainConfig, as_bytes
+from drkd.config.fields import as_fold
 from drkd.data import Data
 from drkd.data.augment import Augmentation
+from drkd.data.folds import fold_numbers
 from drkd.data.keys import image_keys
 from drkd.models.parts import classifier_of
 from drkd.runs.building import build_student, memory_format
+from drkd.targets import CrossFitted
 from drkd.targets.teacher_cache import TeacherCache
 from drkd.tasks import TaskData, get_task
 from drkd.tasks.classification import default_cache
@@ -69,14 +73,17 @@ def choose_fitted(
     if config.freeze != "backbone" or not isinstance(data, Data):
         return Fitted(student, data, teacher)
     reason = why_asked_always(config, data)
-    if not reason and teacher is not None and not _shares_backbone(teacher, student):
+    if not reason and any(not _shares_backbone(each, student) for each in _networks(teacher)):
         reason = "the teacher has a different one"
     if reason:
         warnings.warn(f"the frozen backbone runs in every step, not once: {reason}", stacklevel=2)
         return Fitted(student, data, teacher)
     features = _features(config, data, student, out)
     _, head = classifier_of(student)
-    return Fitted(head, features, None if teacher is None else classifier_of(teacher)[1], on_features=True)
+    heads = [classifier_of(each)[1] for each in _networks(teacher)]
+    if isinstance(teacher, CrossFitted):
+        return Fitted(head, features, CrossFitted(heads, teacher.fold), on_features=True)
+    return Fitted(head, features, heads[0] if heads else None, on_features=True)
 
 
 def keep_features(config: TrainConfig, out: Path) -> None:
@@ -103,6 +110,20 @@ def why_asked_always(config: TrainConfig, data: Data) -> str | None:
 def _features(config: TrainConfig, data: Data, student: nn.Module, out: Path) -> Data:
     """`data` as the backbone of `student` sees them."""
     backbone = backbone_hash(student)
+    if config.fold is None or not as_fold(config.fold)[3]:
+        return with_features(data, _known(config, data, student, backbone, out), backbone)
+    fold, folds, draw, _ = as_fold(config.fold)  # the training images that it leaves out are others' to train on
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        task = get_task(config.task)
+        whole = cast(Data, task.load(config.model_copy(update={"fold": None}), task.wanted(config)))
+    known = _known(config, whole, student, backbone, out)
+    rows = fold_numbers(whole, folds, draw, of_train=True) != fold
+    return with_features(data, {**known, "train": known["train"][rows]}, backbone)
+
+
+def _known(config: TrainConfig, data: Data, student: nn.Module, backbone: str, out: Path) -> dict[str, Tensor]:
+    """The features of each split: those that are kept, or asked now."""
     network = {
         "backbone": backbone,
         "model": config.model,
@@ -136,7 +157,7 @@ def _features(config: TrainConfig, data: Data, student: nn.Module, out: Path) ->
             _remembered[seen] = known
             for oldest in list(_remembered)[:-REMEMBERED]:
                 del _remembered[oldest]
-    return with_features(data, known, backbone)
+    return known
 
 
 def _ask(config: TrainConfig, data: Data, student: nn.Module) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
@@ -145,6 +166,13 @@ def _ask(config: TrainConfig, data: Data, student: nn.Module) -> np.ndarray[tupl
     features = torch.cat([features_of(student, data, split) for split in SPLITS])
     student.to(memory_format=torch.contiguous_format)
     return features.numpy()
+
+
+def _networks(teacher: nn.Module | None) -> list[nn.Module]:
+    """Those that teach."""
+    if isinstance(teacher, CrossFitted):
+        return [cast(nn.Module, each) for each in teacher.teachers]
+    return [] if teacher is None else [teacher]
 
 
 def _shares_backbone(teacher: nn.Module, student: nn.Module) -> bool:

@@ -1,6 +1,6 @@
 """What a training came to: its networks measured, on every split that it has."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -10,8 +10,9 @@ from drkd.config import TrainConfig
 from drkd.models.adapted import Adapted
 from drkd.runs.directory import kept_epoch
 from drkd.runs.features import Fitted
+from drkd.runs.fold_teachers import measure_teacher
 from drkd.runs.summary import RunSummary, TeacherRecord, mean_seconds_per_epoch
-from drkd.targets import state_hash
+from drkd.targets import CrossFitted, state_hash
 from drkd.tasks import SplitMetrics, Task, TaskData
 from drkd.tasks.loading import load_model
 from drkd.training.averaging import first_averaged_epoch
@@ -26,7 +27,8 @@ class Prepared:
 
     Attributes:
         task, data, student: what is trained, on what.
-        teacher, teacher_path, teacher_seconds: None, None and 0 without one; seconds only where it was trained here.
+        teacher, teacher_path, teacher_seconds: None, None and 0 without one; seconds only where it was trained here, and
+            of teachers of folds, which are trained for their students.
         device: where it is trained.
     """
 
@@ -44,7 +46,7 @@ def summarise(
 ) -> RunSummary:
     """Measure what was trained."""
     task, data, teacher = prepared.task, prepared.data, prepared.teacher
-    taught = {} if fitted.teacher is None else asdict(task.evaluate(fitted.teacher, fitted.data, "train"))
+    taught = {} if fitted.teacher is None else measure_teacher(task, fitted.teacher, fitted.data)
     rectified = [row["rectified"] for row in result.history if "rectified" in row]
     return RunSummary(
         method=config.method,
@@ -79,6 +81,8 @@ def summarise(
 
 def _weights_hash(teacher: nn.Module) -> str:
     """The hash of a teacher's own weights, whatever stands between it and the student's images."""
+    if isinstance(teacher, CrossFitted):
+        return teacher.identity
     return state_hash(teacher.network if isinstance(teacher, Adapted) else teacher)
 
 

@@ -10,7 +10,8 @@ answers.safetensors the mean of what the student said of each training image, wi
 summary.json        what came out
 mistakes.json       of classifiers: the test images of their surest mistakes
 cases.png           of detectors and segmenters: the best and the worst test images
-teacher/            a run directory of its own, where the self-teacher was trained first
+teacher/            a run directory of its own, where the self-teacher was trained first; one for each fold in it, with
+                    --teacher-folds
 """
 
 import time
@@ -18,6 +19,8 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
+
+from torch import nn
 
 from drkd.config import METHOD_SETTINGS, TrainConfig, as_bytes
 from drkd.methods.registry import get_method
@@ -36,6 +39,7 @@ from drkd.runs.directory import inspect_run_dir, kept_epoch, nothing_left_if_ref
 from drkd.runs.estimating import announce, estimate_training
 from drkd.runs.events import EpochDone, OnEvent, Progressed, StartNoted, ignore_event
 from drkd.runs.features import choose_fitted
+from drkd.runs.fold_teachers import check_folds, fold_runs, load_fold_teachers
 from drkd.runs.summarising import Prepared, summarise
 from drkd.runs.summary import FILE, RunSummary
 from drkd.runs.teachers import load_teacher
@@ -187,7 +191,14 @@ def prepare(
     if config.teacher is not None:
         refuse_without_teacher(config, {"teacher": "command line"}, [get_method(config.method)])
     trains_teacher = config.teacher is None and get_method(config.method).teacher == "self"
-    teacher = None if config.teacher is None else load_teacher(config.teacher, config, data)
+    teacher: nn.Module | None = None
+    teacher_path, teacher_seconds = config.teacher, 0.0
+    if config.teacher_folds:
+        check_folds(config)
+        if teacher_path is not None:
+            teacher, teacher_seconds = load_fold_teachers(Path(teacher_path), config, data)
+    elif teacher_path is not None:
+        teacher = load_teacher(teacher_path, config, data)
     describe_weights(config)  # refuses bad settings before anything is written, and so do the next lines
     check_fine_tuning(config)
     CheckpointPolicy(config.checkpoint_every)
@@ -197,11 +208,13 @@ def prepare(
         write_record(out, data)
     if estimated is not None:
         announce(estimated, lambda: estimate_training(config, data, student, out, teacher), on_event)
-    teacher_path, teacher_seconds = config.teacher, 0.0
     if trains_teacher:
         teacher_path = str(out / "teacher")
-        teacher_seconds = _train_teacher(config, source, Path(teacher_path), on_event).train_seconds
-        teacher, _ = load_model(teacher_path)
+        teacher_seconds = _train_teacher(config, source, Path(teacher_path), on_event)
+        if config.teacher_folds:
+            teacher, _ = load_fold_teachers(Path(teacher_path), config, data)
+        else:
+            teacher, _ = load_model(teacher_path)
     if teacher is not None:
         teacher.to(device)
     return Prepared(task, data, student, teacher, teacher_path, teacher_seconds, device)
@@ -215,13 +228,17 @@ def _draw(prepared: Prepared, measured: SplitMetrics, out: Path) -> None:
         warnings.warn(f"no test images are drawn in {out}: {type(reason).__name__}: {reason}", stacklevel=2)
 
 
-def _train_teacher(config: TrainConfig, source: Source, out: Path, on_event: OnEvent) -> RunSummary:
-    """The student's own network, trained with cross-entropy and otherwise the same settings; no average of it."""
+def _train_teacher(config: TrainConfig, source: Source, out: Path, on_event: OnEvent) -> float:
+    """The student's own network, trained with cross-entropy and otherwise the same settings; no average of it.
+
+    Those of folds are several. Returns how many seconds it took.
+    """
     keeps = config.freeze == "backbone" and as_bytes(config.cache_size) > 0
     plain: dict[str, object] = {
         "cache": config.cache or str(default_cache(out.parent)) if keeps else None,  # where the student looks, too
         "cache_size": config.cache_size if keeps else "0",
         "method": "cross_entropy",
+        "resume": True,  # where the student was interrupted, its teacher may be finished
         "average": None,
         "teacher": None,
         "method_options": {},
@@ -229,4 +246,8 @@ def _train_teacher(config: TrainConfig, source: Source, out: Path, on_event: OnE
         "keep_answers": False,
         **dict.fromkeys(METHOD_SETTINGS),
     }
-    return train(config.model_copy(update=plain), source, out, on_event=on_event, alone=False)
+    first = config.model_copy(update=plain)
+    if not config.teacher_folds:
+        return train(first, source, out, on_event=on_event, alone=False).train_seconds
+    runs = fold_runs(first, out, config.teacher_folds)
+    return sum(train(each, source, run, on_event=on_event, alone=False).train_seconds for each, run in runs)

@@ -11,7 +11,7 @@ method that takes one.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -24,12 +24,14 @@ from drkd.runs.directory import inspect_run_dir, method_dirname, new_run_dir, on
 from drkd.runs.estimating import Planned, announce, estimate_trainings
 from drkd.runs.events import OnEvent, Progressed, RunFailed, ignore_event
 from drkd.runs.features import keep_features
+from drkd.runs.fold_teachers import check_folds, takes_folds
 from drkd.runs.results import FILE, ComparisonResults
 from drkd.runs.summary import RunSummary
 from drkd.runs.training import train
 from drkd.studies.given import Given, name_objects
 from drkd.studies.jobs import Job, Outcome
 from drkd.studies.launchers import launch, process_count
+from drkd.studies.planned import Training
 from drkd.studies.results import BASELINE, CONTROL, as_csv, collect
 from drkd.studies.showing import ShownComparison
 from drkd.tasks.classification import default_cache
@@ -37,42 +39,17 @@ from drkd.training.trackers import check_trackers
 from drkd.utils.arguments import check_arguments
 from drkd.utils.errors import InputError
 from drkd.utils.files import write_text
-from drkd.utils.objects import Objects, known_objects
+from drkd.utils.objects import known_objects
 from drkd.utils.progress import listening
 
 OWN = (
     *("lr", "weight_decay", "sampler", "class_weights"),
-    *("augment", "mixup", "cutmix", "mix_prob", "average"),
+    *("augment", "mixup", "cutmix", "mix_prob", "average", "teacher_folds"),
 )
 """Options of the training that a method may have for itself, beside its settings: none changes what a training costs in
-steps, so that twice the epochs remain the fair control of methods that cost double."""
+steps, so that twice the epochs remain the fair control of methods that cost double. Two teachers of folds cost one."""
 
 FROM_COMPARISON = dict.fromkeys(TrainConfig.model_fields, "comparison")
-
-
-@dataclass(frozen=True)
-class Training:
-    """One training of a comparison.
-
-    Attributes:
-        panel, method: where it belongs in the results.
-        config: its settings.
-        out: its run directory.
-        taught_by: the training of the comparison whose network is its teacher, if any.
-        objects: those of Python that its settings name.
-    """
-
-    panel: str
-    method: str
-    config: TrainConfig
-    out: Path
-    taught_by: "Training | None" = None
-    objects: Objects = field(default_factory=Objects)
-
-    @property
-    def name(self) -> str:
-        """What events call it."""
-        return f"{self.panel}, seed {self.config.seed}, {self.method}"
 
 
 @dataclass(frozen=True, repr=False)
@@ -154,8 +131,9 @@ def _run(config: CompareConfig, source: Mapping[str, str], out: Path, on_event: 
             keep_features(trainings[0].config, trainings[0].out)
         outcomes = launch(given.launched(config), jobs, train_planned, out=out, on_event=on_event)
     failures = {name: outcome.reason for name, outcome in outcomes.items() if isinstance(outcome, RunFailed)}
-    settings = {training.method: _all_settings(training.config, config) for training in trainings}
-    results = replace(collect(config, _sorted(trainings, outcomes), settings), failures=failures)
+    rows = [training for training in trainings if training.config.fold is None]  # others are of teachers of folds
+    settings = {training.method: _all_settings(training.config, config) for training in rows}
+    results = replace(collect(config, _sorted(rows, outcomes), settings), failures=failures)
     results.write(out)
     write_text(out / "results.csv", as_csv(results))
     return Comparison(results, out)
@@ -183,19 +161,28 @@ def plan(config: CompareConfig, names: Sequence[str], out: Path) -> list[Trainin
     for noise in config.label_noise:
         for seed in range(config.seeds):
             baseline: Training | None = None  # teaches the self-taught methods of its seed
+            of_folds: dict[int, list[Training]] = {}  # the teachers of so many folds
             for name in names:
                 method, own = parse_variant(BASELINE if name == CONTROL else name)
                 of_training = {option: own.pop(option) for option in OWN if option in own}
                 times = 2 if name == CONTROL else 1
                 folder = out / "trainings" / panel_name(noise).replace(" ", "-") / f"seed-{seed}"
                 taught_by = baseline if get_method(method).teacher == "self" and config.teacher is None else None
-                own_teacher = config.teacher if taught_by is None else str(taught_by.out)
+                folds = of_training.get("teacher_folds", config.teacher_folds if takes_folds(method) else None)
+                teacher = config.teacher if taught_by is None else str(taught_by.out)
+                if isinstance(folds, int) and folds > 1 and taught_by is not None:
+                    if folds not in of_folds:
+                        of_folds[folds] = taught_by.fold_teachers(folder / f"teachers-{folds}", folds)
+                        trainings += of_folds[folds]
+                    taught_by = of_folds[folds][-1]
+                    teacher = str(taught_by.out.parent)
                 special = {
                     **shared,
                     **of_training,
                     **_cache(config.model_copy(update=of_training), method, out),
                     **_own_settings(config, method, own),
-                    "teacher": None if get_method(method).teacher == "none" else own_teacher,
+                    "teacher": None if get_method(method).teacher == "none" else teacher,
+                    "teacher_folds": folds,
                     "epochs": config.epochs * times,
                     "warmup_epochs": config.warmup_epochs * times,  # the same fraction, as milestones are
                     "head_epochs": config.head_epochs * times,
@@ -206,6 +193,8 @@ def plan(config: CompareConfig, names: Sequence[str], out: Path) -> list[Trainin
                 }
                 settings = validated(TrainConfig, special, called=lambda name: f"--{name.replace('_', '-')}")
                 refuse_without_effect(settings, dict.fromkeys(of_training, "command line"))
+                if folds:
+                    check_folds(settings)
                 objects = known_objects([settings.data, settings.model, method])
                 training = Training(
                     panel_name(noise), name, settings, folder / method_dirname(name), taught_by, objects
@@ -218,7 +207,7 @@ def plan(config: CompareConfig, names: Sequence[str], out: Path) -> list[Trainin
 
 def weights(trainings: Sequence[Training]) -> dict[str, str]:
     """Each method's final weights, described."""
-    rows = {t.method: describe_weights(t.config) for t in trainings if t.method != CONTROL}
+    rows = {t.method: describe_weights(t.config) for t in trainings if t.method != CONTROL and t.config.fold is None}
     return {name: f"{name}:{words.partition(':')[2]}" for name, words in rows.items()}
 
 
@@ -255,6 +244,8 @@ def _cache(config: CompareConfig, method: str, out: Path) -> dict[str, str | Non
 def _all_settings(training: TrainConfig, config: CompareConfig) -> dict[str, Any]:
     """Every setting of a training's method, and what else is not as in the rest of the comparison."""
     own = {option: getattr(training, option) for option in OWN if getattr(training, option) != getattr(config, option)}
+    if training.teacher_folds is None:  # of a method that takes none
+        own.pop("teacher_folds", None)
     return {**all_settings(training), **own}
 
 
@@ -265,6 +256,9 @@ def check_used(config: CompareConfig | TuneConfig, source: Mapping[str, str], tr
         if value is not None and all(getattr(training.config, name) is None for training in trainings):
             option = f"--{name.replace('_', '-')} {value}"
             raise InputError(f"{option} is for none of {', '.join(config.methods)} as they are; leave it out")
+    folds = getattr(config, "teacher_folds", None)
+    if folds is not None and not any(training.config.teacher_folds for training in trainings):
+        raise InputError(f"--teacher-folds {folds} is for none of {', '.join(config.methods)}; leave it out")
     refuse_without_teacher(config, source, [get_method(training.config.method) for training in trainings])
 
 

@@ -48,7 +48,9 @@ def collect(
     for noise, (name, of_methods) in zip(config.label_noise, summaries.items(), strict=True):
         base_seconds = _each(of_methods[BASELINE], lambda summary: summary.train_seconds)
         methods = {
-            method: results_of(of_seeds, task, base_seconds if _info(method).teacher == "self" else None)
+            method: results_of(
+                of_seeds, task, _teachers(of_seeds, base_seconds) if _info(method).teacher == "self" else None
+            )
             for method, of_seeds in of_methods.items()
         }
         panels.append(
@@ -70,6 +72,12 @@ def collect(
         )
         comparisons += compare_methods(panels[-1])
     return ComparisonResults(panels, comparisons, environment())
+
+
+def _teachers(summaries: Summaries, base_seconds: PerSeed) -> PerSeed:
+    """What the self-teachers of one method took: those of its own, or the baseline."""
+    own = _each(summaries, lambda summary: summary.teacher_seconds)
+    return [mine or base for mine, base in zip(own, base_seconds, strict=True)]
 
 
 def as_rows(results: ComparisonResults) -> list[dict[str, Any]]:
@@ -130,7 +138,11 @@ def compare_methods(panel: Panel) -> list[Difference]:
 
 def _further_pairs(panel: Panel) -> list[tuple[str, str]]:
     own = {name: own_options(panel, name) for name in panel.methods}
-    control = [(name, CONTROL) for name in panel.costs_double if CONTROL in panel.methods and not own[name]]
+    control = [
+        (name, CONTROL)
+        for name in panel.costs_double
+        if CONTROL in panel.methods and set(own[name]) <= {"teacher_folds"}
+    ]
     plain = [name for name in panel.methods if name.partition(":")[0] == BASELINE and own[name]]
     alike = [
         (ours, theirs) for theirs in plain for ours in panel.methods if ours not in plain and own[ours] == own[theirs]

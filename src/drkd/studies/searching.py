@@ -14,11 +14,12 @@ from drkd.runs.events import EpochDone, Estimate, Estimated, Event, OnEvent, Run
 from drkd.runs.features import keep_features
 from drkd.runs.summary import RunSummary
 from drkd.runs.training import train
-from drkd.studies.comparison import FROM_COMPARISON, Training, plan
+from drkd.studies.comparison import FROM_COMPARISON, plan
 from drkd.studies.found import Measured
 from drkd.studies.given import Given
 from drkd.studies.jobs import Job, Outcome
 from drkd.studies.launchers import launch, process_count
+from drkd.studies.planned import Training
 from drkd.studies.proposals import BEGUN, Begun, History, Judge, Options, Trial, propose
 from drkd.studies.results import BASELINE
 from drkd.studies.stages import RATES, augmentations, methods_space

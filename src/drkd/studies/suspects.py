@@ -153,6 +153,8 @@ def plan(
         raise InputError(f"suspect labels need classification, and {run} is a run of {config.task}")
     if config.fold is not None:
         raise InputError(f"{run} already held out the fold {config.fold}; give a run without --fold")
+    if config.teacher_folds is not None:
+        raise InputError(f"{run} was taught by teachers of folds; give a run without --teacher-folds")
     shared: dict[str, Any] = {
         "out": None,
         "resume": True,
@@ -231,7 +233,7 @@ def gather(trainings: list[Training], data: Data) -> Tensor:
     for training in trainings:
         answers = read_tensors(training.out / ANSWERS)
         probs = answers["probabilities"].double()
-        fold, folds, draw = as_fold(str(training.config.fold))
+        fold, folds, draw, _ = as_fold(str(training.config.fold))
         rows = torch.ones(len(labels), dtype=torch.bool) if not fold else fold_numbers(data, folds, draw) == fold
         if len(probs) != int(rows.sum()):
             raise InputError(

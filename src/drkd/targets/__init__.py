@@ -4,6 +4,7 @@ from drkd.targets.base import Samples, StudentBatch, Target, TargetOutput
 from drkd.targets.batches import LastBatch, Partner
 from drkd.targets.cached import Cached, CleanView
 from drkd.targets.class_mean import ClassMean
+from drkd.targets.cross_fitted import CrossFitted
 from drkd.targets.memory import Memory
 from drkd.targets.networks import Ema, Frozen, Teacher, as_target, state_hash
 from drkd.targets.rectified import Rectified, Rectifier
@@ -13,6 +14,7 @@ __all__ = [
     "Cached",
     "ClassMean",
     "CleanView",
+    "CrossFitted",
     "Ema",
     "Frozen",
     "LastBatch",

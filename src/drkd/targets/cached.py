@@ -13,17 +13,18 @@ from drkd.targets.networks import Frozen
 from drkd.utils.errors import InputError
 
 if TYPE_CHECKING:
+    from drkd.targets.cross_fitted import CrossFitted
     from drkd.targets.teacher_cache import TeacherCache
 
 
 class Cached(Target):
-    """A frozen network whose outputs are cached on disk, for all trainings that show it the same images.
+    """Frozen networks whose outputs are cached on disk, for all trainings that show it the same images.
 
     Its logits are rounded to float16, computed or found: a relative error of at most 2^-11 per logit. The cache keeps
     an epoch once all its samples are complete.
 
     Args:
-        teacher: the network.
+        teacher: the network, or those of folds.
         cache: where its outputs are kept. The cache's key must fix the images, up to epoch and index. Second views
             (`replay`, `pairs`, `balanced`) cannot be told apart from first ones and must not be used with it.
         samples: their number.
@@ -47,7 +48,7 @@ class Cached(Target):
 
     needs = frozenset({"inputs", "index"})
 
-    def __init__(self, teacher: Frozen, cache: "TeacherCache", *, samples: int) -> None:
+    def __init__(self, teacher: "Frozen | CrossFitted", cache: "TeacherCache", *, samples: int) -> None:
         super().__init__()
         self.teacher = teacher
         self.cache = cache
@@ -67,7 +68,7 @@ class Cached(Target):
             return TargetOutput(self._known[index].float())
         if self._known is not None:
             return TargetOutput(torch.from_numpy(self._known[index.numpy()]).float())
-        rounded = to_half(self.teacher.answer(batch.inputs))
+        rounded = to_half(cast(Tensor, self.teacher(batch).logits))
         if self.training and rounded.shape == batch.logits.shape:  # the term refuses others
             self._asked[index], self._complete[index] = rounded, True
         return TargetOutput(rounded.float())

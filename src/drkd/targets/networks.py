@@ -77,6 +77,11 @@ class Frozen(Target):
         """What is asked: the frozen copy of a module, or the callable. It is no submodule of this target."""
         return self._outside[-1]
 
+    @property
+    def original(self) -> Callable[..., Tensor]:
+        """What was given, a module as its frozen copy; from the first call on `network`."""
+        return self._outside[0]
+
     def forward(self, batch: StudentBatch) -> TargetOutput:
         return TargetOutput(self.answer(batch.inputs))
 

@@ -1,19 +1,18 @@
 """The target that corrects another one."""
 
 from collections.abc import Callable
-from typing import Literal
 
 from torch import Tensor
 
 from drkd.targets.base import StudentBatch, Target, TargetOutput, ask
-from drkd.targets.rectify import RECTIFIERS, labels_at, swap, swap_at, swap_in_order
+from drkd.targets.rectify import labels_at, rectifier_of, swap_at, swap_in_order, swapped_gap
 from drkd.targets.rules import OneHot
 from drkd.utils.arguments import check_arguments
 from drkd.utils.checks import IGNORED
 from drkd.utils.errors import InputError
 
-Rectifier = Literal["swap", "smooth", "drop"] | Callable[[Tensor, Tensor], Tensor | tuple[Tensor, Tensor | None]]
-"""A name in `drkd.targets.rectify`, or a function of (logits, labels) to corrected logits, or to `(logits, valid)`."""
+Rectifier = str | Callable[[Tensor, Tensor], Tensor | tuple[Tensor, Tensor | None]]
+"""A name that `rectifier_of` takes, or a function of (logits, labels) to corrected logits, or to `(logits, valid)`."""
 
 
 class Rectified(Target):
@@ -21,9 +20,10 @@ class Rectified(Target):
 
     Args:
         target: the source of finite logits; `OneHot` is refused, since labels need no correction.
-        rectifier: `swap`, `smooth` or `drop` (see `drkd.targets.rectify`), or a function of (logits, labels) that
-            returns corrected logits, or `(logits, valid)` to drop rows. If labels name several classes, it receives
-            their distributions, shaped like the logits; rows that do not count are uniform.
+        rectifier: `swap`, `plausible`, `plausible:RATIO`, `smooth` or `drop` (see `drkd.targets.rectify`), or a
+            function of (logits, labels) that returns corrected logits, or `(logits, valid)` to drop rows. If labels
+            name several classes, it receives their distributions, shaped like the logits; rows that do not count are
+            uniform.
 
     Example:
         >>> import torch
@@ -42,10 +42,9 @@ class Rectified(Target):
                 f"`Rectified` needs a target with finite logits of its own, got {type(target).__name__}; "
                 "pass Frozen, Ema, Memory, Virtual or Uniform"
             )
-        if isinstance(rectifier, str) and rectifier not in RECTIFIERS:
-            raise InputError(f"unknown rectifier {rectifier!r}; choose from {', '.join(RECTIFIERS)} or pass a function")
         self.target = target
-        self.rectifier = RECTIFIERS[rectifier] if isinstance(rectifier, str) else rectifier
+        self.rectifier = rectifier_of(rectifier) if isinstance(rectifier, str) else rectifier
+        self.gap = swapped_gap(self.rectifier)  # of those that swap
         self.needs = target.needs
 
     def forward(self, batch: StudentBatch) -> TargetOutput:
@@ -55,15 +54,15 @@ class Rectified(Target):
             raise InputError(f"`Rectified` needs logits, and {type(self.target).__name__} gave none; use it alone")
         if batch.mixed is not None:
             labels = batch.mixed.probs
-        if self.rectifier is swap and batch.mixed is not None:
-            after, changed = swap_in_order(before, labels, batch.mixed.most_named)
+        if self.gap is not None and batch.mixed is not None:
+            after, changed = swap_in_order(before, labels, batch.mixed.most_named, self.gap)
             return TargetOutput(after, valid, changed if valid is None else changed & valid)
-        if self.rectifier is swap:  # it knows what it changes, from the label's logit alone
+        if self.gap is not None:  # it knows what it changes, from the label's logit alone
             checked = batch.all_counted
             label_index, counted = (
-                (labels.unsqueeze(1), None) if checked else labels_at(before, labels, IGNORED, "swap")
+                (labels.unsqueeze(1), None) if checked else labels_at(before, labels, IGNORED, "Rectified")
             )
-            after, changed = swap_at(before, label_index, counted)
+            after, changed = swap_at(before, label_index, counted, self.gap)
             return TargetOutput(after, valid, changed if valid is None else changed & valid)
         rectified = self.rectifier(before, labels)
         after, kept = (rectified, None) if isinstance(rectified, Tensor) else rectified

@@ -242,7 +242,7 @@ def with_cache(teacher: "nn.Module", config: "TrainConfig", data: "Data", out: P
     from drkd.data.record import fingerprint
     from drkd.methods.registry import get_method
     from drkd.models.counting import count_macs
-    from drkd.targets import Cached, Frozen
+    from drkd.targets import Cached, CrossFitted, Frozen
     from drkd.targets.teacher_cache import TeacherCache
     from drkd.utils.distributed import world_size
 
@@ -250,9 +250,10 @@ def with_cache(teacher: "nn.Module", config: "TrainConfig", data: "Data", out: P
     if not limit or world_size() > 1 or get_method(config.method).clean_view or config.sampler == "balanced":
         return teacher
     with contextlib.suppress(RuntimeError, NotImplementedError):  # a network that cannot run on shapes alone
-        if count_macs(teacher, data.train.inputs.shape[1:]) < CHEAP:
+        asked = teacher.teachers[0] if isinstance(teacher, CrossFitted) else teacher
+        if count_macs(cast("nn.Module", asked), data.train.inputs.shape[1:]) < CHEAP:
             return teacher
-    frozen = Frozen(teacher)
+    frozen = teacher if isinstance(teacher, CrossFitted) else Frozen(teacher)
     belongs_to: dict[str, Any] = {
         "drkd": __version__,
         "answers": ANSWERS,

@@ -1,0 +1,200 @@
+"""Tables and the picture of `rectifiers.py`.
+
+    python benchmarks/evidence/rectifier_tables.py choose.csv      # points over cross-entropy +- standard error
+    python benchmarks/evidence/rectifier_tables.py final.csv --picture docs/evidence/rectifier.svg
+    python benchmarks/evidence/rectifier_tables.py tune.csv            # cross-entropy by its settings
+
+Points are paired by seed. In the table of `final` the family of Holm's correction is every line of "plausible minus".
+"""
+
+import argparse
+import csv
+import math
+from collections import defaultdict
+from pathlib import Path
+
+from drkd.studies.statistics import holm, mean_and_deviation, paired
+
+Key = tuple[str, ...]
+SOURCES = {
+    "finished": "finished self-teacher",
+    "folds2": "two-fold self-teachers",
+    "average": "running average",
+}
+METRICS = {"accuracy": 100, "ece": 100, "aurc": 1000}
+
+
+class Results:
+    """The CSV by training, then by seed."""
+
+    def __init__(self, path: Path) -> None:
+        self.rows: dict[Key, dict[int, dict[str, str]]] = defaultdict(dict)
+        with path.open(newline="") as file:
+            for row in csv.DictReader(file):
+                soft = f"{float(row['alpha']):g}", f"{float(row['temperature']):g}"
+                key = (row["bed"], row["source"], row["rule"], *soft, row["epochs"], row["lr"], row["weight_decay"])
+                self.rows[key][int(row["seed"])] = row
+        self.beds = sorted({key[0] for key in self.rows})
+
+    def values(self, key: Key, column: str, seeds: list[int]) -> list[float | None]:
+        return [float(self.rows[key][seed][column]) if seed in self.rows[key] else None for seed in seeds]
+
+    def seeds(self, bed: str) -> list[int]:
+        """Those that every training of a bed has."""
+        return sorted(set.intersection(*(set(seeds) for key, seeds in self.rows.items() if key[0] == bed)))
+
+    def baseline(self, bed: str) -> Key:
+        return next(key for key in self.rows if key[:2] == (bed, "labels"))
+
+    def difference(self, ours: Key, theirs: Key, column: str = "accuracy") -> tuple[list[float], list[float]]:
+        seeds = self.seeds(ours[0])
+        return self.values(ours, column, seeds), self.values(theirs, column, seeds)
+
+
+def points(results: Results, ours: Key, theirs: Key, column: str = "accuracy") -> str:
+    """Mean and standard error."""
+    pairs = zip(*results.difference(ours, theirs, column), strict=True)
+    mean, deviation = mean_and_deviation([100 * (a - b) for a, b in pairs])
+    return f"{mean:+.2f}" + (
+        "" if deviation is None else f" ± {deviation / math.sqrt(len(results.seeds(ours[0]))):.2f}"
+    )
+
+
+def mean_of(results: Results, key: Key, column: str) -> float:
+    return mean_and_deviation(results.values(key, column, results.seeds(key[0])))[0]
+
+
+def by_rule(results: Results) -> list[str]:
+    """A line for each rule, a column for each bed, source and weight."""
+    columns = list(dict.fromkeys((key[0], key[1], *key[3:5]) for key in results.rows if key[1] in SOURCES))
+    columns.sort(key=lambda each: (each[1], each[2], each[0]))
+    seeds = {bed: len(results.seeds(bed)) for bed in results.beds}
+    lines = [f"Seeds: {seeds}.", ""]
+    lines += ["| rule | " + " | ".join(f"{s}, α {a} T {t}, {bed}" for bed, s, a, t in columns) + " |"]
+    lines += ["|---|" + "---:|" * len(columns)]
+    for rule in dict.fromkeys(key[2] for key in results.rows if key[1] in SOURCES):
+        cells = []
+        for bed, source, alpha, heat in columns:
+            key = next(
+                (k for k in results.rows if (k[0], k[1], k[2], k[3], k[4]) == (bed, source, rule, alpha, heat)), None
+            )
+            cells.append("" if key is None else points(results, key, results.baseline(bed)))
+        lines.append(f"| {rule} | " + " | ".join(cells) + " |")
+    return lines
+
+
+def main_table(results: Results) -> list[str]:
+    """What is deployed: the classifier, and the average of it."""
+    lines = [
+        "| bed | teacher | α, T | rule | accuracy % | points over cross-entropy | its average | ECE % | AURC e-3 |"
+    ]
+    lines[0] += " rectified % | of these, labels true % | teacher right % |"
+    lines.append("|---|---|---|---|" + "---:|" * 8)
+    for key in sorted(results.rows, key=lambda k: (k[0], [*SOURCES].index(k[1]) if k[1] in SOURCES else -1, *k[3:5])):
+        bed, source, rule, alpha, heat = key[:5]
+        base = results.baseline(bed)
+        own = mean_of(results, key, "accuracy")
+        seeds = results.seeds(bed)
+        pairs = zip(
+            results.values(key, "average_accuracy", seeds), results.values(base, "accuracy", seeds), strict=True
+        )
+        gain = [100 * (a - b) for a, b in pairs]
+        mean, deviation = mean_and_deviation(gain)
+        numbers = [mean_of(results, key, name) for name in ("rectified", "swaps_right", "teacher_right")]
+        error = "" if deviation is None else f" ± {deviation / math.sqrt(len(gain)):.2f}"
+        cells = [f"{100 * own:.2f}", "" if key == base else points(results, key, base), f"{mean:+.2f}{error}"]
+        cells += [f"{METRICS[name] * mean_of(results, key, name):.1f}" for name in ("ece", "aurc")]
+        cells += ["" if math.isnan(number) else f"{100 * number:.1f}" for number in numbers]
+        lines.append(
+            f"| {bed} | {SOURCES.get(source, source)} | {alpha}, {heat} | {rule} | " + " | ".join(cells) + " |"
+        )
+    return lines
+
+
+def verdicts(results: Results) -> list[str]:
+    """Plausible minus the swap, and minus no rectification."""
+    tests = []
+    for key in results.rows:
+        if key[2].startswith("plausible"):
+            for other in ("swap", "none"):
+                theirs = (*key[:2], other, *key[3:])
+                if theirs in results.rows:
+                    tests.append((key, other, paired(*results.difference(key, theirs))))
+    corrected = holm([None if test is None else test.p_value for *_, test in tests])
+    lines = [
+        "| bed | teacher | α, T | plausible minus | points | 95% interval | p (Holm) |",
+        "|---|---|---|---|---:|---:|---:|",
+    ]
+    for (key, other, test), p in sorted(zip(tests, corrected, strict=True), key=lambda each: (each[0][1], each[0][0])):
+        if test is None or test.ci95 is None:
+            continue
+        low, high = (f"{100 * end:+.2f}" for end in test.ci95)
+        cells = [key[0], SOURCES[key[1]], f"{key[3]}, {key[4]}", other, f"{100 * test.mean_difference:+.2f}"]
+        cells += [f"[{low}, {high}]", "" if p is None else f"{p:.3f}"]
+        lines.append("| " + " | ".join(cells) + " |")
+    return lines
+
+
+def settings_table(results: Results) -> list[str]:
+    """Accuracy on the judged split by epochs, learning rate and weight decay, with the average's in brackets."""
+    lines = [
+        "| bed | epochs | learning rate | weight decay | accuracy % | its average |",
+        "|---|---:|---:|---:|---:|---:|",
+    ]
+    for key in sorted(results.rows, key=lambda k: (k[0], -mean_of(results, k, "accuracy"))):
+        own, average = (100 * mean_of(results, key, name) for name in ("accuracy", "average_accuracy"))
+        lines.append(f"| {key[0]} | {key[5]} | {key[6]} | {key[7]} | {own:.2f} | {average:.2f} |")
+    return lines
+
+
+def draw(results: Results, path: Path) -> None:
+    """Points over cross-entropy by rule, a panel for each bed, a group for each teacher."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    matplotlib.rcParams["svg.hashsalt"] = "drkd"
+    from matplotlib import pyplot
+
+    colours = {"none": "#009e73", "swap": "#d55e00", "drop": "#999999", "plausible": "#0072b2"}
+    figure, panels = pyplot.subplots(1, len(results.beds), figsize=(3.6 * len(results.beds), 3.6), squeeze=False)
+    for axes, bed in zip(panels[0], results.beds, strict=True):
+        groups = list(dict.fromkeys((k[1], k[3], k[4]) for k in results.rows if k[0] == bed and k[1] in SOURCES))
+        for place, group in enumerate(groups):
+            keys = [k for k in results.rows if k[0] == bed and (k[1], k[3], k[4]) == group]
+            for number, key in enumerate(keys):
+                test = paired(*results.difference(key, results.baseline(bed)))
+                at, kind = place + 0.2 * number - 0.3, key[2].partition(":")[0]
+                mean = 100 * test.mean_difference
+                low, high = (100 * end for end in test.ci95 or (test.mean_difference,) * 2)
+                label = kind if place == 0 else None
+                axes.errorbar(at, mean, [[mean - low], [high - mean]], fmt="o", ms=4, color=colours[kind], label=label)
+        axes.axhline(0, color="#444444", lw=0.8)
+        names = [f"{source}\nα {alpha} T {heat}" for source, alpha, heat in groups]
+        axes.set_xticks(range(len(groups)), names, fontsize=6, rotation=45)
+        axes.set_title(f"{bed}, {len(results.seeds(bed))} seeds", fontsize=9)
+    panels[0][0].set_ylabel("points over cross-entropy, test")
+    panels[0][0].legend(fontsize=7, title="rule", title_fontsize=7)
+    figure.tight_layout()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, metadata={"Date": None})
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("table", type=Path)
+    parser.add_argument("--picture", type=Path)
+    options = parser.parse_args()
+    results = Results(options.table)
+    sources = {key[1] for key in results.rows}
+    if sources == {"labels"}:
+        print("\n".join(settings_table(results)))
+    elif "finished" in sources:
+        print("\n".join([*main_table(results), "", *verdicts(results)]))
+    else:
+        print("\n".join(by_rule(results)))
+    if options.picture:
+        draw(results, options.picture)
+
+
+if __name__ == "__main__":
+    main()
