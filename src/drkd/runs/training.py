@@ -1,6 +1,7 @@
 """One training as a configuration describes it, from data to a run directory.
 
 config.yaml         every option, and where its value came from
+precision.json      what --precision auto chose
 data.json           which files it was trained and measured on
 metrics.csv         a row per epoch; timing.csv: seconds per epoch
 checkpoints/        step-N folders; last, best
@@ -36,6 +37,7 @@ from drkd.runs.directory import inspect_run_dir, kept_epoch, nothing_left_if_ref
 from drkd.runs.estimating import announce, estimate_training
 from drkd.runs.events import EpochDone, OnEvent, Progressed, StartNoted, ignore_event
 from drkd.runs.features import choose_fitted
+from drkd.runs.precision import asks_teacher, is_open, read_choice, refuse_open_precision, settle_precision
 from drkd.runs.summarising import Prepared, summarise
 from drkd.runs.summary import FILE, RunSummary
 from drkd.runs.teachers import load_teacher
@@ -108,7 +110,7 @@ def _train_here(
         prepared = prepare(config, source, out, on_event, estimated=name if alone else None)
         if config.weights is not None or config.pretrained:
             on_event(StartNoted(name, _texts(caught)))
-        summary = _train(config, prepared, out, resume=state == "unfinished", name=name, on_event=on_event)
+        summary = _train(prepared.config, prepared, out, resume=state == "unfinished", name=name, on_event=on_event)
     summary = replace(summary, notes=list(_texts(caught)))
     if rank() == 0:  # the summary last: by it a run is known to be finished
         summary.write(out)
@@ -189,11 +191,16 @@ def prepare(
     teacher = None if config.teacher is None else load_teacher(config.teacher, config, data)
     describe_weights(config)  # refuses bad settings before anything is written, and so do the next lines
     check_fine_tuning(config)
+    refuse_open_precision(config)
     CheckpointPolicy(config.checkpoint_every)
     check_trackers(config.log)
     open_run_dir(out, config, source)
     if rank() == 0:
         write_record(out, data)
+    built = data, student.to(device), None if teacher is None else teacher.to(device)
+    if is_open(config):
+        config = settle_precision(config, out, config, taught=asks_teacher(config.method), built=built)
+        on_event(StartNoted(estimated or config.method, (str(read_choice(out)),)))
     if estimated is not None:
         announce(estimated, lambda: estimate_training(config, data, student, out, teacher), on_event)
     teacher_path, teacher_seconds = config.teacher, 0.0
@@ -203,7 +210,7 @@ def prepare(
         teacher, _ = load_model(teacher_path)
     if teacher is not None:
         teacher.to(device)
-    return Prepared(task, data, student, teacher, teacher_path, teacher_seconds, device)
+    return Prepared(config, task, data, student, teacher, teacher_path, teacher_seconds, device)
 
 
 def _draw(prepared: Prepared, measured: SplitMetrics, out: Path) -> None:
@@ -223,6 +230,7 @@ def _train_teacher(config: TrainConfig, source: Source, out: Path, on_event: OnE
         "method": "cross_entropy",
         "average": None,
         "teacher": None,
+        "teacher_precision": None,
         "method_options": {},
         "keep_epochs": [],
         "keep_answers": False,
