@@ -150,7 +150,7 @@ def test_where_a_measurement_says_nothing_it_is_refused(tmp_path):
 
 
 def test_a_precision_of_the_teacher_without_one_is_refused(tmp_path):
-    with pytest.raises(InputError, match="--teacher-precision has no effect with cross_entropy, ps_kd, whose steps ask no teacher"):
+    with pytest.raises(InputError, match="--teacher-precision has no effect with cross_entropy, ps_kd, whose steps"):
         drkd.compare(methods=["ps_kd"], teacher_precision="bfloat16", out=tmp_path / "run")
 
 
