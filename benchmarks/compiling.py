@@ -1,4 +1,4 @@
-"""What compiling costs, and who pays: the first training, the next one in its process, the first one of another process.
+"""What compiling costs, and who pays: the first training, the next in its process, the first of another process.
 
     python benchmarks/compiling.py --model mobilenetv2
 
