@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from drkd.config import TrainConfig, as_bytes
+from drkd.config import METHOD_SETTINGS, TrainConfig, as_bytes
 from drkd.methods.registry import get_method
 from drkd.runs.building import build_student
 from drkd.runs.events import Estimate, Estimated, OnEvent, ignore_event
@@ -49,7 +49,8 @@ def with_self_teacher(config: TrainConfig, out: Path) -> list[Planned]:
     """A training that has no teacher yet, after that of its self-teacher where it needs one."""
     if get_method(config.method).teacher != "self":
         return [Planned(config, out)]
-    first = config.model_copy(update={"method": "cross_entropy", "average": None, "method_options": {}})
+    plain = {**dict.fromkeys(METHOD_SETTINGS), "method_options": {}, "average": None, "teacher_precision": None}
+    first = config.model_copy(update={"method": "cross_entropy", **plain})
     return [Planned(first, out / "teacher"), Planned(config, out, after=out / "teacher")]
 
 
