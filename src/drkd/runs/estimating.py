@@ -49,7 +49,12 @@ def with_self_teacher(config: TrainConfig, out: Path) -> list[Planned]:
     """A training that has no teacher yet, after that of its self-teacher where it needs one."""
     if get_method(config.method).teacher != "self":
         return [Planned(config, out)]
-    plain = {**dict.fromkeys(METHOD_SETTINGS), "method_options": {}, "average": None, "teacher_precision": None}
+    plain: dict[str, object] = {
+        **dict.fromkeys(METHOD_SETTINGS),
+        "method_options": {},
+        "average": None,
+        "teacher_precision": None,
+    }
     first = config.model_copy(update={"method": "cross_entropy", **plain})
     return [Planned(first, out / "teacher"), Planned(config, out, after=out / "teacher")]
 
