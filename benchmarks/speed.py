@@ -29,11 +29,12 @@ from naive import NaiveLoop, PerSample, per_sample_loader
 from step_profile import print_profile
 from torch import nn
 
-from drkd.config import BenchConfig
+from drkd.config import BenchConfig, TrainConfig
 from drkd.data.loader import Loader
 from drkd.models import CONTIGUOUS, MODELS
 from drkd.models.counting import count_macs
 from drkd.report.speed import describe_machine, describe_spread
+from drkd.runs.precision import ANY, choose
 from drkd.studies.benchmarking import measure_epoch, measure_loader, measure_methods
 from drkd.studies.contenders import CACHED, Contender, made_up, new_network
 from drkd.targets import Frozen
@@ -43,13 +44,18 @@ from drkd.utils.machine import environment
 from drkd.utils.timing import Spread, ratios, spread, take_turns
 
 LIVE = {"mobilenetv2": 1.20, "shufflenetv2": 1.20, "resnet18": 1.25}
-"""Targets of a DR-KD step with the teacher's pass in it, over a cross-entropy step."""
+"""Targets of a DR-KD step with the teacher's pass in it, over a cross-entropy step, all in float32."""
+
+FAST_LIVE = {"mobilenetv2": 1.08, "shufflenetv2": 1.08, "resnet18": 1.10}
+"""The same where the teacher is asked in bfloat16."""
 
 WITHOUT_PASS = dict.fromkeys((CACHED, "ps_kd", "online_dr_kd"), 1.03)
 """Targets of the steps without a second network's pass."""
 
-NAIVE = {"mobilenetv2": 0.50}
-PIPELINE, EPOCH, COMPARE = 10.0, 1.05, 45.0
+NAIVE = {"mobilenetv2": 0.50, "shufflenetv2": 0.70, "resnet18": 0.70}
+"""Targets of our DR-KD step with all that pays in a long training, over the naive loop's."""
+
+PIPELINE, EPOCH, COMPARE = 10.0, 1.05, 30.0
 FEW_ROUNDS = 5
 """At most so many rounds where many settings are measured."""
 
@@ -90,6 +96,12 @@ def setting(arguments: Namespace, model: str, **changes: Any) -> BenchConfig:
     return BenchConfig(**{**common, **changes})
 
 
+def measured(turns: dict[str, Callable[[], object]], arguments: Namespace) -> dict[str, list[float]]:
+    """Seconds of each in turns; with `--processor-time` those of this process alone."""
+    clock = time.process_time if arguments.processor_time else time.perf_counter
+    return take_turns(turns, rounds=arguments.rounds, device=arguments.device, clock=clock)
+
+
 def milliseconds(seconds: list[float]) -> Spread:
     return spread([1e3 * taken for taken in seconds])
 
@@ -108,18 +120,52 @@ def steps(arguments: Namespace) -> list[Row]:
     return rows
 
 
+def bfloat16_teacher(config: BenchConfig) -> Frozen:
+    """Random weights asked in bfloat16, whatever they answer."""
+    return Frozen(new_network(config), precision="bfloat16", kept_within=ANY)
+
+
+def precision(arguments: Namespace) -> list[Row]:
+    """Steps in bfloat16 over steps in float32, and DR-KD whose teacher is asked in bfloat16."""
+    rows = []
+    for model in arguments.models:
+        turns: dict[str, Callable[[], object]] = {}
+        for name in ("float32", "bfloat16"):
+            config = setting(arguments, model, precision=name)
+            turns[name] = Contender("cross_entropy", config).step
+            turns[f"dr_kd {name}"] = Contender("dr_kd", config, teacher=bfloat16_teacher(config)).step
+        turns["dr_kd"] = Contender("dr_kd", setting(arguments, model)).step
+        seconds = measured(turns, arguments)
+        for above, below, what, most in (
+            ("bfloat16", "float32", "cross_entropy in bfloat16 / in float32", None),
+            ("dr_kd", "float32", "dr_kd / cross_entropy, float32", LIVE.get(model)),
+            ("dr_kd float32", "float32", "dr_kd, teacher in bfloat16 / cross_entropy, float32", FAST_LIVE.get(model)),
+            ("dr_kd bfloat16", "bfloat16", "dr_kd / cross_entropy, bfloat16", FAST_LIVE.get(model)),
+        ):
+            rows.append(Row("precision", f"{model}: {what}", ratios(seconds[above], seconds[below]), most=most))
+    return rows
+
+
 def naive(arguments: Namespace) -> list[Row]:
-    """Our DR-KD step beside the naive loop's."""
+    """Our DR-KD step beside the naive loop's: as it comes, and with all that pays in a long training."""
     rows = []
     for model in arguments.models:
         config = setting(arguments, model)
         ours, plain = Contender("dr_kd", config), Contender("cross_entropy", config)
-        student, teacher = (new_network(config).to(config.device) for _ in range(2))
-        theirs = NaiveLoop(student, teacher, [(batch.inputs, batch.labels) for batch in ours.batches])
-        turns = {"ours": ours.step, "naive": theirs.step, "plain": plain.step}
-        seconds = take_turns(turns, rounds=arguments.rounds, device=config.device)
+        asked = TrainConfig(model=model, method="dr_kd", precision="auto", device=config.device)
+        chosen = choose(asked, made_up(config, IMAGE_SUFFIXES), new_network(config), None, taught=True)
+        long = setting(arguments, model, precision=chosen.precision, compile="on" if has_compiler() else "off")
+        teacher = Frozen(new_network(long), precision=chosen.teacher_precision, kept_within=ANY)
+        best = Contender("dr_kd", long, teacher=teacher)
+        student, other = (new_network(config).to(config.device) for _ in range(2))
+        theirs = NaiveLoop(student, other, [(batch.inputs, batch.labels) for batch in ours.batches])
+        turns = {"ours": ours.step, "naive": theirs.step, "plain": plain.step, "best": best.step}
+        seconds = measured(turns, arguments)
+        ratio = ratios(seconds["best"], seconds["naive"])
+        how = f"{long.precision}, teacher {chosen.teacher_precision}, compile {long.compile}"
+        rows.append(Row("naive", f"{model}: dr_kd ({how}) / naive loop's DR-KD", ratio, most=NAIVE.get(model)))
         ratio = ratios(seconds["ours"], seconds["naive"])
-        rows.append(Row("naive", f"{model}: dr_kd / naive loop's DR-KD", ratio, most=NAIVE.get(model)))
+        rows.append(Row("naive", f"{model}: dr_kd / naive loop's DR-KD", ratio))
         ratio = ratios(seconds["naive"], seconds["plain"])
         rows.append(Row("naive", f"{model}: naive loop's DR-KD / our cross_entropy", ratio))
         rows.append(Row("naive", f"{model}: naive loop's DR-KD", milliseconds(seconds["naive"]), "ms"))
@@ -245,6 +291,7 @@ def compare(arguments: Namespace) -> list[Row]:
 
 PARTS: dict[str, Callable[[Namespace], list[Row]]] = {
     "steps": steps,
+    "precision": precision,
     "naive": naive,
     "pipeline": pipeline,
     "epoch": epoch,
@@ -271,6 +318,7 @@ def main() -> None:
     parser.add_argument("--parts", type=names(PARTS), default=[name for name in PARTS if name != "compare"])
     parser.add_argument("--models", type=names(MODELS), default=list(LIVE))
     parser.add_argument("--rounds", type=int, default=10)
+    parser.add_argument("--processor-time", action="store_true", help="of `precision` and `naive`: on a busy machine")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--device", type=lambda name: str(choose_device(name)), default="cpu")
     parser.add_argument("--profile", choices=MODELS, metavar="MODEL", help="nothing else is measured then")

@@ -14,6 +14,7 @@ VALUES = {
     "mixup": 0.2,
     "cutmix": 1.0,
     "mix_prob": 0.9,
+    "teacher_precision": "bfloat16",
     "cache": "kept",
     "cache_size": "2GB",
     "class_weights": "balanced",

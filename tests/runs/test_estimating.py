@@ -7,9 +7,10 @@ import pytest
 import torch
 
 from drkd.config import TrainConfig, resolve
+from drkd.methods.registry import create_from
 from drkd.runs import estimating
 from drkd.runs.building import build_student
-from drkd.runs.estimating import Planned, announce, estimate_trainings
+from drkd.runs.estimating import Planned, announce, estimate_trainings, with_self_teacher
 from drkd.runs.events import EpochDone, Estimate, Estimated, Progressed
 from drkd.runs.measuring import Cost, measure
 from drkd.runs.training import train
@@ -146,6 +147,13 @@ def test_a_training_that_is_watched_is_the_same_bitwise(tmp_path, monkeypatch):
     ]
     rows = [event.row for event in events if isinstance(event, EpochDone) and event.run == "dr_kd"]
     assert [steps[4].loss, steps[9].loss] == pytest.approx([row["loss"] for row in rows])
+
+
+def test_a_self_teacher_to_come_has_none_of_its_student_s_settings():
+    options = {"method": "dr_kd", "alpha": 0.5, "temperature": 2.0, "rectify": "drop", "average": "ema"}
+    first, second = with_self_teacher(config_of(**options), Path("run"))
+    assert create_from(first.config, teacher=None, student=torch.nn.Identity()).name == "cross_entropy"
+    assert (second.config.alpha, second.after) == (0.5, first.out)
 
 
 def test_an_estimate_that_fails_stops_nothing():

@@ -103,7 +103,7 @@ def test_the_loss_of_a_step_is_that_of_its_mixed_batch(data):
     assert history[0]["train_accuracy"] == pytest.approx(correct / len(data.train))
 
 
-def test_a_cached_teacher_knows_how_images_were_mixed(data, tmp_path):
+def test_a_cached_teacher_knows_how_images_were_mixed_and_in_which_precision_it_was_asked(data, tmp_path):
     from drkd.tasks.classification import with_cache
 
     def key(**settings):
@@ -119,6 +119,8 @@ def test_a_cached_teacher_knows_how_images_were_mixed(data, tmp_path):
     assert "mixing" not in plain
     assert mixed["mixing"] == {"mixup": 0.2, "cutmix": 0.0, "mix_prob": 0.5, "batch_size": 128}
     assert larger["mixing"] != mixed["mixing"]
+    assert "teacher_precision" not in plain
+    assert key(teacher_precision="bfloat16") == {**plain, "teacher_precision": "bfloat16"}
 
 
 def test_detection_mixes_nothing():

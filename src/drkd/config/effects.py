@@ -39,6 +39,9 @@ class WithoutEffect(NamedTuple):
         return all(self.when(getattr(config, cause)) for cause in self.causes)
 
 
+OF_LABELS = ("classification", "multilabel")
+"""Tasks whose teachers are asked about images alone."""
+
 OF_TASK, OF_ORDER = ("classification", "backbone"), ("shuffled", "backbone")
 """What leaves a cache its effect: it keeps the features of a frozen backbone whatever the task and the order."""
 
@@ -58,6 +61,7 @@ TABLE = (
     WithoutEffect("mixup", "task", lambda name: name != "classification", "--task classification"),
     WithoutEffect("cutmix", "task", lambda name: name != "classification", "--task classification"),
     WithoutEffect("mix_prob", ("mixup", "cutmix"), lambda alpha: alpha == 0, "--mixup 0.2 or --cutmix 1"),
+    WithoutEffect("teacher_precision", "task", lambda name: name not in OF_LABELS, "--task classification"),
     WithoutEffect("fold", "task", lambda name: name != "classification", "--task classification"),
     WithoutEffect("teacher_folds", "task", lambda name: name != "classification", "--task classification"),
     WithoutEffect("keep_answers", "task", lambda name: name != "classification", "--task classification"),

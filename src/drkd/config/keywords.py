@@ -51,7 +51,7 @@ class FitOptionsKeywords(TypedDict, total=False):
     cutmix: float
     mix_prob: float
     device: str
-    precision: Precision
+    precision: Precision | Literal["auto"]
     memory_format: Literal["auto", "contiguous", "channels_last"]
     compile: Literal["auto", "on", "off"]
     workers: int | None
@@ -97,6 +97,7 @@ class TrainingKeywords(MethodKeywords, FitOptionsKeywords, DataKeywords, total=F
     threads: int | None
     cache_size: str
     cache: Path | None
+    teacher_precision: Literal["float32", "bfloat16", "auto"] | None
 
 
 class LauncherKeywords(TypedDict, total=False):

@@ -16,6 +16,7 @@ from drkd.config.groups import (
     NetworkOptions,
     Options,
     ProcessOptions,
+    TeacherOptions,
 )
 
 STANDARD = ["cross_entropy", "label_smoothing", "tf_kd_reg", "tf_kd_self", "dr_kd", "ps_kd", "online_dr_kd"]
@@ -38,7 +39,7 @@ TaskName = Literal["classification", "detection", "segmentation", "multilabel"]
 
 
 class TrainingConfig(
-    MethodSettings, CacheOptions, ProcessOptions, LossOptions, FitOptions, NetworkOptions, DataOptions
+    MethodSettings, TeacherOptions, CacheOptions, ProcessOptions, LossOptions, FitOptions, NetworkOptions, DataOptions
 ):
     """What `train`, `compare` and `tune` have in common."""
 

@@ -24,18 +24,30 @@ Config = TypeVar("Config", bound=BaseModel)
 WRITTEN = "# as drkd wrote it: "
 """How the last line begins."""
 
+_lines: dict[tuple[str, str], tuple[str, dict[str, Any]]] = {}
+
 MAY_BE_EDITED = (*WITHOUT_EFFECT, "data")
 """Changes of these are reported; data that were moved are known by their record. All others are refused."""
 
 
 def as_yaml(config: BaseModel, source: Mapping[str, str]) -> str:
     """A configuration as YAML that `--config` reads back, with the source of each value beside it."""
-    lines = []
+    lines, options = [], dict[str, Any]()
     for name, value in config.model_dump().items():
-        text = yaml.safe_dump({name: value}, default_flow_style=True, sort_keys=False, width=10**6).strip()
-        lines.append(f"{text[1:-1]}  # {source[name]}\n")
+        line, read = _line(name, value)
+        lines.append(f"{line}  # {source[name]}\n")
+        options |= read
     text = "".join(lines)
-    return f"{text}{WRITTEN}{json.dumps({'sha256': _hash(text), 'options': yaml.safe_load(text)})}\n"
+    return f"{text}{WRITTEN}{json.dumps({'sha256': _hash(text), 'options': options})}\n"
+
+
+def _line(name: str, value: Any) -> tuple[str, dict[str, Any]]:
+    """An option as YAML, and as that is read back; the trainings of a comparison have most of them in common."""
+    key = name, repr(value)
+    if key not in _lines:
+        line = yaml.safe_dump({name: value}, default_flow_style=True, sort_keys=False, width=10**6).strip()[1:-1]
+        _lines[key] = line, yaml.safe_load(line)
+    return _lines[key]
 
 
 def read_written(path: Path, *, needs: Iterable[str] = ()) -> dict[str, Any]:

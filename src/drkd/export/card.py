@@ -13,6 +13,7 @@ from drkd.config import METHOD_SETTINGS, read_written
 from drkd.export.records import read_records
 from drkd.models.files import ModelInfo
 from drkd.runs.directory import method_dirname
+from drkd.runs.precision import settled
 from drkd.runs.results import FILE, ComparisonResults
 from drkd.runs.summary import RunSummary
 from drkd.tasks import Task, get_task
@@ -41,7 +42,7 @@ def model_card(run: Path, info: ModelInfo, name: str) -> str:
     Raises:
         InputError: if the run is not finished.
     """
-    config = read_written(run / "config.yaml", needs=("data",))
+    config = settled(read_written(run / "config.yaml", needs=("data",)), run)
     summary, task = RunSummary.read(run), get_task(info.task)
     header = {"library_name": "drkd", "pipeline_tag": "image-classification", "tags": ["drkd", summary.method]}
     size, channels = info.image_size, "grey" if info.channels == 1 else "colour"

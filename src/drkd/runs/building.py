@@ -105,6 +105,10 @@ def refuse_without_teacher(config: TrainingConfig, source: Mapping[str, str], me
     names = ", ".join(dict.fromkeys(method.name for method in methods))
     if was_given(config, source, "teacher") and all(method.teacher == "none" for method in methods):
         raise InputError(f"{names} takes no teacher; leave --teacher out, or choose kd or dr_kd")
+    if was_given(config, source, "teacher_precision") and all(
+        method.teacher == "none" or method.clean_view for method in methods
+    ):
+        raise InputError(f"--teacher-precision has no effect with {names}, whose steps ask no teacher; leave it out")
     for option in ("cache", "cache_size"):
         if (
             was_given(config, source, option)

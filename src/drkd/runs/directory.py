@@ -19,7 +19,7 @@ from drkd.utils.locks import LockedError, locked
 LOCK = ".lock"
 """Names the process that writes into a run directory, while it does."""
 
-BEFORE_TRAINING = (LOCK, "config.yaml", "data.json", "objects.json")
+BEFORE_TRAINING = (LOCK, "config.yaml", "data.json", "objects.json", "precision.json")
 """Files that a run directory may hold before anything is trained."""
 
 

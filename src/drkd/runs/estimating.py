@@ -14,12 +14,13 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from drkd.config import TrainConfig, as_bytes
+from drkd.config import METHOD_SETTINGS, TrainConfig, as_bytes
 from drkd.methods.registry import get_method
 from drkd.runs.building import build_student
 from drkd.runs.events import Estimate, Estimated, OnEvent, ignore_event
 from drkd.runs.fold_teachers import fold_runs
 from drkd.runs.measuring import Cost, measure
+from drkd.runs.precision import MARGIN, ratio_of_steps
 from drkd.runs.summary import FILE
 from drkd.tasks import TaskData, get_task
 from drkd.utils.device import choose_device
@@ -49,9 +50,14 @@ def with_self_teacher(config: TrainConfig, out: Path) -> list[Planned]:
     """A training that has no teacher yet, after that of its self-teacher where it needs one."""
     if get_method(config.method).teacher != "self":
         return [Planned(config, out)]
-    first = config.model_copy(
-        update={"method": "cross_entropy", "average": None, "method_options": {}, "teacher_folds": None}
-    )
+    plain: dict[str, object] = {
+        **dict.fromkeys(METHOD_SETTINGS),
+        "method_options": {},
+        "average": None,
+        "teacher_folds": None,
+        "teacher_precision": None,
+    }
+    first = config.model_copy(update={"method": "cross_entropy", **plain})
     if config.teacher_folds:
         runs = fold_runs(first, out / "teacher", config.teacher_folds)
         before = [None, *(run for _, run in runs)]
@@ -73,7 +79,8 @@ def estimate_training(
     """
     student.to(choose_device(config.device))
     planned = [Planned(config, out)] if teacher is not None else with_self_teacher(config, out)
-    return _estimate(planned, [measure(each.config, data, student, teacher) for each in planned], processes=1)
+    found = _estimate(planned, [measure(each.config, data, student, teacher) for each in planned], processes=1)
+    return _with_precision(found, config, data, student)
 
 
 def announce(name: str, estimate: Callable[[], Estimate | None], on_event: OnEvent) -> None:
@@ -125,7 +132,8 @@ def estimate_trainings(planned: Sequence[Planned], *, processes: int) -> Estimat
         torch.set_num_threads(threads)
     if first.freeze == "backbone" and processes > 1:
         costs = [replace(cost, features=0.0) for cost in costs]
-    return _estimate(planned, costs, processes=processes, once=once)
+    found = _estimate(planned, costs, processes=processes, once=once)
+    return _with_precision(found, first, data, networks[first.model])
 
 
 def _estimate(planned: Sequence[Planned], costs: Sequence[Cost], *, processes: int, once: float = 0.0) -> Estimate:
@@ -150,6 +158,17 @@ def _estimate(planned: Sequence[Planned], costs: Sequence[Cost], *, processes: i
     epochs = Counter(each.config.epochs for each in planned).most_common(1)[0][0]
     cheaper = _cheaper(seconds, planned, costs[0]) if seconds > LONG else ()
     return Estimate(seconds, len(planned), epochs, tuple(cheaper))
+
+
+def _with_precision(estimate: Estimate, config: TrainConfig, data: TaskData, student: nn.Module) -> Estimate:
+    """The estimate of what takes long, which says so where bfloat16 would take less."""
+    if estimate.seconds <= LONG or config.precision != "float32" or config.freeze == "backbone":
+        return estimate
+    ratio = ratio_of_steps(config, data, student)
+    if ratio is None or ratio > 1 - MARGIN:
+        return estimate
+    way = f"--precision auto, which takes bfloat16 here: about {duration(ratio * estimate.seconds)}"
+    return replace(estimate, cheaper=(way, *estimate.cheaper))
 
 
 def _is_plain(config: TrainConfig) -> bool:

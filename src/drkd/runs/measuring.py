@@ -27,7 +27,7 @@ from drkd.training.features import features_of, with_features
 from drkd.training.fit import assemble
 from drkd.training.step import Stepper
 from drkd.utils.progress import listening
-from drkd.utils.timing import wait_for
+from drkd.utils.timing import Clock, wait_for
 
 SECONDS = 0.3
 """That a measured step may take: where one on a whole batch takes longer, a smaller one is measured."""
@@ -111,7 +111,7 @@ def measure(
     device = next(student.parameters()).device
     method = get_method(config.method)
     count = {split: len(getattr(data, split)) for split in ("train", "val", "test")}
-    with _unnoticed(device):
+    with unnoticed(device):
         network, of_steps = copy.deepcopy(student), data
         plain = config.model_copy(update={"cache_size": "0", "compile": "off", "out": None, "log": []})
         image = like.image if like else _seconds_per_image(task, network, data)
@@ -123,7 +123,7 @@ def measure(
             pass_ = like.pass_ if like else _seconds_per_image(task, network, of_steps)
         asked = network if features or teacher is None else teacher
         taught_by = None if method.teacher == "none" else copy.deepcopy(asked).to(device)
-        steps = _Steps(task, plain, of_steps, network, taught_by, row=like.step / config.batch_size if like else None)
+        steps = Steps(task, plain, of_steps, network, taught_by, row=like.step / config.batch_size if like else None)
         head_step = steps.seconds(0) if config.head_epochs else 0.0
         step = steps.seconds(config.head_epochs)
         save = like.save if like else steps.seconds_per_checkpoint()
@@ -146,7 +146,7 @@ def measure(
 
 
 @contextmanager
-def _unnoticed(device: torch.device) -> Iterator[None]:
+def unnoticed(device: torch.device) -> Iterator[None]:
     """Random numbers are as before, and nothing is said twice."""
     devices = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices), warnings.catch_warnings(), listening(None):
@@ -191,7 +191,7 @@ def _seconds_per_image(task: Task, network: nn.Module, data: TaskData) -> float:
     return spent / len(some)
 
 
-class _Steps:
+class Steps:
     """Steps of a training on copies of `network`.
 
     Args:
@@ -212,46 +212,62 @@ class _Steps:
         self.task, self.config, self.data, self.network, self.teacher = task, config, data, network, teacher
         self.row = row
 
-    def seconds(self, epoch: int) -> float:
-        """Of a step in `epoch` on a whole batch; on a processor reckoned from smaller ones where that takes long."""
+    def rows(self, epoch: int, *, within: float = SECONDS, clock: Clock = time.perf_counter, warm: bool = False) -> int:
+        """Of the batches that are measured: whole ones, on a processor fewer where a step would take long.
+
+        Args:
+            epoch: whose steps these are.
+            within: how many seconds a step may take.
+            clock: by which.
+            warm: make a step first that does not count, since the very first one takes longer.
+        """
         rows = self.config.batch_size
         if next(self.network.parameters()).device.type == "cpu" and rows > FIRST_ROWS:
             row = self.row
             if row is None:
-                stepper = self._stepper(FIRST_ROWS)
-                stepper.begin(epoch)
-                row = _seconds(lambda: _step(stepper, next(_forever(stepper)))) / FIRST_ROWS
-            rows = min(rows, max(FIRST_ROWS, int(SECONDS / row)))
-        stepper = self._stepper(rows)
-        stepper.begin(epoch)
-        served = _forever(stepper)
-        _step(stepper, next(served))  # it takes longer than others
+                stepper = self.stepper(FIRST_ROWS, epoch)
+                if warm:
+                    step_once(stepper, next(forever(stepper)))
+                row = _seconds(lambda: step_once(stepper, next(forever(stepper))), clock) / FIRST_ROWS
+            rows = min(rows, max(FIRST_ROWS, int(within / row)))
+        return rows
+
+    def seconds(self, epoch: int) -> float:
+        """Of a step in `epoch` on a whole batch; on a processor reckoned from smaller ones where that takes long."""
+        rows = self.rows(epoch)
+        stepper = self.stepper(rows, epoch)
+        served = forever(stepper)
+        step_once(stepper, next(served))  # it takes longer than others
         wait_for(stepper.guard.device)
         part = 1.0 if self.row is None else 0.5
         count, started, begun = 0, time.perf_counter(), time.process_time()
         until = started + part * AT_MOST
         while not count or (time.process_time() - begun < part * REPEATED and time.perf_counter() < until):
-            _step(stepper, next(served))
+            step_once(stepper, next(served))
             count += 1
         wait_for(stepper.guard.device)
         return (time.perf_counter() - started) / count * self.config.batch_size / rows
 
     def seconds_per_checkpoint(self) -> float:
         """Of writing one."""
-        stepper = self._stepper(FIRST_ROWS)
+        stepper = self.stepper(FIRST_ROWS)
         stepper.state.keep(copy=True)
         with tempfile.TemporaryDirectory() as folder:
             return sum(_seconds(lambda: stepper.state.save(Path(folder), best=True)) for _ in range(SAVES)) / SAVES
 
-    def _stepper(self, rows: int) -> Stepper[Any]:
+    def stepper(self, rows: int, epoch: int = 0) -> Stepper[Any]:
+        """What makes steps on batches of so many rows, ready for those of `epoch`."""
         config = self.config.model_copy(update={"batch_size": rows})
         data = replace(cast(Any, self.data), train=_some(self.data.train, max(SAMPLES, 2 * rows)))
         student = copy.deepcopy(self.network)
         objective = self.task.objective(config, data, teacher=self.teacher, student=student, out=Path())
-        return assemble(student, objective, data, config)
+        stepper = assemble(student, objective, data, config)
+        stepper.begin(epoch)
+        return stepper
 
 
-def _step(stepper: Stepper[Any], batch: Any) -> None:
+def step_once(stepper: Stepper[Any], batch: Any) -> None:
+    """What the loop does with a batch."""
     objective, result = stepper.state.objective, stepper.state.result
     if stepper.step(batch):
         result.step += 1
@@ -262,14 +278,15 @@ def _step(stepper: Stepper[Any], batch: Any) -> None:
         objective.discard()
 
 
-def _forever(stepper: Stepper[Any]) -> Iterator[Any]:
+def forever(stepper: Stepper[Any]) -> Iterator[Any]:
+    """Batches without end."""
     epoch = 0
     while True:
         yield from stepper.learner.loader.batches(epoch, start=0)
         epoch += 1
 
 
-def _seconds(work: Callable[[], object]) -> float:
-    started = time.perf_counter()
+def _seconds(work: Callable[[], object], clock: Clock = time.perf_counter) -> float:
+    started = clock()
     work()
-    return time.perf_counter() - started
+    return clock() - started

@@ -26,12 +26,14 @@ class Prepared:
     """What a training needs, built as its configuration says.
 
     Attributes:
+        config: of the run, with the precision that was chosen.
         task, data, student: what is trained, on what.
-        teacher, teacher_path, teacher_seconds: None, None and 0 without one; seconds only where it was trained here, and
-            of teachers of folds, which are trained for their students.
+        teacher, teacher_path, teacher_seconds: None, None and 0 without one; seconds only where it was trained here,
+            and of teachers of folds, which are trained for their students.
         device: where it is trained.
     """
 
+    config: TrainConfig
     task: Task
     data: TaskData
     student: nn.Module

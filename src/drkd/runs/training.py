@@ -1,6 +1,7 @@
 """One training as a configuration describes it, from data to a run directory.
 
 config.yaml         every option, and where its value came from
+precision.json      what --precision auto chose
 data.json           which files it was trained and measured on
 metrics.csv         a row per epoch; timing.csv: seconds per epoch
 checkpoints/        step-N folders; last, best
@@ -40,6 +41,7 @@ from drkd.runs.estimating import announce, estimate_training
 from drkd.runs.events import EpochDone, OnEvent, Progressed, StartNoted, ignore_event
 from drkd.runs.features import choose_fitted
 from drkd.runs.fold_teachers import check_folds, fold_runs, load_fold_teachers
+from drkd.runs.precision import asks_teacher, is_open, read_choice, refuse_open_precision, settle_precision
 from drkd.runs.summarising import Prepared, summarise
 from drkd.runs.summary import FILE, RunSummary
 from drkd.runs.teachers import load_teacher
@@ -113,7 +115,7 @@ def _train_here(
         prepared = prepare(config, source, out, on_event, estimated=name if alone else None)
         if config.weights is not None or config.pretrained:
             on_event(StartNoted(name, _texts(caught)))
-        summary = _train(config, prepared, out, resume=state == "unfinished", name=name, on_event=on_event)
+        summary = _train(prepared.config, prepared, out, resume=state == "unfinished", name=name, on_event=on_event)
     summary = replace(summary, notes=list(_texts(caught)))
     if rank() == 0:  # the summary last: by it a run is known to be finished
         summary.write(out)
@@ -201,11 +203,16 @@ def prepare(
         teacher = load_teacher(teacher_path, config, data)
     describe_weights(config)  # refuses bad settings before anything is written, and so do the next lines
     check_fine_tuning(config)
+    refuse_open_precision(config)
     CheckpointPolicy(config.checkpoint_every)
     check_trackers(config.log)
     open_run_dir(out, config, source)
     if rank() == 0:
         write_record(out, data)
+    built = data, student.to(device), None if teacher is None else teacher.to(device)
+    if is_open(config):
+        config = settle_precision(config, out, config, taught=asks_teacher(config.method), built=built)
+        on_event(StartNoted(estimated or config.method, (str(read_choice(out)),)))
     if estimated is not None:
         announce(estimated, lambda: estimate_training(config, data, student, out, teacher), on_event)
     if trains_teacher:
@@ -217,7 +224,7 @@ def prepare(
             teacher, _ = load_model(teacher_path)
     if teacher is not None:
         teacher.to(device)
-    return Prepared(task, data, student, teacher, teacher_path, teacher_seconds, device)
+    return Prepared(config, task, data, student, teacher, teacher_path, teacher_seconds, device)
 
 
 def _draw(prepared: Prepared, measured: SplitMetrics, out: Path) -> None:
@@ -241,6 +248,7 @@ def _train_teacher(config: TrainConfig, source: Source, out: Path, on_event: OnE
         "resume": True,  # where the student was interrupted, its teacher may be finished
         "average": None,
         "teacher": None,
+        "teacher_precision": None,
         "method_options": {},
         "keep_epochs": [],
         "keep_answers": False,

@@ -25,6 +25,7 @@ from drkd.runs.estimating import Planned, announce, estimate_trainings
 from drkd.runs.events import OnEvent, Progressed, RunFailed, ignore_event
 from drkd.runs.features import keep_features
 from drkd.runs.fold_teachers import check_folds, takes_folds
+from drkd.runs.precision import asks_teacher, is_open, refuse_open_precision, settle_precision
 from drkd.runs.results import FILE, ComparisonResults
 from drkd.runs.summary import RunSummary
 from drkd.runs.training import train
@@ -120,12 +121,18 @@ def _run(config: CompareConfig, source: Mapping[str, str], out: Path, on_event: 
     for training in trainings:
         check_fine_tuning(training.config)
     check_trackers(config.log)
-    jobs = [Job(t.name, t, after=None if t.taught_by is None else t.taught_by.name) for t in trainings]
+    refuse_open_precision(config)
+    processes = process_count(config, len(trainings))
     with opened_run_dir(out, config, source):
         given.write(out)
+        if is_open(config):
+            taught = any(asks_teacher(training.config.method) for training in trainings)
+            threads = 1 if processes > 1 else config.threads
+            config = settle_precision(config, out, trainings[0].config, taught=taught, threads=threads)
+            trainings = plan(config, with_controls(config.methods), out)
+        jobs = [Job(t.name, t, after=None if t.taught_by is None else t.taught_by.name) for t in trainings]
         if config.launcher == "local":
             planned = [Planned(t.config, t.out, t.taught_by.out if t.taught_by else None) for t in trainings]
-            processes = process_count(config, len(jobs))
             announce("compare", lambda: estimate_trainings(planned, processes=processes), on_event)
         with listening(lambda progress: on_event(Progressed("frozen backbone", progress))):
             keep_features(trainings[0].config, trainings[0].out)
@@ -183,6 +190,7 @@ def plan(config: CompareConfig, names: Sequence[str], out: Path) -> list[Trainin
                     **_own_settings(config, method, own),
                     "teacher": None if get_method(method).teacher == "none" else teacher,
                     "teacher_folds": folds,
+                    "teacher_precision": config.teacher_precision if asks_teacher(method) else None,
                     "epochs": config.epochs * times,
                     "warmup_epochs": config.warmup_epochs * times,  # the same fraction, as milestones are
                     "head_epochs": config.head_epochs * times,

@@ -29,6 +29,7 @@ from drkd.runs.estimating import announce, estimate_trainings, with_self_teacher
 from drkd.runs.evaluating import run_of
 from drkd.runs.events import Event, OnEvent, RunFailed, ignore_event
 from drkd.runs.features import choose_fitted, keep_features
+from drkd.runs.precision import is_open, read_choice
 from drkd.runs.summary import FILE as SUMMARY
 from drkd.runs.summary import RunSummary
 from drkd.runs.training import train
@@ -149,6 +150,8 @@ def plan(
         raise InputError(f"{run} holds no finished training; give the run directory of `drkd train`")
     config = read_record(TrainConfig, run / "config.yaml")
     RunSummary.read(run)
+    if is_open(config):
+        config = read_choice(run).applied(config)
     if config.task != "classification":
         raise InputError(f"suspect labels need classification, and {run} is a run of {config.task}")
     if config.fold is not None:

@@ -29,11 +29,13 @@ from drkd.config.keywords import TuneKeywords
 from drkd.runs.building import check_fine_tuning, describe_weights
 from drkd.runs.directory import inspect_run_dir, new_run_dir, one_writer, opened_run_dir
 from drkd.runs.events import EpochDone, Estimated
+from drkd.runs.precision import asks_teacher, is_open, refuse_open_precision, settle_precision
 from drkd.runs.summary import RunSummary
 from drkd.studies.budgets import affordable, measure_chosen, measure_networks, network_dirname, of_network
 from drkd.studies.comparison import check_used
 from drkd.studies.found import Measured, NetworkResults, TuneResults, best_of_methods, pareto_front
 from drkd.studies.given import Given, name_objects
+from drkd.studies.launchers import process_count
 from drkd.studies.proposals import History
 from drkd.studies.results import BASELINE
 from drkd.studies.searching import NetworksMeasured, OnTrial, Search, TrialDone, TuneEvent, training_of
@@ -140,6 +142,7 @@ def check_search(config: TuneConfig, source: Mapping[str, str], out: Path) -> li
             instead = "name it there" if option == "model" else "choose --pretrained"
             raise InputError(f"--{option} has no effect with --networks; leave it out, or {instead}")
     check_trackers(config.log)
+    refuse_open_precision(config)
     stages = stages_of(config, source)
     trainings = [training_of(config, method, out) for method in (config.methods if "method" in stages else [BASELINE])]
     for training in trainings:
@@ -151,7 +154,8 @@ def check_search(config: TuneConfig, source: Mapping[str, str], out: Path) -> li
 
 def _search(search: Search) -> TuneResults:
     """What a search for one network finds."""
-    config, out = search.config, search.out
+    search.config = config = _with_precision(search.config, search.out)
+    out = search.out
     search.run()
     search.history.write(out)
     best = best_of_methods(search.history.over)
@@ -173,6 +177,15 @@ def _search(search: Search) -> TuneResults:
         best_test_accuracy=float(getattr(RunSummary.read(folder).test, "accuracy")),  # noqa: B009  # of a classifier
         best_run=str(folder.relative_to(out)),
     )
+
+
+def _with_precision(config: TuneConfig, out: Path) -> TuneConfig:
+    """The search with the precision of all of its trainings, for one network."""
+    if not is_open(config):
+        return config
+    threads = 1 if process_count(config, config.round) > 1 else config.threads
+    taught = any(asks_teacher(method) for method in config.methods)
+    return settle_precision(config, out, training_of(config, BASELINE, out).config, taught=taught, threads=threads)
 
 
 def _search_networks(

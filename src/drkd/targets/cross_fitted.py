@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from drkd.targets.base import StudentBatch, Target, TargetOutput
 from drkd.targets.networks import Frozen, state_hash
+from drkd.targets.precision import TeacherPrecision
 from drkd.utils.errors import InputError
 
 
@@ -24,6 +25,7 @@ class CrossFitted(Target):
     Args:
         teachers: a network or callable for each fold, as for `Frozen`.
         fold: (N,), the fold of each training sample, from 0 on.
+        precision: in which they are asked, as for `Frozen`.
 
     Attributes:
         parts: a `Frozen` for each fold.
@@ -43,7 +45,9 @@ class CrossFitted(Target):
 
     needs = frozenset({"inputs", "index"})
 
-    def __init__(self, teachers: Sequence[Callable[..., Tensor]], fold: Tensor) -> None:
+    def __init__(
+        self, teachers: Sequence[Callable[..., Tensor]], fold: Tensor, *, precision: TeacherPrecision | None = None
+    ) -> None:
         super().__init__()
         if len(teachers) < 2 or not isinstance(fold, Tensor) or fold.dim() != 1 or fold.is_floating_point():
             raise InputError(
@@ -55,7 +59,7 @@ class CrossFitted(Target):
                 f"`CrossFitted` has teachers for the folds 0 to {len(teachers) - 1}, got folds from {int(fold.min())} "
                 f"to {int(fold.max())}"
             )
-        self.parts = nn.ModuleList(Frozen(teacher) for teacher in teachers)
+        self.parts = nn.ModuleList(Frozen(teacher, precision=precision) for teacher in teachers)
         self.fold: Tensor
         self.register_buffer("fold", fold.long(), persistent=False)
 

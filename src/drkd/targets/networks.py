@@ -2,16 +2,18 @@
 
 import copy
 import logging
+import warnings
 from collections.abc import Callable
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
-from drkd.targets.base import StudentBatch, Target, TargetOutput
+from drkd.targets.base import Samples, StudentBatch, Target, TargetOutput
 from drkd.targets.folding import fold_batch_norms, largest_difference, tolerance
+from drkd.targets.precision import ROWS, TeacherPrecision, Tolerance, computing_in, why_not_bfloat16
 from drkd.utils.arguments import check_arguments
-from drkd.utils.checks import check_fraction, check_logits
+from drkd.utils.checks import check_choice, check_fraction, check_logits
 from drkd.utils.errors import InputError
 from drkd.utils.hashing import content_hash
 
@@ -28,10 +30,14 @@ class Frozen(Target):
         teacher: any callable from inputs to logits. An `nn.Module` is copied; the copy is in eval mode and frozen, and
             your module does not change. Any other callable is used as it is. Both run without gradients.
         fold: fold batch norms into the layers before them, if that changes no output (`drkd.targets.folding`).
+        precision: float32, or bfloat16 if that keeps its answers; by default that of the training. A plain callable is
+            asked as it is.
+        kept_within: what counts as keeping its answers.
 
     Attributes:
         identity: SHA-256 of the teacher's original state, None for a plain callable.
         folded: whether the network in use has its batch norms folded.
+        precision: in which it is asked; None is that of the training.
 
     Raises:
         InputError: for a teacher that cannot be called; at a call, if it returns no tensor of logits.
@@ -40,7 +46,9 @@ class Frozen(Target):
     network's input is unknown before. Then one of the two is dropped: the copy if an output differs by more than 3.5e-4
     of the largest logit (in half precision, by more than rounding explains), else the original.
 
-    The teacher moves with `.to()` but is not part of `state_dict()`.
+    bfloat16 is compared with float32 when `drkd.fit` prepares a training, on the first training samples without
+    augmentation, so a resumed one chooses alike; in your own loop at the first call. If the answers differ by more than
+    `kept_within`, it warns and asks in float32. The teacher moves with `.to()` but is not part of `state_dict()`.
 
     Example:
         >>> target = Frozen(nn.Linear(2, 3))
@@ -51,9 +59,20 @@ class Frozen(Target):
 
     needs = frozenset({"inputs"})
 
-    def __init__(self, teacher: Callable[..., Tensor], *, fold: bool = True) -> None:
+    def __init__(
+        self,
+        teacher: Callable[..., Tensor],
+        *,
+        fold: bool = True,
+        precision: TeacherPrecision | None = None,
+        kept_within: Tolerance | None = None,
+    ) -> None:
         super().__init__()
         check_arguments(Frozen.__init__, {"fold": fold})
+        if precision is not None:
+            check_choice("precision", precision, ("float32", "bfloat16"))
+        self.asked_for, self.kept_within = precision, kept_within or Tolerance()
+        self.precision: TeacherPrecision | None = None
         self.identity: str | None = None
         self.folded = False
         if not callable(teacher):
@@ -62,11 +81,13 @@ class Frozen(Target):
                 "run's network with drkd.load_model"
             )
         if isinstance(teacher, nn.Module):
+            self.precision = precision
             self.identity = state_hash(teacher)
             teacher = copy.deepcopy(teacher).eval().requires_grad_(False)
         # In a tuple, nn.Module does not see them: no state, no train(), no parameters. The last one is asked; before it
         # is the original, until the first call.
         self._outside: tuple[Callable[..., Tensor], ...] = (teacher,)
+        self._unchecked = self.precision == "bfloat16"
         if isinstance(teacher, nn.Module) and fold:
             folded = _folded(teacher)
             self.folded = folded is not None
@@ -89,8 +110,38 @@ class Frozen(Target):
         """The network's logits, without gradient."""
         if len(self._outside) > 1:
             self._choose(inputs)
-        logits = _asked(self.network, inputs, f"the teacher {_name(self.network)}")
+        if self.precision is not None and not isinstance(inputs, Tensor):
+            raise InputError(
+                f"a teacher with a precision of its own needs a tensor of inputs, got {type(inputs).__name__}; leave "
+                "the precision out"
+            )
+        if self._unchecked:
+            self._check_precision(inputs)
+        if self.precision is None:  # a context that does nothing takes time too
+            logits = _asked(self.network, inputs, f"the teacher {_name(self.network)}")
+        else:
+            with computing_in(self.precision, inputs.device.type):
+                logits = _asked(self.network, inputs, f"the teacher {_name(self.network)}")
         return check_logits(logits, f"the teacher {_name(self.network)} must return").detach()
+
+    def prepare(self, samples: Samples) -> None:
+        """Compare bfloat16 with float32 on the first samples, if it is to be asked in bfloat16."""
+        if self.asked_for == "bfloat16" and isinstance(self.network, nn.Module):
+            for batch in samples.batches():
+                self._unchecked = True
+                self.answer(batch.inputs[:ROWS])
+                break
+
+    def _check_precision(self, inputs: Tensor) -> None:
+        """Ask in bfloat16 from now on if that keeps the answers, else in float32."""
+        if not len(inputs):  # a rank without samples
+            return
+        self._unchecked = False
+        why = why_not_bfloat16(cast(nn.Module, self.network), inputs, self.kept_within)
+        self.precision = "float32" if why else "bfloat16"
+        if why:
+            name = _name(self.network)
+            warnings.warn(f"the teacher {name} answers in float32, since in bfloat16 {why}", stacklevel=2)
 
     def _choose(self, inputs: Any) -> None:
         """Keep the folded network if it answers like the original one, else the original."""

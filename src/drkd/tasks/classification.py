@@ -247,13 +247,16 @@ def with_cache(teacher: "nn.Module", config: "TrainConfig", data: "Data", out: P
     from drkd.utils.distributed import world_size
 
     limit = as_bytes(config.cache_size)
-    if not limit or world_size() > 1 or get_method(config.method).clean_view or config.sampler == "balanced":
+    if get_method(config.method).clean_view:
         return teacher
+    asked = with_precision(teacher, config)
+    if not limit or world_size() > 1 or config.sampler == "balanced":
+        return asked
     with contextlib.suppress(RuntimeError, NotImplementedError):  # a network that cannot run on shapes alone
-        asked = teacher.teachers[0] if isinstance(teacher, CrossFitted) else teacher
-        if count_macs(cast("nn.Module", asked), data.train.inputs.shape[1:]) < CHEAP:
-            return teacher
-    frozen = teacher if isinstance(teacher, CrossFitted) else Frozen(teacher)
+        network = teacher.teachers[0] if isinstance(teacher, CrossFitted) else teacher
+        if count_macs(cast("nn.Module", network), data.train.inputs.shape[1:]) < CHEAP:
+            return asked
+    frozen = asked if isinstance(asked, (Frozen, CrossFitted)) else Frozen(asked)
     belongs_to: dict[str, Any] = {
         "drkd": __version__,
         "answers": ANSWERS,
@@ -265,11 +268,24 @@ def with_cache(teacher: "nn.Module", config: "TrainConfig", data: "Data", out: P
         "seed": config.seed,
         "precision": config.precision,
     }
+    if config.teacher_precision is not None:  # whether it holds depends on the teacher and the images alone
+        belongs_to["teacher_precision"] = config.teacher_precision
     if config.mixup or config.cutmix:  # an image's partner follows it in its batch
         names = ("mixup", "cutmix", "mix_prob", "batch_size")
         belongs_to["mixing"] = {name: getattr(config, name) for name in names}
     root = Path(config.cache) if config.cache is not None else default_cache(out)
     return Cached(frozen, TeacherCache(root, belongs_to, limit=limit), samples=len(data.train))
+
+
+def with_precision(teacher: "nn.Module", config: "TrainConfig") -> "nn.Module":
+    """`teacher`, or where `config` names a precision of its own a target that asks it in that."""
+    from drkd.targets import CrossFitted, Frozen
+
+    if config.teacher_precision is None or config.teacher_precision == "auto":
+        return teacher
+    if isinstance(teacher, CrossFitted):
+        return CrossFitted(teacher.teachers, teacher.fold, precision=config.teacher_precision)
+    return Frozen(teacher, precision=config.teacher_precision)
 
 
 def default_cache(out: Path) -> Path:

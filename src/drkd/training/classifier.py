@@ -14,7 +14,7 @@ from drkd.objective.objective import Objective
 from drkd.targets import Cached, ClassMean, Memory
 from drkd.training.compilation import Compiled, should_compile
 from drkd.training.learner import Learner, StepLosses
-from drkd.training.metrics import measure, predict_logits
+from drkd.training.metrics import accuracy_and_nll, predict_logits
 from drkd.utils.checks import IGNORED
 from drkd.utils.distributed import from_rank_0, rank, world_size
 from drkd.utils.errors import InputError
@@ -92,8 +92,8 @@ class ClassifierLearner(Learner[Data, Batch]):
     def validate(self) -> dict[str, float]:
         if not len(self.validation.split):
             return {}
-        measured = measure(*predict_logits(self.student, self.validation))
-        return from_rank_0({"val_accuracy": measured.accuracy, "val_nll": measured.nll})
+        accuracy, nll = accuracy_and_nll(*predict_logits(self.student, self.validation))
+        return from_rank_0({"val_accuracy": accuracy, "val_nll": nll})
 
     def _in_order(self, data: Data, split: Split, settings: FitSettings) -> Loader:
         """A loader that neither shuffles nor augments."""

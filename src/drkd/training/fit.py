@@ -91,6 +91,11 @@ def fit(
     if settings is None:
         settings = validated(FitSettings, {**learner_class.defaults, **options})
         refuse_without_effect(settings, dict.fromkeys(options, "command line"), called=str)
+    if settings.precision == "auto":
+        raise InputError(
+            "fit cannot choose a precision, since it may have no run directory to keep the choice in; give float32 or "
+            "bfloat16, or train with `drkd train` or drkd.compare"
+        )
     check_trackers(settings.log)
     stepper = assemble(student, objective, data, settings)
     state, learner = stepper.state, stepper.learner

@@ -69,10 +69,14 @@ class MultiLabel(Classification):
     def objective(
         self, config: "TrainConfig", data: TaskData, *, teacher: "nn.Module | None", student: "nn.Module", out: Path
     ) -> "Objective":
-        from drkd.methods.registry import create_from
+        from drkd.methods.registry import create_from, get_method
+        from drkd.tasks.classification import with_precision
         from drkd.tasks.multilabel.learning import PerClass
 
-        return create_from(config, teacher=None if teacher is None else PerClass(teacher), student=PerClass(student))
+        if teacher is not None:
+            teacher = PerClass(teacher)
+            teacher = teacher if get_method(config.method).clean_view else with_precision(teacher, config)
+        return create_from(config, teacher=teacher, student=PerClass(student))
 
     def check_settings(self, config: "TrainConfig", objective: "Objective") -> None:
         from drkd.tasks.multilabel.learning import refuse_by_class
