@@ -236,7 +236,12 @@ def decode(arguments: Namespace, scratch: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=("memory", "photos", "decode"))
-    parser.add_argument("data", nargs="?", type=Path, help="of memory: a folder with train.parquet and test.parquet")
+    parser.add_argument(
+        "data",
+        nargs="?",
+        type=Path,
+        help="of memory: a folder with train.parquet and test.parquet; of photos: train/CLASS/*.jpg, test/CLASS/*.jpg",
+    )
     parser.add_argument("--networks", default="small_cnn,mobilenetv2", type=names)
     parser.add_argument("--contenders", type=names, help=", ".join(CONTENDERS))
     parser.add_argument("--images", type=int, default=1280, help="of memory")
@@ -264,10 +269,14 @@ def main() -> None:
         if in_memory:
             first_rows(arguments.data, folder, arguments.images)
             arguments.size = 32
-        else:
+            rounds(arguments, folder, arguments.images, classes=10)
+            return
+        arguments.size = arguments.size or 64
+        if arguments.data is None:
             make_photos(folder, arguments.photos, *SIZES["12 megapixels"])
-            arguments.size = arguments.size or 64
-        rounds(arguments, folder, arguments.images if in_memory else arguments.photos, 10 if in_memory else 2)
+        folder = arguments.data or folder
+        files = len(list((folder / "train").glob("*/*.jpg")))
+        rounds(arguments, folder, files, classes=len(list((folder / "train").iterdir())))
 
 
 def names(text: str) -> list[str]:
