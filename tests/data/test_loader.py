@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from coded import MEAN, STD, coded_split, make, shown
 from drkd.data.augment import Augmentation, augment
 from drkd.data.datasets import Split
-from drkd.data.images import LazyImages
+from drkd.data.images import LazyImages, in_threads
+from drkd.data.problems import Problem
 from drkd.utils.errors import InputError
 
 
@@ -203,14 +204,17 @@ def test_labels_that_name_no_class_are_refused_at_once(label):
 class Decoded(LazyImages):
     """Images that note when they are asked for."""
 
-    def __getitem__(self, index):
-        asked.append(index.tolist())
-        if FAILING in asked[-1]:
-            raise InputError("a broken image")
-        return coded_split(20).inputs[index]
+    def one_by_one(self, wanted, ahead):
+        def one(each):
+            asked.append(each[0])
+            if each[0] == FAILING:
+                return Problem("error", "image", "a broken image", "unreadable image")
+            return coded_split(40).inputs[each[0]].numpy()
+
+        return in_threads(one, wanted, self.workers, ahead)
 
 
-asked: list[list[int]] = []
+asked: list[int] = []
 FAILING = 1000
 
 
@@ -234,21 +238,22 @@ def test_any_number_of_workers_serves_the_same_batches(workers):
         assert all(torch.equal(a, b) for a, b in zip(ours[:3], theirs[:3], strict=True))
         if workers == 0:
             assert threading.active_count() == before
-            assert len(asked) == number + 1
+            assert len(asked) == 5 * (number + 1)
 
 
 def test_the_next_batch_is_made_while_one_is_used():
-    """By then no more than that one; leaving in the middle of an epoch ends it."""
-    before, batches = threading.active_count(), lazy_loader().batches()
+    """And no more images than one batch beyond it are decoded; leaving in the middle of an epoch ends it."""
+    before, batches = threading.active_count(), lazy_loader(count=40).batches()
     next(batches)
     next(batches)
     for _ in range(200):
-        if len(asked) == 3:
+        if len(asked) == 20 - 1:
             break
         time.sleep(0.01)
-    assert len(asked) == 3
+    assert len(asked) == 20 - 1
     batches.close()
     assert threading.active_count() == before
+    assert len(asked) == 20 - 1
 
 
 def test_an_error_ahead_is_raised_at_its_batch(monkeypatch):

@@ -1,5 +1,7 @@
 """Parameter groups: each parameter's own learning rate and weight decay, against timm's and by hand."""
 
+import sys
+
 import pytest
 import timm
 import torch
@@ -9,7 +11,7 @@ from torch import nn
 import drkd
 from drkd.config import FitSettings
 from drkd.models.parts import blocks_of, classifier_of
-from drkd.training.optimizer import make_optimizer, parameter_groups
+from drkd.training.optimizer import make_optimizer, parameter_groups, without_compiler
 
 
 def by_parameter(network, groups):
@@ -79,3 +81,45 @@ def test_blocks_of_our_networks(name, first, count):
     prefix, classifier = classifier_of(network)
     assert classifier.out_features == 7
     assert {f"{prefix}.weight", f"{prefix}.bias"} == set(blocks[-1])
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [(torch.optim.SGD, {"momentum": 0.9, "weight_decay": 0.01}), (torch.optim.AdamW, {"weight_decay": 0.1})],
+)
+def test_without_the_compiler_the_arithmetic_is_torchs_own(kind, options):
+    """Bitwise, with hooks, and across a state that is saved and loaded."""
+    students = []
+    for maker in (kind, without_compiler(kind)):
+        generator = torch.Generator().manual_seed(0)
+        student = nn.Linear(4, 3)
+        nn.init.normal_(student.weight, generator=generator)
+        nn.init.zeros_(student.bias)
+        optimizer = maker(student.parameters(), lr=0.1, fused=True, **options)
+        seen = []
+        optimizer.register_step_post_hook(lambda *_, seen=seen: seen.append(torch.is_grad_enabled()))
+        for number in range(4):
+            if number == 2:
+                kept = optimizer.state_dict()
+                optimizer = maker(student.parameters(), lr=0.5, fused=True, **options)
+                optimizer.load_state_dict(kept)
+            student(torch.randn(5, 4, generator=generator)).square().sum().backward()
+            optimizer.step()
+            optimizer.zero_grad()
+        assert seen == [True, True]
+        assert student.weight.grad is None
+        students.append(student)
+    first, second = students
+    assert torch.equal(first.weight, second.weight)
+    assert torch.equal(first.bias, second.bias)
+
+
+@pytest.mark.parametrize("name", ["sgd", "adamw"])
+def test_a_training_does_not_import_the_compiler(name, monkeypatch, tmp_path):
+    """It takes longer than the rest of the start; an import of `None` fails."""
+    monkeypatch.setitem(sys.modules, "torch._dynamo", None)
+    data = drkd.load_data("digits", limit_train=40)
+    student = drkd.create_model("mlp", num_classes=10, image_size=8, channels=1)
+    drkd.fit(student, drkd.cross_entropy(), data, epochs=1, optimizer=name, lr=0.01, out=str(tmp_path / "run"))
+    with pytest.raises(ImportError):
+        torch.optim.SGD(student.parameters(), lr=0.1).step()

@@ -4,6 +4,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import TypeVar
@@ -27,6 +28,12 @@ IN_FLIGHT = 512
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+Wanted = tuple[int, NDArray[np.float64] | None]
+"""The position of an image, and the random numbers for a part of it (see `random_crops`), None for all of it."""
+
+Pixels = NDArray[np.uint8] | Problem
+"""An image (C, H, W), or why it cannot be read."""
 
 
 @dataclass(frozen=True)
@@ -65,9 +72,36 @@ class LazyImages:
             workers=self.workers,
         )
 
+    def one_by_one(self, wanted: Iterable[Wanted], ahead: int) -> Generator[Pixels, None, None]:
+        """Images (C, size, size) in the order in which they are `wanted`, at most `ahead` decoded before they are used.
+
+        Threads never wait for the end of a batch. What cannot be read is served as its problem; see `stacked`.
+        """
+
+        def one(wanted: Wanted) -> Pixels:
+            position, uniforms = wanted
+            source = self.sources[position]
+            try:
+                return decode(source, self.size, self.channels, self.margin, uniforms, self.interpolation)
+            except BadImageError as bad:
+                return bad.problem
+
+        return in_threads(one, wanted, self.workers, ahead)
+
     def select(self, index: Tensor) -> "LazyImages":
         """The same, for a part of the images."""
         return replace(self, sources=[self.sources[i] for i in index.tolist()])
+
+
+def stacked(images: Iterable[Pixels]) -> Tensor:
+    """Images of one shape as a tensor uint8 (B, C, H, W).
+
+    Raises:
+        InputError: that names all images that cannot be read.
+    """
+    found = list(images)
+    _settle(((row, image if isinstance(image, Problem) else None) for row, image in enumerate(found)), None)
+    return torch.from_numpy(np.stack([image for image in found if not isinstance(image, Problem)]))
 
 
 def load_images(
@@ -122,24 +156,14 @@ def common_size(sources: Sequence[Source]) -> int | None:
     return int(width) if width == height else None
 
 
-def random_crops(images: Tensor | LazyImages, index: Tensor, uniforms: NDArray[np.float64]) -> Tensor:
+def random_crops(images: Tensor, index: Tensor, uniforms: NDArray[np.float64]) -> Tensor:
     """A random part of each image, scaled to the images' size: uint8 (B, C, size, size).
 
     Args:
-        images: all images; those decoded on demand are cropped before they are scaled down.
+        images: all images, in memory; those decoded on demand are cropped before they are scaled down.
         index: (B,) which images.
         uniforms: (B, 2 + 2 * ATTEMPTS) random numbers, see `drkd.data.augment.crop_box`.
     """
-    if isinstance(images, LazyImages):
-        sources = [images.sources[i] for i in index.tolist()]
-        return decode_all(
-            sources,
-            images.size,
-            images.channels,
-            uniforms=uniforms,
-            interpolation=images.interpolation,
-            workers=images.workers,
-        )
     from torchvision.transforms.v2.functional import resized_crop
 
     height, width = images.shape[2:]
@@ -156,7 +180,6 @@ def decode_all(
     channels: int = 3,
     *,
     margin: float = 1.0,
-    uniforms: NDArray[np.float64] | None = None,
     interpolation: str = "bilinear",
     failed: dict[int, Problem] | None = None,
     workers: int | None = None,
@@ -164,9 +187,7 @@ def decode_all(
 ) -> Tensor:
     """Decode into uint8 (N, C, size, size); an image of another size is scaled and cropped.
 
-    About its centre, with `margin` around it; or, where `uniforms` are given, at random (see `random_crops`).
-
-    How far it is is reported under the name `what`, if that is given.
+    About its centre, with `margin` around it. How far it is is reported under the name `what`, if that is given.
 
     Raises:
         InputError: that names all images that cannot be read; where `failed` takes them in by position, they are
@@ -176,8 +197,7 @@ def decode_all(
 
     def fill(row: int) -> Problem | None:
         try:
-            numbers = None if uniforms is None else uniforms[row]
-            out[row] = decode(sources[row], size, channels, margin, numbers, interpolation)
+            out[row] = decode(sources[row], size, channels, margin, None, interpolation)
         except BadImageError as bad:
             return bad.problem
         return None
@@ -209,6 +229,15 @@ def in_threads(
             waiting.extend(pool.submit(function, item) for item in islice(rest, 1))
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def one_ahead(items: Generator[Item, None, None]) -> Generator[Item, None, None]:
+    """The same, each made by another thread while the previous one is used; none of them may be None."""
+    with closing(items), ThreadPoolExecutor(1) as pool:
+        coming = pool.submit(next, items, None)
+        while (item := coming.result()) is not None:
+            coming = pool.submit(next, items, None)
+            yield item
 
 
 def _header(source: Source) -> Problem | None:

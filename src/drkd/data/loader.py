@@ -14,10 +14,11 @@ A method declares what it needs of the batches, and the loader provides it:
     balanced  each class equally often (`drkd.data.sampling`); a sample that comes again is seen in another view
 """
 
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import replace
 from functools import cached_property
+from itertools import islice
 from typing import NamedTuple, cast
 
 import numpy as np
@@ -27,10 +28,10 @@ from torch import Tensor
 
 from drkd.data.augment import OF_CROP, Augmentation, augment, random_numbers, with_smallest_area
 from drkd.data.datasets import Data, Split
-from drkd.data.images import LazyImages, random_crops
+from drkd.data.images import LazyImages, Pixels, Wanted, one_ahead, random_crops, stacked
 from drkd.data.mixing import Mixing, draw, mix
 from drkd.data.operations import erase, operate
-from drkd.data.sampling import balanced_order, repetitions
+from drkd.data.sampling import balanced_order, drawn_partners, repetitions
 from drkd.utils.checks import IGNORED
 from drkd.utils.errors import InputError
 from drkd.utils.labels import MixedLabels
@@ -137,35 +138,57 @@ class Loader:
         """The batches of `epoch`, from batch `start` on."""
         served = self._batches(epoch, start)
         takes_time = isinstance(self.split.inputs, LazyImages) or self.device.type != "cpu"
-        return _ahead(served) if takes_time and self.workers != 0 else served
+        return one_ahead(served) if takes_time and self.workers != 0 else served
 
-    def _batches(self, epoch: int, start: int) -> Iterator[Batch]:
+    def _batches(self, epoch: int, start: int) -> Generator[Batch, None, None]:
         order = np.arange(len(self.split))
-        partners = self._partners(order, epoch) if self.pairs else None
-        repeated = None
+        partners = repeated = None
+        if self.pairs:
+            uniforms = random_numbers(self.seed, epoch, CHOICE, order, count=1)[:, 0]
+            partners = drawn_partners(self.split.labels.numpy(), uniforms)
         if self.balanced:
             order = balanced_order(self.split.labels.numpy(), np.random.default_rng([self.seed, epoch]))
             repeated = repetitions(order)
         elif self.training:
             order = np.random.default_rng([self.seed, epoch]).permutation(order)
         together, mixes = self._batches_per_block, bool(self.mixing)
-        for first in range(start, len(self), together):
-            numbers = range(first, min(first + together, len(self)))
-            parts, scales = zip(*(self._parts(order, repeated, partners, number) for number in numbers), strict=True)
-            served = self._serve([part for batch in parts for part in batch], epoch)
-            if len(numbers) == 1:
-                whole = Batch(*served, scales[0])
-                yield self._mixed(whole, parts[0], epoch) if mixes else whole
-                continue
-            sizes = [sum(len(rows) for rows, _ in batch) for batch in parts]
-            cut = (torch.split(whole, sizes) for whole in served)
-            for rows, inputs, labels, index, loss_scale in zip(parts, *cut, scales, strict=True):
-                if mixes:
-                    yield self._mixed(Batch(inputs, labels, index, loss_scale), rows, epoch)
+        every = (self._parts(order, repeated, partners, number)[0] for number in range(start, len(self)))
+        with closing(self._decoded(every, epoch)) as decoded:
+            for first in range(start, len(self), together):
+                numbers = range(first, min(first + together, len(self)))
+                parts, scales = zip(*(self._parts(order, repeated, partners, each) for each in numbers), strict=True)
+                served = self._serve([part for batch in parts for part in batch], epoch, decoded)
+                if len(numbers) == 1:
+                    whole = Batch(*served, scales[0])
+                    yield self._mixed(whole, parts[0], epoch) if mixes else whole
                     continue
-                # A copy is aligned in memory like a batch made alone, and the rounding of a matrix product may depend
-                # on that: a resumed epoch, whose blocks begin elsewhere, has to compute the same.
-                yield Batch(inputs.clone(), labels, index, loss_scale)
+                sizes = [sum(len(rows) for rows, _ in batch) for batch in parts]
+                cut = (torch.split(whole, sizes) for whole in served)
+                for rows, inputs, labels, index, loss_scale in zip(parts, *cut, scales, strict=True):
+                    if mixes:
+                        yield self._mixed(Batch(inputs, labels, index, loss_scale), rows, epoch)
+                        continue
+                    # A copy is aligned in memory like a batch made alone, and the rounding of a matrix product may
+                    # depend on that: a resumed epoch, whose blocks begin elsewhere, has to compute the same.
+                    yield Batch(inputs.clone(), labels, index, loss_scale)
+
+    def _decoded(self, batches: Iterable[Sequence[Part]], epoch: int) -> Generator[Pixels, None, None]:
+        """All images of `batches` that are decoded on demand, in order; threads work on while batches are made."""
+        if not isinstance(self._inputs, LazyImages):
+            return
+        how = self.augmentation
+
+        def wanted() -> Iterator[Wanted]:
+            for parts in batches:
+                rows, views = _joined(parts)
+                numbers: Iterable[NDArray[np.float64] | None] = [None] * len(rows)
+                if how.resized_crop:
+                    uniforms = random_numbers(self.seed, epoch, views, rows, count=how.numbers)
+                    numbers = with_smallest_area(uniforms[:, OF_CROP], how.smallest_area)
+                yield from zip(rows.tolist(), numbers, strict=True)
+
+        with closing(self._inputs.one_by_one(wanted(), ahead=self.rows)) as images:
+            yield from images
 
     @property
     def _batches_per_block(self) -> int:
@@ -217,10 +240,9 @@ class Loader:
         )
         return Batch(inputs, mixed, index[0], batch.loss_scale)
 
-    def _serve(self, parts: Sequence[Part], epoch: int) -> tuple[Tensor, Tensor, Tensor]:
+    def _serve(self, parts: Sequence[Part], epoch: int, decoded: Iterator[Pixels]) -> tuple[Tensor, Tensor, Tensor]:
         """Inputs, labels and index of the samples of all `parts`, each in its view."""
-        rows = np.concatenate([rows for rows, _ in parts])
-        views = np.concatenate([view if isinstance(view, np.ndarray) else np.full(len(r), view) for r, view in parts])
+        rows, views = _joined(parts)
         ours = torch.from_numpy(rows)
         index = ours.to(self.device, non_blocking=True)
         labels = self._labels.index_select(0, index)
@@ -229,10 +251,10 @@ class Loader:
             labels.masked_fill_(taken, 0 if labels.is_floating_point() else IGNORED)
         how = self.augmentation
         uniforms = random_numbers(self.seed, epoch, views, rows, count=how.numbers) if how.numbers else np.empty((0, 0))
-        if how.resized_crop:
+        if isinstance(self._inputs, LazyImages):
+            images = stacked(islice(decoded, len(rows)))
+        elif how.resized_crop:
             images = random_crops(self._inputs, ours, with_smallest_area(uniforms[:, OF_CROP], how.smallest_area))
-        elif isinstance(self._inputs, LazyImages):
-            images = self._inputs[ours]
         else:
             images = self._inputs.index_select(0, index if self._inputs.device == index.device else ours)
         if images.dtype != torch.uint8:  # no images, but a table's rows or words
@@ -270,31 +292,9 @@ class Loader:
         votes = self.split.probs if self.training else None
         return (self.split.labels if votes is None else votes).to(self.device)
 
-    def _partners(self, rows: NDArray[np.int64], epoch: int) -> NDArray[np.int64]:
-        """For each sample another one of its class, drawn evenly; itself where it is alone."""
-        by_class, start_of, size_of, position_of = self._classes
-        others = np.maximum(size_of[rows] - 1, 1)
-        chosen = np.floor(random_numbers(self.seed, epoch, CHOICE, rows, count=1)[:, 0] * others).astype(np.int64)
-        chosen += (chosen >= position_of[rows]) & (size_of[rows] > 1)
-        partners: NDArray[np.int64] = by_class[start_of[rows] + chosen]
-        return partners
 
-    @cached_property
-    def _classes(self) -> tuple[NDArray[np.int64], ...]:
-        """Samples sorted by class; for each, where its class starts among them, its size, and its position there."""
-        _, labels = np.unique(self.split.labels.numpy(), return_inverse=True)  # ignored ones are a class like any other
-        by_class = np.argsort(labels, kind="stable")
-        sizes = np.bincount(labels)
-        start_of = (np.cumsum(sizes) - sizes)[labels]
-        position_of = np.empty_like(by_class)
-        position_of[by_class] = np.arange(len(labels))
-        return by_class, start_of, sizes[labels], position_of - start_of
-
-
-def _ahead(batches: Iterator[Batch]) -> Iterator[Batch]:
-    """The same batches, each made by another thread while the previous one is used."""
-    with ThreadPoolExecutor(1) as pool:
-        coming = pool.submit(next, batches, None)
-        while (batch := coming.result()) is not None:
-            coming = pool.submit(next, batches, None)
-            yield batch
+def _joined(parts: Sequence[Part]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The samples of all `parts`, and the view of each."""
+    rows = np.concatenate([rows for rows, _ in parts])
+    views = [view if isinstance(view, np.ndarray) else np.full(len(of), view) for of, view in parts]
+    return rows, np.concatenate(views)

@@ -1,4 +1,4 @@
-"""Which samples an epoch shows where classes are to be shown equally often."""
+"""Which samples an epoch shows: classes equally often, or another sample of its class beside each."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,3 +59,30 @@ def repetitions(order: NDArray[np.int64]) -> NDArray[np.int64]:
     before = np.empty_like(order)
     before[places] = np.arange(len(order)) - np.repeat(starts, counts)
     return before
+
+
+def drawn_partners(labels: NDArray[np.int64], uniforms: NDArray[np.float64]) -> NDArray[np.int64]:
+    """For each sample another one of its class, drawn evenly; itself where it is alone.
+
+    Args:
+        labels: integers (N,); samples that are ignored are a class like any other.
+        uniforms: (N,) random numbers in [0, 1).
+
+    Returns:
+        Positions (N,).
+
+    Example:
+        >>> drawn_partners(np.array([4, 4, 7]), np.array([0.5, 0.5, 0.5]))
+        array([1, 0, 2])
+    """
+    _, classes = np.unique(labels, return_inverse=True)
+    by_class = np.argsort(classes, kind="stable")
+    sizes = np.bincount(classes)
+    starts, size_of = (np.cumsum(sizes) - sizes)[classes], sizes[classes]
+    position_of = np.empty_like(by_class)
+    position_of[by_class] = np.arange(len(classes))
+    position_of -= starts
+    chosen = np.floor(uniforms * np.maximum(size_of - 1, 1)).astype(np.int64)
+    chosen += (chosen >= position_of) & (size_of > 1)
+    partners: NDArray[np.int64] = by_class[starts + chosen]
+    return partners

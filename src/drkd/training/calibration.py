@@ -8,7 +8,6 @@ import math
 
 import torch
 import torch.nn.functional as F
-from scipy.optimize import minimize_scalar
 from torch import Tensor
 
 from drkd.utils.arguments import check_arguments
@@ -64,6 +63,8 @@ def fit_temperature(logits: Tensor, labels: Tensor) -> float:
         scaled = rows * math.exp(-log_temperature)
         found = F.cross_entropy(scaled, targets).item()
         return (1 - doubt) * found + doubt * F.cross_entropy(scaled, runner_up).item() if doubt else found
+
+    from scipy.optimize import minimize_scalar  # half a second, which no training should begin with
 
     low, high = map(math.log, BOUNDS)
     best = minimize_scalar(nll, bounds=(low, high), method="bounded", options={"xatol": 1e-9})

@@ -1,6 +1,8 @@
 """The optimizer of a training, with a group of parameters for each learning rate and weight decay."""
 
+import inspect
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 import torch
@@ -9,6 +11,9 @@ from torch import Tensor, nn
 from drkd.config import FitSettings
 from drkd.models.parts import blocks_of, classifier_of
 from drkd.utils.errors import InputError
+
+KEPT_FROM_COMPILER = ("step", "zero_grad", "add_param_group", "state_dict", "load_state_dict")
+"""Methods that torch wraps, so that its compiler leaves them alone. The wrappers import the compiler when called."""
 
 
 def make_optimizer(student: nn.Module, settings: FitSettings) -> torch.optim.Optimizer:
@@ -21,10 +26,31 @@ def make_optimizer(student: nn.Module, settings: FitSettings) -> torch.optim.Opt
     if not parameters:
         raise InputError("the student has no parameters to train; pass a network with requires_grad parameters")
     fused = parameters[0].device.type in ("cpu", "cuda")
-    groups, lr, weight_decay = parameter_groups(student, settings), settings.lr, settings.weight_decay
-    if settings.optimizer == "adamw":
-        return torch.optim.AdamW(groups, lr=lr, weight_decay=weight_decay, fused=fused)
-    return torch.optim.SGD(groups, lr=lr, momentum=settings.momentum, weight_decay=weight_decay, fused=fused)
+    is_adamw = settings.optimizer == "adamw"
+    kind: Any = without_compiler(torch.optim.AdamW if is_adamw else torch.optim.SGD)
+    optimizer: torch.optim.Optimizer = kind(
+        parameter_groups(student, settings),
+        lr=settings.lr,
+        weight_decay=settings.weight_decay,
+        fused=fused,
+        **({} if is_adamw else {"momentum": settings.momentum}),
+    )
+    return optimizer
+
+
+@cache
+def without_compiler(kind: type[torch.optim.Optimizer]) -> type[torch.optim.Optimizer]:
+    """The same optimizer, which does not import torch's compiler: that takes longer than a short training.
+
+    A training compiles its network at most, never the optimizer. The arithmetic is torch's own.
+
+    Example:
+        >>> without_compiler(torch.optim.SGD).__mro__[1]
+        <class 'torch.optim.sgd.SGD'>
+    """
+    plain: dict[str, Any] = {name: inspect.unwrap(getattr(kind, name)) for name in KEPT_FROM_COMPILER}
+    plain["step"] = torch.no_grad()(plain["step"])
+    return type(kind.__name__, (kind,), plain)
 
 
 def parameter_groups(student: nn.Module, settings: FitSettings) -> list[dict[str, Any]]:
