@@ -5,6 +5,8 @@
     python3 dev.py test [OPTIONS]      set up and run the tests
     python3 dev.py lint                set up and run lint, format and types
     python3 dev.py docs                set up and build the documentation into docs/_build
+    python3 dev.py package [--tag T]   set up, build wheel and sdist into dist/, install and try both
+    python3 dev.py run MODULE ...      set up and run a development tool, such as ruff or mypy
 
 The environment is .venv, or the folder that DRKD_VENV names; it is made again when pyproject.toml changes.
 With CI set, constraints.txt pins the versions.
@@ -18,11 +20,19 @@ import venv
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent
-EXTRAS = {"test": "dev", "lint": "dev", "docs": "docs"}
+EXTRAS = {"test": "dev", "lint": "dev", "docs": "docs", "package": "dev", "run": "dev"}
 TASKS = {
     "test": [["pytest", "-n", "auto", "--dist", "worksteal"]],
-    "lint": [["ruff", "check", "."], ["ruff", "format", "--check", "."], ["mypy"]],
+    "lint": [
+        ["ruff", "check", "."],
+        ["ruff", "format", "--check", "."],
+        ["mypy"],
+        ["mypy", "--platform", "win32"],
+        ["mypy", "--platform", "darwin"],
+    ],
     "docs": [["sphinx", "-W", "-b", "html", "docs", "docs/_build"]],
+    "package": [["tests.support.built_package"]],
+    "run": [[]],
 }
 
 

@@ -10,6 +10,7 @@ from drkd import methods, models
 from drkd.cli import catalog
 
 SOURCE = Path(drkd.__file__).parent
+DOCS = Path(__file__).parent.parent / "docs"
 
 
 def test_every_public_name_is_there_and_described():
@@ -17,10 +18,22 @@ def test_every_public_name_is_there_and_described():
         assert name == "__version__" or getattr(drkd, name).__doc__
 
 
-def test_the_list_of_public_names_is_sorted_and_names_each_once():
-    lines = (SOURCE / "__init__.pyi").read_text().splitlines()[2:]
-    assert lines == sorted(set(lines))
-    assert len(drkd.__all__) == len(set(drkd.__all__)) == len(lines)
+def test_the_public_names_are_grouped_as_the_documentation_groups_them():
+    text = (SOURCE / "__init__.pyi").read_text(encoding="utf-8").partition("__version__ as __version__\n")[2]
+    groups = dict(re.findall(r'^"""(.*)"""\n\n((?:from .*\n)+)', text, re.MULTILINE))
+    pages = re.findall(r"^## (.*)\n((?:(?!## ).*\n)+)", (DOCS / "api.md").read_text(encoding="utf-8"), re.MULTILINE)
+    shown = {title: sorted(re.findall(r":: drkd\.(\w+)$", section, re.MULTILINE)) for title, section in pages}
+    assert {title: sorted(re.findall(r" as (\w+)$", lines, re.MULTILINE)) for title, lines in groups.items()} == {
+        title: names for title, names in shown.items() if names
+    }
+    assert all(lines.splitlines() == sorted(set(lines.splitlines())) for lines in groups.values())
+    assert len(drkd.__all__) == len(set(drkd.__all__)) == 1 + sum(len(names) for names in shown.values())
+
+
+def test_the_example_of_the_interface_uses_every_public_name():
+    tree = ast.parse((DOCS.parent / "examples" / "api.py").read_text(encoding="utf-8"))
+    nodes = [node for node in ast.walk(tree) if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name)]
+    assert {node.attr for node in nodes if node.value.id == "drkd"} == {*drkd.__all__}
 
 
 def test_no_module_bears_a_public_name():

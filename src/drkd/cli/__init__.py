@@ -38,6 +38,9 @@ INTERRUPTED = 130
 LONGEST_NAME = 200
 """Characters of a path that a message shows."""
 
+CLOSED_PIPE = (errno.EPIPE, errno.EINVAL) if sys.platform == "win32" else (errno.EPIPE,)
+"""What a write fails with after the reader of a pipe has left."""
+
 OUT_OF_MEMORY = "allocate memory|out of memory|Storage size calculation overflowed|Invalid shape dimension"
 """What torch says in place of a MemoryError."""
 
@@ -61,7 +64,7 @@ def main() -> None:
         line.clear()
         output.flush()
         lost = output.failure
-        if code == 0 and lost is not None and lost.errno != errno.EPIPE:  # who closes a pipe has read enough
+        if code == 0 and lost is not None and lost.errno not in CLOSED_PIPE:  # who closes it has read enough
             code = _fail(f"the output is incomplete: {lost.strerror}; all results are saved", 1, False)
     sys.exit(code)
 

@@ -109,7 +109,10 @@ def cannot_be_read(location: Path, reason: OSError) -> Problem:
 def inside(root: Path, path: Path) -> bool:
     """Whether a path that a file of labels names stays below `root`. By its name: links may lead elsewhere."""
     whole = os.path.normpath(root.absolute())
-    return os.path.commonpath([whole, os.path.normpath(path.absolute())]) == whole
+    try:
+        return os.path.commonpath([whole, os.path.normpath(path.absolute())]) == whole
+    except ValueError:  # on another drive of Windows
+        return False
 
 
 def folders_beside(path: Path) -> list[str]:

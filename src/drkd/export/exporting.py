@@ -172,8 +172,10 @@ def _scratch(target: Path) -> Iterator[Path]:
     try:
         target.parent.mkdir(exist_ok=True)
         for left in target.parent.glob(f".*{SCRATCH}"):
-            with contextlib.suppress(LockedError), locked(left / LOCK):  # an export that is running holds it
-                shutil.rmtree(left)
+            with contextlib.suppress(LockedError):  # an export that is running holds it
+                with locked(left / LOCK):
+                    pass
+                shutil.rmtree(left, ignore_errors=True)  # only now: Windows removes no open file
         with (
             tempfile.TemporaryDirectory(prefix=f".{target.name}.", suffix=SCRATCH, dir=target.parent) as folder,
             locked(Path(folder) / LOCK),

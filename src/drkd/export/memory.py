@@ -63,7 +63,7 @@ def measure_here(path: Path, *, batch_size: int, threads: int, allow_code: bool 
 
 
 def _mib(name: str) -> float:
-    found = re.search(rf"^{name}:\s+(\d+) kB", STATUS.read_text(), re.MULTILINE)
+    found = re.search(rf"^{name}:\s+(\d+) kB", STATUS.read_text(encoding="utf-8"), re.MULTILINE)
     assert found is not None
     return int(found[1]) / 1024
 

@@ -1,8 +1,8 @@
 """Checkpoints: everything that a training needs to resume exactly, under `checkpoints/step-N/`.
 
 A checkpoint is written under another name and then renamed, so it is there whole or not at all; its manifest shows
-whether it still is what was written. `last` and `best` are symbolic links that are replaced at once. Tensors are in
-safetensors, the rest in JSON: loading one runs no code.
+whether it still is what was written. `last` and `best` are symbolic links that are replaced at once (text files on
+Windows). Tensors are in safetensors, the rest in JSON: loading one runs no code.
 """
 
 import json
@@ -27,6 +27,7 @@ from drkd.training.sums import EpochSums
 from drkd.utils.errors import InputError, StorageError
 from drkd.utils.files import cannot_write, flush_to_disk, write_json, write_tensors
 from drkd.utils.hashing import file_hash
+from drkd.utils.links import point, pointed_by
 
 MANIFEST = "manifest.json"
 """SHA-256 of every other file of a checkpoint."""
@@ -127,7 +128,7 @@ class TrainState:
 
     def _restore(self, directory: Path) -> None:
         tensors = {name: load_file(directory / f"{name}.safetensors") for name in TENSORS}
-        state = json.loads((directory / "state.json").read_text())
+        state = json.loads((directory / "state.json").read_text(encoding="utf-8"))
         if state["teachers"] != self._teachers:
             raise InputError(
                 f"the training in {directory.parent.parent} started with another teacher (SHA-256 {state['teachers']}, "
@@ -153,7 +154,8 @@ class TrainState:
         torch.set_rng_state(tensors["rng"]["cpu"])
         if "cuda" in tensors["rng"]:
             torch.cuda.set_rng_state(tensors["rng"]["cuda"])
-        self.best = {name: tensor.to(self._device) for name, tensor in tensors["best"].items()}
+        device = self._device  # copied: what safetensors reads is the open file, which Windows would not delete
+        self.best = {name: tensor.to(device, copy=True) for name, tensor in tensors["best"].items()}
         self.sums.totals = state["sums"]
         self.result = TrainResult(**state["result"])
 
@@ -225,16 +227,11 @@ def _write(folder: Path, step: int, tensors: Mapping[str, Mapping[str, Tensor]],
         beside.rename(directory)
         flush_to_disk(folder)
         for link in ("last", "best") if best else ("last",):
-            pointer = folder / f".{link}.tmp"
-            pointer.unlink(missing_ok=True)
-            pointer.symlink_to(directory.name)
-            if (folder / link).is_dir() and not (folder / link).is_symlink():  # a copy of the run that followed links
-                shutil.rmtree(folder / link)
-            pointer.replace(folder / link)
+            point(folder / link, directory.name)
         flush_to_disk(folder)
-        pointed = {(folder / link).resolve() for link in ("last", "best")}
+        kept = {pointed_by(folder / link) for link in ("last", "best")}
         for old in _complete(folder)[:-COMPLETE_CHECKPOINTS]:
-            if old.resolve() not in pointed:
+            if old.resolve() not in kept:
                 shutil.rmtree(old)
     except OSError as reason:
         shutil.rmtree(beside, ignore_errors=True)

@@ -7,6 +7,7 @@ import argparse
 import hashlib
 import json
 import os
+import sys
 import warnings
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping
@@ -61,8 +62,10 @@ def cannot_write(path: Path, reason: Exception) -> StorageError:
 
 
 def flush_to_disk(path: Path) -> None:
-    """Have a file, or a folder's list of names, survive a power cut."""
-    descriptor = os.open(path, os.O_RDONLY)
+    """Have a file, or a folder's list of names, survive a power cut. Windows opens no folder, and flushes by itself."""
+    if sys.platform == "win32" and path.is_dir():
+        return
+    descriptor = os.open(path, os.O_RDWR if sys.platform == "win32" else os.O_RDONLY)  # Windows flushes writers only
     try:
         os.fsync(descriptor)
     finally:
@@ -70,9 +73,9 @@ def flush_to_disk(path: Path) -> None:
 
 
 def write_text(path: Path, text: str, *, flush: bool = True) -> None:
-    """Replace `path` by `text` at once; without `flush` a power cut may lose what is written."""
+    """Replace `path` by `text` at once, the same bytes on every system; without `flush` a power cut may lose them."""
     with replacing(path, flush=flush) as beside:
-        beside.write_text(text, encoding="utf-8")
+        beside.write_text(text, encoding="utf-8", newline="\n")
 
 
 def write_json(path: Path, value: object) -> None:

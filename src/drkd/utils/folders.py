@@ -43,7 +43,7 @@ def remove_empty_folders() -> None:
 def _make(path: Path) -> None:
     try:
         path.mkdir()
-    except FileExistsError:
+    except OSError:  # of a drive that is there, Windows says "access is denied"; of "/", macOS says "is a directory"
         if not path.is_dir():
             raise
     else:

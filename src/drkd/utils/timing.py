@@ -102,7 +102,7 @@ def peak_bytes(step: Callable[[], object], device: torch.device | str = "cpu") -
         step()
     with tempfile.TemporaryDirectory() as folder:
         profile.export_chrome_trace(str(Path(folder) / "trace.json"))
-        trace = json.loads((Path(folder) / "trace.json").read_text())["traceEvents"]
+        trace = json.loads((Path(folder) / "trace.json").read_text(encoding="utf-8"))["traceEvents"]
     held = most = 0
     for event in sorted((event for event in trace if event["name"] == "[memory]"), key=lambda event: event["ts"]):
         held += event["args"]["Bytes"]

@@ -2,7 +2,6 @@
 
 import multiprocessing
 import sys
-from multiprocessing import forkserver
 from multiprocessing.context import BaseContext
 from types import ModuleType
 from typing import Any
@@ -10,7 +9,9 @@ from typing import Any
 ALSO = ("sklearn.datasets", "sklearn.model_selection", "torch._dynamo")
 """What a training imports only when it begins: the server has it, so that not every worker imports it again."""
 
-_START_METHOD = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
+_START_METHOD = "forkserver" if sys.platform == "linux" else "spawn"
+"""On macOS a fork after its system libraries are loaded may crash; Windows has none."""
+
 _context: Any = multiprocessing.get_context(_START_METHOD)
 
 
@@ -45,4 +46,6 @@ def worker_context(module: str) -> BaseContext:
 def start_server(module: str) -> None:
     """Have the server of `worker_context` import `module` now, while this process imports what it needs itself."""
     if worker_context(module).get_start_method() == "forkserver":
+        from multiprocessing import forkserver
+
         forkserver.ensure_running()
