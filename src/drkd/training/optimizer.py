@@ -10,6 +10,9 @@ from drkd.config import FitSettings
 from drkd.models.parts import blocks_of, classifier_of
 from drkd.utils.errors import InputError
 
+FUSED = frozenset({"cpu", "cuda", "mps", "xpu"})
+"""Devices for which torch has fused optimizers; only such a one can be told, on the device, to skip a step."""
+
 
 def make_optimizer(student: nn.Module, settings: FitSettings) -> torch.optim.Optimizer:
     """The optimizer that `settings` name, over all parameters that want a gradient.
@@ -20,7 +23,7 @@ def make_optimizer(student: nn.Module, settings: FitSettings) -> torch.optim.Opt
     parameters = [parameter for parameter in student.parameters() if parameter.requires_grad]
     if not parameters:
         raise InputError("the student has no parameters to train; pass a network with requires_grad parameters")
-    fused = parameters[0].device.type in ("cpu", "cuda")
+    fused = parameters[0].device.type in FUSED
     groups, lr, weight_decay = parameter_groups(student, settings), settings.lr, settings.weight_decay
     if settings.optimizer == "adamw":
         return torch.optim.AdamW(groups, lr=lr, weight_decay=weight_decay, fused=fused)
