@@ -21,6 +21,7 @@ import statistics
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -28,17 +29,17 @@ from torch import Tensor
 
 import drkd
 from drkd.objective import chunked as large
-from drkd.utils.timing import peak_bytes
+from drkd.utils.timing import peak_bytes, wait_for
 
 BASE = "F.cross_entropy"
 
 
-def steps(rows: int, classes: int) -> tuple[Tensor, dict[str, Callable[[], Tensor]]]:
+def steps(rows: int, classes: int, device: str = "cpu") -> tuple[Tensor, dict[str, Callable[[], Tensor]]]:
     """The student's logits, and each method's loss; the teacher is wrong nearly everywhere."""
     draw = torch.Generator().manual_seed(0)
-    z = torch.randn(rows, classes, generator=draw).requires_grad_()
-    v = torch.randn(rows, classes, generator=draw)
-    y = torch.randint(0, classes, (rows,), generator=draw)
+    z = torch.randn(rows, classes, generator=draw).to(device).requires_grad_()
+    v = torch.randn(rows, classes, generator=draw).to(device)
+    y = torch.randint(0, classes, (rows,), generator=draw).to(device)
 
     def teacher(_: Tensor) -> Tensor:
         return v
@@ -55,17 +56,21 @@ def steps(rows: int, classes: int) -> tuple[Tensor, dict[str, Callable[[], Tenso
     return z, {BASE: lambda: F.cross_entropy(z, y), **losses_of}
 
 
-def seconds(step: Callable[[], Tensor], z: Tensor, clock: Callable[[], float]) -> float:
-    z.grad = None
+def seconds(step: Callable[[], Tensor], z: Tensor, clock: Callable[[], float], block: int = 1) -> float:
+    """Of `block` steps one after the other: a GPU is waited for at both ends only."""
+    wait_for(z.device)
     start = clock()
-    step().backward()
-    return clock() - start
+    for _ in range(block):
+        z.grad = None
+        step().backward()
+    wait_for(z.device)
+    return (clock() - start) / block
 
 
 def held_bytes(step: Callable[[], Tensor], z: Tensor) -> int:
     """The most that one forward and backward pass holds at once."""
     z.grad = None
-    return peak_bytes(lambda: step().backward())
+    return peak_bytes(lambda: step().backward(), z.device)
 
 
 def extra_memory(method: str, rows: int, classes: int) -> float:
@@ -74,24 +79,34 @@ def extra_memory(method: str, rows: int, classes: int) -> float:
     return held_bytes(made[method], z) / (4 * z.numel()) - 1
 
 
-def measure(rows: int, classes: int, repeats: int, clock: Callable[[], float], plain: bool) -> list[dict[str, object]]:
-    z, made = steps(rows, classes)
+def measure(
+    rows: int,
+    classes: int,
+    repeats: int,
+    *,
+    clock: Callable[[], float] = time.perf_counter,
+    plain: bool = False,
+    device: str = "cpu",
+    kernels: bool = True,
+    block: int = 1,
+) -> list[dict[str, Any]]:
+    z, made = steps(rows, classes, device)
     contestants = {(name, False): step for name, step in made.items()}
     if plain:
         contestants |= {(name, True): step for name, step in made.items() if name != BASE}
     times: dict[tuple[str, bool], list[float]] = {contestant: [] for contestant in contestants}
     memory = {}
-    size = large.LARGE_SIZE
+    size, large.USE_KERNELS = large.LARGE_SIZE, kernels
     try:
         for turn in range(repeats + 1):  # the first warms up, and is the one whose memory is counted
             for contestant, step in contestants.items():
                 large.LARGE_SIZE = 2**62 if contestant[1] else size
                 if turn:
-                    times[contestant].append(seconds(step, z, clock))
+                    times[contestant].append(seconds(step, z, clock, block))
                 else:
                     memory[contestant] = held_bytes(step, z) / (4 * z.numel()) - 1
     finally:
-        large.LARGE_SIZE = size
+        large.LARGE_SIZE, large.USE_KERNELS = size, True
     base = statistics.median(times[BASE, False])
     return [
         {
@@ -136,7 +151,7 @@ def main() -> None:
     found = {"setting": setting(arguments.clock, arguments.repeats), "rows": []}
     for shape in arguments.shapes:
         rows, classes = (int(part) for part in shape.split("x"))
-        found["rows"] += measure(rows, classes, arguments.repeats, clock, arguments.plain)
+        found["rows"] += measure(rows, classes, arguments.repeats, clock=clock, plain=arguments.plain)
     if arguments.json:
         print(json.dumps(found, indent=2))
         return

@@ -15,6 +15,7 @@ from torch import nn
 import drkd
 from drkd.objective import chunked as large
 from drkd.objective.losses import entropy, hard_cross_entropy, soft_cross_entropy, soft_cross_entropy_and_entropy
+from on_devices import ON_EVERY_DEVICE
 from oracles.public_code import softmax
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
@@ -113,7 +114,7 @@ def test_hard_rows_and_gradients_equal_torch(seed, shape, dtype):
 
 
 @pytest.mark.parametrize("reduction", ["none", "sum", "batchmean"])
-@pytest.mark.parametrize("device", ["cpu", *(["cuda"] if torch.cuda.is_available() else [])])
+@ON_EVERY_DEVICE
 @pytest.mark.parametrize("shape", [(7, 11), (3, 5, 4, 3)])
 def test_objectives_give_the_same_parts_and_gradients(shape, device, reduction, nothing_is_large):
     z, v, labels, _ = (tensor.to(device) for tensor in case(1, shape))
@@ -198,6 +199,19 @@ def test_no_gradient_reaches_the_target_and_results_may_be_changed_in_place():
     loss.mul_(2).sum().backward()
     assert z.grad.any()
     assert (v.grad, fixed.requires_grad) == (None, False)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
+def test_a_second_backward_pass_adds_the_same_gradient(dtype):
+    """The first one takes the gradient that forward made, if it made one; the second computes its own."""
+    z, v, _, weights = case(11, (6, 9), dtype)
+    logits = z.clone().requires_grad_()
+    loss = (soft_cross_entropy_and_entropy(logits, v, student_temperature=2.0)[0] * weights.float()).sum()
+    loss.backward(retain_graph=True)
+    first = logits.grad.clone()
+    loss.backward()
+    assert torch.allclose(logits.grad, 2 * first, rtol=4 * torch.finfo(dtype).eps, atol=1e-6)
+    assert first.any()
 
 
 @pytest.mark.parametrize("offset", [-1e4, 1e4, 1e6])

@@ -1,4 +1,3 @@
-import math
 from dataclasses import replace
 
 import pytest
@@ -14,9 +13,7 @@ from drkd.data.datasets import Split
 from drkd.data.images import LazyImages
 from drkd.data.loader import Loader
 from drkd.methods.registry import create
-from drkd.training.checkpoint import TrainState
 from drkd.training.learning_rate import learning_rate
-from drkd.training.step import NonFiniteGuard
 
 SMALL = {"epochs": 3, "batch_size": 50}
 
@@ -209,15 +206,6 @@ def test_an_explosion_stops_at_once_and_names_step_and_method(data):
         drkd.fit(network(), drkd.cross_entropy(), data, lr=1e6, **SMALL)
 
 
-def guarded(net):
-    """A fused optimizer, and the guard as it is on an accelerator: it does not read the device."""
-    optimizer = torch.optim.SGD(net.parameters(), lr=0.1, fused=True)
-    state = TrainState(net, drkd.cross_entropy(), optimizer, torch.amp.GradScaler("cpu", enabled=False))
-    guard = NonFiniteGuard(state, torch.device("cpu"))
-    guard.deferred = True
-    return state, guard
-
-
 class Steep(nn.Module):
     """A network with a finite value and an infinite slope at 0."""
 
@@ -238,40 +226,3 @@ def test_a_gradient_that_is_not_finite_stops_before_the_update(data, tmp_path):
     ):
         drkd.fit(student, drkd.cross_entropy(), data, **SMALL)
     assert torch.equal(weights(student), before)
-
-
-@pytest.mark.parametrize("bad", ["loss", "gradient"])
-def test_a_bad_step_can_be_cancelled_without_asking_the_device(bad):
-    """What happens on an accelerator: the fused optimizer skips the step, the report comes later."""
-    net = nn.Linear(2, 2)
-    state, guard = guarded(net)
-    before = weights(net)
-    loss = net(torch.full((1, 2), math.inf)).sum() * 0 if bad == "loss" else (net(torch.ones(1, 2)) * 0).sqrt().sum()
-    assert loss.isfinite() == (bad == "gradient")
-    state.result.step = 7
-    with guard:
-        loss.backward()
-    guard.check(loss.detach(), list(net.parameters()))
-    state.optimizer.step()
-    assert torch.equal(weights(net), before)
-    with pytest.raises(NonFiniteLossError, match="step 7: the loss of `cross_entropy`"):
-        guard.report()
-
-
-def test_a_good_step_is_made_under_the_same_guard():
-    net = nn.Linear(2, 2)
-    state, guard = guarded(net)
-    before = weights(net)
-    loss = net(torch.ones(1, 2)).sum()
-    loss.backward()
-    guard.check(loss.detach(), list(net.parameters()))
-    state.optimizer.step()
-    guard.report()
-    assert not torch.equal(weights(net), before)
-
-
-@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
-def test_half_precision_follows_float32(data, precision):
-    exact = drkd.fit(network(), drkd.dr_kd(network(seed=1)), data, **SMALL).history
-    rough = drkd.fit(network(), drkd.dr_kd(network(seed=1)), data, **SMALL, precision=precision).history
-    assert [row["loss"] for row in rough] == pytest.approx([row["loss"] for row in exact], rel=0.05)

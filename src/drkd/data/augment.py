@@ -13,6 +13,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from drkd.utils.device import send
+
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 AREA, SHAPE, ATTEMPTS = (0.08, 1.0), (3 / 4, 4 / 3), 10
@@ -123,14 +125,16 @@ def _crop(images: Tensor, offsets: NDArray[np.int64], mirrored: NDArray[np.bool_
     inside = padded[:, :, pad : pad + height, pad : pad + width]
     inside[:count] = images
     if len(turned):
-        inside[count:] = images.index_select(0, torch.from_numpy(turned).to(images.device)).flip(-1)
+        inside[count:] = images.index_select(0, send(torch.from_numpy(turned), images.device)).flip(-1)
     image = np.where(mirrored, count - 1 + np.cumsum(mirrored), np.arange(count))
     across = pad + np.where(mirrored, -offsets[:, 0], offsets[:, 0])
     row, plane = width + 2 * pad, (width + 2 * pad) * (height + 2 * pad)
-    first = torch.from_numpy(image * channels * plane + (pad + offsets[:, 1]) * row + across).to(images.device)
+    first = torch.from_numpy(image * channels * plane + (pad + offsets[:, 1]) * row + across)
     # A view of all windows, one for each pixel that one can begin at: their strides overlap, and nothing is copied.
     windows = padded.numel() - (channels - 1) * plane - (height - 1) * row - width + 1
-    return padded.as_strided((windows, channels, height, width), (1, plane, row, 1)).index_select(0, first)
+    return padded.as_strided((windows, channels, height, width), (1, plane, row, 1)).index_select(
+        0, send(first, images.device)
+    )
 
 
 def _rotate(
@@ -141,7 +145,7 @@ def _rotate(
 
     def per_image(*columns: NDArray[np.float64]) -> Tensor:
         array = np.stack(columns, axis=1)[:, :, None, None]
-        return torch.as_tensor(array, dtype=images.dtype, device=images.device)
+        return send(torch.from_numpy(array).to(images.dtype), images.device)
 
     # Where does an output pixel come from? Undo the rotation, then the mirror, then the crop; coordinates in [-1, 1].
     # This is `F.affine_grid` without its matrix product, which is slow and whose rounding depends on the device.

@@ -33,6 +33,7 @@ from drkd.data.mixing import Mixing, draw, mix
 from drkd.data.operations import erase, operate
 from drkd.data.sampling import balanced_order, drawn_partners, repetitions
 from drkd.utils.checks import IGNORED
+from drkd.utils.device import send, this_device
 from drkd.utils.errors import InputError
 from drkd.utils.labels import MixedLabels
 
@@ -112,7 +113,7 @@ class Loader:
                 f"labels should lie from 0 to {len(data.classes) - 1} (or be {IGNORED} to be ignored), got "
                 f"{int(strange[0])}; data.classes must name every class"
             )
-        self.device = torch.device(device)
+        self.device = this_device(device)
         self.split = split
         self.num_classes = len(data.classes)
         self.augmentation = data.augmentation if training else Augmentation()
@@ -244,10 +245,10 @@ class Loader:
         """Inputs, labels and index of the samples of all `parts`, each in its view."""
         rows, views = _joined(parts)
         ours = torch.from_numpy(rows)
-        index = ours.to(self.device, non_blocking=True)
+        index = send(ours, self.device)
         labels = self._labels.index_select(0, index)
         if self.pairs:
-            taken = torch.from_numpy(views == PARTNER).to(self.device).view(-1, *[1] * (labels.dim() - 1))
+            taken = send(torch.from_numpy(views == PARTNER), self.device).view(-1, *[1] * (labels.dim() - 1))
             labels.masked_fill_(taken, 0 if labels.is_floating_point() else IGNORED)
         how = self.augmentation
         uniforms = random_numbers(self.seed, epoch, views, rows, count=how.numbers) if how.numbers else np.empty((0, 0))
@@ -258,15 +259,15 @@ class Loader:
         else:
             images = self._inputs.index_select(0, index if self._inputs.device == index.device else ours)
         if images.dtype != torch.uint8:  # no images, but a table's rows or words
-            return images.to(self.device, non_blocking=True), labels, index
+            return send(images, self.device), labels, index
         if not how.by_image:
-            images = images.to(self.device, non_blocking=True)
+            images = send(images, self.device)
         if how.degrees:
             images = images.float()
         images = augment(images, ours, how, seed=self.seed, epoch=epoch, view=views)
         if how.by_image:
             images = operate(images.to(torch.uint8), uniforms, how, workers=self.workers)
-            images = images.to(self.device, non_blocking=True)
+            images = send(images, self.device)
         images = images.float().div_(255).sub_(self.mean).div_(self.std)
         return erase(images, uniforms, how.erasing) if how.erasing else images, labels, index
 
@@ -278,8 +279,7 @@ class Loader:
             return replace(images, workers=self.workers)
         if self.device.type != "cuda" or self.augmentation.by_image:
             return images
-        free, _ = torch.cuda.mem_get_info(self.device)
-        return images.to(self.device) if images.nbytes <= free / 2 else images
+        return images.to(self.device) if images.nbytes <= torch.cuda.mem_get_info(self.device)[0] / 2 else images
 
     @cached_property
     def _counts(self) -> NDArray[np.bool_]:

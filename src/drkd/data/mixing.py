@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from drkd.data.augment import random_numbers
+from drkd.utils.device import send
 from drkd.utils.errors import InputError
 from drkd.utils.labels import MixedLabels, mix_labels
 
@@ -97,7 +98,7 @@ def mix(
     if mixing.mixup:
         rows = chosen & ~by_cutmix
         weight[rows] = _beta(mixing.mixup, uniforms[rows, 2])
-        share = torch.from_numpy(weight).to(device, inputs.dtype).view(per_row)
+        share = send(torch.from_numpy(weight).to(inputs.dtype), device).view(per_row)
         mixed = inputs * share + partners * (1 - share)  # not `lerp`, whose rounding may depend on where a row is
     if mixing.cutmix:
         boxes = np.zeros((len(uniforms), 4), dtype=np.int64)
@@ -107,11 +108,11 @@ def mix(
         )
         left, top, right, bottom = boxes.T
         weight[by_cutmix] = (1 - (right - left) * (bottom - top) / (height * width))[by_cutmix]
-        left, top, right, bottom = torch.from_numpy(boxes).to(device).T[:, :, None]
+        left, top, right, bottom = send(torch.from_numpy(boxes), device).T[:, :, None]
         x, y = torch.arange(width, device=device), torch.arange(height, device=device)
         inside = ((x >= left) & (x < right))[:, None, None, :] & ((y >= top) & (y < bottom))[:, None, :, None]
         mixed = partners.where(inside, mixed)
-    own = torch.from_numpy(weight).to(device, torch.float32)
+    own = send(torch.from_numpy(weight).to(torch.float32), device)
     return mixed, mix_labels(*labels, own, num_classes=num_classes, partner_index=index[1])
 
 

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from drkd.data.augment import OF_ERASING, OF_JITTER, OF_POLICY, Augmentation
 from drkd.data.images import in_threads
+from drkd.utils.device import send
 from drkd.utils.errors import InputError
 
 BINS = 31
@@ -239,7 +240,8 @@ def erase(images: Tensor, uniforms: NDArray[np.float64], probability: float) -> 
     high, wide = high[first], wide[first]
     top, left = np.floor(numbers[:, 1] * (height - high + 1)), np.floor(numbers[:, 2] * (width - wide + 1))
     erased = (numbers[:, 0] < probability) & fits.any(axis=1)
-    box = torch.from_numpy(np.stack([top, top + high * erased, left, left + wide])).to(images)[..., None]
+    bounds = torch.from_numpy(np.stack([top, top + high * erased, left, left + wide])).to(images.dtype)
+    box = send(bounds, images.device)[..., None]
     down, across = (torch.arange(side, device=images.device) for side in (height, width))
     rows = (down >= box[0]) & (down < box[1])
     columns = (across >= box[2]) & (across < box[3])

@@ -3,9 +3,16 @@
 The same numbers as in `losses.py` to float tolerance, in a fraction of the time and memory (benchmarks/large_k.py).
 Logits are large from `LARGE_CLASSES` classes and `LARGE_SIZE` elements on; below, and under `torch.compile`, nothing is
 in pieces.
+
+The exponentials are what takes long, so the soft loss makes the gradient of each row with the row, while a piece is at
+hand; backward weighs the rows of that tensor in place. It computes the gradient anew where it is called again, or where
+none was made: in float16, which has no room for a gradient that is not scaled yet, and under functorch. The hard loss
+makes none in forward: a method with both would then hold a target and two gradients at once.
 """
 
 from collections.abc import Iterator
+from importlib.util import find_spec
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -25,6 +32,10 @@ ACCELERATOR_CORES = 128
 """What an accelerator counts for: pieces of 128 MB, long enough to hide the launch of the next kernel."""
 
 
+USE_KERNELS = True
+"""Whether a GPU with Triton runs the soft loss as one kernel; benchmarks/large_k.py turns it off to compare."""
+
+
 def is_large(logits: Tensor) -> bool:
     """Whether logits (B, K, ...) go through in pieces; a compiler makes its own.
 
@@ -34,6 +45,15 @@ def is_large(logits: Tensor) -> bool:
     """
     large = logits.numel() >= LARGE_SIZE and logits.shape[1] >= LARGE_CLASSES
     return large and not torch.compiler.is_compiling()
+
+
+def kernels_for(student: Tensor, target: Tensor) -> ModuleType | None:
+    """`drkd.objective.kernels` where these logits are on a GPU, Triton is installed and its kernel takes them."""
+    if student.device.type != "cuda" or not USE_KERNELS or not find_spec("triton"):
+        return None
+    from drkd.objective import kernels
+
+    return kernels if kernels.takes(student, target) else None
 
 
 class ChunkedHardCrossEntropy(torch.autograd.Function):
@@ -73,7 +93,8 @@ class ChunkedHardCrossEntropy(torch.autograd.Function):
 
 
 class ChunkedSoftCrossEntropy(torch.autograd.Function):
-    """(z, v, T_z, T_v) -> `soft_cross_entropy` and `entropy` of each row, and what backward reads, (4, B, 1, ...).
+    """(z, v, T_z, T_v) -> `soft_cross_entropy` and `entropy` of each row, and what backward reads: (4, B, 1, ...), and
+    the gradient or None.
 
     With a = (z - max z) / T_z, b = (v - max v) / T_v and p = softmax(b) the rows are log(sum exp a) - sum p a and
     log(sum exp b) - sum p b: sums of terms that are not negative, where nothing cancels.
@@ -82,26 +103,42 @@ class ChunkedSoftCrossEntropy(torch.autograd.Function):
     @staticmethod
     def forward(
         student: Tensor, target: Tensor, student_temperature: float, target_temperature: float
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+        wanted = student.requires_grad and student.dtype != torch.float16
+        if (kernels := kernels_for(student, target)) is not None:
+            made: tuple[Tensor, Tensor, Tensor, Tensor | None] = kernels.soft_rows(
+                student, target, student_temperature, target_temperature, with_gradient=wanted
+            )
+            return made
         dtype = torch.promote_types(torch.promote_types(student.dtype, target.dtype), torch.float32)
         kept = torch.empty(4, *student[:, :1].shape, dtype=dtype, device=student.device)
         sums = torch.empty_like(kept[:2])
-        for z, v, z_shift, z_total, v_shift, v_total, of_a, of_b in _chunks(student, target, *kept, *sums):
+        gradient = torch.empty_like(student) if wanted else None
+        pieces = () if gradient is None else (gradient,)
+        for z, v, z_shift, z_total, v_shift, v_total, of_a, of_b, *piece in _chunks(
+            student, target, *kept, *sums, *pieces
+        ):
             a = _shifted(z.to(dtype), student_temperature, z_shift)
             b = _shifted(v.to(dtype), target_temperature, v_shift)
             powers = b.exp()
             b.clamp_(min=torch.finfo(dtype).min)  # a class that is ruled out: 0 log 0 is 0
             torch.sum(powers, dim=1, keepdim=True, out=v_total)
             torch.sum(b.mul_(powers), dim=1, keepdim=True, out=of_b)
-            torch.sum(powers.mul_(a), dim=1, keepdim=True, out=of_a)
+            torch.sum(torch.mul(powers, a, out=b), dim=1, keepdim=True, out=of_a)
             torch.sum(a.exp_(), dim=1, keepdim=True, out=z_total)
+            if piece:
+                a.mul_((z_total * student_temperature).reciprocal_())
+                torch.sub(a, powers.mul_((v_total * student_temperature).reciprocal_()), out=piece[0])
         _, z_total, _, v_total = kept[:, :, 0]
-        return z_total.log() - sums[0, :, 0] / v_total, v_total.log() - sums[1, :, 0] / v_total, kept
+        rows, entropies = z_total.log() - sums[0, :, 0] / v_total, v_total.log() - sums[1, :, 0] / v_total
+        return rows, entropies, kept, gradient
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Any, ...]) -> None:
         student, target, *ctx.temperatures = inputs
-        ctx.mark_non_differentiable(*output[1:])
+        ctx.gradient = output[3]
+        ctx.set_materialize_grads(False)  # no zeros in place of the gradient's own gradient
+        ctx.mark_non_differentiable(*(each for each in output[1:] if each is not None))
         ctx.save_for_backward(student, target, output[2])
 
     @staticmethod
@@ -109,12 +146,16 @@ class ChunkedSoftCrossEntropy(torch.autograd.Function):
         student, target, kept = ctx.saved_tensors
         ours, theirs = ctx.temperatures
         with torch.no_grad():
-            gradient = torch.empty_like(student)
-            shifts, factors = kept[::2], (by_row / ours).unsqueeze(1) / kept[1::2]
-            for z, v, z_shift, v_shift, z_by, v_by, piece in _chunks(student, target, *shifts, *factors, gradient):
-                q = torch.add(z_shift, z.to(kept.dtype), alpha=1 / ours).exp_().mul_(z_by)
-                p = torch.add(v_shift, v.to(kept.dtype), alpha=1 / theirs).exp_().mul_(v_by)
-                torch.sub(q, p, out=piece)
+            gradient, ctx.gradient = ctx.gradient, None
+            if gradient is not None:
+                gradient.mul_(by_row.unsqueeze(1))
+            else:
+                gradient = torch.empty_like(student)
+                shifts, factors = kept[::2], (by_row / ours).unsqueeze(1) / kept[1::2]
+                for z, v, z_shift, v_shift, z_by, v_by, piece in _chunks(student, target, *shifts, *factors, gradient):
+                    q = torch.add(z_shift, z.to(kept.dtype), alpha=1 / ours).exp_().mul_(z_by)
+                    p = torch.add(v_shift, v.to(kept.dtype), alpha=1 / theirs).exp_().mul_(v_by)
+                    torch.sub(q, p, out=piece)
         return _once(gradient, student, by_row), None, None, None
 
 

@@ -116,7 +116,7 @@ def soft_cross_entropy_and_entropy(
 
     No gradient flows to the target. Large logits go through in pieces (`chunked.py`), with the gradient
     `(softmax(student / T_student) - softmax(target / T_target)) / T_student` of a row (arXiv 1503.02531, Eq. 2),
-    computed anew in the backward pass; then there is no second derivative, and asking for it is an error.
+    made beside the loss; then there is no second derivative, and asking for it is an error.
 
     Args:
         student_logits, target_logits, student_temperature, target_temperature: as for `soft_cross_entropy`.
@@ -131,7 +131,7 @@ def soft_cross_entropy_and_entropy(
     target_logits = target_logits.detach()
     if is_large(student_logits):
         expanded = target_logits.expand_as(student_logits)
-        loss, target_entropy, _ = ChunkedSoftCrossEntropy.apply(
+        loss, target_entropy, *_ = ChunkedSoftCrossEntropy.apply(
             student_logits, expanded, student_temperature, target_temperature
         )
         return loss, target_entropy

@@ -153,7 +153,9 @@ def measure_loader(config: BenchConfig, *, samples: int, clock: Clock = time.per
     return spread([samples / taken for taken in seconds])
 
 
-def measure_epoch(config: BenchConfig, *, clock: Clock = time.perf_counter) -> EpochCost:
+def measure_epoch(
+    config: BenchConfig, *, steps_per_epoch: int = EPOCH_STEPS, clock: Clock = time.perf_counter
+) -> EpochCost:
     """Whole epochs of `drkd.fit` with cross-entropy in turns with as many bare steps.
 
     An epoch lasts from one call of `on_epoch` to the next: loader, steps, sums and `metrics.csv` are in it.
@@ -168,16 +170,16 @@ def measure_epoch(config: BenchConfig, *, clock: Clock = time.perf_counter) -> E
         wait_for(config.device)
         ended = clock()
         epochs.append(ended - started)
-        for _step in range(EPOCH_STEPS):
+        for _step in range(steps_per_epoch):
             bare.step()
         wait_for(config.device)
         started = clock()
         steps.append(started - ended)
 
-    data = made_up(config, EPOCH_STEPS * config.batch_size)
+    data = made_up(config, steps_per_epoch * config.batch_size)
     with tempfile.TemporaryDirectory() as out:
         settings = settings_of(config, epochs=WARM_UP + config.rounds, out=out, checkpoint_every=FAR_AHEAD)
         started = clock()
         fit(new_network(config), create(BASELINE, {}), data, settings=settings, on_epoch=on_epoch)
     epochs, steps = epochs[WARM_UP:], steps[WARM_UP:]
-    return EpochCost(EPOCH_STEPS, spread([1e3 * taken for taken in epochs]), ratios(epochs, steps))
+    return EpochCost(steps_per_epoch, spread([1e3 * taken for taken in epochs]), ratios(epochs, steps))

@@ -76,10 +76,8 @@ class Frozen(Target):
         self.identity: str | None = None
         self.folded = False
         if not callable(teacher):
-            raise InputError(
-                f"a teacher must be a network, a function from inputs to logits, or a target, got {teacher!r}; load a "
-                "run's network with drkd.load_model"
-            )
+            wanted = "a network, a function from inputs to logits, or a target"
+            raise InputError(f"a teacher must be {wanted}, got {teacher!r}; load a run's network with drkd.load_model")
         if isinstance(teacher, nn.Module):
             self.precision = precision
             self.identity = state_hash(teacher)

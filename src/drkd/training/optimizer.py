@@ -15,6 +15,9 @@ from drkd.utils.errors import InputError
 KEPT_FROM_COMPILER = ("step", "zero_grad", "add_param_group", "state_dict", "load_state_dict")
 """Methods that torch wraps, so that its compiler leaves them alone. The wrappers import the compiler when called."""
 
+FUSED = frozenset({"cpu", "cuda", "mps", "xpu"})
+"""Devices for which torch has fused optimizers; only such a one can be told, on the device, to skip a step."""
+
 
 def make_optimizer(student: nn.Module, settings: FitSettings) -> torch.optim.Optimizer:
     """The optimizer that `settings` name, over all parameters that want a gradient.
@@ -25,7 +28,7 @@ def make_optimizer(student: nn.Module, settings: FitSettings) -> torch.optim.Opt
     parameters = [parameter for parameter in student.parameters() if parameter.requires_grad]
     if not parameters:
         raise InputError("the student has no parameters to train; pass a network with requires_grad parameters")
-    fused = parameters[0].device.type in ("cpu", "cuda")
+    fused = parameters[0].device.type in FUSED
     is_adamw = settings.optimizer == "adamw"
     kind: Any = without_compiler(torch.optim.AdamW if is_adamw else torch.optim.SGD)
     optimizer: torch.optim.Optimizer = kind(

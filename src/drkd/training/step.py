@@ -86,16 +86,17 @@ class Stepper(Generic[BatchT]):
 class NonFiniteGuard:
     """Stops an update from a loss that is not finite, and raises an error that says where.
 
-    On the CPU the objective raises at once. An accelerator is not asked at every step, which would stall it: the
-    optimizer gets a flag on the device that cancels the step, and the flag is read now and then. As a context it adds
-    the number of the step to an objective's own error.
+    On the CPU the objective raises at once. An accelerator is not asked at every step, which would stall it: the fused
+    optimizer gets a flag on the device that cancels the step, and the flag is read now and then. An optimizer that is
+    not fused knows no such flag, so there the device is asked. As a context the guard adds the number of the step to an
+    objective's own error.
     """
 
     def __init__(self, state: TrainState, device: torch.device) -> None:
         self.state = state
         self.name = state.objective.name
         self.device = device
-        self.deferred = device.type != "cpu"
+        self.deferred = device.type != "cpu" and bool(state.optimizer.defaults.get("fused"))
         self.bad_step = torch.full((), -1, device=device)
 
     def __enter__(self) -> None:

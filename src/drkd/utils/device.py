@@ -5,6 +5,7 @@ import os
 import sys
 
 import torch
+from torch import Tensor
 
 from drkd.utils.errors import InputError
 from drkd.utils.machine import check_threads
@@ -32,6 +33,32 @@ def choose_device(name: str) -> torch.device:
     except (RuntimeError, AssertionError, NotImplementedError) as reason:
         raise InputError(f"the device {name!r} cannot be used here: {str(reason).splitlines()[0]}") from reason
     return torch.device(name)
+
+
+def this_device(device: torch.device | str) -> torch.device:
+    """`device` with its number: a thread of its own would take the first GPU for `cuda`, whichever its process uses.
+
+    Example:
+        >>> this_device("cpu")
+        device(type='cpu')
+    """
+    device = torch.device(device)
+    if device.type != "cuda" or device.index is not None:
+        return device
+    return torch.device("cuda", torch.cuda.current_device())
+
+
+def send(tensor: Tensor, device: torch.device) -> Tensor:
+    """`tensor` on `device`, without waiting for the copy: to a GPU it goes through pinned memory.
+
+    From memory that is not pinned, CUDA first finishes all that the GPU was given to do.
+
+    Example:
+        >>> send(torch.ones(2), torch.device("cpu"))
+        tensor([1., 1.])
+    """
+    pinned = tensor.pin_memory() if device.type == "cuda" and tensor.device.type == "cpu" else tensor
+    return pinned.to(device, non_blocking=True)
 
 
 def set_up_process(threads: int | None, *, deterministic: bool = False) -> None:

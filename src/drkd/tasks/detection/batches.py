@@ -14,6 +14,7 @@ from torch import Tensor
 from drkd.data.augment import random_numbers
 from drkd.tasks.detection.augment import apply
 from drkd.tasks.detection.splits import DetectionSplit, DetectionSplits, Target
+from drkd.utils.device import send, this_device
 from drkd.utils.errors import InputError
 
 
@@ -67,7 +68,7 @@ class DetectionLoader:
         self.operations = data.operations if training else ()
         self.training = training
         self.seed = seed
-        self.device = torch.device(device)
+        self.device = this_device(device)
         self.bounds = list(range(0, len(split), batch_size))
         if training and 0 < len(split) % batch_size < max(2, world_size) and len(self.bounds) > 1:
             self.bounds.pop()
@@ -89,7 +90,7 @@ class DetectionLoader:
             first, last = (begin + size * number // self.world_size for number in (self.rank, self.rank + 1))
             rows = zip(order[first:last].tolist(), mirrored[first:last].tolist(), draws[first:last], strict=True)
             served = [self._serve(row, flip, draw) for row, flip, draw in rows]
-            index = torch.from_numpy(2 * order[first:last] + mirrored[first:last]).to(self.device)
+            index = send(torch.from_numpy(2 * order[first:last] + mirrored[first:last]), self.device)
             yield DetectionBatch([image for image, _ in served], [target for _, target in served], index, size)
 
     def _serve(self, row: int, flip: bool, draw: float) -> tuple[Tensor, Target]:
@@ -99,8 +100,8 @@ class DetectionLoader:
             target = {name: target[name][taught] for name in ("boxes", "labels")}
         if self.operations:
             pixels, target = apply(self.operations, pixels, target, seed=int(draw * 2**53))
-        image = pixels.to(self.device).float().div_(255)
-        target = {name: value.to(self.device) for name, value in target.items()}
+        image = send(pixels, self.device).float().div_(255)
+        target = {name: send(value, self.device) for name, value in target.items()}
         return mirror(image, target) if flip else (image, target)
 
 

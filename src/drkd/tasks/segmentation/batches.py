@@ -16,6 +16,7 @@ from drkd.data.images import in_threads
 from drkd.tasks.segmentation.augment import FLIP, NUMBERS, PLAIN, augment_pair
 from drkd.tasks.segmentation.splits import IGNORE, SegmentationSplit, SegmentationSplits
 from drkd.utils.checks import IGNORED
+from drkd.utils.device import send, this_device
 from drkd.utils.errors import InputError
 
 LARGE = 256 * 256
@@ -66,7 +67,7 @@ class SegmentationLoader:
         self.augmentation = data.augmentation if training else PLAIN
         self.training = training
         self.seed = seed
-        self.device = torch.device(device)
+        self.device = this_device(device)
         self.mean, self.std = (torch.tensor(each, device=device).view(1, 3, 1, 1) for each in (data.mean, data.std))
         takes_time = split.decoded is None or split.size**2 >= LARGE or self.device.type != "cpu"
         self.workers = workers if takes_time else 0
@@ -96,8 +97,8 @@ class SegmentationLoader:
         served = in_threads(serve, rows, self.workers, ahead=2 * longest)
         for begin, end in batches:
             pairs = [next(served) for _ in range(begin, end)]
-            images, masks = (torch.stack(part).to(self.device, non_blocking=True) for part in zip(*pairs, strict=True))
+            images, masks = (send(torch.stack(part), self.device) for part in zip(*pairs, strict=True))
             labels = masks.long()
             labels.masked_fill_(masks == IGNORE, IGNORED)
-            index = torch.from_numpy(2 * order[begin:end] + mirrored[order[begin:end]]).to(self.device)
+            index = send(torch.from_numpy(2 * order[begin:end] + mirrored[order[begin:end]]), self.device)
             yield SegmentationBatch(images.float().div_(255).sub_(self.mean).div_(self.std), labels, index)
