@@ -32,6 +32,7 @@ def methods(teacher: nn.Module, student: nn.Module) -> Iterator[drkd.Objective]:
     hard = drkd.Term(drkd.OneHot(), 0.7, name="ce")
     kinds: list[drkd.Target] = [drkd.Uniform(), drkd.Virtual(), drkd.Rectified(drkd.Frozen(teacher)), drkd.Memory(8)]
     kinds += [drkd.ClassMean(), drkd.LastBatch(), drkd.CleanView(teacher), drkd.Partner()]
+    kinds += [drkd.CrossFitted([teacher, student], INDEX % 2)]
     soft = [drkd.Term(kind, 0.3, name=type(kind).__name__) for kind in kinds]
     yield drkd.Objective("by hand", [hard, soft[0], soft[2]])
     yield drkd.Objective("penalty", [hard, drkd.Penalty(lambda logits: logits.square().mean(dim=1), 0.01, name="size")])
@@ -105,8 +106,8 @@ def deployed(run: Path, folder: Path) -> None:
     answers = drkd.open_session(file, threads=1)(np.zeros((1, 1, 8, 8), dtype=np.uint8))
     Image.fromarray(np.zeros((8, 8), dtype=np.uint8)).save(folder / "black.png")
     for found in drkd.predict_files(run, folder / "black.png", boxes=drkd.BoxOptions()):
-        shown: drkd.Prediction | drkd.FoundBox = found
-        print(shown.file, shown.label, answers.shape, info.model)
+        shown: drkd.Prediction | drkd.FoundBox | drkd.FoundMask = found
+        print(shown.file, shown.counts if isinstance(shown, drkd.FoundMask) else shown.label, answers.shape, info.model)
     milliseconds = drkd.bench_files([file], calls=3, memory=False).files
     hub: drkd.HubModel = drkd.HubModel.from_pretrained(str(drkd.push_run(run, out=folder / "hub").folder))
     print(len(milliseconds), hub.info.classes)
