@@ -134,10 +134,16 @@ def precision(arguments: Namespace) -> list[Row]:
             config = setting(arguments, model, precision=name)
             turns[name] = Contender("cross_entropy", config).step
             turns[f"dr_kd {name}"] = Contender("dr_kd", config, teacher=bfloat16_teacher(config)).step
-        turns["dr_kd"] = Contender("dr_kd", setting(arguments, model)).step
+        plain = Contender("dr_kd", setting(arguments, model))
+        turns["dr_kd"] = plain.step
+        for name in ("float32", "bfloat16"):
+            asked = Frozen(new_network(config), precision=name, kept_within=ANY).to(memory_format=torch.channels_last)
+            turns[f"teacher {name}"] = partial(asked.answer, plain.batch.inputs)
         seconds = measured(turns, arguments)
         for above, below, what, most in (
             ("bfloat16", "float32", "cross_entropy in bfloat16 / in float32", None),
+            ("teacher bfloat16", "teacher float32", "teacher's pass in bfloat16 / in float32", None),
+            ("teacher bfloat16", "float32", "teacher's pass in bfloat16 / cross_entropy in float32", None),
             ("dr_kd", "float32", "dr_kd / cross_entropy, float32", LIVE.get(model)),
             ("dr_kd float32", "float32", "dr_kd, teacher in bfloat16 / cross_entropy, float32", FAST_LIVE.get(model)),
             ("dr_kd bfloat16", "bfloat16", "dr_kd / cross_entropy, bfloat16", FAST_LIVE.get(model)),

@@ -8,12 +8,15 @@ import torch
 
 import drkd
 from drkd import InputError
-from drkd.config import TrainConfig, read_options, resolve
+from drkd.cli.trials import study_command
+from drkd.config import TrainConfig, TuneConfig, read_options, resolve
 from drkd.runs import estimating, precision
 from drkd.runs.building import build_student
 from drkd.runs.events import StartNoted
 from drkd.runs.precision import FILE, PrecisionChoice, choose, faster, ratio_of_steps, read_choice, settled
 from drkd.runs.training import train
+from drkd.studies.found import TuneResults
+from drkd.studies.tuning import Tuned
 from drkd.tasks import get_task
 
 QUICK = {"epochs": 1, "limit_train": 60, "model": "mlp", "validation": 0.0}
@@ -169,3 +172,15 @@ def test_the_estimate_of_what_takes_long_says_that_bfloat16_takes_less(monkeypat
     data = get_task("classification").load(config)
     found = estimating.estimate_training(config, data, build_student(config, data), estimating.Path("none"), None)
     assert any(way.startswith("--precision auto, which takes bfloat16 here") for way in found.cheaper) == said
+
+
+def test_the_command_that_a_search_advises_names_what_was_chosen(tmp_path):
+    config, source = resolve(TuneConfig, {"precision": "auto", "methods": ["dr_kd"], "out": str(tmp_path)})
+    record = {"precision": "bfloat16", "teacher_precision": "float32", "bfloat16_over_float32": {}, "processor": ""}
+    (tmp_path / FILE).write_text(json.dumps(record))
+    results = TuneResults(0.1, 0.9, {}, "dr_kd:lr=0.1", 0.95, [], {}, recipe_val_accuracy=0.9)
+    found = Tuned(results.best, results, tmp_path)
+    assert "--precision bfloat16 --teacher-precision float32" in study_command(found, config, source)
+    alone = study_command(found, config, source, command="train")  # cross-entropy takes no teacher
+    assert "--precision bfloat16" in alone
+    assert "--teacher-precision" not in alone

@@ -17,7 +17,7 @@ from drkd.studies.found import Measured, NetworkResults, TuneResults
 from drkd.studies.results import BASELINE
 from drkd.studies.searching import NetworksMeasured, TrialDone, TuneEvent
 from drkd.studies.stages import RATES, stages_of
-from drkd.studies.tuning import Tuned
+from drkd.studies.tuning import Tuned, chosen_config
 from drkd.utils.files import write_text
 
 SHOWN = 5
@@ -186,12 +186,14 @@ def study_command(found: Tuned, config: TuneConfig, source: Mapping[str, str], *
         config, source: of the search.
         command: `compare`, or `train` for cross-entropy as it did best.
     """
-    results = found.results
+    results, settled = found.results, chosen_config(config, found)
     of_search = {"methods", "lr", "label_noise", "out", "resume", "model", *results.options}
     if command == "train":
-        of_search |= {"jobs", "launcher", "slurm_options"}
+        of_search |= {"jobs", "launcher", "slurm_options", "teacher", "teacher_precision"}
+    elif settled.teacher_precision != config.teacher_precision:
+        source = {**source, "teacher_precision": "command line"}
     given = {
-        name: getattr(config, name)
+        name: getattr(settled, name)
         for name in CompareConfig.model_fields
         if name in TuneConfig.model_fields and name not in of_search and source.get(name) in ("command line", "file")
     }

@@ -29,7 +29,7 @@ from drkd.config.keywords import TuneKeywords
 from drkd.runs.building import check_fine_tuning, describe_weights
 from drkd.runs.directory import inspect_run_dir, new_run_dir, one_writer, opened_run_dir
 from drkd.runs.events import EpochDone, Estimated
-from drkd.runs.precision import asks_teacher, is_open, refuse_open_precision, settle_precision
+from drkd.runs.precision import asks_teacher, is_open, read_choice, refuse_open_precision, settle_precision
 from drkd.runs.summary import RunSummary
 from drkd.studies.budgets import affordable, measure_chosen, measure_networks, network_dirname, of_network
 from drkd.studies.comparison import check_used
@@ -177,6 +177,12 @@ def _search(search: Search) -> TuneResults:
         best_test_accuracy=float(getattr(RunSummary.read(folder).test, "accuracy")),  # noqa: B009  # of a classifier
         best_run=str(folder.relative_to(out)),
     )
+
+
+def chosen_config(config: TuneConfig, found: Tuned) -> TuneConfig:
+    """The options of a search with the precision that it chose, if it was to choose one."""
+    where = found.out if found.networks is None else folder_of(found.out, found.networks.chosen)
+    return read_choice(where).applied(config) if is_open(config) else config
 
 
 def _with_precision(config: TuneConfig, out: Path) -> TuneConfig:
