@@ -76,7 +76,7 @@ def test_all_bad_images_of_a_batch_are_named(data, tmp_path):
     Image.new("L", (8, 8)).save(files[0])
     files[1].write_bytes(b"no image")
     files[2].write_bytes(b"")
-    with pytest.raises(InputError, match="1.png") as raised:
+    with pytest.raises(InputError, match=r"1\.png") as raised:
         list(Loader(data, Split(LazyImages(files, 8, 1), torch.zeros(3).long()), batch_size=3, training=True).batches())
     assert "2.png" in str(raised.value)
     assert "0.png" not in str(raised.value)
