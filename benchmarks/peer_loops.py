@@ -28,12 +28,17 @@ STEPS: list[tuple[torch.optim.Optimizer, list[tuple[float, float]]]] = []
 
 
 def note_step(optimizer: torch.optim.Optimizer, *_: object) -> None:
-    now = (time.time(), time.process_time() + sum(map(processor_seconds, children())))
+    now = (time.time(), busy_seconds())
     for known, times in STEPS:
         if known is optimizer:
             times.append(now)
             return
     STEPS.append((optimizer, [now]))
+
+
+def busy_seconds() -> float:
+    """Seconds of processors that this process and its workers have used."""
+    return time.process_time() + sum(map(processor_seconds, children()))
 
 
 def children() -> list[int]:

@@ -31,7 +31,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from peer_loops import CONTENDERS
+from peer_loops import CONTENDERS, busy_seconds
 
 OURS = ("drkd.fit", "drkd train")
 SIZES = {"12 megapixels": (4000, 3000), "500 pixels": (500, 375)}
@@ -126,10 +126,9 @@ def contenders(arguments: Namespace) -> dict[str, tuple[str, int]]:
 def rounds(arguments: Namespace, folder: Path, images: int, classes: int) -> None:
     """Train in turns with each network, and print a table of each."""
     taking_part = contenders(arguments)
+    same = {key: getattr(arguments, key) for key in ("size", "batch", "epochs", "threads", "channels_last")}
     for model in arguments.networks:
-        how = {"folder": str(folder), "model": model, "size": arguments.size, "classes": classes}
-        how |= {"batch": arguments.batch, "epochs": arguments.epochs, "threads": arguments.threads}
-        how |= {"channels_last": arguments.channels_last}
+        how = {**same, "folder": str(folder.absolute()), "model": model, "classes": classes}
         measured: dict[str, list[Figures]] = {label: [] for label in taking_part}
         for number in range(arguments.rounds):
             order = list(taking_part)
@@ -205,8 +204,8 @@ def decode(arguments: Namespace, scratch: Path) -> None:
 
     for name, (width, height) in SIZES.items():
         folder = scratch / name.replace(" ", "-")
-        count = arguments.photos * (1 if width > 1000 else 8)
-        make_photos(folder, count, width, height)
+        if not folder.exists():
+            make_photos(folder, arguments.photos * (1 if width > 1000 else 8), width, height)
         files = sorted((folder / "train").glob("*/*.jpg"))
         for size in arguments.sizes:
             images = load_images(files, size, lazy=True)
@@ -218,19 +217,27 @@ def decode(arguments: Namespace, scratch: Path) -> None:
                 loaders[f"torchvision, {workers} workers"] = loader_of(folder, size, arguments.batch, workers).__iter__
                 if importlib.util.find_spec("timm"):
                     loaders[f"timm, {workers} workers"] = timm_loader(folder, size, arguments.batch, workers).__iter__
-            rates: dict[str, list[float]] = {label: [] for label in loaders}
-            for number in range(arguments.rounds):
-                order = list(loaders)
-                random.Random(number).shuffle(order)
-                for label in order:
-                    began = time.perf_counter()
-                    served = sum(len(batch[1]) for batch in loaders[label]())
-                    rates[label].append(served / (time.perf_counter() - began))
-            print(f"\n{name}, {count} JPEGs to {size} pixels, batches of {arguments.batch}, {load()}\n")
-            print("| | images/s | drkd over it |\n|---|---:|---:|")
-            for label, row in rates.items():
-                ratio = spread([one / other for one, other in zip(rates["drkd"], row, strict=True)])
-                print(f"| {label} | {spread(row)} | {ratio} |", flush=True)
+            print(f"\n{name}, {len(files)} JPEGs to {size} pixels, batches of {arguments.batch}, {load()}\n")
+            compare_loaders(loaders, arguments.rounds)
+
+
+def compare_loaders(loaders: dict[str, Callable[[], Any]], rounds: int) -> None:
+    """Let loaders serve an epoch in turns, and print a table; the first one is ours."""
+    rates: dict[str, list[tuple[float, float]]] = {label: [] for label in loaders}
+    for number in range(rounds):
+        order = list(loaders)
+        random.Random(number).shuffle(order)
+        for label in order:
+            began, busy = time.perf_counter(), busy_seconds()
+            served = sum(len(batch[1]) for batch in loaders[label]())
+            rates[label].append((served / (time.perf_counter() - began), served / (busy_seconds() - busy)))
+    ours = rates[next(iter(rates))]
+    tell("", "images/s", "images/s of a processor", "ours over it", "the same of a processor")
+    print("|---|" + "---:|" * 4)
+    for label, row in rates.items():
+        pairs = list(zip(ours, row, strict=True))
+        own = (spread([each[kind] for each in row]) for kind in (0, 1))
+        tell(label, *own, *(spread([one[kind] / other[kind] for one, other in pairs]) for kind in (0, 1)))
 
 
 def main() -> None:
@@ -240,7 +247,8 @@ def main() -> None:
         "data",
         nargs="?",
         type=Path,
-        help="of memory: a folder with train.parquet and test.parquet; of photos: train/CLASS/*.jpg, test/CLASS/*.jpg",
+        help="of memory: a folder with train.parquet and test.parquet; of photos: train/CLASS/*.jpg, test/CLASS/*.jpg; "
+        "of decode: a folder of two such folders, 12-megapixels and 500-pixels",
     )
     parser.add_argument("--networks", default="small_cnn,mobilenetv2", type=names)
     parser.add_argument("--contenders", type=names, help=", ".join(CONTENDERS))
@@ -262,7 +270,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "images"
         if arguments.what == "decode":
-            decode(arguments, Path(scratch))
+            decode(arguments, arguments.data or Path(scratch))
             return
         from peer_data import first_rows, make_photos
 

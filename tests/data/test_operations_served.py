@@ -2,16 +2,20 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
 
 import drkd
 from drkd.data.augment import OF_CROP, augment, random_numbers, with_smallest_area
+from drkd.data.augment_names import parse_augmentation
 from drkd.data.datasets import Split
+from drkd.data.decoding import decode
 from drkd.data.images import LazyImages, random_crops
 from drkd.data.loader import Loader
 from drkd.data.operations import erase, operate
+from drkd.utils.errors import InputError
 
 AUGMENT = "cifar+resized_crop:0.4+randaugment:2,20+jitter:0.3+erasing"
 KEY = {"seed": 3, "epoch": 2}
@@ -51,6 +55,31 @@ def test_batches_ranks_and_files_change_no_image(data, tmp_path):
     loader = Loader(plain, plain.train, batch_size=20, training=True, seed=KEY["seed"], rank=1, world_size=2)
     for batch in loader.batches(KEY["epoch"]):
         assert torch.equal(batch.inputs, whole[batch.index])
+
+
+@pytest.mark.parametrize("workers", [0, 3])
+def test_files_are_cropped_as_the_numbers_of_their_view_say(data, tmp_path, workers):
+    files = [tmp_path / f"{number}.png" for number in range(60)]
+    for file, pixels in zip(files, data.train.inputs, strict=True):
+        Image.fromarray(pixels[0].numpy()).resize((30, 20)).save(file)
+    how = parse_augmentation("resized_crop:0.4")
+    uniforms = random_numbers(KEY["seed"], KEY["epoch"], 0, np.arange(60), count=how.numbers)
+    crops = with_smallest_area(uniforms[:, OF_CROP], how.smallest_area)
+    pixels = torch.from_numpy(np.stack([decode(file, 8, 1, 1.0, one) for file, one in zip(files, crops, strict=True)]))
+    lazy = Split(LazyImages(files, 8, 1), data.train.labels)
+    found = served(replace(data, augmentation=how), lazy, workers=workers, batch_size=7)
+    assert torch.equal(found, pixels.float().div(255).sub(data.mean[0]).div(data.std[0]))
+
+
+def test_all_bad_images_of_a_batch_are_named(data, tmp_path):
+    files = [tmp_path / f"{number}.png" for number in range(3)]
+    Image.new("L", (8, 8)).save(files[0])
+    files[1].write_bytes(b"no image")
+    files[2].write_bytes(b"")
+    with pytest.raises(InputError, match=r"1\.png") as raised:
+        list(Loader(data, Split(LazyImages(files, 8, 1), torch.zeros(3).long()), batch_size=3, training=True).batches())
+    assert "2.png" in str(raised.value)
+    assert "0.png" not in str(raised.value)
 
 
 def test_other_splits_and_other_epochs(data):

@@ -5,7 +5,7 @@ serve any epoch again, from any batch on.
 
 Images in memory move to the device once, as bytes, and are augmented there. Small batches are made several at a time,
 because a call of torch costs more than its work on a few small images. Where images are decoded, or the device is an
-accelerator, a thread makes the next batch while this one is trained on.
+accelerator, a thread makes the next batch while this one is trained on; others decode images, up to a batch beyond it.
 
 A method declares what it needs of the batches, and the loader provides it:
 
