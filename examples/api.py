@@ -19,7 +19,7 @@ IMAGES, LABELS, INDEX = torch.rand(8, 1, 8, 8), torch.arange(8), torch.arange(8)
 
 def network() -> nn.Module:
     """The same weights every time."""
-    torch.manual_seed(0)
+    torch.manual_seed(0)  # pyright: ignore[reportUnknownMemberType]  # torch's own
     return drkd.create_model("mlp", num_classes=10, image_size=8, channels=1)
 
 
@@ -45,7 +45,8 @@ def in_your_own_loop(objective: drkd.Objective, student: nn.Module) -> dict[str,
     losses = objective(logits, mixed if objective.name == "cross_entropy" else LABELS, inputs=IMAGES, index=INDEX)
     losses["loss"].backward()
     objective.update(progress=1.0, epoch=1)
-    return losses
+    parts: dict[str, Tensor] = losses
+    return parts
 
 
 def arithmetic(student: Tensor, teacher: Tensor) -> tuple[float, float]:

@@ -195,6 +195,7 @@ def test_a_cloned_hugging_face_data_set(tmp_path):
         readers.read(str(tmp_path))
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs POSIX's named pipes")
 @pytest.mark.parametrize("file", ["train.parquet", "wnids.txt"])
 def test_a_pipe_is_refused_at_once(tmp_path, file):
     os.mkfifo(tmp_path / file)

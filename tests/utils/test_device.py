@@ -1,9 +1,11 @@
 import platform
-import resource
 
+import pytest
 import torch
 
 from drkd.utils.device import set_up_process
+
+resource = pytest.importorskip("resource")  # Windows has none
 
 
 def pages_made():

@@ -101,6 +101,7 @@ def test_an_image_outside_the_folder_is_refused(tmp_path, name):
         load_detection(root)
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs POSIX's named pipes")
 @pytest.mark.parametrize("file", ["annotations/instances_train.json", "train/000.png"])
 def test_a_pipe_in_coco_is_refused_at_once(tmp_path, file):
     root = write_coco(tmp_path / "coco")
@@ -110,6 +111,7 @@ def test_a_pipe_in_coco_is_refused_at_once(tmp_path, file):
         load_detection(root)
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs POSIX's named pipes")
 @pytest.mark.parametrize("file", ["Annotations/000.xml", "JPEGImages/000.png", "ImageSets/Main/train.txt"])
 def test_a_pipe_in_voc_is_refused_at_once(tmp_path, file):
     root = write_voc(tmp_path / "voc")
