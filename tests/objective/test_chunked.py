@@ -193,6 +193,21 @@ def test_any_layout_gives_the_same_rows_and_gradients(layout):
         assert layout != "channels_last" or gradient.is_contiguous(memory_format=torch.channels_last)
 
 
+@pytest.mark.parametrize("gradient_made", [True, False])
+def test_a_target_that_is_one_row_for_all_is_read_once(gradient_made):
+    z, v, _, weights = case(12, (7, 9))
+    row = v[:1].expand_as(v)
+    z = z if gradient_made else z.half()
+    function = lambda target: with_gradient(
+        lambda logits: soft_cross_entropy_and_entropy(logits, target, target_temperature=3.0)[0], z, weights
+    )
+    for ours, expected in zip(function(row), function(row.contiguous()), strict=True):
+        assert torch.equal(ours, expected)
+    rows, fixed = soft_cross_entropy_and_entropy(z, row)
+    assert torch.equal(fixed, soft_cross_entropy_and_entropy(z, row.contiguous())[1])
+    assert len(rows) == len(fixed) == 7
+
+
 def test_no_gradient_reaches_the_target_and_results_may_be_changed_in_place():
     z, v = (tensor.requires_grad_() for tensor in case(4, (3, 5))[:2])
     loss, fixed = soft_cross_entropy_and_entropy(z, v)

@@ -18,7 +18,18 @@ from drkd.training.step import CHECK_EVERY
 from drkd.training.sums import WAITING
 
 META = torch.device("meta")
-METHODS = ("cross_entropy", "label_smoothing", "tf_kd_reg", "dr_kd", "ps_kd", "online_dr_kd", "ols", "max_sup")
+METHODS = (
+    "cross_entropy",
+    "label_smoothing",
+    "tf_kd_reg",
+    "dr_kd",
+    "ps_kd",
+    "online_dr_kd",
+    "ols",
+    "max_sup",
+    "cs_kd",
+    "dlb",
+)
 AUGMENTED = {"augment": "cifar+erasing"}, {"augment": "cifar", "mixup": 0.2, "cutmix": 1.0}
 
 

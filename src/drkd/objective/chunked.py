@@ -115,20 +115,23 @@ class ChunkedSoftCrossEntropy(torch.autograd.Function):
         sums = torch.empty_like(kept[:2])
         gradient = torch.empty_like(student) if wanted else None
         pieces = () if gradient is None else (gradient,)
+        one_target = target.dim() == 2 and target.stride(0) == 0  # a row that is the same for all
         for z, v, z_shift, z_total, v_shift, v_total, of_a, of_b, *piece in _chunks(
             student, target, *kept, *sums, *pieces
         ):
+            v = v[:1] if one_target else v  # noqa: PLW2901
             a = _shifted(z.to(dtype), student_temperature, z_shift)
             b = _shifted(v.to(dtype), target_temperature, v_shift)
             powers = b.exp()
             b.clamp_(min=torch.finfo(dtype).min)  # a class that is ruled out: 0 log 0 is 0
-            torch.sum(powers, dim=1, keepdim=True, out=v_total)
-            torch.sum(b.mul_(powers), dim=1, keepdim=True, out=of_b)
-            torch.sum(torch.mul(powers, a, out=b), dim=1, keepdim=True, out=of_a)
+            v_total.copy_(powers.sum(dim=1, keepdim=True))
+            of_b.copy_(b.mul_(powers).sum(dim=1, keepdim=True))
+            torch.sum(powers * a if one_target else torch.mul(powers, a, out=b), dim=1, keepdim=True, out=of_a)
             torch.sum(a.exp_(), dim=1, keepdim=True, out=z_total)
             if piece:
                 a.mul_((z_total * student_temperature).reciprocal_())
-                torch.sub(a, powers.mul_((v_total * student_temperature).reciprocal_()), out=piece[0])
+                powers.mul_((v_total[: len(powers)] * student_temperature).reciprocal_())
+                torch.sub(a, powers, out=piece[0])
         _, z_total, _, v_total = kept[:, :, 0]
         rows, entropies = z_total.log() - sums[0, :, 0] / v_total, v_total.log() - sums[1, :, 0] / v_total
         return rows, entropies, kept, gradient
@@ -184,9 +187,9 @@ def _once(gradient: Tensor, *sources: Tensor) -> Tensor:
 
 
 def _shifted(logits: Tensor, temperature: float, shift: Tensor) -> Tensor:
-    """`(logits - max) / temperature`, at most 0; `shift` receives `-max / temperature`."""
-    torch.div(logits.amax(dim=1, keepdim=True), -temperature, out=shift)
-    return torch.add(shift, logits, alpha=1 / temperature)
+    """`(logits - max) / temperature`, at most 0; `shift` receives `-max / temperature`, of one row for all as well."""
+    shift.copy_(logits.amax(dim=1, keepdim=True).div_(-temperature))
+    return torch.add(shift[: len(logits)], logits, alpha=1 / temperature)
 
 
 def _chunks(*tensors: Tensor, dim: int = 0) -> Iterator[tuple[Tensor, ...]]:
