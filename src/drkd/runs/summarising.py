@@ -27,8 +27,8 @@ class Prepared:
 
     Attributes:
         task, data, student: what is trained, on what.
-        teacher, teacher_path, teacher_seconds: None, None and 0 without one; seconds only where it was trained here, and
-            of teachers of folds, which are trained for their students.
+        teacher, teacher_path, teacher_seconds: None, None and 0 without one; seconds only where it was trained here,
+            and of teachers of folds, which are trained for their students.
         device: where it is trained.
     """
 
