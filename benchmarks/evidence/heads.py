@@ -23,7 +23,7 @@ class Row:
     """A training.
 
     Attributes:
-        source: who teaches: `labels` (nobody), `smoothing`, `finished` (the self-teacher), `folds2` (networks that were
+        source: who teaches: `labels` (nobody), `smoothing` and `virtual` (all classes alike), `finished` (the self-teacher), `folds2` (networks that were
             each trained on half of the images, and answer for the other half), or `average` (of the student).
         rule: what corrects the teacher, see `rules.py`.
         alpha, temperature: of the soft target.
@@ -124,7 +124,7 @@ def train(
 
 def answers_of(source: str, bed: Bed, seed: int) -> Tensor | None:
     """What teachers that are trained before say of the training images, (N, K)."""
-    if source == "smoothing":
+    if source in ("smoothing", "virtual"):
         return torch.zeros(len(bed.labels), bed.classes)
     if source == "finished":
         return logits_of(bed.inputs, train(bed, [Row()], {}, seed).heads)[:, 0]

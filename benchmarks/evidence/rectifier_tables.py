@@ -4,24 +4,26 @@
     python benchmarks/evidence/rectifier_tables.py final.csv --picture docs/evidence/rectifier.svg
     python benchmarks/evidence/rectifier_tables.py tune.csv            # cross-entropy by its settings
 
-Points are paired by seed. In the table of `final` the family of Holm's correction is every line of "plausible minus".
+Points are paired by seed. In the table of `final` the family of Holm's correction is every line with a "minus".
 """
 
 import argparse
 import csv
 import math
 from collections import defaultdict
+from collections.abc import Callable
 from pathlib import Path
 
 from drkd.studies.statistics import holm, mean_and_deviation, paired
 
 Key = tuple[str, ...]
 SOURCES = {
+    "virtual": "no teacher",
     "finished": "finished self-teacher",
     "folds2": "two-fold self-teachers",
     "average": "running average",
 }
-METRICS = {"accuracy": 100, "ece": 100, "aurc": 1000}
+METRICS = {"average_accuracy": 100, "ece": 100, "aurc": 1000, "rectified": 100}
 
 
 class Results:
@@ -64,72 +66,68 @@ def mean_of(results: Results, key: Key, column: str) -> float:
     return mean_and_deviation(results.values(key, column, results.seeds(key[0])))[0]
 
 
-def by_rule(results: Results) -> list[str]:
-    """A line for each rule, a column for each bed, source and weight."""
-    columns = list(dict.fromkeys((key[0], key[1], *key[3:5]) for key in results.rows if key[1] in SOURCES))
-    columns.sort(key=lambda each: (each[1], each[2], each[0]))
-    seeds = {bed: len(results.seeds(bed)) for bed in results.beds}
-    lines = [f"Seeds: {seeds}.", ""]
-    lines += ["| rule | " + " | ".join(f"{s}, α {a} T {t}, {bed}" for bed, s, a, t in columns) + " |"]
+def by_rule(results: Results, bed: str, cell: Callable[[Key], str]) -> list[str]:
+    """A line for each rule, a column for each source and weight."""
+    columns = list(dict.fromkeys((key[1], *key[3:]) for key in results.rows if key[0] == bed and key[1] in SOURCES))
+    columns.sort(key=lambda each: ([*SOURCES].index(each[0]), each[1:]))
+    lines = [f"{bed}, {len(results.seeds(bed))} seeds", ""]
+    lines += [
+        "| rule | " + " | ".join(f"{SOURCES[source]}, {alpha}, {heat}" for source, alpha, heat, *_ in columns) + " |"
+    ]
     lines += ["|---|" + "---:|" * len(columns)]
-    for rule in dict.fromkeys(key[2] for key in results.rows if key[1] in SOURCES):
-        cells = []
-        for bed, source, alpha, heat in columns:
-            key = next(
-                (k for k in results.rows if (k[0], k[1], k[2], k[3], k[4]) == (bed, source, rule, alpha, heat)), None
-            )
-            cells.append("" if key is None else points(results, key, results.baseline(bed)))
-        lines.append(f"| {rule} | " + " | ".join(cells) + " |")
+    for rule in dict.fromkeys(key[2] for key in results.rows if key[0] == bed and key[1] in SOURCES):
+        keys = [(bed, source, rule, *rest) for source, *rest in columns]
+        lines.append(f"| {rule} | " + " | ".join(cell(key) if key in results.rows else "" for key in keys) + " |")
+    return [*lines, ""]
+
+
+def accuracy_tables(results: Results) -> list[str]:
+    """Points over cross-entropy of the classifiers."""
+    lines = []
+    for bed in results.beds:
+        base = results.baseline(bed)
+        lines += by_rule(results, bed, lambda key, base=base: points(results, key, base))
     return lines
 
 
-def main_table(results: Results) -> list[str]:
-    """What is deployed: the classifier, and the average of it."""
-    lines = [
-        "| bed | teacher | α, T | rule | accuracy % | points over cross-entropy | its average | ECE % | AURC e-3 |"
-    ]
-    lines[0] += " rectified % | of these, labels true % | teacher right % |"
-    lines.append("|---|---|---|---|" + "---:|" * 8)
-    for key in sorted(results.rows, key=lambda k: (k[0], [*SOURCES].index(k[1]) if k[1] in SOURCES else -1, *k[3:5])):
-        bed, source, rule, alpha, heat = key[:5]
+def other_tables(results: Results) -> list[str]:
+    """What else is measured, means: the accuracy of the averages, ECE and AURC, rectified targets."""
+    lines = []
+    for bed in results.beds:
         base = results.baseline(bed)
-        own = mean_of(results, key, "accuracy")
-        seeds = results.seeds(bed)
-        pairs = zip(
-            results.values(key, "average_accuracy", seeds), results.values(base, "accuracy", seeds), strict=True
-        )
-        gain = [100 * (a - b) for a, b in pairs]
-        mean, deviation = mean_and_deviation(gain)
-        numbers = [mean_of(results, key, name) for name in ("rectified", "swaps_right", "teacher_right")]
-        error = "" if deviation is None else f" ± {deviation / math.sqrt(len(gain)):.2f}"
-        cells = [f"{100 * own:.2f}", "" if key == base else points(results, key, base), f"{mean:+.2f}{error}"]
-        cells += [f"{METRICS[name] * mean_of(results, key, name):.1f}" for name in ("ece", "aurc")]
-        cells += ["" if math.isnan(number) else f"{100 * number:.1f}" for number in numbers]
-        lines.append(
-            f"| {bed} | {SOURCES.get(source, source)} | {alpha}, {heat} | {rule} | " + " | ".join(cells) + " |"
+        lines += [
+            f"{bed}: accuracy % of the average / ECE % / AURC e-3 / rectified %. Cross-entropy: "
+            + " / ".join(f"{METRICS[name] * mean_of(results, base, name):.1f}" for name in METRICS)
+            + f", accuracy {100 * mean_of(results, base, 'accuracy'):.2f}.",
+            "",
+        ]
+        lines += by_rule(
+            results,
+            bed,
+            lambda key: " / ".join(f"{METRICS[name] * mean_of(results, key, name):.1f}" for name in METRICS),
         )
     return lines
 
 
 def verdicts(results: Results) -> list[str]:
-    """Plausible minus the swap, and minus no rectification."""
+    """The rules that know about noise, minus the swap and minus no rectification."""
     tests = []
     for key in results.rows:
-        if key[2].startswith("plausible"):
+        if key[2].partition(":")[0] in ("plausible", "bayes"):
             for other in ("swap", "none"):
                 theirs = (*key[:2], other, *key[3:])
                 if theirs in results.rows:
                     tests.append((key, other, paired(*results.difference(key, theirs))))
     corrected = holm([None if test is None else test.p_value for *_, test in tests])
     lines = [
-        "| bed | teacher | α, T | plausible minus | points | 95% interval | p (Holm) |",
-        "|---|---|---|---|---:|---:|---:|",
+        "| bed | teacher | α, T | rule | minus | points | 95% interval | p (Holm) |",
+        "|---|---|---|---|---|---:|---:|---:|",
     ]
-    for (key, other, test), p in sorted(zip(tests, corrected, strict=True), key=lambda each: (each[0][1], each[0][0])):
+    for (key, other, test), p in sorted(zip(tests, corrected, strict=True), key=lambda each: each[0][:2]):
         if test is None or test.ci95 is None:
             continue
         low, high = (f"{100 * end:+.2f}" for end in test.ci95)
-        cells = [key[0], SOURCES[key[1]], f"{key[3]}, {key[4]}", other, f"{100 * test.mean_difference:+.2f}"]
+        cells = [key[0], SOURCES[key[1]], f"{key[3]}, {key[4]}", key[2], other, f"{100 * test.mean_difference:+.2f}"]
         cells += [f"[{low}, {high}]", "" if p is None else f"{p:.3f}"]
         lines.append("| " + " | ".join(cells) + " |")
     return lines
@@ -155,15 +153,19 @@ def draw(results: Results, path: Path) -> None:
     matplotlib.rcParams["svg.hashsalt"] = "drkd"
     from matplotlib import pyplot
 
-    colours = {"none": "#009e73", "swap": "#d55e00", "drop": "#999999", "plausible": "#0072b2"}
+    colours = {"none": "#009e73", "swap": "#d55e00", "drop": "#999999", "plausible": "#0072b2", "bayes": "#cc79a7"}
     figure, panels = pyplot.subplots(1, len(results.beds), figsize=(3.6 * len(results.beds), 3.6), squeeze=False)
     for axes, bed in zip(panels[0], results.beds, strict=True):
-        groups = list(dict.fromkeys((k[1], k[3], k[4]) for k in results.rows if k[0] == bed and k[1] in SOURCES))
+        groups = list(
+            dict.fromkeys(
+                (k[1], k[3], k[4]) for k in results.rows if k[0] == bed and k[1] in SOURCES and k[1] != "virtual"
+            )
+        )
         for place, group in enumerate(groups):
             keys = [k for k in results.rows if k[0] == bed and (k[1], k[3], k[4]) == group]
             for number, key in enumerate(keys):
                 test = paired(*results.difference(key, results.baseline(bed)))
-                at, kind = place + 0.2 * number - 0.3, key[2].partition(":")[0]
+                at, kind = place + 0.16 * number - 0.32, key[2].partition(":")[0]
                 mean = 100 * test.mean_difference
                 low, high = (100 * end for end in test.ci95 or (test.mean_difference,) * 2)
                 label = kind if place == 0 else None
@@ -189,9 +191,9 @@ def main() -> None:
     if sources == {"labels"}:
         print("\n".join(settings_table(results)))
     elif "finished" in sources:
-        print("\n".join([*main_table(results), "", *verdicts(results)]))
+        print("\n".join([*accuracy_tables(results), *other_tables(results), *verdicts(results)]))
     else:
-        print("\n".join(by_rule(results)))
+        print("\n".join(accuracy_tables(results)))
     if options.picture:
         draw(results, options.picture)
 

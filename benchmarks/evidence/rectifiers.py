@@ -54,7 +54,9 @@ def rows_of(stage: str) -> list[list[Row]]:
         ]
     sources, rules = (("folds2", "average"), RULES) if stage == "choose" else (("finished", "folds2", "average"), FINAL)
     groups = [[Row(source, rule, *soft) for rule in rules for soft in SOFT] for source in sources]
-    groups[0] = [Row(), *([Row("smoothing", alpha=0.1)] if stage == "final" else []), *groups[0]]
+    if stage == "final":
+        groups[0] += [Row("smoothing", alpha=0.1), *(Row("virtual", "bayes:0.2", *soft) for soft in SOFT)]
+    groups[0] = [Row(), *groups[0]]
     return groups
 
 

@@ -140,17 +140,19 @@ Average = Annotated[str, AfterValidator(_average)]
 
 
 def as_rectifier(text: str) -> tuple[str, float | None]:
-    """Which rectifier, and the ratio of `plausible`; None where not given.
+    """Which rectifier, and the number of `plausible` or `bayes`; None where not given.
 
     Example:
         >>> as_rectifier("swap"), as_rectifier("plausible"), as_rectifier("plausible:0.1")
         (('swap', None), ('plausible', None), ('plausible', 0.1))
     """
-    match = re.fullmatch(r"(swap|smooth|drop|plausible)|plausible:(\d+(?:\.\d*)?|\.\d+)", text)
-    ratio = float(match[2]) if match and match[2] else None
-    if match is None or (ratio is not None and ratio > 1):
-        raise ValueError("swap, plausible, plausible:RATIO (from 0 to 1), smooth or drop")
-    return match[1] or "plausible", ratio
+    match = re.fullmatch(r"(swap|smooth|drop)|(plausible|bayes)(?::(\d+(?:\.\d*)?|\.\d+))?", text)
+    number = float(match[3]) if match and match[3] else None
+    if match is None or (number is not None and (number > 1 or (match[2] == "bayes" and number in (0, 1)))):
+        raise ValueError(
+            "swap, plausible, plausible:RATIO (from 0 to 1), bayes, bayes:WRONG (between 0 and 1), smooth or drop"
+        )
+    return match[1] or match[2], number
 
 
 def _rectify(value: str) -> str:

@@ -20,10 +20,10 @@ class Rectified(Target):
 
     Args:
         target: the source of finite logits; `OneHot` is refused, since labels need no correction.
-        rectifier: `swap`, `plausible`, `plausible:RATIO`, `smooth` or `drop` (see `drkd.targets.rectify`), or a
-            function of (logits, labels) that returns corrected logits, or `(logits, valid)` to drop rows. If labels
-            name several classes, it receives their distributions, shaped like the logits; rows that do not count are
-            uniform.
+        rectifier: `swap`, `plausible`, `plausible:RATIO`, `bayes`, `bayes:WRONG`, `smooth` or `drop` (see
+            `drkd.targets.rectify`), or a function of (logits, labels) that returns corrected logits, or
+            `(logits, valid)` to drop rows. If labels name several classes, it receives their distributions, shaped like
+            the logits; rows that do not count are uniform.
 
     Example:
         >>> import torch

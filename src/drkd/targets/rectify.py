@@ -1,7 +1,8 @@
 """Rectifiers: pure functions that correct a teacher's logits with the labels. Never in place.
 
 All leave a row as it is where the label attains the largest logit, alone or in a tie, and where the label is
-`ignore_index`; they differ in what becomes of the others. `plausible` leaves more rows as they are.
+`ignore_index`; they differ in what becomes of the others. `plausible` leaves more rows as they are. `bayes` alone moves
+all rows that have a label.
 
 Labels may be distributions over the classes, shaped like the logits (mixup, cutmix, votes). Such a label names the
 classes whose weight exceeds its smallest one: what it gives to every class, as label smoothing does, names none. `swap`
@@ -23,6 +24,9 @@ from drkd.utils.labels import as_mixed
 
 PLAUSIBLE = 0.05
 """Least probability of a plausible label, over that of the teacher's first choice."""
+
+WRONG = 0.2
+"""Probability of a wrong label that `bayes` reckons with."""
 
 
 def swap(logits: Tensor, labels: Tensor, *, ignore_index: int = IGNORED) -> Tensor:
@@ -85,6 +89,39 @@ def plausible(logits: Tensor, labels: Tensor, *, ratio: float = PLAUSIBLE, ignor
         return swap_in_order(logits, found[0].probs, found[0].most_named, gap)[0]
     label_index, counted = labels_at(logits, labels, ignore_index, "plausible")
     return swap_at(logits, label_index, counted, gap)[0]
+
+
+def bayes(logits: Tensor, labels: Tensor, *, wrong: float = WRONG, ignore_index: int = IGNORED) -> Tensor:
+    """What the teacher believes after it hears a label that may be wrong: Bayes' rule (ours).
+
+    The label is right with the probability 1 - `wrong`, and otherwise any other class, each as likely. So the label's
+    logit rises by log((1 - wrong) (K - 1) / wrong), in every row: an unsure teacher follows the label, a sure one keeps
+    its answer. The teacher must not know the label already: one that was not trained on the sample, or an average.
+
+    With a distribution as the label, the logits rise by that much times its weights, less its smallest one.
+
+    Args:
+        logits, labels, ignore_index: as for `swap`.
+        wrong: the probability that a label is wrong, in (0, 1).
+
+    Raises:
+        InputError: as for `swap`, and for fewer than two classes.
+
+    Example:
+        >>> bayes(torch.tensor([[0.2, 0.2, 0.6]]).log(), torch.tensor([0]), wrong=0.2).softmax(dim=1)
+        tensor([[0.6667, 0.0833, 0.2500]])
+    """
+    check_fraction("wrong", wrong, open_ends=True)
+    mixed = as_mixed(logits, labels, caller="bayes")
+    if mixed is None:
+        label_index, counted = labels_at(logits, labels, ignore_index, "bayes")
+    if logits.shape[1] < 2:
+        raise InputError(f"`bayes` needs at least 2 classes, got logits {tuple(logits.shape)}")
+    lift = math.log((1 - wrong) * (logits.shape[1] - 1) / wrong)
+    if mixed is not None:
+        weights = mixed[0].probs
+        return logits + (lift * (weights - weights.amin(dim=1, keepdim=True))).to(logits.dtype)
+    return logits.scatter_add(1, label_index, lift * counted.to(logits.dtype))
 
 
 def largest_gap(ratio: float) -> float:
@@ -198,6 +235,7 @@ def drop(logits: Tensor, labels: Tensor, *, ignore_index: int = IGNORED) -> tupl
 RECTIFIERS: dict[str, Callable[[Tensor, Tensor], Tensor | tuple[Tensor, Tensor]]] = {
     "swap": swap,
     "plausible": plausible,
+    "bayes": bayes,
     "smooth": smooth,
     "drop": drop,
 }
@@ -205,7 +243,7 @@ RECTIFIERS: dict[str, Callable[[Tensor, Tensor], Tensor | tuple[Tensor, Tensor]]
 
 
 def rectifier_of(name: str) -> Callable[[Tensor, Tensor], Tensor | tuple[Tensor, Tensor]]:
-    """The rectifier of a name such as `swap`, `plausible` or `plausible:0.1`.
+    """The rectifier of a name such as `swap`, `plausible`, `plausible:0.1` or `bayes:0.4`.
 
     Raises:
         InputError: for an unknown one.
@@ -215,10 +253,12 @@ def rectifier_of(name: str) -> Callable[[Tensor, Tensor], Tensor | tuple[Tensor,
         tensor([[5., 1.]])
     """
     try:
-        kind, ratio = as_rectifier(name)
+        kind, number = as_rectifier(name)
     except ValueError as reason:
         raise InputError(f"unknown rectifier {name!r}; choose from {reason} or pass a function") from None
-    return RECTIFIERS[kind] if ratio is None else partial(plausible, ratio=ratio)
+    if number is None:
+        return RECTIFIERS[kind]
+    return partial(plausible, ratio=number) if kind == "plausible" else partial(bayes, wrong=number)
 
 
 def swapped_gap(rectifier: Callable[..., object]) -> float | None:
