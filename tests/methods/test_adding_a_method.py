@@ -39,7 +39,8 @@ def copy(tmp_path):
     shutil.copytree(Path(drkd.__file__).parent, tmp_path / "src" / "drkd", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copytree(ROOT / "docs" / "methods", tmp_path / "docs" / "methods")
     (tmp_path / "tests" / "methods").mkdir(parents=True)
-    for name in ("pyproject.toml", "tests/conftest.py", "tests/test_package.py"):
+    (tmp_path / "examples").mkdir()
+    for name in ("pyproject.toml", "docs/api.md", "examples/api.py", "tests/conftest.py", "tests/test_package.py"):
         shutil.copy(ROOT / name, tmp_path / name)
     for name, text in FILES.items():
         (tmp_path / name).write_text(text, encoding="utf-8")
