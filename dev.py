@@ -5,6 +5,7 @@
     python3 dev.py test [OPTIONS]      set up and run the tests
     python3 dev.py lint                set up and run lint, format and types
     python3 dev.py docs                set up and build the documentation into docs/_build
+    python3 dev.py examples            set up and run the tutorials of docs/examples.md
     python3 dev.py package [--tag T]   set up, build wheel and sdist into dist/, install and try both
     python3 dev.py run MODULE ...      set up and run a development tool, such as ruff or mypy
 
@@ -20,7 +21,7 @@ import venv
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent
-EXTRAS = {"test": "dev", "lint": "dev", "docs": "docs", "package": "dev", "run": "dev"}
+EXTRAS = {"test": "dev", "lint": "dev", "docs": "docs", "examples": "dev", "package": "dev", "run": "dev"}
 TASKS = {
     "test": [["pytest", "-n", "auto", "--dist", "worksteal"]],
     "lint": [
@@ -30,6 +31,7 @@ TASKS = {
         ["mypy", "--platform", "win32", "--cache-dir", ".mypy_cache/win32"],
     ],
     "docs": [["sphinx", "-W", "-b", "html", "docs", "docs/_build"]],
+    "examples": [["examples.own_photos"], ["examples.noisy_labels"], ["examples.own_loop"], ["examples.api"]],
     "package": [["tests.support.built_package"]],
     "run": [[]],
 }
