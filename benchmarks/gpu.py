@@ -14,7 +14,8 @@
 
 Networks have 100 classes and train in bfloat16, channels last, on batches of 128; plain, then compiled. OUT/gpu.csv has
 a row per figure (part, what, median, least, most, unit, target, met), OUT/setting.json the machine. A part ends between
-two figures when its time is over (compiling may take a minute longer); what no longer fits is named at the end. Without a GPU the script runs dry.
+two figures when its time is over (compiling may take a minute longer); what no longer fits is named at the end. Without
+a GPU the script runs dry.
 
 drkd needs pydantic, torchvision, torchmetrics, safetensors, timm, typer and rich (pip names them). Where a GPU machine
 has no network, carry those it lacks in a folder that git ignores. On a machine with a network, for Python 3.12:
@@ -69,11 +70,13 @@ def main() -> None:
                 continue
             try:
                 for row in run(setting, min(left, seconds)):
-                    print(
-                        f"{row.part:10} {row.what:52} {row.median:12.4g} {row.unit} {row.target} {row.met}", flush=True
-                    )
-                    writer.writerow([*(getattr(row, name) for name in names)])
+                    cells = [*(getattr(row, name) for name in names[:-1]), "dry" if dry else row.met]
+                    writer.writerow(cells)
                     file.flush()
+                    print(
+                        f"{row.part:10} {row.what:52} {row.median:12.4g} {row.unit} {row.target} {cells[-1]}",
+                        flush=True,
+                    )
             except Exception as reason:  # the other parts are still worth their time
                 print(f"{part} failed: {type(reason).__name__}: {reason}", flush=True)
                 left_out.append(part)
