@@ -1,6 +1,7 @@
 """What a GPU is asked when one is at hand, within eight minutes; each figure is written as soon as it is known.
 
     python benchmarks/gpu.py --out runs/gpu                       # everything, the most important first
+    timeout 8m python benchmarks/gpu.py --out runs/gpu            # where the machine is counted by the second
     python benchmarks/gpu.py --out runs/gpu --parts tests,sync --minutes 3
     python benchmarks/gpu.py --out runs/gpu --dry-run             # on the processor, with tiny settings
 
@@ -12,8 +13,9 @@
     large_k    losses of many classes over `F.cross_entropy`, with the Triton kernel and without
 
 Networks have 100 classes and train in bfloat16, channels last, on batches of 128; plain, then compiled. OUT/gpu.csv has
-a row per figure (part, what, median, least, most, unit, target, met), OUT/setting.json the machine. What no longer fits
-into the minutes is named at the end. Without a GPU the script runs dry.
+a row per figure (part, what, median, least, most, unit, target, met), OUT/setting.json the machine. A part ends between
+two figures when its time is over (compiling may take a minute longer); what no longer fits is named at the end. Without
+a GPU the script runs dry.
 
 drkd needs pydantic, torchvision, torchmetrics, safetensors, timm, typer and rich (pip names them). Where a GPU machine
 has no network, carry those it lacks in a folder that git ignores. On a machine with a network, for Python 3.12:
@@ -68,11 +70,13 @@ def main() -> None:
                 continue
             try:
                 for row in run(setting, min(left, seconds)):
-                    print(
-                        f"{row.part:10} {row.what:52} {row.median:12.4g} {row.unit} {row.target} {row.met}", flush=True
-                    )
-                    writer.writerow([*(getattr(row, name) for name in names)])
+                    cells = [*(getattr(row, name) for name in names[:-1]), "dry" if dry else row.met]
+                    writer.writerow(cells)
                     file.flush()
+                    print(
+                        f"{row.part:10} {row.what:52} {row.median:12.4g} {row.unit} {row.target} {cells[-1]}",
+                        flush=True,
+                    )
             except Exception as reason:  # the other parts are still worth their time
                 print(f"{part} failed: {type(reason).__name__}: {reason}", flush=True)
                 left_out.append(part)

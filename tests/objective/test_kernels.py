@@ -1,6 +1,7 @@
 """The kernel for GPUs gives what the pieces give: interpreted on the processor, compiled where a GPU is."""
 
 import importlib
+import importlib.util
 
 import numpy as np
 import pytest
@@ -94,7 +95,30 @@ def test_an_objective_through_the_kernel_is_the_one_in_pieces(kernels, monkeypat
     assert len(asked) == 1
 
 
+def test_the_kernel_compiles_for_a_hopper_gpu_and_spills_no_registers(monkeypatch, tmp_path):
+    """Triton compiles for a GPU where there is none."""
+    from triton import compile as compile_kernel
+    from triton.backends.compiler import GPUTarget
+    from triton.compiler import ASTSource
+
+    for name, value in {"TRITON_INTERPRET": "0", "TRITON_CACHE_DIR": tmp_path, "TRITON_DEFAULT_FP_FUSION": "1"}.items():
+        monkeypatch.setenv(name, str(value))
+    spec = importlib.util.find_spec("drkd.objective.kernels")
+    module = importlib.util.module_from_spec(spec)  # a copy, whichever way the other one runs
+    spec.loader.exec_module(module)
+    pointers = dict.fromkeys(("z_start", "v_start", "gradient_start"), "*bf16")
+    pointers |= {"out_start": "*fp32", "kept_start": "*fp32", "ours": "fp32", "theirs": "fp32"}
+    constants = {"with_gradient": True, "block": module.BLOCK}
+    signature = {
+        name: "constexpr" if name in constants else pointers.get(name, "i32") for name in module._soft_row.arg_names
+    }
+    made = compile_kernel(ASTSource(module._soft_row, signature, constants), target=GPUTarget("cuda", 90, 32))
+    assert "ex2.approx" in made.asm["ptx"]
+    assert ".local" not in made.asm["ptx"]
+
+
 @pytest.mark.gpu
+@pytest.mark.filterwarnings("ignore:TRITON_DEFAULT_FP_FUSION")
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("shape", [(256, 21841), (7, 200003)])
 def test_the_compiled_kernel_on_a_gpu(shape, dtype):
