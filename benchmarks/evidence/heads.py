@@ -23,8 +23,9 @@ class Row:
     """A training.
 
     Attributes:
-        source: who teaches: `labels` (nobody), `smoothing` and `virtual` (all classes alike), `finished` (the self-teacher), `folds2` (networks that were
-            each trained on half of the images, and answer for the other half), or `average` (of the student).
+        source: who teaches: `labels` (nobody), `smoothing` and `virtual` (all classes alike), `finished` (the
+            self-teacher), `folds2` (networks that were each trained on half of the images, and answer for the other
+            half), or `average` (of the student).
         rule: what corrects the teacher, see `rules.py`.
         alpha, temperature: of the soft target.
         epochs, lr, weight_decay: of AdamW with a cosine to 0.
