@@ -1,7 +1,7 @@
 """The papers' networks on whole data sets on a GPU, in sittings of a few minutes, each of which goes on from the last.
 
-    python benchmarks/papers_gpu.py D1 --data ../shared/data --out runs/papers --minutes 8 --total-minutes 30
-    python benchmarks/papers_gpu.py D1 --data ../shared/data --out runs/papers --dry-run     # tiny, on the processor
+    python benchmarks/papers_gpu.py D1 --data FOLDER --out runs/papers --minutes 8 --total-minutes 30
+    python benchmarks/papers_gpu.py D1 --data FOLDER --out runs/papers --dry-run     # tiny, on the processor
 
     D1   ResNet-18, CIFAR-10 in full, 3 seeds
     D2   the same on CIFAR-10N's `worse_label`: 40% of the training labels are wrong, the test labels are not
@@ -15,7 +15,7 @@ that is finished, as soon as it is; a stage that is done prints its table with p
 measured, nothing is chosen on the test split, and no validation images are held out. Methods have the package's
 defaults; `--averages` measures the average (`--average ema`) of each in a comparison of its own.
 
-DATA holds `cifar10/{train,test}.parquet`, `cifar10n/labels.npz` and, for D3 and D4, `tiny-imagenet/`.
+FOLDER holds `cifar10/{train,test}.parquet`, `cifar10n/labels.npz` and, for D3 and D4, `tiny-imagenet/`.
 """
 
 import argparse

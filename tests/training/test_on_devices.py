@@ -28,7 +28,7 @@ SMALL = {"epochs": 3, "batch_size": 50}
 
 @pytest.fixture(scope="module")
 def data():
-    return drkd.load_data("digits", limit_train=120)
+    return drkd.load_data("digits", limit_train=100)
 
 
 @pytest.fixture
