@@ -1,8 +1,6 @@
 """Large logits go through in pieces: the same numbers as the plain path, in less memory."""
 
 import functools
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,10 +15,6 @@ from drkd.objective import chunked as large
 from drkd.objective.losses import entropy, hard_cross_entropy, soft_cross_entropy, soft_cross_entropy_and_entropy
 from on_devices import ON_EVERY_DEVICE
 from oracles.public_code import softmax
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
-
-from large_k import extra_memory
 
 property_of = settings(deadline=None, max_examples=60)
 temperatures = st.floats(0.25, 20)
@@ -276,19 +270,6 @@ def test_small_and_compiled_logits_are_left_as_they_were(monkeypatch):
     assert torch.allclose(stacked[0], soft_cross_entropy(z, v))
 
 
-@property_of
-@given(shape=shapes, threads=st.integers(1, 3))
-def test_pieces_cover_every_row_once_and_are_small(shape, threads):
-    rows = torch.zeros(shape[0], 1, *shape[2:])
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(torch, "get_num_threads", lambda: threads)
-        for logits, row in large._chunks(torch.zeros(shape), rows):
-            assert logits.numel() <= max(6 * threads, shape[1])
-            assert logits.shape == (row.shape[0], shape[1], *row.shape[2:])
-            row.add_(1)
-    assert (rows == 1).all()
-
-
 def test_a_second_derivative_is_an_error_and_not_silence():
     z, v, labels, _ = case(8, (3, 5))
     for rows in both_losses(v, labels):
@@ -316,13 +297,3 @@ def test_swap_counts_the_same_rows_as_any_rectifier():
     by_name, by_function = (drkd.dr_kd(lambda _: v, rectify=how)(z, labels, inputs=z) for how in rectifiers)
     assert all(torch.equal(by_name[name], by_function[name]) for name in by_function)
     assert by_name["rectified"] > 0
-
-
-@pytest.mark.parametrize("method", ["cross_entropy", "kd", "dr_kd", "label_smoothing", "tf_kd_reg"])
-def test_one_more_tensor_beside_the_gradient_is_all_the_memory(method, monkeypatch, nothing_is_large):
-    """Peak of one forward and backward pass, in units of B x K values, pieces of 1/32 of them."""
-    monkeypatch.setattr(large, "CHUNK", 2**14 // torch.get_num_threads())
-    extra = extra_memory(method, 64, 8192)
-    assert extra <= (0.2 if method == "cross_entropy" else 1.2)
-    nothing_is_large()
-    assert extra_memory(method, 64, 8192) > extra + 0.9

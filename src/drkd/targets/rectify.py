@@ -255,7 +255,7 @@ def rectifier_of(name: str) -> Callable[[Tensor, Tensor], Tensor | tuple[Tensor,
     try:
         kind, number = as_rectifier(name)
     except ValueError as reason:
-        raise InputError(f"unknown rectifier {name!r}; choose from {reason} or pass a function") from None
+        raise InputError(f"unknown rectifier {name!r}; choose {reason}, or pass a function") from None
     if number is None:
         return RECTIFIERS[kind]
     return partial(plausible, ratio=number) if kind == "plausible" else partial(bayes, wrong=number)
