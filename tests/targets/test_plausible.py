@@ -78,7 +78,7 @@ def test_a_ratio_is_a_fraction(ratio):
 
 @pytest.mark.parametrize("name", ["plausible:2", "plausible:", "plausible:x", "drop:0.5"])
 def test_names_without_a_meaning_are_refused(name):
-    with pytest.raises(InputError, match=f"unknown rectifier '{name}'; choose from swap, plausible, plausible:RATIO"):
+    with pytest.raises(InputError, match=f"unknown rectifier '{name}'; choose swap, plausible, plausible:RATIO"):
         rectifier_of(name)
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from drkd.data.preprocessing import Preprocessing
 from drkd.models.files import INTERPOLATIONS, ModelInfo, model_file, refuse_comparison, untagged
+from drkd.utils.arguments import check_arguments
 from drkd.utils.errors import InputError
 from drkd.utils.files import read_about
 
@@ -55,6 +56,7 @@ def find_start(
     Raises:
         InputError: if they are not there, or the options contradict each other.
     """
+    check_arguments(find_start, locals())
     timm = model.startswith("timm:")
     if pretrained and weights is not None:
         raise InputError("--pretrained and --weights both set the initial weights; use one of them")

@@ -64,7 +64,7 @@ def run_jobs(
     events: Any = context.Queue()  # multiprocessing's queues have no type that both sides share
     pool = ProcessPoolExecutor(processes, context, initializer=_start_worker, initargs=(events,))
     try:
-        return run_in_order(
+        outcomes = run_in_order(
             jobs, lambda job: pool.submit(_work_in_worker, work, job), events, at_once=processes, on_event=on_event
         )
     except BrokenProcessPool as reason:
@@ -79,6 +79,8 @@ def run_jobs(
         raise
     finally:
         pool.shutdown(cancel_futures=True)
+    _drain(events, on_event)  # a thread of each worker sends its events, the last ones when it ends
+    return outcomes
 
 
 def _end(workers: Sequence[Any]) -> None:
