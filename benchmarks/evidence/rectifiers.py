@@ -2,12 +2,14 @@
 
     python benchmarks/evidence/rectifiers.py tune   --data DATA --kept KEPT --table tune.csv
     python benchmarks/evidence/rectifiers.py choose --data DATA --kept KEPT --table choose.csv
+    python benchmarks/evidence/rectifiers.py weights --data DATA --kept KEPT --table weights.csv
     python benchmarks/evidence/rectifiers.py final  --data DATA --kept KEPT --table final.csv --seeds 10
 
-`tune` and `choose` judge settings and rules on a fifth of the training images, whose labels are as wrong as the rest;
-`final` measures what was chosen on the test split, with all training images. A row of CSV is written as soon as it is
-known, and rows that are there are skipped. `rectifier_tables.py` prints them. DATA has `cub100`, `cifar10`, `cifar10n`
-and `weights`; KEPT keeps the features. `check` compares the training with drkd's own.
+`tune`, `choose` and `weights` judge settings, rules, their alpha and temperature on a fifth of the training images,
+whose labels are as wrong as the rest; `final` measures what was chosen on the test split, with all training images. A
+row of CSV is written as soon as it is known, and rows that are there are skipped. `rectifier_tables.py` prints them.
+DATA has `cub100`, `cifar10`, `cifar10n` and `weights`; KEPT keeps the features. `check` compares the training with
+drkd's own.
 """
 
 import argparse
@@ -52,6 +54,11 @@ def rows_of(stage: str) -> list[list[Row]]:
             [Row(epochs=epochs, lr=lr, weight_decay=decay) for lr in (0.003, 0.01, 0.03) for decay in (0.05, 0.5, 2.0)]
             for epochs in (3, 12, 30)
         ]
+    if stage == "weights":
+        sources, rules = ("virtual", "folds2", "average"), ("none", "swap", "bayes:0.2")
+        soft = [(alpha, heat) for alpha in (0.3, 0.6, 0.9, 1.0) for heat in (1.0, 4.0)]
+        groups = [[Row(source, rule, *pair) for rule in rules for pair in soft] for source in sources]
+        return [[Row(), *(row for row in groups[0] if row.rule == "bayes:0.2")], *groups[1:]]
     sources, rules = (("folds2", "average"), RULES) if stage == "choose" else (("finished", "folds2", "average"), FINAL)
     groups = [[Row(source, rule, *soft) for rule in rules for soft in SOFT] for source in sources]
     if stage == "final":
@@ -151,7 +158,7 @@ def check(options: argparse.Namespace) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("stage", choices=["tune", "choose", "final", "check"])
+    parser.add_argument("stage", choices=["tune", "choose", "weights", "final", "check"])
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--kept", type=Path, required=True)
     parser.add_argument("--table", type=Path)
