@@ -2,6 +2,7 @@
 
     python benchmarks/evidence/rectifier_tables.py choose.csv      # points over cross-entropy +- standard error
     python benchmarks/evidence/rectifier_tables.py final.csv --picture docs/evidence/rectifier.png
+    python benchmarks/evidence/rectifier_tables.py tuned.csv         # and weights.csv
     python benchmarks/evidence/rectifier_tables.py tune.csv            # cross-entropy by its settings
 
 Points are paired by seed. In the table of `final` the family of Holm's correction is every line with a "minus".
@@ -136,6 +137,28 @@ def verdicts(results: Results) -> list[str]:
     return lines
 
 
+def against_baseline(results: Results) -> list[str]:
+    """Every row minus cross-entropy with the same settings; Holm's correction is over all lines."""
+    keys = [key for key in sorted(results.rows) if key[1] != "labels"]
+    tests = [paired(*results.difference(key, results.baseline(key[0]))) for key in keys]
+    corrected = holm([None if test is None else test.p_value for test in tests])
+    lines = ["| bed | teacher | rule | accuracy % | minus cross-entropy | 95% interval | p (Holm) | ECE % | AURC e-3 |"]
+    lines.append("|---|---|---|" + "---:|" * 6)
+    for bed in results.beds:
+        base = results.baseline(bed)
+        ece, aurc = (METRICS[name] * mean_of(results, base, name) for name in ("ece", "aurc"))
+        own = 100 * mean_of(results, base, "accuracy")
+        lines.append(f"| {bed} | cross-entropy | | {own:.2f} | | | | {ece:.1f} | {aurc:.1f} |")
+        for key, test, p in zip(keys, tests, corrected, strict=True):
+            if key[0] == bed and test is not None and test.ci95 is not None:
+                ece, aurc = (METRICS[name] * mean_of(results, key, name) for name in ("ece", "aurc"))
+                low, high = (f"{100 * end:+.2f}" for end in test.ci95)
+                cells = [bed, SOURCES[key[1]], key[2], f"{100 * mean_of(results, key, 'accuracy'):.2f}"]
+                cells += [f"{100 * test.mean_difference:+.2f}", f"[{low}, {high}]", "" if p is None else f"{p:.3f}"]
+                lines.append("| " + " | ".join([*cells, f"{ece:.1f}", f"{aurc:.1f}"]) + " |")
+    return lines
+
+
 def settings_table(results: Results) -> list[str]:
     """Accuracy on the judged split by epochs, learning rate and weight decay, with the average's in brackets."""
     lines = [
@@ -194,6 +217,8 @@ def main() -> None:
         print("\n".join(settings_table(results)))
     elif "finished" in sources:
         print("\n".join([*accuracy_tables(results), *other_tables(results), *verdicts(results)]))
+    elif "virtual" in sources:
+        print("\n".join([*accuracy_tables(results), *against_baseline(results)]))
     else:
         print("\n".join(accuracy_tables(results)))
     if options.picture:
