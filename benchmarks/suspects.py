@@ -18,6 +18,7 @@ from pathlib import Path
 import cleanlab
 import numpy as np
 import torch
+from evidence.beds import features
 from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score
 from torch import Tensor, nn
@@ -26,11 +27,8 @@ import drkd
 from drkd.config.photos import FROZEN
 from drkd.data import Data, Split
 from drkd.data.augment import Augmentation
-from drkd.data.preprocessing import Preprocessing
 from drkd.studies.ranking import contradictions
 from drkd.targets.answers import watch
-from drkd.training.features import features_of
-from drkd.utils.files import read_tensors, write_tensors
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 ALIKE = np.array([2, 9, 0, 5, 7, 3, 3, 4, 0, 1])
@@ -40,19 +38,6 @@ AT = (100, 500, 5000)
 
 SOFT = {"alpha": 0.9, "temperature": 4.0}
 Labels = NDArray[np.int64]
-
-
-def features(folder: Path, file: Path, size: int) -> Tensor:
-    """(50000, 1280), from the file or from the network."""
-    if not file.exists():
-        weights = folder / "weights" / "efficientnet_lite0.safetensors"
-        wanted = Preprocessing(size, (0.5,) * 3, (0.5,) * 3, 1.0, "bicubic")
-        data = drkd.load_data(folder / "cifar10", validation=0, limit_test=100, augment="none", image_size=wanted)
-        network = drkd.create_model("timm:efficientnet_lite0", num_classes=10, image_size=size, weights=str(weights))
-        with torch.autocast("cpu", torch.bfloat16):
-            found = features_of(network.to(memory_format=torch.channels_last), data, "train")
-        write_tensors(file, {"features": found})
-    return read_tensors(file)["features"]
 
 
 def labels_of(name: str, clean: Labels, human: dict[str, Labels]) -> Labels:
@@ -159,7 +144,8 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=512)
     options = parser.parse_args()
     warnings.simplefilter("ignore")
-    inputs = features(options.data, options.features, options.image_size)[: options.limit]
+    kept = features(options.data, "cifar10", options.features, options.image_size, first_test=100)
+    inputs = kept["train"][: options.limit]
     human = {name: all_[: options.limit] for name, all_ in np.load(options.data / "cifar10n" / "labels.npz").items()}
     clean = human["clean_label"].astype(np.int64)
     columns = ["labels", "asked", "method", "seed", "ranking", *(f"p{n}" for n in AT), "recall", "ap", "accuracy"]

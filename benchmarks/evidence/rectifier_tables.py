@@ -1,7 +1,8 @@
 """Tables and the picture of `rectifiers.py`.
 
     python benchmarks/evidence/rectifier_tables.py choose.csv      # points over cross-entropy +- standard error
-    python benchmarks/evidence/rectifier_tables.py final.csv --picture docs/evidence/rectifier.svg
+    python benchmarks/evidence/rectifier_tables.py final.csv --picture docs/evidence/rectifier.png
+    python benchmarks/evidence/rectifier_tables.py tuned.csv         # and weights.csv
     python benchmarks/evidence/rectifier_tables.py tune.csv            # cross-entropy by its settings
 
 Points are paired by seed. In the table of `final` the family of Holm's correction is every line with a "minus".
@@ -110,7 +111,7 @@ def other_tables(results: Results) -> list[str]:
 
 
 def verdicts(results: Results) -> list[str]:
-    """The rules that know about noise, minus the swap and minus no rectification."""
+    """The rules that know about noise, minus the swap, no rectification, and the same rule without a teacher."""
     tests = []
     for key in results.rows:
         if key[2].partition(":")[0] in ("plausible", "bayes"):
@@ -118,6 +119,9 @@ def verdicts(results: Results) -> list[str]:
                 theirs = (*key[:2], other, *key[3:])
                 if theirs in results.rows:
                     tests.append((key, other, paired(*results.difference(key, theirs))))
+            without = (key[0], "virtual", *key[2:])
+            if without in results.rows and without != key:
+                tests.append((key, "no teacher", paired(*results.difference(key, without))))
     corrected = holm([None if test is None else test.p_value for *_, test in tests])
     lines = [
         "| bed | teacher | α, T | rule | minus | points | 95% interval | p (Holm) |",
@@ -130,6 +134,28 @@ def verdicts(results: Results) -> list[str]:
         cells = [key[0], SOURCES[key[1]], f"{key[3]}, {key[4]}", key[2], other, f"{100 * test.mean_difference:+.2f}"]
         cells += [f"[{low}, {high}]", "" if p is None else f"{p:.3f}"]
         lines.append("| " + " | ".join(cells) + " |")
+    return lines
+
+
+def against_baseline(results: Results) -> list[str]:
+    """Every row minus cross-entropy with the same settings; Holm's correction is over all lines."""
+    keys = [key for key in sorted(results.rows) if key[1] != "labels"]
+    tests = [paired(*results.difference(key, results.baseline(key[0]))) for key in keys]
+    corrected = holm([None if test is None else test.p_value for test in tests])
+    lines = ["| bed | teacher | rule | accuracy % | minus cross-entropy | 95% interval | p (Holm) | ECE % | AURC e-3 |"]
+    lines.append("|---|---|---|" + "---:|" * 6)
+    for bed in results.beds:
+        base = results.baseline(bed)
+        ece, aurc = (METRICS[name] * mean_of(results, base, name) for name in ("ece", "aurc"))
+        own = 100 * mean_of(results, base, "accuracy")
+        lines.append(f"| {bed} | cross-entropy | | {own:.2f} | | | | {ece:.1f} | {aurc:.1f} |")
+        for key, test, p in zip(keys, tests, corrected, strict=True):
+            if key[0] == bed and test is not None and test.ci95 is not None:
+                ece, aurc = (METRICS[name] * mean_of(results, key, name) for name in ("ece", "aurc"))
+                low, high = (f"{100 * end:+.2f}" for end in test.ci95)
+                cells = [bed, SOURCES[key[1]], key[2], f"{100 * mean_of(results, key, 'accuracy'):.2f}"]
+                cells += [f"{100 * test.mean_difference:+.2f}", f"[{low}, {high}]", "" if p is None else f"{p:.3f}"]
+                lines.append("| " + " | ".join([*cells, f"{ece:.1f}", f"{aurc:.1f}"]) + " |")
     return lines
 
 
@@ -146,39 +172,38 @@ def settings_table(results: Results) -> list[str]:
 
 
 def draw(results: Results, path: Path) -> None:
-    """Points over cross-entropy by rule, a panel for each bed, a group for each teacher."""
+    """Points over cross-entropy by rule, a panel for each bed, a group for each teacher with its alpha and T."""
     import matplotlib
 
     matplotlib.use("Agg")
-    matplotlib.rcParams["svg.hashsalt"] = "drkd"
     from matplotlib import pyplot
 
-    colours = {"none": "#009e73", "swap": "#d55e00", "drop": "#999999", "plausible": "#0072b2", "bayes": "#cc79a7"}
-    figure, panels = pyplot.subplots(1, len(results.beds), figsize=(3.6 * len(results.beds), 3.6), squeeze=False)
-    for axes, bed in zip(panels[0], results.beds, strict=True):
-        groups = list(
-            dict.fromkeys(
-                (k[1], k[3], k[4]) for k in results.rows if k[0] == bed and k[1] in SOURCES and k[1] != "virtual"
-            )
-        )
+    colours = {"none": "#009e73", "swap": "#d55e00", "plausible": "#0072b2", "bayes": "#cc79a7"}
+    lines = math.ceil(len(results.beds) / 4)
+    figure, panels = pyplot.subplots(lines, 4, figsize=(14, 3.4 * lines), squeeze=False)
+    for axes in panels.flat[len(results.beds) :]:
+        axes.axis("off")
+    for axes, bed in zip(panels.flat, results.beds, strict=False):
+        taught = [k for k in results.rows if k[0] == bed and k[1] in SOURCES and k[2] != "drop"]
+        groups = sorted({(k[1], k[3], k[4]) for k in taught}, key=lambda each: ([*SOURCES].index(each[0]), each[1:]))
         for place, group in enumerate(groups):
-            keys = [k for k in results.rows if k[0] == bed and (k[1], k[3], k[4]) == group]
+            keys = [k for k in taught if (k[1], k[3], k[4]) == group]
             for number, key in enumerate(keys):
                 test = paired(*results.difference(key, results.baseline(bed)))
                 at, kind = place + 0.16 * number - 0.32, key[2].partition(":")[0]
                 mean = 100 * test.mean_difference
                 low, high = (100 * end for end in test.ci95 or (test.mean_difference,) * 2)
-                label = kind if place == 0 else None
+                label = kind if group == groups[-1] else None
                 axes.errorbar(at, mean, [[mean - low], [high - mean]], fmt="o", ms=4, color=colours[kind], label=label)
         axes.axhline(0, color="#444444", lw=0.8)
-        names = [f"{source}\nα {alpha} T {heat}" for source, alpha, heat in groups]
+        names = [f"{source}\n{alpha}, {heat}" for source, alpha, heat in groups]
         axes.set_xticks(range(len(groups)), names, fontsize=6, rotation=45)
         axes.set_title(f"{bed}, {len(results.seeds(bed))} seeds", fontsize=9)
     panels[0][0].set_ylabel("points over cross-entropy, test")
     panels[0][0].legend(fontsize=7, title="rule", title_fontsize=7)
     figure.tight_layout()
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, metadata={"Date": None})
+    figure.savefig(path, dpi=70)
 
 
 def main() -> None:
@@ -192,6 +217,8 @@ def main() -> None:
         print("\n".join(settings_table(results)))
     elif "finished" in sources:
         print("\n".join([*accuracy_tables(results), *other_tables(results), *verdicts(results)]))
+    elif "virtual" in sources:
+        print("\n".join([*accuracy_tables(results), *against_baseline(results)]))
     else:
         print("\n".join(accuracy_tables(results)))
     if options.picture:

@@ -2,12 +2,16 @@
 
     python benchmarks/evidence/rectifiers.py tune   --data DATA --kept KEPT --table tune.csv
     python benchmarks/evidence/rectifiers.py choose --data DATA --kept KEPT --table choose.csv
+    python benchmarks/evidence/rectifiers.py weights --data DATA --kept KEPT --table weights.csv
+    python benchmarks/evidence/rectifiers.py tuned-wrong --data DATA --kept KEPT --table tuned.csv --beds cub50:0.4
+    python benchmarks/evidence/rectifiers.py tuned-right --data DATA --kept KEPT --table tuned.csv --beds cub50
     python benchmarks/evidence/rectifiers.py final  --data DATA --kept KEPT --table final.csv --seeds 10
 
-`tune` and `choose` judge settings and rules on a fifth of the training images, whose labels are as wrong as the rest;
-`final` measures what was chosen on the test split, with all training images. A row of CSV is written as soon as it is
-known, and rows that are there are skipped. `rectifier_tables.py` prints them. DATA has `cub100`, `cifar10`, `cifar10n`
-and `weights`; KEPT keeps the features. `check` compares the training with drkd's own.
+`tune`, `choose` and `weights` judge settings, rules, their alpha and temperature on a fifth of the training images,
+whose labels are as wrong as the rest; `final` and `tuned-...` measure what was chosen on the test split, with all
+training images. A row of CSV is written as soon as it is known, and rows that are there are skipped.
+`rectifier_tables.py` prints them. DATA has `cub100`, `cifar10`, `cifar10n` and `weights`; KEPT keeps the features.
+`check` compares the training with drkd's own.
 """
 
 import argparse
@@ -35,6 +39,9 @@ RULES = (
 )
 FINAL = ("none", "swap", "drop", "plausible:0.05", "bayes:0.2")
 
+JUDGED = ("tune", "choose", "weights")
+"""Stages that look at no test split."""
+
 KEYS = ("bed", "seed", "source", "rule", "alpha", "temperature", "epochs", "lr", "weight_decay")
 METRICS = ("accuracy", "nll", "ece", "aurc")
 COLUMNS = (
@@ -52,6 +59,18 @@ def rows_of(stage: str) -> list[list[Row]]:
             [Row(epochs=epochs, lr=lr, weight_decay=decay) for lr in (0.003, 0.01, 0.03) for decay in (0.05, 0.5, 2.0)]
             for epochs in (3, 12, 30)
         ]
+    if stage.startswith("tuned"):  # as `tune` finds it, with wrong labels and with right ones
+        epochs, lr, decay = (30, 0.003, 0.5) if stage == "tuned-wrong" else (30, 0.01, 2.0)
+        taught = [("labels", "none", 0.0, 1.0), ("virtual", "bayes:0.2", *SOFT[1])]
+        taught += [
+            (source, rule, *SOFT[1]) for source in ("folds2", "average") for rule in ("none", "swap", "bayes:0.2")
+        ]
+        return [[Row(*each, epochs, lr, decay) for each in taught]]
+    if stage == "weights":
+        sources, rules = ("virtual", "folds2", "average"), ("none", "swap", "bayes:0.2")
+        soft = [(alpha, heat) for alpha in (0.3, 0.6, 0.9, 1.0) for heat in (1.0, 4.0)]
+        groups = [[Row(source, rule, *pair) for rule in rules for pair in soft] for source in sources]
+        return [[Row(), *(row for row in groups[0] if row.rule == "bayes:0.2")], *groups[1:]]
     sources, rules = (("folds2", "average"), RULES) if stage == "choose" else (("finished", "folds2", "average"), FINAL)
     groups = [[Row(source, rule, *soft) for rule in rules for soft in SOFT] for source in sources]
     if stage == "final":
@@ -106,7 +125,7 @@ def run(options: argparse.Namespace) -> None:
                     if all(key in known for key in keys):
                         continue
                     started = time.process_time()
-                    bed = bed or bed_of(options.data, options.kept, name, seed, validation=options.stage != "final")
+                    bed = bed or bed_of(options.data, options.kept, name, seed, validation=options.stage in JUDGED)
                     answers = {row.source: answers_of(row.source, bed, seed) for row in group}
                     found = train(bed, group, answers, seed)
                     heads, averages = logits_of(bed.judged, found.heads), logits_of(bed.judged, found.averages)
@@ -151,7 +170,7 @@ def check(options: argparse.Namespace) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("stage", choices=["tune", "choose", "final", "check"])
+    parser.add_argument("stage", choices=["tune", "choose", "weights", "final", "tuned-wrong", "tuned-right", "check"])
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--kept", type=Path, required=True)
     parser.add_argument("--table", type=Path)
