@@ -2,14 +2,14 @@
 
     python benchmarks/reference_error.py
 
-The other side is tests/support/oracles/public_code.py: the formulas in numpy, float64, with derivatives taken on paper.
+The other side is tests/oracles/public_code.py: the formulas in numpy, float64, with derivatives taken on paper.
 """
 
 import sys
 from pathlib import Path
 
-TESTS = Path(__file__).resolve().parent.parent / "tests"
-sys.path[:0] = [str(TESTS / "support"), str(TESTS / "objective")]
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "objective"))
 
 from test_reference_convention import CLASSES, METHODS, relative_errors
 
