@@ -1,7 +1,7 @@
 """What makes the same training faster: how weights lie in memory, whether the student's pass is compiled.
 
 None changes the result by more than rounding. What `auto` chooses depends on the network and the settings, never on a
-clock, so that a run and its resumption choose alike. The figures behind both rules are in docs/speed.md.
+clock, so that a run and its resumption choose alike. The figures behind both rules are in docs/speed-tables.md.
 """
 
 import math
