@@ -1,5 +1,6 @@
 """`--teacher-folds`: networks that teach what they were not trained on."""
 
+import re
 import shutil
 from dataclasses import replace
 
@@ -88,6 +89,8 @@ def test_teachers_that_are_there_teach_another_run(done, tmp_path):
     other = run(tmp_path / "run", label_noise=0.2, method="tf_kd_self", teacher=str(out / "teacher"))
     assert other.teacher.path == str(out / "teacher")
     assert not (tmp_path / "run" / "teacher").exists()
+    with pytest.raises(InputError, match=rf"fold-1-of-2; give --teacher {re.escape(str(out / 'teacher'))}$"):
+        run(tmp_path / "parent", label_noise=0.2, teacher=str(out))
     with pytest.raises(InputError, match=r"needs a finished run in .*fold-1-of-3"):
         run(tmp_path / "three", label_noise=0.2, teacher=str(out / "teacher"), teacher_folds=3)
     shutil.copytree(out / "teacher" / "fold-1-of-2", tmp_path / "wrong" / "fold-2-of-2", symlinks=True)

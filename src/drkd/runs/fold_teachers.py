@@ -82,7 +82,10 @@ def load_fold_teachers(folder: Path, config: TrainConfig, data: TaskData) -> tup
     seconds = 0.0
     for expected, run in fold_runs(config, folder, folds):
         if not (run / FILE).is_file():
-            raise InputError(f"--teacher-folds {folds} needs a finished run in {run}; leave --teacher out to train it")
+            inside = folder / "teacher"
+            there = any(inside.glob(f"fold-*-of-{folds}"))
+            advice = f"give --teacher {inside}" if there else "leave --teacher out to train it"
+            raise InputError(f"--teacher-folds {folds} needs a finished run in {run}; {advice}")
         left_out = read_record(TrainConfig, run / "config.yaml").fold
         if left_out != expected.fold:
             raise InputError(f"{run} left out the fold {left_out}, and is to answer for {expected.fold}")

@@ -18,7 +18,7 @@ import torch
 from torch import nn
 
 from drkd.config import TrainConfig
-from drkd.data import Data, Split
+from drkd.data import Data
 from drkd.methods.registry import get_method
 from drkd.models.parts import classifier_of
 from drkd.runs.features import why_asked_always
@@ -157,7 +157,7 @@ def unnoticed(device: torch.device) -> Iterator[None]:
 def _some(split: Any, count: int) -> Any:
     """Samples from all over a split."""
     rows = torch.linspace(0, len(split) - 1, min(count, len(split))).long()
-    return split.select(rows if isinstance(split, Split) else rows.tolist())
+    return split.select(rows)
 
 
 def _alone(network: nn.Module, data: Data) -> tuple[nn.Module, Data]:

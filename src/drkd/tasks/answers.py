@@ -163,11 +163,12 @@ def refuse_same_names(what: str, files: Sequence[Path], name: Callable[[Path], s
     Raises:
         InputError: that says `what` goes by it.
     """
-    names: set[str] = set()
+    seen: dict[str, Path] = {}
     for file in files:
-        if name(file) in names:
-            raise InputError(f"{what} goes by file names, and there are several {name(file)}; give them by folder")
-        names.add(name(file))
+        first = seen.setdefault(name(file), file)
+        if first is not file:
+            advice = "rename one" if first.parent == file.parent else "give one folder at a time"
+            raise InputError(f"{what} goes by file names, and {first} and {file} would both be {name(file)}; {advice}")
 
 
 def refuse_own_folder(option: str, folder: Path, files: Sequence[Path]) -> None:

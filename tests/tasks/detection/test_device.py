@@ -269,7 +269,7 @@ def test_the_command_line_draws_and_writes_tables(exported, folder, tmp_path, ca
         (["--nms", "-1"], "--nms should be greater than or equal to 0, got -1.0"),
         (["--format", "xml"], "--format should be csv, json or coco, got 'xml'"),
         (["--draw", "FOLDER/val"], "--draw would replace"),
-        (["FOLDER/twin", "--format", "coco"], "--format coco goes by file names, and there are several 006.png"),
+        (["FOLDER/twin", "--format", "coco"], "twin/006.png would both be 006.png; give one folder at a time"),
     ],
 )
 def test_what_cannot_be_answered_gets_one_line(exported, folder, capsys, arguments, words):

@@ -149,7 +149,7 @@ def test_the_command_line_writes_masks_tables_and_pictures(run, photos, tmp_path
         (["--masks", "FOLDER"], "--masks would replace FOLDER/high.png; give another folder"),
         (["--draw", "FOLDER"], "--draw would replace FOLDER/high.png; give another folder"),
         (["--masks", "OUT", "--draw", "OUT"], "--draw and --masks would both write OUT/NAME.png; give two folders"),
-        (["TWIN", "--masks", "OUT"], "--masks goes by file names, and there are several wide.png"),
+        (["TWIN", "--masks", "OUT"], "twin/wide.bmp would both be wide.png; give one folder at a time"),
     ],
 )
 def test_what_cannot_be_answered_gets_one_line(run, photos, tmp_path, capsys, arguments, words):

@@ -1,5 +1,7 @@
 """Segmentation from options to a run directory: the same commands as for classifiers."""
 
+import itertools
+
 import pytest
 
 import drkd
@@ -7,6 +9,8 @@ from drkd import InputError
 from drkd.cli import catalog
 from drkd.config import CompareConfig, TrainConfig, resolve
 from drkd.report import write_report, write_run_report
+from drkd.runs import precision
+from drkd.runs.building import build_student
 from drkd.runs.evaluating import evaluate_run
 from drkd.runs.training import train
 from drkd.studies.comparison import compare
@@ -31,6 +35,15 @@ def folder(tmp_path_factory):
 
 def run(out, **options):
     return train(*resolve(TrainConfig, {**QUICK, **options}), out)
+
+
+def test_a_step_is_measured_as_those_of_classifiers_are(folder, monkeypatch):
+    """What `--precision auto` and the estimate of a training do."""
+    config, _ = resolve(TrainConfig, {**QUICK, "data": folder, "precision": "auto"})
+    data = get_task("segmentation").load(config)
+    readings = itertools.accumulate(itertools.cycle([0.0, 4.0, 0.0, 1.0]))  # of float32 and of bfloat16, in turns
+    monkeypatch.setattr(precision, "_clock", lambda network: lambda: next(readings))
+    assert precision.ratio_of_steps(config, data, build_student(config, data)) == 0.25
 
 
 def test_a_run_is_complete_and_is_evaluated_alike(folder, tmp_path):

@@ -68,9 +68,9 @@ class DetectionSplit:
     def __len__(self) -> int:
         return len(self.targets)
 
-    def select(self, rows: Sequence[int]) -> "DetectionSplit":
-        """A part of it."""
-        images = self.images
+    def select(self, rows: Sequence[int] | Tensor) -> "DetectionSplit":
+        """A part of it, by positions."""
+        images, rows = self.images, [int(row) for row in rows]
         decoded = None if images.decoded is None else [images.decoded[row] for row in rows]
         files = [images.files[row] for row in rows]
         return DetectionSplit(replace(images, files=files, decoded=decoded), [self.targets[row] for row in rows])
