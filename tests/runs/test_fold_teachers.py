@@ -91,6 +91,8 @@ def test_teachers_that_are_there_teach_another_run(done, tmp_path):
     assert not (tmp_path / "run" / "teacher").exists()
     with pytest.raises(InputError, match=rf"fold-1-of-2; give --teacher {re.escape(str(out / 'teacher'))}$"):
         run(tmp_path / "parent", label_noise=0.2, teacher=str(out))
+    with pytest.raises(InputError, match=r"holds the teachers of folds: add --teacher-folds 2$"):
+        run(tmp_path / "one", label_noise=0.2, teacher=str(out / "teacher"), teacher_folds=None)
     with pytest.raises(InputError, match=r"needs a finished run in .*fold-1-of-3"):
         run(tmp_path / "three", label_noise=0.2, teacher=str(out / "teacher"), teacher_folds=3)
     shutil.copytree(out / "teacher" / "fold-1-of-2", tmp_path / "wrong" / "fold-2-of-2", symlinks=True)

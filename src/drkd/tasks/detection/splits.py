@@ -70,10 +70,10 @@ class DetectionSplit:
 
     def select(self, rows: Sequence[int] | Tensor) -> "DetectionSplit":
         """A part of it, by positions."""
-        images, rows = self.images, [int(row) for row in rows]
-        decoded = None if images.decoded is None else [images.decoded[row] for row in rows]
-        files = [images.files[row] for row in rows]
-        return DetectionSplit(replace(images, files=files, decoded=decoded), [self.targets[row] for row in rows])
+        images, positions = self.images, [int(row) for row in rows]
+        decoded = None if images.decoded is None else [images.decoded[row] for row in positions]
+        files = [images.files[row] for row in positions]
+        return DetectionSplit(replace(images, files=files, decoded=decoded), [self.targets[row] for row in positions])
 
 
 @dataclass(frozen=True)
