@@ -20,8 +20,11 @@ def load_teacher(source: str, config: TrainConfig, data: TaskData) -> nn.Module:
     It takes the student's images: a teacher that wants them of another size or normalisation sees to that itself.
 
     Raises:
-        InputError: for a teacher of another task, other classes or other channels.
+        InputError: for a teacher of another task, other classes or other channels, and for teachers of folds.
     """
+    if folds := sorted(Path(source).glob("fold-1-of-*")):
+        count = folds[0].name.rpartition("-")[2]
+        raise InputError(f"--teacher {source} holds the teachers of folds: add --teacher-folds {count}")
     expected = model_info(config, data)
     try:
         teacher, info = load_model(source)

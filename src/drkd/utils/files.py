@@ -168,13 +168,7 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], str]:
             or those that every `.pt` file has.
     """
     if not path.is_file():
-        folds = sorted(path.parent.glob("fold-1-of-*"))
-        advice = "give a run directory, a model.safetensors or a .pt file"
-        if folds:
-            advice = (
-                f"{path.parent} holds the teachers of folds: add --teacher-folds {folds[0].name.rpartition('-')[2]}"
-            )
-        raise InputError(f"there is no file {path}; {advice}")
+        raise InputError(f"there is no file {path}; give a run directory, a model.safetensors or a .pt file")
     try:
         if path.suffix == ".safetensors":
             return _checked(path, load_file(path)), ""
