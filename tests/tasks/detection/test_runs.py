@@ -170,7 +170,6 @@ def test_compare_puts_methods_side_by_side(folder, tmp_path):
         ({"label_noise": 0.2}, "takes no --label-noise"),
         ({"method": "ps_kd", "augment": "ssd"}, "ps_kd remembers positions, which --augment ssd moves"),
         ({"compile": "on"}, "takes no --compile on"),
-        ({"memory_format": "channels_last"}, "takes no --memory-format channels_last"),
         ({"sync_batchnorm": True}, "--sync-batchnorm"),
         ({"freeze": 1}, "takes no --freeze with a number"),
         ({"head_lr": 0.1}, "takes no --head-lr"),
