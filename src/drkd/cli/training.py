@@ -21,7 +21,7 @@ from drkd.utils.machine import processor_count
 from drkd.utils.text import printable
 from drkd.utils.workers import start_server
 
-WEIGHTS = "Weights of the loss terms at the end (public code: the same in the papers' code, which divides KL by K classes):"
+WEIGHTS = "Weights of the loss terms at the end (public code: the same in the papers' code, whose KL is divided by K):"
 
 ConfigFile = Annotated[Path | None, typer.Option("--config", help="YAML file of options")]
 

@@ -108,7 +108,7 @@ def print_networks(results: NetworkResults, console: Console) -> None:
         table.add_column(name, justify="left" if name in ("Network", "Best trial") else "right")
     for file in sorted(results.measured, key=lambda each: each.ms):
         found = results.searches.get(file.network)
-        cells = ("beyond the budget", "", "")
+        cells = ("over the budget", "", "")
         if found is not None:
             test = "" if found.best_test_accuracy is None else f"{100 * found.best_test_accuracy:.2f}"
             cells = (f"{100 * found.best_val_accuracy:.2f}", test, found.best)
@@ -167,7 +167,7 @@ def advice(found: Tuned, config: TuneConfig, source: Mapping[str, str]) -> str:
     best = results.best_method
     train = study_command(found, config, source, command="train")
     if best is None or best.val_accuracy is None:
-        return f"To train with what was found: {train}"
+        return f"To train with these settings: {train}"
     lead = 100 * (best.val_accuracy - results.recipe_val_accuracy)
     return (
         f"No method beats cross-entropy: the best one differs by {lead:+.2f} points. "

@@ -31,8 +31,8 @@ TEACHER_FOLDS: Any = Field(
     None,
     ge=2,
     le=100,
-    description="of self-taught methods: divide the training images into this many folds, and have each taught by a "
-    "network that was trained on the others; 2 costs about as much as one self-teacher (default: one, trained on all)",
+    description="for self-taught methods: divide the training images into this many folds; each is taught by a network "
+    "trained on the others; 2 costs about as much as one self-teacher (default: one, trained on all)",
 )
 
 TaskName = Literal["classification", "detection", "segmentation", "multilabel"]
@@ -161,10 +161,10 @@ class BoxConfig(Options):
         None, ge=0, le=1, description="smallest score of a box (default: 0.25, and 0 with --format coco)"
     )
     nms: float | None = Field(
-        None, ge=0, le=1, description="IoU above which the less certain of two boxes of a class is left out"
+        None, ge=0, le=1, description="IoU above which the less certain of two boxes of one class is dropped"
     )
-    draw: Text | None = Field(None, description="folder for the images with their boxes, or with classes in colours")
-    masks: Text | None = Field(None, description="folder for masks of segmenters, a PNG per image")
+    draw: Text | None = Field(None, description="folder for the images with boxes or coloured classes drawn in")
+    masks: Text | None = Field(None, description="for segmenters: folder for the masks, a PNG per image")
 
 
 class ExportConfig(Options):
@@ -181,21 +181,22 @@ class ExportConfig(Options):
     max_difference: float | None = Field(
         None,
         ge=0,
-        description="largest difference of a logit, over the largest logit, or of a box's score, or fraction of an "
-        "image's pixels with another class (default: float 1e-3, of boxes and pixels 0.01; int8 any)",
+        description="largest allowed difference: of a logit, over the largest logit; of a box's score; or fraction of "
+        "an image's pixels with another class (default: float 1e-3, boxes and pixels 0.01; int8 any)",
     )
     min_agreement: float | None = Field(
         None,
         ge=0,
         le=1,
-        description="least fraction of images or pixels with the same class, or of boxes that are the same (default: "
-        "float 0.999, of boxes 0.99; int8 0.9, of boxes 0.7)",
+        description="smallest allowed fraction of images or pixels with the same class, or of identical boxes "
+        "(default: float 0.999, boxes 0.99; int8 0.9, boxes 0.7)",
     )
     max_drop: float | None = Field(
         None,
         ge=0,
         le=1,
-        description="largest loss of accuracy, mAP or mIoU, a fraction (default: float 0.001, of mAP 0.005; int8 0.02)",
+        description="largest allowed loss of accuracy, mAP or mIoU, a fraction (default: float 0.001, mAP 0.005; int8 "
+        "0.02)",
     )
 
 

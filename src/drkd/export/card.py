@@ -89,7 +89,7 @@ def _measured(summary: RunSummary, task: Task) -> str:
     calibrated = _calibrated(summary)
     return (
         "\n".join(rows)
-        + f"\n\n{calibrated}One training: these figures do not show how far another seed would differ.\n"
+        + f"\n\n{calibrated}This is one training: the figures do not show how much another seed would differ.\n"
     )
 
 
@@ -100,8 +100,8 @@ def _calibrated(summary: RunSummary) -> str:
         return ""
     before, after = (f"{100 * found[name]:.2f}%" for name in ("ece", "calibrated_ece"))
     return (
-        f"These are of the network's logits. For probabilities divide them by {found['temperature']:.6g}, the "
-        f"temperature that was fitted on the validation split: on the test split that takes ECE from {before} to "
+        f"These figures are for the network's logits. For probabilities, divide them by {found['temperature']:.6g}, "
+        f"the temperature fitted on the validation split: on the test split this changes ECE from {before} to "
         f"{after}.\n\n"
     )
 

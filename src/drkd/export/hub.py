@@ -59,12 +59,12 @@ def push_run(
         raise InputError("--public has no effect without --send; leave it out, or send the folder")
     hub = needed("huggingface_hub", "hub") if send else None
     if not (path / "summary.json").is_file():
-        raise InputError(f"{path} is no finished run (no summary.json); give a run directory of `drkd train`")
+        raise InputError(f"{path} is not a finished run (no summary.json); give a run directory of `drkd train`")
     _, info = load_deployed(path)  # refuses a damaged file
     if get_task(info.task).outputs != Task.outputs:
         raise InputError(
-            f"{info.model} is of {info.task}, and `drkd push` writes networks that name images; send a file of "
-            "`drkd export` yourself"
+            f"{info.model} is for {info.task}, and `drkd push` publishes only classifiers; send a file of `drkd "
+            "export` yourself"
         )
     folder = Path(out) if out is not None else path / "hub"
     card = model_card(path, info, repo or "OWNER/NAME")

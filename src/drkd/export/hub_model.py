@@ -94,8 +94,8 @@ class HubModel(nn.Module, PyTorchModelHubMixin, library_name="drkd"):
         ) as reason:  # other content than it takes
             why = " ".join(str(reason).split())
             raise InputError(
-                f"{pretrained_model_name_or_path} is no folder of `drkd push`, or its config.json is damaged: {why}; "
-                "copy it anew"
+                f"{pretrained_model_name_or_path} is not a folder of `drkd push`, or its config.json is damaged: "
+                f"{why}; copy it again"
             ) from reason
 
     @classmethod
@@ -106,7 +106,7 @@ class HubModel(nn.Module, PyTorchModelHubMixin, library_name="drkd"):
             if ours != theirs:
                 raise InputError(
                     f"config.json says {name} {_shown(ours)}, {model_file} says {_shown(theirs)}: one of them was "
-                    "changed; copy both anew"
+                    "changed; copy both again"
                 )
         model.deployed.network.load_state_dict(tensors, strict=strict)
         return model.to(map_location).eval()

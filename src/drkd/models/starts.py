@@ -91,7 +91,7 @@ def find_start(
     if preprocessing is None and timm:
         config = _config_of_timm(model.removeprefix("timm:"))
         if config is not None:
-            preprocessing, says = _of_timm(config), f"{source} does not say how; {_called(config)} says so"
+            preprocessing, says = _of_timm(config), f"{source} does not describe it; {_called(config)} does"
     return Start(source, file, preprocessing, says)
 
 

@@ -194,8 +194,8 @@ def _rectification(panel: Panel, differences: Differences) -> list[str]:
             )
     if panel.label_noise and swapped:
         sentences.append(
-            f"With {100 * panel.label_noise:g}% of the labels wrong, the swap of {listed(swapped)} writes wrong "
-            "labels back into the targets, wherever the teacher had got the true class right."
+            f"With {100 * panel.label_noise:g}% of the labels wrong, the swap of {listed(swapped)} puts wrong "
+            "labels back into the targets wherever the teacher had the true class."
         )
     return sentences
 

@@ -139,7 +139,7 @@ class Frozen(Target):
         self.precision = "float32" if why else "bfloat16"
         if why:
             name = _name(self.network)
-            warnings.warn(f"the teacher {name} answers in float32, since in bfloat16 {why}", stacklevel=2)
+            warnings.warn(f"the teacher {name} runs in float32, because in bfloat16 {why}", stacklevel=2)
 
     def _choose(self, inputs: Any) -> None:
         """Keep the folded network if it answers like the original one, else the original."""
@@ -147,7 +147,7 @@ class Frozen(Target):
         try:
             difference = largest_difference(original, folded, inputs)
         except Exception as reason:  # of code that folding broke; if it is the original's own, its next call raises it
-            self.folded, why = False, f"asking both fails ({reason})"
+            self.folded, why = False, f"running both fails ({reason})"
         else:
             if difference is None:  # a rank without samples
                 return

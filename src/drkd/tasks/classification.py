@@ -133,15 +133,15 @@ class Classification(Task):
 
         if scaled := scaling_differences(own, student):
             warnings.warn(
-                f"the teacher in {source} was trained on images that were scaled otherwise than the student's "
+                f"the teacher in {source} was trained on images scaled differently from the student's "
                 f"({', '.join(scaled)}): it gets the student's",
                 stacklevel=2,
             )
         if not (found := differences(own, student)):
             return teacher
         warnings.warn(
-            f"the teacher in {source} wants other images than the student ({', '.join(found)}): it resizes and "
-            "normalises them for itself",
+            f"the teacher in {source} expects different images from the student's ({', '.join(found)}): it resizes "
+            "and normalises them itself",
             stacklevel=2,
         )
         return Adapted(teacher, own, student).eval()

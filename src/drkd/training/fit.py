@@ -93,8 +93,8 @@ def fit(
         refuse_without_effect(settings, dict.fromkeys(options, "command line"), called=str)
     if settings.precision == "auto":
         raise InputError(
-            "fit cannot choose a precision, since it may have no run directory to keep the choice in; give float32 or "
-            "bfloat16, or train with `drkd train` or drkd.compare"
+            "fit cannot choose a precision, because it may have no run directory to keep the choice in; give float32 "
+            "or bfloat16, or train with `drkd train` or drkd.compare"
         )
     check_trackers(settings.log)
     stepper = assemble(student, objective, data, settings)

@@ -93,7 +93,7 @@ def test_a_failed_drawing_costs_no_training(folder, tmp_path, monkeypatch):
         raise ValueError("no ink")
 
     monkeypatch.setattr(drawing, "draw_cases", broken)
-    with pytest.warns(UserWarning, match="no test images are drawn in .*: ValueError: no ink"):
+    with pytest.warns(UserWarning, match="test images could not be drawn in .*: ValueError: no ink"):
         run(tmp_path / "out", data=folder, method="cross_entropy", epochs=1, limit_train=3, limit_test=1, validation=0)
     assert drkd.load_model(tmp_path / "out")[1].classes == ("disc", "square")
 

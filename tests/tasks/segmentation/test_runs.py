@@ -96,7 +96,7 @@ def test_compare_puts_methods_side_by_side(folder, tmp_path):
         ({"augment": "cifar"}, "--augment of segmentation should be none, or scale_crop"),
         ({"method": "cs_kd"}, "needs batches with pairs"),
         ({"method": "dr_kd_clean_view"}, "cannot train with dr_kd_clean_view"),
-        ({"method": "ps_kd"}, "scale_crop moves them; take --augment flip"),
+        ({"method": "ps_kd"}, "scale_crop moves pixels; use --augment flip"),
     ],
 )
 def test_what_makes_no_sense_gets_one_line_and_writes_nothing(folder, tmp_path, options, words):

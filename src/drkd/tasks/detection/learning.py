@@ -59,7 +59,7 @@ class DetectorLearner(Learner[DetectionSplits, DetectionBatch]):
             )
         if "index" in objective.needs and data.operations:
             raise InputError(
-                f"`{objective.name}` remembers positions, which --augment {'+'.join(data.operations)} moves; take flip "
+                f"`{objective.name}` remembers positions, which --augment {'+'.join(data.operations)} moves; use flip "
                 "or none, or another method"
             )
         self.data, self.student, self.objective, self.device = data, student, objective, device
@@ -138,12 +138,12 @@ def check_settings(settings: FitSettings) -> None:
     """
     for wrong, option, why in (
         (settings.compile == "on", "--compile on", "the number of boxes changes from step to step"),
-        (isinstance(settings.freeze, int), "--freeze with a number", "--freeze backbone is what it knows"),
+        (isinstance(settings.freeze, int), "--freeze with a number", "only --freeze backbone works there"),
         (settings.head_epochs > 0, "--head-epochs", "it is for classifiers"),
         (settings.head_lr is not None, "--head-lr", "it is for classifiers"),
         (settings.layer_decay is not None, "--layer-decay", "it is for classifiers"),
         (settings.mixup > 0 or settings.cutmix > 0, "--mixup and --cutmix", "boxes cannot be mixed"),
-        (settings.workers is not None, "--workers", "its loader takes no number of them"),
+        (settings.workers is not None, "--workers", "its loader chooses the number itself"),
         (settings.sampler != "shuffled", f"--sampler {settings.sampler}", "an image has several classes"),
     ):
         if wrong:

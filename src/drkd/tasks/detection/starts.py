@@ -52,7 +52,7 @@ def find_start(
     """
     if not pretrained or weights is not None:
         if pretrained:
-            raise InputError("--pretrained and --weights both say where the network starts from; give one of them")
+            raise InputError("--pretrained and --weights both set the initial weights; use one of them")
         return starts.find_start(name, weights=weights, download=download)
     if name in OF_TIMM:
         return starts.find_start(OF_TIMM[name], pretrained=True, download=download)
@@ -119,7 +119,7 @@ def _backbone(detector: nn.Module, name: str, saved: Tensors, source: str, notes
         hint = "give weights of a whole detector, or of the network that its backbone is"
         if name == "ssdlite320_mobilenet_v3":
             hint = (
-                "torchvision's SSDlite has half the channels in its last blocks; give its weights for COCO, or take "
+                "torchvision's SSDlite has half the channels in its last blocks; give its weights for COCO, or use "
                 "ssd_efficientnet_lite0"
             )
         raise InputError(
@@ -139,9 +139,9 @@ def _take_preprocessing(backbone: Any, start: Start) -> tuple[str, ...]:
         return ()
     wanted, says = start.preprocessing, start.says
     if wanted is None or wanted.mean is None or wanted.std is None:
-        says = f"{start.source} does not say it"
+        says = f"{start.source} does not give them"
     else:
         for buffer, values in ((backbone.mean, wanted.mean), (backbone.std, wanted.std)):
             buffer.copy_(torch.tensor(values).view(3, 1, 1))
     mean, std = (", ".join(f"{value:.4g}" for value in each.flatten()) for each in (backbone.mean, backbone.std))
-    return (f"it takes images with mean ({mean}) and deviation ({std}) to be 0 and 1 ({says})",)
+    return (f"it normalises images by mean ({mean}) and deviation ({std}) ({says})",)

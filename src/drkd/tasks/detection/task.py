@@ -100,8 +100,8 @@ class Detection(Task):
     def adapt_teacher(self, teacher: "nn.Module", own: "ModelInfo", student: "ModelInfo", source: str) -> "nn.Module":
         if own.model != student.model:
             raise InputError(
-                f"the teacher in {source} is a {own.model}, the student a {student.model}: they score other positions; "
-                "give a detector of the same name"
+                f"the teacher in {source} is a {own.model}, the student a {student.model}: they score different "
+                "positions; give a detector of the same name"
             )
         return teacher
 
@@ -114,7 +114,7 @@ class Detection(Task):
         moves = config.augment is not None and bool(parse_augmentation(config.augment)[1])
         if moves and "index" in objective.needs:
             raise InputError(
-                f"{config.method} remembers positions, which --augment {config.augment} moves; take flip or none, or "
+                f"{config.method} remembers positions, which --augment {config.augment} moves; use flip or none, or "
                 "another method"
             )
         for wrong, option, why in (

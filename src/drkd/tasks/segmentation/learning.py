@@ -128,13 +128,13 @@ def refuse_method(objective: Objective, *, moves: bool) -> None:
     """
     if strange := objective.needs - {"inputs", "index"}:
         raise InputError(
-            f"`{objective.name}` needs batches with {', '.join(sorted(strange))}, which segmentation has not; "
+            f"`{objective.name}` needs batches with {', '.join(sorted(strange))}, which segmentation does not have; "
             "choose another"
         )
     if getattr(objective, "row_weights", None) is not None:
         raise InputError("segmentation takes no class weights yet; leave them out")
     if moves and "index" in objective.needs:
         raise InputError(
-            f"`{objective.name}` remembers what was said of each pixel, and scale_crop moves them; take --augment flip "
+            f"`{objective.name}` remembers predictions for each pixel, and scale_crop moves pixels; use --augment flip "
             "or none, or online_dr_kd with --source ema"
         )

@@ -89,7 +89,7 @@ class Segmentation(Task):
     def adapt_teacher(self, teacher: "nn.Module", own: "ModelInfo", student: "ModelInfo", source: str) -> "nn.Module":
         if (own.mean, own.std) != (student.mean, student.std):
             raise InputError(
-                f"the teacher in {source} wants images of mean {own.mean} and deviation {own.std}, the student "
+                f"the teacher in {source} expects images with mean {own.mean} and deviation {own.std}, the student "
                 f"{student.mean} and {student.std}; give a teacher that was trained with the same"
             )
         return teacher
