@@ -3,7 +3,7 @@
 
     python3 dev.py compare [OPTIONS]   set up and run `drkd compare` (any other command of drkd works too)
     python3 dev.py test [OPTIONS]      set up and run the tests
-    python3 dev.py lint                set up and run lint, format and types
+    python3 dev.py lint                set up and run lint, format, types and spelling
     python3 dev.py docs                set up and build the documentation into docs/_build
     python3 dev.py examples            set up and run the tutorials of docs/examples.md
     python3 dev.py package [--tag T]   set up, build wheel and sdist into dist/, install and try both
@@ -29,6 +29,7 @@ TASKS = {
         ["ruff", "format", "--check", "."],
         ["mypy"],
         ["mypy", "--platform", "win32", "--cache-dir", ".mypy_cache/win32"],
+        ["codespell_lib"],
     ],
     "docs": [["sphinx", "-W", "-b", "html", "docs", "docs/_build"]],
     "examples": [["examples.own_photos"], ["examples.noisy_labels"], ["examples.own_loop"], ["examples.api"]],
