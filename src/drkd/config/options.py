@@ -141,6 +141,7 @@ class ReproduceConfig(Options):
 class BenchConfig(Options):
     """What to measure the cost of, and how."""
 
+    task: TaskName = Field("classification", description=TASK)
     model: str = Field("small_cnn", description="network by name, or timm:NAME")
     image_size: int = Field(32, ge=4, description="side length of the random images")
     classes: int = Field(10, ge=2, description="number of classes")
@@ -237,6 +238,9 @@ remember pixels are not among those compared: `scale_crop` moves them."""
 
 TRAINED_DETECTION: dict[str, Any] = {"weight_decay": 0.05, "no_norm_decay": True}
 """What is otherwise for detectors that start from trained weights: what classifiers do."""
+
+BENCHED: dict[str, dict[str, Any]] = {"detection": {"image_size": 320}, "segmentation": {"image_size": 256}}
+"""Defaults of `bench` by task, beside those of trainings."""
 
 TUNED: dict[str, Any] = {"methods": ["label_smoothing", "tf_kd_reg", "tf_kd_self", "dr_kd"]}
 """Defaults of a search for detectors or segmenters: augmentation that moves pixels goes with these methods."""
