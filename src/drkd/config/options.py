@@ -116,7 +116,7 @@ class ReproduceConfig(Options):
     """A published row: what may replace the recipe's settings, and how it is run."""
 
     seeds: int = Field(3, ge=1, description="number of seeds, from 0 on")
-    miniature: bool = Field(False, description="two steps on digits, to check that everything works")
+    miniature: bool = Field(False, description="two steps on embedded images, to check that everything works")
     out: Text = Field("runs/reproduce", description="folder for the trainings, which later calls reuse")
     jobs: int | None = Field(None, ge=1, description="trainings at once (default: one per processor, 1 on a GPU)")
 
