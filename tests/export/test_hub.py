@@ -40,7 +40,7 @@ def test_a_folder_loads_back_to_the_same_logits_to_the_bit(run, folder, tmp_path
     capsys.readouterr()
     for path in (folder, tmp_path / "again"):
         assert (path / "model.safetensors").read_bytes() == (run / "model.safetensors").read_bytes()
-        defaults = {"margin": 1.0, "interpolation": "bilinear", "temperature": 1.0}
+        defaults = {"margin": 1.0, "interpolation": "bilinear", "temperature": 1.0, "task": "classification"}
         assert defaults | json.loads((path / "config.json").read_text()) == defaults | info.to_json()
         assert load_model(path)[1] == info
 

@@ -178,7 +178,7 @@ def test_the_command_that_a_search_advises_names_what_was_chosen(tmp_path):
     config, source = resolve(TuneConfig, {"precision": "auto", "methods": ["dr_kd"], "out": str(tmp_path)})
     record = {"precision": "bfloat16", "teacher_precision": "float32", "bfloat16_over_float32": {}, "processor": ""}
     (tmp_path / FILE).write_text(json.dumps(record))
-    results = TuneResults(0.1, 0.9, {}, "dr_kd:lr=0.1", 0.95, [], {}, recipe_val_accuracy=0.9)
+    results = TuneResults(0.1, 0.9, {}, "dr_kd:lr=0.1", 0.95, [], {}, recipe_val_score=0.9)
     found = Tuned(results.best, results, tmp_path)
     assert "--precision bfloat16 --teacher-precision float32" in study_command(found, config, source)
     alone = study_command(found, config, source, command="train")  # cross-entropy takes no teacher

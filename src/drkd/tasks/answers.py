@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from drkd.tasks.task import Described
+    from drkd.tasks.kinds import Described
 
 
 @dataclass(frozen=True)

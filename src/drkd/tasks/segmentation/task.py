@@ -5,7 +5,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from drkd.tasks.task import Described, Metric, SplitMetrics, Task, TaskData
+from drkd.tasks.kinds import Described, SplitMetrics, TaskData
+from drkd.tasks.task import Metric, Task
 from drkd.utils.errors import InputError
 from drkd.utils.text import printable
 
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor, nn
 
-    from drkd.config import TrainConfig
+    from drkd.config import BenchConfig, TrainConfig
     from drkd.data.checking import Findings
     from drkd.data.preprocessing import Preprocessing
     from drkd.data.record import FileRecord
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from drkd.tasks.answers import Asked, FoundMask, ReadImage, Row
     from drkd.tasks.segmentation.dataset import SegmentationData
     from drkd.tasks.segmentation.splits import SegmentationSplit
+    from drkd.tasks.use import Use
     from drkd.utils.files import JsonObject
 
 
@@ -58,6 +60,11 @@ class Segmentation(Task):
             augment=config.augment,
             skip_bad_images=config.skip_bad_images,
         )
+
+    def made_up(self, config: "BenchConfig", samples: int) -> "SegmentationData":
+        from drkd.tasks.segmentation.noise import random_masks
+
+        return random_masks(config, samples)
 
     def list_files(self, name: str) -> "Mapping[str, FileRecord]":
         from drkd.tasks.detection.data import list_files
@@ -141,6 +148,11 @@ class Segmentation(Task):
         from drkd.tasks.segmentation.deployed import deploy_segmenter
 
         return deploy_segmenter(network, info.mean, info.std)
+
+    def use(self, info: "ModelInfo") -> "Use":
+        from drkd.tasks.use import of_segmenter
+
+        return of_segmenter(info)
 
     def check_asked(self, asked: "Asked", files: Sequence[Path]) -> None:
         from drkd.tasks.segmentation.answering import check_masks_asked
