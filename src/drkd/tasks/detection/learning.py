@@ -145,10 +145,6 @@ def check_settings(settings: FitSettings) -> None:
     for wrong, option, why in (
         (settings.compile == "on", "--compile on", "the number of boxes changes from step to step"),
         (settings.memory_format == "channels_last", "--memory-format channels_last", "it is not measured there"),
-        (isinstance(settings.freeze, int), "--freeze with a number", "--freeze backbone is what it knows"),
-        (settings.head_epochs > 0, "--head-epochs", "it is for classifiers"),
-        (settings.head_lr is not None, "--head-lr", "it is for classifiers"),
-        (settings.layer_decay is not None, "--layer-decay", "it is for classifiers"),
         (settings.mixup > 0 or settings.cutmix > 0, "--mixup and --cutmix", "boxes cannot be mixed"),
         (settings.workers is not None, "--workers", "its loader takes no number of them"),
         (settings.sampler != "shuffled", f"--sampler {settings.sampler}", "an image has several classes"),
