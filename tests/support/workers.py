@@ -105,7 +105,7 @@ def resume_segmenter(out):
     with contextlib.suppress(CrashError):
         fit("part", crash_at(3, small()))
     again = fit("part", small(), resume=True)
-    assert again[0] == whole[0]
+    assert [row["val_miou"] for row in again[0]] == [row["val_miou"] for row in whole[0]]
     assert all(map(torch.equal, again[1], whole[1]))
 
 
