@@ -81,7 +81,7 @@ def test_classes_count_by_their_weights(weights):
     (batch,) = SegmentationLoader(data, data.train, batch_size=7, training=True).batches()
     logits = small().train()(batch.images)["out"]
     loss = F.cross_entropy(logits, batch.labels, torch.tensor(expected, dtype=torch.float32), ignore_index=-100)
-    assert done.history[0]["loss"] == pytest.approx(float(loss), rel=1e-5)
+    assert done.history[0]["loss"] == pytest.approx(loss.item(), rel=1e-5)
 
 
 @pytest.mark.parametrize("batch_size", [2, 3, 4, 7])
@@ -96,12 +96,8 @@ def test_ranks_share_every_batch(batch_size):
     ranks = [served(rank, 2) for rank in range(2)]
     assert min(len(part.index) for parts in ranks for part in parts) >= min(2, batch_size // 2)
     known = {int(row): image for batch in served() for row, image in zip(batch.index, batch.images, strict=True)}
-    seen = [
-        (int(row), image)
-        for parts in ranks
-        for part in parts
-        for row, image in zip(part.index, part.images, strict=True)
-    ]
+    parts = [part for batches in ranks for part in batches]
+    seen = [(int(row), image) for part in parts for row, image in zip(part.index, part.images, strict=True)]
     assert sorted(row for row, _ in seen) == sorted(known)
     assert all(torch.equal(image, known[row]) for row, image in seen)
     for first, second in zip(*ranks, strict=True):
