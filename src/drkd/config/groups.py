@@ -65,7 +65,9 @@ class NetworkOptions(Options):
         None, description="weights to start from: a file, a run, or hf_hub:OWNER/NAME (default: random)"
     )
     pretrained: bool = Field(
-        False, description="start from published weights: timm's of timm:NAME or timm:NAME.TAG, or a detector's"
+        False,
+        description="start from published weights: timm's of timm:NAME or timm:NAME.TAG, or torchvision's of "
+        "a detector or segmenter",
     )
 
 
@@ -100,7 +102,8 @@ class FineTuningOptions(Options):
 
     freeze: Part | None = Field(
         None,
-        description="backbone: train only the classifier; a number: keep that many first blocks fixed",
+        description="backbone: train only the classifier (of detectors and segmenters, all beside the backbone); "
+        "a number: keep that many first blocks fixed",
     )
     head_epochs: int = Field(0, ge=0, description="train only the classifier for this many epochs, then everything")
     head_lr: float | None = Field(None, gt=0, description="peak learning rate of the classifier (default: --lr)")

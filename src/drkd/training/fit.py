@@ -133,8 +133,9 @@ def assemble(student: nn.Module, objective: Objective, data: Any, settings: FitS
     layout = learner_class.choose_memory_format(settings.memory_format, student)
     for module in (student, objective):
         module.to(device).to(memory_format=layout)
-    freezing = Freezing(student, settings, learner_class.backbone_of(student))
-    optimizer = make_optimizer(student, settings)
+    backbone = learner_class.backbone_of(student)
+    freezing = Freezing(student, settings, backbone)
+    optimizer = make_optimizer(student, settings, backbone)
     freezing.begin(0)
     learner = learner_class(data, student, objective, settings, device)
     scaler = torch.amp.GradScaler(device.type, enabled=settings.precision == "float16")

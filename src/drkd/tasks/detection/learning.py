@@ -138,10 +138,6 @@ def check_settings(settings: FitSettings) -> None:
     """
     for wrong, option, why in (
         (settings.compile == "on", "--compile on", "the number of boxes changes from step to step"),
-        (isinstance(settings.freeze, int), "--freeze with a number", "only --freeze backbone works there"),
-        (settings.head_epochs > 0, "--head-epochs", "it is for classifiers"),
-        (settings.head_lr is not None, "--head-lr", "it is for classifiers"),
-        (settings.layer_decay is not None, "--layer-decay", "it is for classifiers"),
         (settings.mixup > 0 or settings.cutmix > 0, "--mixup and --cutmix", "boxes cannot be mixed"),
         (settings.workers is not None, "--workers", "its loader chooses the number itself"),
         (settings.sampler != "shuffled", f"--sampler {settings.sampler}", "an image has several classes"),

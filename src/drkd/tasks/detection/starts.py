@@ -8,7 +8,7 @@ from torch import nn
 
 from drkd.models import starts
 from drkd.models.renaming import is_counter
-from drkd.models.starts import Start, torch_file
+from drkd.models.starts import Start
 from drkd.models.weights import Fit, Tensors, abbreviated, without_wrapper
 from drkd.utils.errors import InputError
 from drkd.utils.files import read_checkpoint, warn_unchecked
@@ -50,19 +50,9 @@ def find_start(
     Raises:
         InputError: if they are not there, or the options contradict each other.
     """
-    if not pretrained or weights is not None:
-        if pretrained:
-            raise InputError("--pretrained and --weights both set the initial weights; use one of them")
-        return starts.find_start(name, weights=weights, download=download)
-    if name in OF_TIMM:
+    if pretrained and weights is None and name in OF_TIMM:
         return starts.find_start(OF_TIMM[name], pretrained=True, download=download)
-    if name not in PUBLISHED:
-        raise InputError(f"there are no published weights of {name}; leave --pretrained out, or give --weights FILE")
-    from torchvision.models import get_weight
-
-    address = get_weight(PUBLISHED[name]).url
-    file = torch_file(address, address.rpartition("/")[2], download=download)
-    return Start(f"torchvision's {PUBLISHED[name]}", file, None, "")
+    return starts.find_published(name, PUBLISHED, weights=weights, pretrained=pretrained, download=download)
 
 
 def backbone_of(detector: nn.Module) -> nn.Module:

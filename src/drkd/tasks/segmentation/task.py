@@ -81,7 +81,9 @@ class Segmentation(Task):
     ) -> "nn.Module":
         from drkd.tasks.segmentation.networks import create_segmenter
 
-        return create_segmenter(info.model, num_classes=len(info.classes), weights=weights)
+        return create_segmenter(
+            info.model, num_classes=len(info.classes), weights=weights, pretrained=pretrained, download=download
+        )
 
     def objective(
         self, config: "TrainConfig", data: TaskData, *, teacher: "nn.Module | None", student: "nn.Module", out: Path
@@ -110,12 +112,10 @@ class Segmentation(Task):
         for wrong, option, why in (
             (config.label_noise > 0, "--label-noise", "labels belong to pixels there"),
             (
-                config.devices > 1 or config.num_nodes > 1,
-                "--devices or --num-nodes above 1",
-                "it trains in one process",
+                config.download and not (config.pretrained or config.weights),
+                "--download",
+                "its data is a folder of your own",
             ),
-            (config.sync_batchnorm, "--sync-batchnorm", "it trains in one process"),
-            (config.download, "--download", "its data is a folder of your own"),
         ):
             if wrong:
                 raise InputError(f"segmentation takes no {option}: {why}; leave it out")
