@@ -66,7 +66,8 @@ def with_ones(inputs: Tensor) -> Tensor:
 def start(features: int, classes: int, hidden: int, count: int) -> Layers:
     """`count` copies of one initial classifier.
 
-    Linear: (D + 1, M, K), whose last row of D + 1 is the bias. With `hidden` units: (D + 1, M, H), (M, H, K), (M, 1, K).
+    Linear: (D + 1, M, K), whose last row of D + 1 is the bias. With `hidden` units: (D + 1, M, H), (M, H, K) and
+    (M, 1, K).
     """
     first = nn.Linear(features, hidden or classes)
     layers = [torch.cat([first.weight.T, first.bias[None]])[:, None].repeat(1, count, 1)]
@@ -152,7 +153,9 @@ def train(
             x, targets, weight = inputs[part], soft[part], weights[part]
             for number in online:
                 row = rows[number]
-                logits, changed, valid = corrected(row.rule, forward(x, one_of(averages, number))[0][:, 0], bed.labels[part])
+                logits, changed, valid = corrected(
+                    row.rule, forward(x, one_of(averages, number))[0][:, 0], bed.labels[part]
+                )
                 targets[:, number] = (logits / row.temperature).softmax(dim=1)
                 weight[:, number] *= valid
                 rectified[number] += changed.float().mean() / steps

@@ -34,7 +34,10 @@ PLAIN = {
 }
 """Cross-entropy on a kind of bed, by head."""
 
-KEYS = ("split", "head", "bed", "seed", "source", "rule", "alpha", "temperature", "epochs", "lr", "weight_decay", "decay")
+KEYS = (
+    *("split", "head", "bed", "seed", "source", "rule", "alpha", "temperature"),
+    *("epochs", "lr", "weight_decay", "decay"),
+)
 AFTER = (*METRICS[1:], "fitted")
 """After the temperature, which is the last."""
 

@@ -260,9 +260,8 @@ class MethodSettings(Options):
     decay: float | None = Field(None, ge=0, le=1, description="decay of the running average of --source ema")
     rectify: Rectify | None = Field(
         None,
-        description="of dr_kd and online_dr_kd, where the teacher is wrong: swap; plausible or plausible:RATIO: swap "
-        "where the label has at least RATIO (0.05) of the largest probability; bayes or bayes:WRONG: what it believes "
-        "after it hears a label that is wrong with this probability (0.2); smooth or drop",
+        description="of dr_kd and online_dr_kd, where the teacher is wrong: swap; bayes or bayes:WRONG: what it "
+        "believes after it hears a label that is wrong with this probability (0.2); smooth or drop",
     )
     keep: Literal["full", "half"] | int | None = Field(
         None, description="of ps_kd and online_dr_kd: remember full logits, half (float16), or this many of them"
