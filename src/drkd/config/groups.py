@@ -266,8 +266,7 @@ class MethodSettings(Options):
     decay: float | None = Field(None, ge=0, le=1, description="decay of the running average of --source ema")
     rectify: Rectify | None = Field(
         None,
-        description="for dr_kd and online_dr_kd, how to correct the teacher: swap; plausible or plausible:RATIO: swap "
-        "only if the label has at least RATIO (0.05) of the largest probability; bayes or bayes:WRONG: Bayes' rule for "
+        description="for dr_kd and online_dr_kd, how to correct the teacher: swap; bayes or bayes:WRONG: Bayes' rule for "
         "labels that are wrong with this probability (0.2); smooth or drop",
     )
     keep: Literal["full", "half"] | int | None = Field(
