@@ -81,7 +81,7 @@ def test_a_csv_file_beside_the_class_folders(tmp_path):
         ("file,cat\n", "needs the columns file, cat, dog, got file, cat"),
         ("file,cat,dog\ntrain/cat/0.png,0,0\n", "has no vote, or one below 0, in line 2; leave that line out"),
         ("file,cat,dog\ntrain/cat/0.png,many,0\n", "cannot be read as votes: could not convert string to float"),
-        ("file,cat,dog\ntrain/cat/9.png,1,0\n", "has votes on 1 file not among its images: train/cat/9.png"),
+        ("file,cat,dog\ntrain/cat/9.png,1,0\n", "has votes for 1 file not among its images: train/cat/9.png"),
         ("", "got none"),
     ],
 )

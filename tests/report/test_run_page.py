@@ -60,7 +60,7 @@ def test_report_names_the_page_of_a_training(run, capsys):
     assert f"Online DR-KD: {100 * test.accuracy:.2f}% accuracy on the test split" in page.text
     assert "mlp on digits (60 for training, 144 for validation, 360 for testing), 2 epochs, seed 0" in page.text
     first = test.mistakes[0]
-    assert f"{first['label']} taken for {first['predicted']}, {100 * first['probability']:.1f}%" in page.text
+    assert f"{first['label']} predicted as {first['predicted']}, {100 * first['probability']:.1f}%" in page.text
     assert len(page.images) == 12
     assert all(image.startswith("data:image/png;base64,") for image in page.images)
     assert {file.stem for file in (run / "plots").iterdir()} == {"learning", "loss", "reliability", "rectified"}
@@ -87,5 +87,5 @@ def test_names_of_images_and_classes_cannot_steer_the_page(tmp_path):
     page = write_run_report(out)
     assert "<script>" not in page.read_text()
     found = json.loads((out / "mistakes.json").read_text())["mistakes"]
-    assert checked(page).text.count("taken for") >= len(found) > 0
+    assert checked(page).text.count("predicted as") >= len(found) > 0
     assert all(each["file"].endswith(".png") for each in found)

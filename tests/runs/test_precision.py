@@ -50,8 +50,8 @@ def test_the_choice_is_recorded_kept_on_resuming_and_trains_as_if_it_had_been_as
     assert asked == ["step", "teacher"]
     assert read_choice(tmp_path / "auto").bfloat16_over_float32 == {"step": 0.5, "teacher": 0.5}
     sentence = (
-        "--precision auto takes bfloat16: a step takes 0.50 of its time in float32; --teacher-precision auto takes "
-        "bfloat16: the teacher takes 0.50 of its time in float32"
+        "--precision auto chooses bfloat16: a step takes 0.50 of its float32 time; --teacher-precision auto chooses "
+        "bfloat16: the teacher takes 0.50 of its float32 time"
     )
     assert sentence in first.notes
     assert [event.notes for event in told if isinstance(event, StartNoted)] == [(sentence,)]
@@ -130,7 +130,7 @@ def test_a_pass_that_bfloat16_cannot_make_is_float32():
 def test_a_comparison_chooses_once_for_all(measured, tmp_path):
     _, asked = measured
     options = {**QUICK, "validation": 0.1, "label_noise": [0], "seeds": 2, "jobs": 1}
-    with pytest.warns(UserWarning, match="--precision auto takes bfloat16"):
+    with pytest.warns(UserWarning, match="--precision auto chooses bfloat16"):
         drkd.compare(methods=["cross_entropy", "tf_kd_self"], precision="auto", out=tmp_path / "run", **options)
     assert asked == ["step", "teacher"]
     found = {

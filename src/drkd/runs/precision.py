@@ -65,7 +65,7 @@ class PrecisionChoice:
 
     Example:
         >>> print(PrecisionChoice("bfloat16", None, {"step": 0.58}))
-        --precision auto takes bfloat16: a step takes 0.58 of its time in float32
+        --precision auto chooses bfloat16: a step takes 0.58 of its float32 time
     """
 
     precision: Chosen | None

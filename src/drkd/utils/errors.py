@@ -14,4 +14,4 @@ class StorageError(OSError):
 
 
 class ParityError(RuntimeError):
-    """An exported file answers otherwise than its network, beyond what is tolerated; it is not kept."""
+    """An exported file's predictions differ from its network's beyond the tolerance: it is rejected."""

@@ -102,7 +102,7 @@ def test_a_teacher_may_come_from_another_run(finished, folder, tmp_path):
     out, _ = finished
     summary = run(tmp_path / "taught", data=folder, method="tf_kd_self", epochs=1, teacher=str(out / "teacher"))
     assert summary.teacher.path == str(out / "teacher")
-    with pytest.raises(InputError, match="they score other positions"):
+    with pytest.raises(InputError, match="they score different positions"):
         run(
             tmp_path / "other",
             data=folder,

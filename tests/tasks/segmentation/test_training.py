@@ -80,7 +80,7 @@ def test_a_memory_of_pixels_needs_pixels_that_stay():
     network = small()
     done = drkd.fit(network, drkd.ps_kd(alpha=0.8, epochs=2), made_up(PairAugmentation(flip=True)), **QUICK)
     assert done.history[1]["soft"] > done.history[0]["soft"] >= 0
-    with pytest.raises(InputError, match="scale_crop moves them"):
+    with pytest.raises(InputError, match="scale_crop moves pixels"):
         drkd.fit(network, drkd.ps_kd(alpha=0.8, epochs=2), made_up(ALL), **QUICK)
     with pytest.raises(InputError, match="needs batches with pairs"):
         drkd.fit(network, drkd.cs_kd(), made_up(), **QUICK)
