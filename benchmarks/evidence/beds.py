@@ -1,7 +1,7 @@
 """Test beds: photos as a frozen pretrained network sees them, with the labels that people or chance gave them.
 
 Nothing to run here: `rectifiers.py` does. The network is asked once; its features are reduced to their first principal
-components, which needs no labels, and kept in a file. What is trained on them is a linear classifier (`heads.py`).
+components, which needs no labels, and kept in a file. What is trained on them is a classifier (`heads.py`).
 """
 
 from dataclasses import dataclass, replace
@@ -18,7 +18,9 @@ from drkd.training.features import features_of
 from drkd.utils.files import read_tensors, write_tensors
 
 COMPONENTS = 128
-SIZES = {"cub100": 160, "cifar10": 64}
+IMAGES = {"cub100": ("cub100", 160), "cifar10": ("cifar10", 64), "cifar10-96": ("cifar10", 96)}
+"""The folder of a bed's images, and their size."""
+
 FIRST_TRAIN, FIRST_TEST = {"cifar10": 10_000}, {"cifar10": 5_000}
 """So many images of a split, where not all."""
 
@@ -57,11 +59,11 @@ def features(
 
 def components(folder: Path, name: str, kept: Path) -> dict[str, Tensor]:
     """`features` of a bed, reduced to the principal components of its training images, of mean square 1."""
-    size = SIZES[name]
-    file = kept / f"{name}-{size}-{COMPONENTS}.safetensors"
+    images, size = IMAGES[name]
+    file = kept / f"{images}-{size}-{COMPONENTS}.safetensors"
     if not file.exists():
         limits = {"first_train": FIRST_TRAIN.get(name), "first_test": FIRST_TEST.get(name)}
-        found = features(folder, name, kept / f"{name}-{size}.safetensors", size, **limits)
+        found = features(folder, images, kept / f"{images}-{size}.safetensors", size, **limits)
         mean = found["train"].mean(dim=0)
         centred = (found["train"] - mean).double()
         _, vectors = torch.linalg.eigh(centred.T @ centred)
@@ -80,6 +82,7 @@ class Bed:
         true: their true labels.
         judged, judged_labels: what it is measured on.
         classes: how many there are.
+        held, held_labels: images that a temperature is fitted on, if any; labels as they were given.
     """
 
     inputs: Tensor
@@ -88,19 +91,21 @@ class Bed:
     judged: Tensor
     judged_labels: Tensor
     classes: int
+    held: Tensor | None = None
+    held_labels: Tensor | None = None
 
     def folds(self, count: int, seed: int) -> Tensor:
         """A fold for each training image, from 0 on, of equal sizes."""
         return torch.randperm(len(self.labels), generator=torch.Generator().manual_seed(1000 + seed)) % count
 
 
-def bed_of(folder: Path, kept: Path, name: str, seed: int, *, validation: bool) -> Bed:
+def bed_of(folder: Path, kept: Path, name: str, seed: int, *, validation: bool, hold: bool = False) -> Bed:
     """A bed such as `cub100`, `cub100:0.4` (made wrong, by the seed) or `cifar10:worse_label` (by people).
 
     `cub50` is the first fifty classes of cub100, which cost a quarter.
 
     With `validation` a fifth of the training images, drawn by the seed, is what is judged, with labels as wrong as
-    those of the rest; otherwise the test split.
+    those of the rest; otherwise the test split. With `hold` a tenth of the training images is held for a temperature.
     """
     data, _, kind = name.partition(":")
     found = components(folder, "cub100" if data == "cub50" else data, kept)
@@ -111,15 +116,17 @@ def bed_of(folder: Path, kept: Path, name: str, seed: int, *, validation: bool) 
     true = found["train_labels"]
     classes = int(true.max()) + 1
     given = true
-    if data == "cifar10":
+    if data.startswith("cifar10"):
         people = np.load(folder / "cifar10n" / "labels.npz")
         if not (people["clean_label"][: len(true)] == true.numpy()).all():
             raise SystemExit("labels.npz belongs to other images")
         given = torch.from_numpy(people[kind or "clean_label"][: len(true)].astype(np.int64))
     elif kind:
         given = with_noise(true, float(kind), classes, seed=[seed])
-    if not validation:
-        return Bed(found["train"], given, true, found["test"], found["test_labels"], classes)
+    judged = (found["test"], found["test_labels"], classes)
+    if not (validation or hold):
+        return Bed(found["train"], given, true, *judged)
     order = torch.randperm(len(true), generator=torch.Generator().manual_seed(seed))
-    held, rest = order[: len(true) // 5], order[len(true) // 5 :]
-    return Bed(found["train"][rest], given[rest], true[rest], found["train"][held], given[held], classes)
+    held, rest = order.tensor_split([len(true) // (5 if validation else 10)])
+    learned, apart = (found["train"][rest], given[rest], true[rest]), (found["train"][held], given[held])
+    return Bed(*learned, *apart, classes) if validation else Bed(*learned, *judged, *apart)

@@ -1,4 +1,4 @@
-"""Many linear classifiers trained at once on the same batches: one for each way to teach.
+"""Many classifiers trained at once on the same batches: one for each way to teach; linear, or with a hidden layer.
 
 All start from the same weights and see the same batches, so a row of numbers differs from the next in nothing but what
 it names. The losses are those of `drkd.tf_kd_self` and `drkd.dr_kd`; their gradients at the logits are written out,
@@ -7,7 +7,7 @@ it names. The losses are those of `drkd.tf_kd_self` and `drkd.dr_kd`; their grad
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from beds import Bed
@@ -17,6 +17,8 @@ from torch import Tensor, nn
 DECAY = 0.999
 """Of the running average."""
 
+Layers = list[Tensor]
+
 
 @dataclass(frozen=True)
 class Row:
@@ -24,11 +26,12 @@ class Row:
 
     Attributes:
         source: who teaches: `labels` (nobody), `smoothing` and `virtual` (all classes alike), `finished` (the
-            self-teacher), `folds2` (networks that were each trained on half of the images, and answer for the other
-            half), or `average` (of the student).
+            self-teacher), `early3` (one that was trained for 3 epochs), `folds2` (networks that were each trained on
+            half of the images, and answer for the other half), or `average` (of the student).
         rule: what corrects the teacher, see `rules.py`.
         alpha, temperature: of the soft target.
         epochs, lr, weight_decay: of AdamW with a cosine to 0.
+        decay: of the running average.
     """
 
     source: str = "labels"
@@ -38,6 +41,7 @@ class Row:
     epochs: int = 12
     lr: float = 0.02
     weight_decay: float = 0.05
+    decay: float = DECAY
 
 
 @dataclass(frozen=True)
@@ -45,13 +49,13 @@ class Trained:
     """What came out, in the order of the rows.
 
     Attributes:
-        heads: (D + 1, M, K), the last row of D + 1 is the bias.
+        heads: the layers of M classifiers, see `start`.
         averages: the same of their running averages.
         rectified: (M,) fraction of the targets that were changed.
     """
 
-    heads: Tensor
-    averages: Tensor
+    heads: Layers
+    averages: Layers
     rectified: Tensor
 
 
@@ -59,14 +63,58 @@ def with_ones(inputs: Tensor) -> Tensor:
     return torch.cat([inputs, torch.ones(len(inputs), 1)], dim=1)
 
 
-def logits_of(inputs: Tensor, heads: Tensor) -> Tensor:
+def start(features: int, classes: int, hidden: int, count: int) -> Layers:
+    """`count` copies of one initial classifier.
+
+    Linear: (D + 1, M, K), whose last row of D + 1 is the bias. With `hidden` units: (D + 1, M, H), (M, H, K) and
+    (M, 1, K).
+    """
+    first = nn.Linear(features, hidden or classes)
+    layers = [torch.cat([first.weight.T, first.bias[None]])[:, None].repeat(1, count, 1)]
+    if hidden:
+        second = nn.Linear(hidden, classes)
+        layers += [second.weight.T.repeat(count, 1, 1), second.bias.repeat(count, 1, 1)]
+    return [layer.detach() for layer in layers]
+
+
+def forward(x: Tensor, layers: Layers) -> tuple[Tensor, Tensor | None]:
+    """Logits (N, M, K) of inputs with ones, (N, D + 1), and the hidden layer (M, N, H)."""
+    first, *rest = layers
+    out = (x @ first.flatten(1)).view(len(x), *first.shape[1:])
+    if not rest:
+        return out, None
+    units = out.transpose(0, 1).relu()
+    return torch.baddbmm(rest[1], units, rest[0]).transpose(0, 1), units
+
+
+def backward(x: Tensor, units: Tensor | None, layers: Layers, slope: Tensor) -> Layers:
+    """The mean gradient of each layer, from the loss's gradient at the logits, (N, M, K)."""
+    if units is None:
+        return [(x.T @ slope.flatten(1)).view_as(layers[0]) / len(x)]
+    slope = slope.transpose(0, 1) / len(x)
+    inner = ((slope @ layers[1].mT) * (units > 0)).transpose(0, 1)
+    return [(x.T @ inner.flatten(1)).view_as(layers[0]), units.mT @ slope, slope.sum(dim=1, keepdim=True)]
+
+
+def one_of(layers: Layers, number: int) -> Layers:
+    return [layers[0][:, number : number + 1], *(layer[number : number + 1] for layer in layers[1:])]
+
+
+def logits_of(inputs: Tensor, layers: Layers) -> Tensor:
     """(N, M, K)."""
-    return (with_ones(inputs) @ heads.flatten(1)).view(len(inputs), *heads.shape[1:])
+    return torch.cat([forward(with_ones(part), layers)[0] for part in inputs.split(4096)])
 
 
 @torch.no_grad()
 def train(
-    bed: Bed, rows: list[Row], answers: dict[str, Tensor], seed: int, *, index: Tensor | None = None, batch: int = 256
+    bed: Bed,
+    rows: list[Row],
+    answers: dict[str, Tensor],
+    seed: int,
+    *,
+    hidden: int = 0,
+    index: Tensor | None = None,
+    batch: int = 256,
 ) -> Trained:
     """Train a classifier for each row; all of them have the same number of epochs.
 
@@ -75,15 +123,16 @@ def train(
         rows: how they are taught.
         answers: logits of the teachers about all training images, (N, K), by source.
         seed: of the initial weights and the order.
+        hidden: units of a layer before the classifier, none by default.
         index: the images that are trained on, all by default.
         batch: images per step.
     """
     torch.manual_seed(seed)
-    first = nn.Linear(bed.inputs.shape[1], bed.classes)
-    heads = torch.cat([first.weight.T, first.bias[None]])[:, None].repeat(1, len(rows), 1)
-    averages, mean, square = heads.clone(), torch.zeros_like(heads), torch.zeros_like(heads)
-    numbers = torch.tensor([[row.lr, row.weight_decay, row.temperature, row.alpha] for row in rows])
-    lr, decay, heat, alpha = numbers[..., None].unbind(dim=1)  # (M, 1)
+    heads = start(bed.inputs.shape[1], bed.classes, hidden, len(rows))
+    averages = [layer.clone() for layer in heads]
+    means, squares = ([torch.zeros_like(layer) for layer in heads] for _ in range(2))
+    numbers = torch.tensor([[row.lr, row.weight_decay, row.temperature, row.alpha, row.decay] for row in rows])
+    lr, decay, heat, alpha, forgets = numbers[..., None].unbind(dim=1)  # (M, 1)
     weights = alpha[:, 0].repeat(len(bed.labels), 1)  # of the soft target, for each sample
     soft = torch.zeros(len(bed.labels), len(rows), bed.classes)
     rectified = torch.zeros(len(rows))
@@ -104,37 +153,46 @@ def train(
             x, targets, weight = inputs[part], soft[part], weights[part]
             for number in online:
                 row = rows[number]
-                logits, changed, valid = corrected(row.rule, x @ averages[:, number], bed.labels[part])
+                logits, changed, valid = corrected(
+                    row.rule, forward(x, one_of(averages, number))[0][:, 0], bed.labels[part]
+                )
                 targets[:, number] = (logits / row.temperature).softmax(dim=1)
                 weight[:, number] *= valid
                 rectified[number] += changed.float().mean() / steps
-            z = (x @ heads.flatten(1)).view(len(x), len(rows), bed.classes)
+            z, units = forward(x, heads)
             share = weight[..., None]
             slope = (1 - share) * (z.softmax(dim=2) - hot[part][:, None])
             slope += share * heat * ((z / heat).softmax(dim=2) - targets)
-            gradient = (x.T @ slope.flatten(1)).view_as(heads) / len(x)
             step += 1
             rate = lr * (1 + math.cos(math.pi * (step - 1) / steps)) / 2
-            mean.lerp_(gradient, 0.1)
-            square.lerp_(gradient.square(), 0.001)
-            heads.mul_(1 - rate * decay)
-            heads.sub_(rate * (mean / (1 - 0.9**step)) / ((square / (1 - 0.999**step)).sqrt() + 1e-8))
-            averages.lerp_(heads, max(1 / (step + 1), 1 - DECAY))
+            new = (1 - forgets).clamp(min=1 / (step + 1))
+            layers = zip(heads, averages, means, squares, backward(x, units, heads, slope), strict=True)
+            for number, (head, average, mean, square, gradient) in enumerate(layers):
+                each = (lambda value: value[..., None]) if number else (lambda value: value)
+                mean.lerp_(gradient, 0.1)
+                square.lerp_(gradient.square_(), 0.001)
+                head.mul_(1 - each(rate * decay))
+                change = (square / (1 - 0.999**step)).sqrt_().add_(1e-8).reciprocal_().mul_(mean)
+                head.sub_(change.mul_(each(rate / (1 - 0.9**step))))
+                average.lerp_(head, each(new))
     return Trained(heads, averages, rectified)
 
 
-def answers_of(source: str, bed: Bed, seed: int) -> Tensor | None:
-    """What teachers that are trained before say of the training images, (N, K)."""
+def answers_of(source: str, bed: Bed, seed: int, *, plain: Row | None = None, hidden: int = 0) -> Tensor | None:
+    """What teachers that are trained before, as `plain` says, say of the training images, (N, K)."""
+    plain = plain or Row()
     if source in ("smoothing", "virtual"):
         return torch.zeros(len(bed.labels), bed.classes)
-    if source == "finished":
-        return logits_of(bed.inputs, train(bed, [Row()], {}, seed).heads)[:, 0]
+    if source == "finished" or source.startswith("early"):
+        if source != "finished":
+            plain = replace(plain, epochs=int(source.removeprefix("early")))
+        return logits_of(bed.inputs, train(bed, [plain], {}, seed, hidden=hidden).heads)[:, 0]
     if not source.startswith("folds"):
         return None
     count = int(source.removeprefix("folds"))
     fold = bed.folds(count, seed)
     answers = torch.zeros(len(bed.labels), bed.classes)
     for number in range(count):
-        heads = train(bed, [Row()], {}, seed, index=(fold != number).nonzero().flatten()).heads
+        heads = train(bed, [plain], {}, seed, hidden=hidden, index=(fold != number).nonzero().flatten()).heads
         answers[fold == number] = logits_of(bed.inputs[fold == number], heads)[:, 0]
     return answers

@@ -18,7 +18,7 @@ import math
 import torch
 from torch import Tensor
 
-from drkd.targets.rectify import plausible, swap
+from drkd.targets.rectify import swap
 
 
 def corrected(name: str, logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -31,9 +31,6 @@ def corrected(name: str, logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor
         return logits, ~everything, everything
     if kind == "drop":
         return logits, wrong, ~wrong
-    if kind == "plausible":
-        after = plausible(logits, labels, ratio=float(number))
-        return after, (after != logits).any(dim=1), everything
     if kind in ("bayes", "corrected"):
         classes, error = logits.shape[1], float(number)
         lift = torch.full_like(label, math.log((1 - error) * (classes - 1) / error))
@@ -50,7 +47,13 @@ def corrected(name: str, logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor
         sums = torch.zeros(logits.shape[1]).index_add_(0, labels, found)
         threshold = value * (sums / torch.bincount(labels, minlength=len(sums)).clamp(min=1))[labels]
     else:
-        threshold = {"swap": 0.0, "mean": value * float(found.mean()), "least": value, "top": 0.0}[kind]
+        threshold = {
+            "plausible": value * probs.amax(dim=1),
+            "mean": value * float(found.mean()),
+            "least": value,
+            "swap": 0.0,
+            "top": 0.0,
+        }[kind]
     keep = found >= threshold
     if kind == "top":
         keep = (logits > label).sum(dim=1) < value

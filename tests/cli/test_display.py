@@ -130,7 +130,7 @@ def test_trials_are_listed_with_their_outcome():
 
 def test_the_best_trials_are_printed_beside_the_baseline():
     text = io.StringIO()
-    trials = [Trial("a", {}, val_accuracy=0.5), Trial("b", {}, val_accuracy=0.75), Trial("c", {}, failed="it diverged")]
+    trials = [Trial("a", {}, val_score=0.5), Trial("b", {}, val_score=0.75), Trial("c", {}, failed="it diverged")]
     print_trials(TuneResults(0.1, 0.5, {"0.1": 0.5}, "b", 0.75, trials, {}), Console(file=text, width=200))
     lines = [line.split() for line in text.getvalue().splitlines()]
     assert lines[1:4] == [["cross_entropy:lr=0.1", "50.00"], ["b", "75.00", "+25.00"], ["a", "50.00", "+0.00"]]

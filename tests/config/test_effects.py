@@ -8,7 +8,6 @@ from drkd.config.effects import TABLE
 
 VALUES = {
     "momentum": 0.5,
-    "pretrained": True,
     "milestones": [0.5],
     "gamma": 0.5,
     "mixup": 0.2,
@@ -64,8 +63,6 @@ def test_each_row_of_the_table(tmp_path, kind, row):
     deciding = DECIDING if row.because == "freeze" else {**DECIDING, "freeze": (2, 2)}
     if row.option == "teach":
         deciding = {**deciding, "task": ("classification", "detection")}
-    if row.option == "pretrained":
-        deciding = {**deciding, "task": ("segmentation", "classification")}
     idle, effective = (
         {row.option: VALUES[row.option], **{cause: deciding[cause][which] for cause in row.causes}} for which in (0, 1)
     )

@@ -44,7 +44,7 @@ def test_options_that_were_changed_are_refused_by_name(file):
         ("data: digits ", "data: /moved ", "data is '/moved', was 'digits'"),
         ("resume: false ", "resume: true ", "resume is True, was False"),
         ("# command line", "# my choice", "was changed after it was written, but its options are unchanged"),
-        (WRITTEN, "# ", "does not end as drkd writes it"),
+        (WRITTEN, "# ", "does not end the way drkd writes it"),
     ],
 )
 def test_what_changes_no_result_is_said(file, old, new, said):

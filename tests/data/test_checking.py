@@ -128,12 +128,12 @@ ODD = {
         ],
     ),
     "CMYK": ("c.jpg", encoded(noise(71, mode="CMYK"), "JPEG"), ["is CMYK: converted to RGB without a colour profile"]),
-    "RGBA": ("a.png", encoded(noise(71, mode="RGBA")), ["has transparency: dropped, the colours beneath count"]),
+    "RGBA": ("a.png", encoded(noise(71, mode="RGBA")), ["has transparency: dropped, and the colours beneath are used"]),
     "palette": ("p.png", encoded(noise(71, mode="P")), ["has a palette: read as the colours it names"]),
     "palette with transparency": (
         "t.png",
         encoded(noise(71, mode="P"), transparency=bytes(range(256))),
-        ["has a palette: read as the colours it names", "has transparency: dropped, the colours beneath count"],
+        ["has a palette: read as the colours it names", "has transparency: dropped, and the colours beneath are used"],
     ),
     "16 bits": (
         "s.png",

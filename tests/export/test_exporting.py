@@ -121,7 +121,9 @@ def test_a_record_is_read_back_as_it_was_written(exported):
 def test_a_damaged_record_is_refused(exported, tmp_path):
     record = {**exported["torch"].to_json(), "parity": {"samples": "many"}}
     (tmp_path / "model.pt2.json").write_text(json.dumps(record))
-    with pytest.raises(InputError, match=r"model.pt2.json is not what drkd writes: parity.samples: .*; make it anew"):
+    with pytest.raises(
+        InputError, match=r"model.pt2.json is not in drkd's format: parity.samples: .*; create it again"
+    ):
         ExportRecord.read(tmp_path / "model.pt2")
 
 
@@ -160,14 +162,16 @@ def test_a_file_that_differs_is_not_kept(run, tmp_path, monkeypatch):
     model, info = load_model(run)
     other = dataclasses.replace(info, mean=(0.5,), std=(0.1,))
     monkeypatch.setattr(exporting, "load_model", lambda _: (model, other))
-    with pytest.raises(ParityError, match=r"model.onnx differs from the network: a logit by .*--max-difference"):
+    with pytest.raises(
+        ParityError, match=r"model.onnx is rejected: on .* images a logit differs by .*--max-difference"
+    ):
         export_run(run, out=tmp_path / "new" / "model.onnx")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_an_older_export_survives_a_refusal(run, exported):
     before = {file.name: file.read_bytes() for file in (run / "exports").iterdir()}
-    with pytest.raises(ParityError, match=r"a logit by .* it is not kept: try another --calibration, or allow it"):
+    with pytest.raises(ParityError, match=r"a logit differs by .*; try another --calibration, or allow it"):
         export_run(run, quantize="int8", tolerance=Tolerance(1e-6, 1.0, 0.0))
     assert {file.name: file.read_bytes() for file in (run / "exports").iterdir()} == before
 
@@ -249,9 +253,9 @@ def test_few_images_may_change_one_class():
     two[:2] = two[:2, ::-1]
     loose = Tolerance(None, FLOAT.agreement, FLOAT.accuracy_drop)
     refuse_beyond(loose, compare_logits(before, one, labels), "f")
-    with pytest.raises(ParityError, match=r"80.00% get the same class where 90.00% must, .* --min-agreement"):
+    with pytest.raises(ParityError, match=r"only 80.00% get the same class \(required: 90.00%\); .* --min-agreement"):
         refuse_beyond(loose, compare_logits(before, two, labels), "f")
-    with pytest.raises(ParityError, match=r"accuracy falls by 20.00 points where 10.00 are allowed, .* --max-drop"):
+    with pytest.raises(ParityError, match=r"accuracy falls by 20.00 points \(allowed: 10.00\); .* --max-drop"):
         refuse_beyond(Tolerance(None, 0.5, 0.0), compare_logits(before, two, labels), "f")
 
 

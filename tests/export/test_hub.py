@@ -40,7 +40,7 @@ def test_a_folder_loads_back_to_the_same_logits_to_the_bit(run, folder, tmp_path
     capsys.readouterr()
     for path in (folder, tmp_path / "again"):
         assert (path / "model.safetensors").read_bytes() == (run / "model.safetensors").read_bytes()
-        defaults = {"margin": 1.0, "interpolation": "bilinear", "temperature": 1.0}
+        defaults = {"margin": 1.0, "interpolation": "bilinear", "temperature": 1.0, "task": "classification"}
         assert defaults | json.loads((path / "config.json").read_text()) == defaults | info.to_json()
         assert load_model(path)[1] == info
 
@@ -58,7 +58,7 @@ def test_the_card_says_what_was_measured(run, exported, folder):
         assert f"| {split} | {100 * summary[split]['accuracy']:.4g} | {summary[split]['nll']:.4g} |" in body
     test = summary["test"]
     assert f"divide them by {test['temperature']:.6g}, the temperature" in body
-    assert f"takes ECE from {100 * test['ece']:.2f}% to {100 * test['calibrated_ece']:.2f}%." in body
+    assert f"changes ECE from {100 * test['ece']:.2f}% to {100 * test['calibrated_ece']:.2f}%." in body
     assert "- Data: `digits`" in body
     assert "- Method: `cross_entropy`\n" in body
     assert "`epochs` 4" in body
@@ -151,7 +151,7 @@ def test_sending_needs_a_whole_name(run, tmp_path, repo):
 
 
 def test_what_is_no_finished_run_is_refused(run, tmp_path, monkeypatch):
-    with pytest.raises(InputError, match="is no finished run"):
+    with pytest.raises(InputError, match="is not a finished run"):
         push_run(tmp_path)
     monkeypatch.setattr(runtimes, "import_module", lambda name: (_ for _ in ()).throw(ImportError(name=name)))
     with pytest.raises(InputError, match=r"this needs huggingface_hub, which is not installed; install drkd\[hub\]"):
@@ -196,7 +196,7 @@ def test_a_damaged_description_is_refused(folder, tmp_path, text):
         shutil.copy(file, tmp_path)
     (tmp_path / "config.json").write_text(text)
     with pytest.raises(
-        InputError, match=r"is no folder of `drkd push`, or its config.json is damaged: .*; copy it anew"
+        InputError, match=r"is not a folder of `drkd push`, or its config.json is damaged: .*; copy it again"
     ):
         HubModel.from_pretrained(str(tmp_path))
 

@@ -113,7 +113,7 @@ def test_a_refused_export_exits_1_with_one_line(run, tmp_path, capsys):
     assert run_cli("export", run, *options) == 1
     out, error = capsys.readouterr()
     assert out == ""
-    assert error.startswith("drkd: model.onnx differs from the network: a logit by")
+    assert error.startswith("drkd: model.onnx is rejected: on ")
     assert error.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
 
@@ -149,7 +149,7 @@ def test_damaged_files_are_refused(exported, tmp_path, name):
     source = exported[name].path
     damaged = tmp_path / source.name
     damaged.write_bytes(source.read_bytes()[:1000])
-    with pytest.raises(InputError, match=r"cannot be loaded: .*; export it anew"):
+    with pytest.raises(InputError, match=r"cannot be loaded: .*; export it again"):
         open_session(damaged, allow_code=True)
     with pytest.raises(InputError, match="there is no file"):
         open_session(tmp_path / f"missing{source.suffix}", allow_code=True)
@@ -164,7 +164,7 @@ def test_a_flipped_bit_is_found_by_the_record_beside_the_file(exported, tmp_path
     for seed in range(20):
         shutil.copy(source, copy)
         flip(Path(copy), seed)
-        with pytest.raises(InputError, match=r"is damaged: its content is not what was written; export it anew"):
+        with pytest.raises(InputError, match=r"is damaged: its content is not what was written; export it again"):
             open_session(Path(copy), allow_code=True)
     shutil.copy(source, copy)
     for damaged in (b"", b"[]", b"{}", b'{"checksums": 3}', b'{"checksums": {"none": "0"}}', b"\xff"):
@@ -180,7 +180,7 @@ def test_a_file_that_was_moved_alone_is_checked_by_its_own_checksum(exported, tm
     for seed in range(5):
         shutil.copy(exported[name].path, copy)
         flip(copy, seed)
-        with pytest.raises(InputError, match=r"is damaged: .* is not what was written; export it anew"):
+        with pytest.raises(InputError, match=r"is damaged: .* is not what was written; export it again"):
             open_session(copy, allow_code=True)
 
 
@@ -211,7 +211,7 @@ def test_what_can_run_code_is_loaded_only_where_that_is_allowed(run, exported, i
     monkeypatch.setattr(latency, "measure_memory", lambda *_, **__: None)
     for arguments in (("predict", path, images), ("bench-model", path, "--calls", "10")):
         assert run_cli(*arguments) == 2
-        assert "model.pt2 can run code when it is loaded; if you trust" in capsys.readouterr().err
+        assert "model.pt2 can run code when it is loaded; add --allow-code if you trust" in capsys.readouterr().err
     with pytest.warns(UserWarning, match=r"model\.pt2 is left out: it can run code"):
         found = bench_files([run], calls=10)
     assert [Path(each.file).suffix for each in found.files] == [".safetensors", ".onnx", ".onnx"]
@@ -234,6 +234,6 @@ def test_files_of_others_are_refused(exported, tmp_path):
             open_session(tmp_path / "model.onnx")
         return str(error.value)
 
-    assert "does not say what it takes and answers (no classes)" in says(classes=None)
-    assert "is damaged where it says what it is" in says(mean="[0.5")
+    assert "does not describe its input and output (no classes)" in says(classes=None)
+    assert "has a damaged description" in says(mean="[0.5")
     assert "takes float, this drkd feeds uint8" in says(input='"float"')

@@ -192,7 +192,7 @@ def test_what_cannot_work_says_why_and_what_to_do(tmp_path):
         trained(train_dataset=[{"pixel_values": row["pixel_values"]} for row in rows])
     with pytest.raises(drkd.InputError, match="`cs_kd` needs pairs, which a Trainer does not provide"):
         trained(method=drkd.cs_kd())
-    with pytest.raises(drkd.InputError, match="`kd_clean_view` looks at the plain samples before training"):
+    with pytest.raises(drkd.InputError, match="`kd_clean_view` needs the un-augmented samples before training"):
         trained(method=drkd.kd_clean_view(images()))
     with pytest.raises(drkd.InputError, match='reduction="sum"; leave reduction out'):
         trained(method=drkd.cross_entropy(reduction="sum"))

@@ -224,7 +224,7 @@ def test_the_readme_loop():
         (lambda: drkd.label_smoothing(-0.1), "epsilon"),
         (lambda: drkd.ps_kd(2.0), "alpha"),
         (lambda: drkd.online_dr_kd(source="past"), 'source="memory", "ema" or a target'),
-        (lambda: drkd.online_dr_kd(rectify="flip"), "unknown rectifier 'flip'; choose swap, plausible, "),
+        (lambda: drkd.online_dr_kd(rectify="flip"), "unknown rectifier 'flip'; choose swap, bayes, "),
         (lambda: drkd.dr_kd(lambda _: V, rectify="flip"), "unknown rectifier 'flip'"),
         (lambda: create("drkd", {}), "did you mean dr_kd"),
         (lambda: create("DR-KD", {}), "did you mean dr_kd"),

@@ -31,7 +31,7 @@ def test_what_cannot_be_made_up_for_is_said():
     from drkd.tasks import get_task
 
     teacher = nn.Identity()
-    with pytest.warns(UserWarning, match=r"scaled otherwise than the student's \(margin 1.25 for 1.0\): it gets"):
+    with pytest.warns(UserWarning, match=r"scaled differently from the student's \(margin 1.25 for 1.0\): it gets"):
         assert get_task("classification").adapt_teacher(teacher, replace(OWN, margin=1.25), OWN, "run") is teacher
 
 
@@ -59,6 +59,6 @@ def test_a_teacher_of_another_size_is_given_what_it_was_trained_on(tmp_path):
     alone = drkd.evaluate(drkd.load_model(tmp_path / "teacher")[0], drkd.load_data("digits", limit_train=200), "train")
     taught = {**shared, "image_size": 16, "method": "kd", "teacher": str(tmp_path / "teacher")}
     summary = train(*resolve(TrainConfig, taught), tmp_path / "student")
-    assert any("wants other images than the student (size 8 for 16" in note for note in summary.notes)
+    assert any("expects different images from the student's (size 8 for 16" in note for note in summary.notes)
     assert abs(summary.teacher_train_accuracy - alone.accuracy) < 0.05  # enlarged and shrunk again
     assert alone.accuracy > 0.8

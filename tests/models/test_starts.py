@@ -63,7 +63,7 @@ def test_timms_weights_are_loaded_from_the_cache(cache, published, name):
     own = model.state_dict()
     assert all(torch.equal(own[key], published[key]) for key in own if not key.startswith("fc."))
     assert said == (
-        f"{len(own) - 2} of {len(own)} tensors of the network are from timm's {NAME}.c3_in1k; "
+        f"{len(own) - 2} of {len(own)} tensors of the network come from timm's {NAME}.c3_in1k; "
         "2 are new (fc.weight, fc.bias)"
     )
     assert torch.equal(model.fc.weight, build()[0].fc.weight)  # as with random weights of that seed
@@ -147,7 +147,7 @@ def test_a_file_that_says_nothing_is_fed_as_timm_says_of_the_network(tmp_path, p
     torch.save(published, tmp_path / "plain.pt")
     start = find_start(f"timm:{NAME}", weights=tmp_path / "plain.pt")
     assert start.preprocessing == OF_TIMM
-    assert "does not say how; timm's resnet10t.c3_in1k says so" in start.says
+    assert "does not describe it; timm's resnet10t.c3_in1k does" in start.says
     tagged = find_start("timm:resnet18.fb_swsl_ig1b_ft_in1k", weights=tmp_path / "plain.pt")
     assert tagged.preprocessing.interpolation == "bilinear"  # a tag says whose preprocessing it is
     assert find_start("small_cnn", weights=tmp_path / "plain.pt").preprocessing is None

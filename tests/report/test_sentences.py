@@ -61,7 +61,7 @@ def test_a_small_difference_of_five_seeds_is_no_verdict_whatever_it_is_compared_
 )
 def test_only_the_swap_and_only_wrong_labels_write_wrong_labels_back(label_noise, settings, said):
     text = text_of(ALIKE, BETTER, label_noise=label_noise, settings=settings)
-    assert ("20% of the labels wrong, the swap of DR-KD writes wrong labels back" in text) == said
+    assert ("20% of the labels wrong, the swap of DR-KD puts wrong labels back" in text) == said
 
 
 @pytest.mark.parametrize("settings", [{"alpha": 0.5}, {"temperature": 4.0}, {"student_swap": True}, {"multiplier": 2}])
@@ -93,8 +93,6 @@ def test_dr_kd_equals_tf_kd_self_only_where_it_does():
     start = "DR-KD had nothing to rectify: its self-teacher made no mistake in training"
     assert f"{start}, so it equals Tf-KD_self here." in text_of(ALIKE, ALIKE, rectified=0.0)
     assert f"{start}." in text_of(BETTER, ALIKE, rectified=0.0)
-    careful = text_of(BETTER, ALIKE, rectified=0.0, settings={"rectify": "plausible:1"})
-    assert f"{start} that its rectifier corrects." in careful
 
 
 def test_differences_without_variance_are_no_verdict():

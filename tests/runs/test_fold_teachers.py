@@ -97,7 +97,7 @@ def test_teachers_that_are_there_teach_another_run(done, tmp_path):
         run(tmp_path / "three", label_noise=0.2, teacher=str(out / "teacher"), teacher_folds=3)
     shutil.copytree(out / "teacher" / "fold-1-of-2", tmp_path / "wrong" / "fold-2-of-2", symlinks=True)
     shutil.copytree(out / "teacher" / "fold-1-of-2", tmp_path / "wrong" / "fold-1-of-2", symlinks=True)
-    with pytest.raises(InputError, match=r"left out the fold 1/2:train, and is to answer for 2/2:train"):
+    with pytest.raises(InputError, match=r"was trained without the fold 1/2:train, but is needed for 2/2:train"):
         run(tmp_path / "fourth", label_noise=0.2, teacher=str(tmp_path / "wrong"))
 
 
@@ -184,7 +184,7 @@ def test_the_option_of_a_comparison_is_for_the_methods_that_take_it(tmp_path):
     assert planned["dr_kd"].taught_by is planned["teacher 3/3:train"]
     assert planned["teacher 2/3:train"].taught_by is planned["teacher 1/3:train"]
     assert planned["ps_kd"].config.teacher_folds is None
-    with pytest.raises(InputError, match="--teacher-folds 2 is for none of ps_kd"):
+    with pytest.raises(InputError, match="--teacher-folds 2 applies to none of ps_kd"):
         compare(methods=["ps_kd"], teacher_folds=2, out=tmp_path / "none", **QUICK)
     for method in ("ps_kd:teacher_folds=2", "kd:teacher_folds=2", "dr_kd:teacher_folds=x", "dr_kd:teacher_folds=1"):
         with pytest.raises(InputError, match=r"teacher.folds"):

@@ -144,7 +144,7 @@ def test_a_comparison_chooses_once_for_all(measured, tmp_path):
 def test_where_a_measurement_says_nothing_it_is_refused(tmp_path):
     with pytest.raises(InputError, match="--precision auto measures one process on this machine"):
         train(*config_of(precision="auto", devices=2), tmp_path / "run")
-    with pytest.raises(InputError, match=r"--teacher-precision auto measures .* says nothing of --launcher ray"):
+    with pytest.raises(InputError, match=r"--teacher-precision auto measures .* says nothing about --launcher ray"):
         drkd.compare(teacher_precision="auto", launcher="ray", out=tmp_path / "run")
     assert not (tmp_path / "run").exists()
     student = drkd.create_model("mlp", num_classes=10, image_size=8, channels=1)
@@ -171,14 +171,14 @@ def test_the_estimate_of_what_takes_long_says_that_bfloat16_takes_less(monkeypat
     config, _ = config_of(method="cross_entropy")
     data = get_task("classification").load(config)
     found = estimating.estimate_training(config, data, build_student(config, data), estimating.Path("none"), None)
-    assert any(way.startswith("--precision auto, which takes bfloat16 here") for way in found.cheaper) == said
+    assert any(way.startswith("--precision auto, which chooses bfloat16 here") for way in found.cheaper) == said
 
 
 def test_the_command_that_a_search_advises_names_what_was_chosen(tmp_path):
     config, source = resolve(TuneConfig, {"precision": "auto", "methods": ["dr_kd"], "out": str(tmp_path)})
     record = {"precision": "bfloat16", "teacher_precision": "float32", "bfloat16_over_float32": {}, "processor": ""}
     (tmp_path / FILE).write_text(json.dumps(record))
-    results = TuneResults(0.1, 0.9, {}, "dr_kd:lr=0.1", 0.95, [], {}, recipe_val_accuracy=0.9)
+    results = TuneResults(0.1, 0.9, {}, "dr_kd:lr=0.1", 0.95, [], {}, recipe_val_score=0.9)
     found = Tuned(results.best, results, tmp_path)
     assert "--precision bfloat16 --teacher-precision float32" in study_command(found, config, source)
     alone = study_command(found, config, source, command="train")  # cross-entropy takes no teacher

@@ -110,7 +110,7 @@ def test_networks_need_the_extra(tmp_path, monkeypatch):
 
 
 def results(accuracy):
-    return TuneResults(0.1, 0.5, {"0.1": 0.5}, "ps_kd:alpha=0.5", accuracy, [], {}, best_test_accuracy=accuracy - 0.05)
+    return TuneResults(0.1, 0.5, {"0.1": 0.5}, "ps_kd:alpha=0.5", accuracy, [], {}, best_test_score=accuracy - 0.05)
 
 
 def test_networks_are_printed_and_drawn(tmp_path, capsys):

@@ -244,8 +244,11 @@ def test_a_method_can_be_listed_with_settings_of_its_own(tmp_path):
     ("options", "message"),
     [
         ({"methods": ["dr_kd:alpha"]}, "expected SETTING=VALUE, got 'alpha'"),
-        ({"methods": ["dr_kd", "online_dr_kd"], "decay": 0.5}, "--decay 0.5 is for none of dr_kd, online_dr_kd as"),
-        ({"methods": ["online_dr_kd"], "source": "ema", "keep": "half"}, "--keep half is for none of online_dr_kd as"),
+        ({"methods": ["dr_kd", "online_dr_kd"], "decay": 0.5}, "--decay 0.5 applies to none of dr_kd, online_dr_kd as"),
+        (
+            {"methods": ["online_dr_kd"], "source": "ema", "keep": "half"},
+            "--keep half applies to none of online_dr_kd as",
+        ),
         ({"methods": ["ps_kd"], "teacher": "mine"}, "cross_entropy, ps_kd takes no teacher; leave --teacher out"),
         ({"methods": ["ps_kd"], "cache": "kept"}, "--cache has no effect with cross_entropy, ps_kd"),
         ({"methods": ["dr_kd:lr=fast"]}, "--lr should be a valid number"),

@@ -148,7 +148,7 @@ def test_a_search_takes_objects(tmp_path):
     found = drkd.tune(data=DATA, model=mlp, methods=[{"mine": taught}], out=tmp_path / "run", **options)
     (trial,) = found.results.trials
     assert trial.variant.startswith("mine:alpha=")
-    assert trial.val_accuracy is not None
+    assert trial.val_score is not None
     assert (tmp_path / "run" / "objects.json").is_file()
 
 

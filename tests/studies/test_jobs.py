@@ -32,7 +32,7 @@ def test_a_divergence_fails_its_dependents_and_nothing_else(processes):
     events = []
     jobs = [Job("bad", "diverges"), Job("child", "1", after="bad"), Job("good", "2")]
     results = run_jobs(jobs, work, processes=processes, on_event=events.append)
-    failed = [RunFailed("bad", "boom"), RunFailed("child", "bad failed, and it depends on that")]
+    failed = [RunFailed("bad", "boom"), RunFailed("child", "it depends on bad, which failed")]
     assert [results["bad"], results["child"]] == failed
     assert [event for event in events if isinstance(event, RunFailed)] == failed
     assert results["good"].method == "2"

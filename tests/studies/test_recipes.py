@@ -8,11 +8,14 @@ import torch
 from torch import nn
 
 from drkd.config import ScheduleOptions, TrainConfig
+from drkd.data import shapes
 from drkd.data.augment import AUGMENTATIONS
 from drkd.data.datasets import DATASETS
 from drkd.methods.registry import create_from, get_method
 from drkd.models import MODELS
 from drkd.studies.recipe import load_recipe, recipe_names
+from drkd.tasks.detection.networks import DETECTORS
+from drkd.tasks.segmentation.networks import SEGMENTERS
 from drkd.training.learning_rate import learning_rate
 from drkd.utils.errors import InputError
 from oracles.published import DEFECTIVE, PUBLISHED, SELF, SPREAD
@@ -55,9 +58,12 @@ def test_a_recipe_can_be_run(name):
     assert recipe.table
     assert recipe.paper.endswith("2201.11319" if name.startswith("dr_kd/") else "1909.11723")
     assert config.data == name.split("/")[1]
-    assert config.data in DATASETS
-    assert config.augment in AUGMENTATIONS
-    assert config.model in MODELS or config.model.startswith("timm:")
+    if config.data == shapes.NAME:
+        assert config.model in {"detection": DETECTORS, "segmentation": SEGMENTERS}[config.task]
+    else:
+        assert config.data in DATASETS
+        assert config.augment in AUGMENTATIONS
+        assert config.model in MODELS or config.model.startswith("timm:")
     assert config.validation == 0
     needs_teacher = get_method(config.method).teacher != "none"
     assert needs_teacher == (recipe.teacher is not None)
@@ -77,7 +83,7 @@ def test_a_recipe_can_be_run(name):
     assert torch.isfinite(losses["loss"])
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if "imagenet/" not in name.replace("tiny_imagenet/", "")])
+@pytest.mark.parametrize("name", [name for name in NAMES if "/shapes/" not in name and "/imagenet/" not in name])
 def test_the_schedule_is_the_public_code_s(name):
     """200 epochs, warm-up over the first, times 0.2 at 60, 120 and 160; the rate goes with the batch size."""
     settings = load_recipe(name).settings

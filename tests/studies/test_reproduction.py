@@ -28,7 +28,7 @@ def runs(tmp_path_factory):
 
 
 def exercised(name):
-    """What a miniature shows to run. All are trained on digits, many by the very same settings."""
+    """What a miniature shows to run. Classifiers are trained on digits, many by the very same settings."""
     recipe = load_recipe(name)
     method, network, augment = (recipe.settings[key] for key in ("method", "model", "augment"))
     if recipe.teacher_epoch is not None:

@@ -71,7 +71,7 @@ def run(tmp_path, *jobs):
 def test_a_divergence_fails_its_dependents_and_nothing_else(tmp_path):
     found = run(tmp_path, Job("bad", "diverges"), Job("child", "1", after="bad"), Job("good", "2"))
     assert found["bad"] == RunFailed("bad", "boom")
-    assert found["child"] == RunFailed("child", "bad failed, and it depends on that")
+    assert found["child"] == RunFailed("child", "it depends on bad, which failed")
     assert found["good"].method == "2"
 
 

@@ -31,26 +31,26 @@ def test_each_stage_takes_the_best_so_far(tmp_path):
     found = drkd.tune(methods=methods, out=str(tmp_path / "run"), **QUICK, on_trial=events.append)
     results = found.results
     assert [trial.stage for trial in results.trials] == ["average", "augment", "method", "method"]
-    reached = results.baseline_val_accuracy
+    reached = results.baseline_val_score
     assert reached == max(results.baselines.values()) == results.baselines[f"{results.baseline_lr:.3g}"]
     options = {}
     for trial, own in zip(results.trials, ({"average": "ema"}, {"augment": "none"}), strict=False):
         assert trial.options == {**options, **own}
-        if trial.val_accuracy > reached:
-            reached, options = trial.val_accuracy, trial.options
-    assert (results.recipe_val_accuracy, results.options) == (reached, options)
-    tried = {trial.variant: trial.val_accuracy for trial in results.trials if trial.stage == "method"}
-    assert results.best_val_accuracy == max(reached, *tried.values())
+        if trial.val_score > reached:
+            reached, options = trial.val_score, trial.options
+    assert (results.recipe_val_score, results.options) == (reached, options)
+    tried = {trial.variant: trial.val_score for trial in results.trials if trial.stage == "method"}
+    assert results.best_val_score == max(reached, *tried.values())
     assert results.improves == (results.best in tried)
     assert read_json(tmp_path / "run/tune.json") == asdict(results)
     baselines = {f"cross_entropy:lr={rate}": accuracy for rate, accuracy in results.baselines.items()}
-    done = {event.variant: event.val_accuracy for event in events if isinstance(event, TrialDone)}
-    assert done == {**baselines, **{trial.name: trial.val_accuracy for trial in results.trials}}
+    done = {event.variant: event.val_score for event in events if isinstance(event, TrialDone)}
+    assert done == {**baselines, **{trial.name: trial.val_score for trial in results.trials}}
     assert {event.run for event in events if isinstance(event, EpochDone)} == set(done)
     for name, accuracy in done.items():
         summary = RunSummary.read(tmp_path / TRAININGS / name.replace(":", ","))
         assert summary.val.accuracy == accuracy
-    assert RunSummary.read(tmp_path / "run" / results.best_run).test.accuracy == results.best_test_accuracy
+    assert RunSummary.read(tmp_path / "run" / results.best_run).test.accuracy == results.best_test_score
 
 
 class PowerCutError(BaseException):
@@ -83,7 +83,7 @@ def test_an_interrupted_search_gives_the_same_trials(tmp_path, monkeypatch):
     assert tried(found) == tried(whole)
     assert found.results.baselines == whole.results.baselines
     assert len({trial.name for trial in whole.results.trials}) == 9
-    assert any(trial.val_accuracy is None for trial in whole.results.trials)
+    assert any(trial.val_score is None for trial in whole.results.trials)
 
 
 def test_trials_asked_for_later_are_those_of_one_search(tmp_path):
@@ -182,10 +182,10 @@ def test_a_winner_below_the_baseline_is_not_recommended(tmp_path):
         (0.0, "No method beats"),
         (-0.01, "No method beats"),
     ):
-        reached = tuned.results.recipe_val_accuracy + lead
-        best = max(reached, tuned.results.recipe_val_accuracy)
-        trials = [replace(trial, val_accuracy=reached)]
-        results = replace(tuned.results, trials=trials, best_val_accuracy=best)
+        reached = tuned.results.recipe_val_score + lead
+        best = max(reached, tuned.results.recipe_val_score)
+        trials = [replace(trial, val_score=reached)]
+        results = replace(tuned.results, trials=trials, best_val_score=best)
         text = advice(replace(tuned, results=results), config, source)
         assert text.startswith(start)
     assert "differs by -1.00 points" in text
@@ -256,8 +256,6 @@ def test_augmentations_depend_on_the_data():
     folder = names(photos, data="photos")
     assert (("augment", "crop_flip+trivial"),) in folder
     assert (("mixup", 0.2),) in folder
-    paired = names(photos, data="photos", methods="ps_kd,cs_kd")
-    assert set(folder) - set(paired) == {(("mixup", 0.2),), (("cutmix", 1.0),)}
     plain = replace(data, augmentation=drkd.data.augment.AUGMENTATIONS["none"])
     assert (("augment", "erasing:0.25"),) in names(plain, data="photos")
     assert names(photos, data="photos", weights="w", freeze="backbone") == []

@@ -149,7 +149,7 @@ OPTIONS = {
     "setting of no method": (
         nothing,
         ("tune", "--methods", "ps_kd", "--temperature", "2"),
-        "--temperature 2.0 is for none of ps_kd",
+        "--temperature 2.0 applies to none of ps_kd",
     ),
     "teacher of no method": (nothing, ("tune", "--methods", "ps_kd", "--teacher", "run"), "ps_kd takes no teacher"),
     # configurations

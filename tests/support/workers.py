@@ -17,8 +17,11 @@ from drkd.runs.directory import LOCK, new_run_dir, one_writer
 from drkd.runs.events import EpochDone
 from drkd.runs.summary import RunSummary
 from drkd.tasks.detection import AtPositions, DetectionData, DetectionSplit
+from drkd.tasks.segmentation import MainOutput
+from drkd.tasks.segmentation.augment import PLAIN
 from drkd.training.metrics import Metrics
 from drkd.utils.locks import locked
+from segmenters import ALL, MOVED, CrashError, crash_at, made_up, small
 
 
 def train(rank, world_size, port, out):
@@ -53,8 +56,10 @@ def train(rank, world_size, port, out):
         done = drkd.fit(student, drkd.cross_entropy(), data, epochs=2, batch_size=26, average=average, select="last")
         histories[average] = (done.history, student.state_dict())
     histories |= {f"detector, {family}": train_detector(family) for family in ("ssd", "retina")}
+    histories |= {f"segmenter, {case}": train_segmenter(case) for case in ("dr_kd", "ps_kd", "weighted")}
     torch.save(histories, out / f"{world_size}-{rank}.pt")
     if world_size > 1:
+        resume_segmenter(out / "segmenter")
         (out / f"writer-{rank}.json").write_text(json.dumps(write_together(rank, out)))
         dist.destroy_process_group()
 
@@ -71,6 +76,37 @@ def train_detector(family):
     objective = drkd.dr_kd(AtPositions(teacher), alpha=0.4)
     done = drkd.fit(student, objective, data, epochs=2, batch_size=3, optimizer="sgd", lr=0.01, select="last")
     return done.history, {name: value.clone() for name, value in student.state_dict().items()}
+
+
+def train_segmenter(case):
+    """Without batch norm, on batches of 3 and 4 images, of whose pixels differing numbers count."""
+    data = made_up(PLAIN if case == "ps_kd" else MOVED)
+    student, teacher = small(batch_norm=False), small(seed=1, batch_norm=False)
+    weights = "balanced" if case == "weighted" else None
+    name = case if case == "ps_kd" else "dr_kd"
+    objective = create(name, {}, teacher=MainOutput(teacher), epochs=2, class_weights=weights)
+    options = {"head_epochs": 1} if weights else {}
+    done = drkd.fit(
+        student, objective, data, epochs=2, batch_size=3, optimizer="sgd", lr=0.02, select="last", **options
+    )
+    return done.history, {name: value.clone() for name, value in student.state_dict().items()}
+
+
+def resume_segmenter(out):
+    """With batch norm, of which every rank has statistics of its own, and their average as the teacher."""
+
+    def fit(folder, student, **more):
+        objective = drkd.online_dr_kd(source=drkd.targets.Ema(MainOutput(student), decay=0.5), alpha=0.5)
+        how = {"epochs": 2, "batch_size": 3, "lr": 0.02, "checkpoint_every": 1}
+        done = drkd.fit(student, objective, made_up(ALL), out=out / folder, **how, **more)
+        return done.history, list(student.state_dict().values())
+
+    whole = fit("whole", small())
+    with contextlib.suppress(CrashError):
+        fit("part", crash_at(3, small()))
+    again = fit("part", small(), resume=True)
+    assert [row["val_miou"] for row in again[0]] == [row["val_miou"] for row in whole[0]]
+    assert all(map(torch.equal, again[1], whole[1]))
 
 
 def write_together(rank, out):

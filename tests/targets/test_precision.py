@@ -58,7 +58,7 @@ def test_a_teacher_in_float32_does_so_in_a_training_in_bfloat16():
 def test_a_teacher_whose_answers_would_change_is_asked_in_float32():
     network = Cancelling()
     target = Frozen(network, precision="bfloat16")
-    with pytest.warns(UserWarning, match=r"Cancelling answers in float32, since in bfloat16 a logit would change by"):
+    with pytest.warns(UserWarning, match=r"Cancelling runs in float32, because in bfloat16 a logit would change by"):
         answers = ask(target, 1000 * INPUTS)
     assert target.precision == "float32"
     assert torch.equal(answers, ask(Frozen(network), 1000 * INPUTS))

@@ -61,7 +61,7 @@ def test_drop_leaves_what_had_no_target_without():
 
 @pytest.mark.parametrize("name", ["flip", "Swap", ""])
 def test_unknown_names_are_refused(name):
-    with pytest.raises(InputError, match=f"unknown rectifier '{name}'; choose swap, plausible, .*, or pass"):
+    with pytest.raises(InputError, match=f"unknown rectifier '{name}'; choose swap, bayes, .*, or pass"):
         Rectified(Uniform(), name)
 
 

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from drkd import InputError, swap
-from drkd.targets.rectify import RECTIFIERS, bayes, drop, plausible, smooth
+from drkd.targets.rectify import RECTIFIERS, bayes, drop, smooth
 from oracles.public_code import swapped
 
 property_of = settings(deadline=None, max_examples=60, derandomize=True)
@@ -86,7 +86,7 @@ every = pytest.mark.parametrize("rectify", [swap, smooth, drop])
 
 
 def test_they_are_known_by_their_names():
-    known = {"swap": swap, "plausible": plausible, "bayes": bayes, "smooth": smooth, "drop": drop}
+    known = {"swap": swap, "bayes": bayes, "smooth": smooth, "drop": drop}
     assert known == RECTIFIERS
 
 

@@ -157,7 +157,7 @@ def list_names(
         "datasets": catalog.datasets,
     }
     if what not in (*tables, "recipes", "all"):
-        raise InputError(f"list knows {', '.join(tables)}, recipes and all, got {what!r}")
+        raise InputError(f"`drkd list` shows {', '.join(tables)}, recipes and all, got {what!r}")
     chosen = {name: read() for name, read in tables.items() if what in ("all", name)}
     recipes = catalog.recipes() if what in ("all", "recipes") else []
     if as_json:
@@ -185,7 +185,7 @@ def write_config(
 ) -> int:
     """Write all options of a command as commented YAML."""
     if command not in CONFIGS:
-        raise InputError(f"config knows {', '.join(CONFIGS)}, got {command!r}{did_you_mean(command, CONFIGS)}")
+        raise InputError(f"`drkd config` writes {', '.join(CONFIGS)}, got {command!r}{did_you_mean(command, CONFIGS)}")
     given = {name: value for name, value in (("data", data), ("task", task)) if value is not None}
     text = as_commented_yaml(CONFIGS[command], command, given)
     answer(out, yaml.safe_load(text))

@@ -34,13 +34,14 @@ if TYPE_CHECKING:
 def predict(
     run: Annotated[Path, typer.Argument(help="run directory, its model.safetensors, or a file of `drkd export`")],
     images: Annotated[list[Path], typer.Argument(help="images, or folders of them, subfolders included")],
-    format_: Annotated[str, typer.Option("--format", help="csv, json, or of detectors coco")] = "csv",
+    format_: Annotated[str, typer.Option("--format", help="csv, json, or for detectors coco")] = "csv",
     top: Annotated[int | None, typer.Option("--top", min=1, help="rows per image: the most probable classes")] = None,
     probabilities: Annotated[
         bool, typer.Option("--probabilities", help="write the probabilities of all classes, one column each")
     ] = False,
     batch_size: Annotated[
-        int | None, typer.Option("--batch-size", min=1, help="images per call of the network (default: 64, of masks 8)")
+        int | None,
+        typer.Option("--batch-size", min=1, help="images per call of the network (default: 64, for masks 8)"),
     ] = None,
     out: Annotated[Path | None, typer.Option("--out", help="file to write to (default: standard output)")] = None,
     device: Annotated[str, typer.Option("--device", help="cpu, cuda, ...; auto")] = "auto",
@@ -50,7 +51,7 @@ def predict(
     as_json: Annotated[bool, typer.Option("--json", help="as --format json")] = False,
     **options: Any,
 ) -> int:
-    """Classify images, find the objects on them, or name their pixels.
+    """Classify images, find objects in them, or label their pixels.
 
     Unreadable images do not stop the others; the exit code is then 1.
     """

@@ -85,7 +85,7 @@ def print_summary(summary: "RunSummary", noted: Collection[str] = ()) -> None:
     if summary.val is None and "temperature" in vars(summary.test):
         say("probabilities are not calibrated, because there is no validation split")
     chosen = "chosen on validation" if summary.select == "best" else "the last one"
-    say(f"the network is that of epoch {summary.best_epoch} (of 0 to {summary.epochs - 1}), {chosen}")
+    say(f"the network is from epoch {summary.best_epoch} (of 0 to {summary.epochs - 1}), {chosen}")
     if summary.teacher is not None:
         metric = task.metric(task.teacher_metric)
         value = getattr(summary, f"teacher_train_{metric.name}")
@@ -96,4 +96,4 @@ def print_summary(summary: "RunSummary", noted: Collection[str] = ()) -> None:
     for note in summary.notes:
         if note not in noted:
             say(f"note: {note}")
-    say("One seed is no comparison: `drkd compare` runs several, paired.")
+    say("One seed is not a comparison: `drkd compare` runs several, in pairs.")

@@ -96,9 +96,9 @@ def _print(found: "Suspects", page: Path, top: int) -> None:
         console().print(table)
     say(
         f"{found.contradicted:,} of {len(found.images):,} labels of the training and validation images are "
-        "contradicted, the surest first. Look at an image before you call its label wrong."
+        "contradicted, the most certain first. Look at an image before you call its label wrong."
     )
     if found.not_judged:
         why = "no other fold has an image of their class" if found.asked == "folds" else "the training never saw them"
-        say(f"not judged: {counted(len(found.not_judged), 'image')}, since {why}.")
+        say(f"not judged: {counted(len(found.not_judged), 'image')}, because {why}.")
     say(f"List: {found.table}\nGallery: {page}")

@@ -21,7 +21,7 @@ from drkd.utils.machine import processor_count
 from drkd.utils.text import printable
 from drkd.utils.workers import start_server
 
-WEIGHTS = "Weights of the loss terms at the end (public code: of the papers, whose KL is averaged over the K classes):"
+WEIGHTS = "Weights of the loss terms at the end (public code: the same in the papers' code, whose KL is divided by K):"
 
 ConfigFile = Annotated[Path | None, typer.Option("--config", help="YAML file of options")]
 
@@ -123,6 +123,7 @@ def tune(config: ConfigFile = None, **options: object) -> int:
     from drkd.report.networks import draw_networks
     from drkd.runs.directory import new_run_dir
     from drkd.studies import tuning
+    from drkd.tasks import get_task
 
     out = Path(settings.out) if settings.out else new_run_dir("tune")
     _note_if_new(settings.resume, out)
@@ -130,7 +131,7 @@ def tune(config: ConfigFile = None, **options: object) -> int:
         _say_start(settings, source)
     terminal = console()
     terminal.print(describe_search(settings, source, out), highlight=False, soft_wrap=True)
-    with Trials(terminal, settings.trials) as trials:
+    with Trials(terminal, settings.trials, get_task(settings.task).label) as trials:
         found = tuning.run(settings, source, out, on_trial=trials.on_trial)
     if found.networks is not None:
         print_networks(found.networks, terminal)

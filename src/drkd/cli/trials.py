@@ -12,12 +12,14 @@ from rich.table import Table
 
 from drkd.cli.progress import describe_estimate
 from drkd.config import CompareConfig, TuneConfig
+from drkd.config.effects import OF_LABELS
 from drkd.runs.events import EpochDone, Estimated
 from drkd.studies.found import Measured, NetworkResults, TuneResults
 from drkd.studies.results import BASELINE
 from drkd.studies.searching import NetworksMeasured, TrialDone, TuneEvent
 from drkd.studies.stages import RATES, stages_of
 from drkd.studies.tuning import Tuned, chosen_config
+from drkd.tasks import get_task
 from drkd.utils.files import write_text
 
 SHOWN = 5
@@ -36,7 +38,8 @@ def describe_search(config: TuneConfig, source: Mapping[str, str], out: Path) ->
     stages = stages_of(config, source)
     rates = len(RATES) if "lr" in stages else 1
     of = "" if config.networks is None else f" of each of up to {len(config.networks)} networks"
-    empty = ["lr", "augment"] if config.freeze == "backbone" else ["lr"]  # its features are asked for once
+    asked_once = config.freeze == "backbone" and config.task in OF_LABELS
+    empty = ["lr", "augment"] if asked_once else ["lr"]  # its features are asked for once
     rest = [WORDS[stage] for stage in stages if stage not in empty]
     trials = f", then up to {config.trials} trials: {', then '.join(rest)}" if rest else ""
     limit = "" if config.hours is None else f"; none starts after {config.hours:g} h"
@@ -52,9 +55,10 @@ class Trials:
     Args:
         console: where it is printed.
         count: how many trials are to come; those of an earlier session do not count.
+        label: of the metric that the task goes by.
     """
 
-    def __init__(self, console: Console, count: int) -> None:
+    def __init__(self, console: Console, count: int, label: str = "accuracy") -> None:
         name = TextColumn("{task.description}", markup=False)
         columns = (
             name,
@@ -64,7 +68,7 @@ class Trials:
         )
         self.live = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
         self.task = self.live.add_task("", total=count)
-        self.console = console
+        self.console, self.label = console, label
 
     def __enter__(self) -> "Trials":
         self.live.start()
@@ -83,8 +87,8 @@ class Trials:
                     self._print(line)
             case EpochDone(run=name, row=row):
                 self.live.update(self.task, description=f"{name}, epoch {int(row['epoch']) + 1}")
-            case TrialDone(variant=name, val_accuracy=accuracy, stage=stage):
-                outcome = "ended early" if accuracy is None else f"validation accuracy {100 * accuracy:.2f}%"
+            case TrialDone(variant=name, val_score=score, stage=stage):
+                outcome = "ended early" if score is None else f"validation {self.label} {100 * score:.2f}%"
                 self._print(f"  {name}: {outcome}")
                 if stage != "lr":
                     self.live.advance(self.task)
@@ -104,14 +108,15 @@ def _cost(file: Measured) -> str:
 def print_networks(results: NetworkResults, console: Console) -> None:
     """Print a row per network, the Pareto front, and what the chosen one costs as it was trained."""
     table = Table(box=None)
-    for name in ("Network", "ms", "MB", "Validation accuracy %", "Test accuracy %", "Best trial"):
+    label = get_task(results.searches[results.chosen].task).label
+    for name in ("Network", "ms", "MB", f"Validation {label} %", f"Test {label} %", "Best trial"):
         table.add_column(name, justify="left" if name in ("Network", "Best trial") else "right")
     for file in sorted(results.measured, key=lambda each: each.ms):
         found = results.searches.get(file.network)
-        cells = ("beyond the budget", "", "")
+        cells = ("over the budget", "", "")
         if found is not None:
-            test = "" if found.best_test_accuracy is None else f"{100 * found.best_test_accuracy:.2f}"
-            cells = (f"{100 * found.best_val_accuracy:.2f}", test, found.best)
+            test = "" if found.best_test_score is None else f"{100 * found.best_test_score:.2f}"
+            cells = (f"{100 * found.best_val_score:.2f}", test, found.best)
         table.add_row(file.network, f"{file.ms:.3g}", f"{file.mb:.2f}", *cells)
     console.print(table)
     lines = [
@@ -130,12 +135,13 @@ def print_networks(results: NetworkResults, console: Console) -> None:
 
 def print_trials(results: TuneResults, console: Console) -> None:
     """Print the best trials beside cross-entropy."""
-    table = Table("Trial", "Validation accuracy %", "points over cross-entropy", box=None)
-    base = results.baseline_val_accuracy
+    label = get_task(results.task).label
+    table = Table("Trial", f"Validation {label} %", "points over cross-entropy", box=None)
+    base = results.baseline_val_score
     table.add_row(f"{BASELINE}:lr={results.baseline_lr:.3g}", f"{100 * base:.2f}", "")
-    finished = [(trial.val_accuracy, trial.name) for trial in results.trials if trial.val_accuracy is not None]
-    for accuracy, name in sorted(finished, key=lambda pair: -pair[0])[:SHOWN]:
-        table.add_row(name, f"{100 * accuracy:.2f}", f"{100 * (accuracy - base):+.2f}")
+    finished = [(trial.val_score, trial.name) for trial in results.trials if trial.val_score is not None]
+    for score, name in sorted(finished, key=lambda pair: -pair[0])[:SHOWN]:
+        table.add_row(name, f"{100 * score:.2f}", f"{100 * (score - base):+.2f}")
     console.print(table)
     rates = len(results.baselines)
     ends = [*results.baselines][:: rates - 1] if rates > 1 else []
@@ -144,7 +150,7 @@ def print_trials(results: TuneResults, console: Console) -> None:
         console.print(f"{line} {results.baseline_lr:g}.", highlight=False, soft_wrap=True)
     if results.options:
         chosen = ", ".join(f"{name}={value}" for name, value in results.options.items())
-        gain = 100 * (results.recipe_val_accuracy - base)
+        gain = 100 * (results.recipe_val_score - base)
         console.print(
             f"Trials of methods have {chosen}, with which cross-entropy gains {gain:+.2f} points.",
             highlight=False,
@@ -166,9 +172,9 @@ def advice(found: Tuned, config: TuneConfig, source: Mapping[str, str]) -> str:
         return f"To test it: {study_command(found, config, source)}"
     best = results.best_method
     train = study_command(found, config, source, command="train")
-    if best is None or best.val_accuracy is None:
-        return f"To train with what was found: {train}"
-    lead = 100 * (best.val_accuracy - results.recipe_val_accuracy)
+    if best is None or best.val_score is None:
+        return f"To train with these settings: {train}"
+    lead = 100 * (best.val_score - results.recipe_val_score)
     return (
         f"No method beats cross-entropy: the best one differs by {lead:+.2f} points. "
         f"Train with: {train}\nTo compare them anyway: {study_command(found, config, source)}"

@@ -42,6 +42,9 @@ class WithoutEffect(NamedTuple):
 OF_LABELS = ("classification", "multilabel")
 """Tasks whose teachers are asked about images alone."""
 
+WEIGHED = ("classification", "segmentation")
+"""Tasks whose classes can be given weights."""
+
 OF_TASK, OF_ORDER = ("classification", "backbone"), ("shuffled", "backbone")
 """What leaves a cache its effect: it keeps the features of a frozen backbone whatever the task and the order."""
 
@@ -56,7 +59,7 @@ TABLE = (
     WithoutEffect("head_epochs", "freeze", lambda what: what == "backbone", "--freeze with a number"),
     WithoutEffect("head_lr", "freeze", lambda what: what == "backbone", "--freeze with a number"),
     WithoutEffect("layer_decay", "freeze", lambda what: what == "backbone", "--freeze with a number"),
-    WithoutEffect("class_weights", "task", lambda name: name != "classification", "--task classification"),
+    WithoutEffect("class_weights", "task", lambda name: name not in WEIGHED, "--task classification"),
     WithoutEffect("sampler", "task", lambda name: name != "classification", "--task classification"),
     WithoutEffect("mixup", "task", lambda name: name != "classification", "--task classification"),
     WithoutEffect("cutmix", "task", lambda name: name != "classification", "--task classification"),
@@ -65,7 +68,6 @@ TABLE = (
     WithoutEffect("fold", "task", lambda name: name != "classification", "--task classification"),
     WithoutEffect("teacher_folds", "task", lambda name: name != "classification", "--task classification"),
     WithoutEffect("keep_answers", "task", lambda name: name != "classification", "--task classification"),
-    WithoutEffect("pretrained", "task", lambda name: name == "segmentation", "--task classification"),
     WithoutEffect("teach", "task", lambda name: name != "detection", "--task detection"),
     WithoutEffect("cache", "cache_size", lambda size: as_bytes(size) == 0, "--cache-size 2GB"),
     WithoutEffect("slurm_options", "launcher", lambda name: name != "slurm", "--launcher slurm"),

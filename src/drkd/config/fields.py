@@ -140,18 +140,16 @@ Average = Annotated[str, AfterValidator(_average)]
 
 
 def as_rectifier(text: str) -> tuple[str, float | None]:
-    """Which rectifier, and the number of `plausible` or `bayes`; None where not given.
+    """Which rectifier, and the number of `bayes`; None where not given.
 
     Example:
-        >>> as_rectifier("swap"), as_rectifier("plausible"), as_rectifier("plausible:0.1")
-        (('swap', None), ('plausible', None), ('plausible', 0.1))
+        >>> as_rectifier("swap"), as_rectifier("bayes"), as_rectifier("bayes:0.1")
+        (('swap', None), ('bayes', None), ('bayes', 0.1))
     """
-    match = re.fullmatch(r"(swap|smooth|drop)|(plausible|bayes)(?::(\d+(?:\.\d*)?|\.\d+))?", text)
+    match = re.fullmatch(r"(swap|smooth|drop)|(bayes)(?::(\d+(?:\.\d*)?|\.\d+))?", text)
     number = float(match[3]) if match and match[3] else None
-    if match is None or (number is not None and (number > 1 or (match[2] == "bayes" and number in (0, 1)))):
-        raise ValueError(
-            "swap, plausible, plausible:RATIO (from 0 to 1), bayes, bayes:WRONG (between 0 and 1), smooth or drop"
-        )
+    if match is None or (number is not None and not 0 < number < 1):
+        raise ValueError("swap, bayes, bayes:WRONG (between 0 and 1), smooth or drop")
     return match[1] or match[2], number
 
 

@@ -65,7 +65,9 @@ class NetworkOptions(Options):
         None, description="weights to start from: a file, a run, or hf_hub:OWNER/NAME (default: random)"
     )
     pretrained: bool = Field(
-        False, description="start from published weights: timm's of timm:NAME or timm:NAME.TAG, or a detector's"
+        False,
+        description="start from published weights: timm's of timm:NAME or timm:NAME.TAG, or torchvision's of "
+        "a detector or segmenter",
     )
 
 
@@ -77,8 +79,8 @@ class ScheduleOptions(Options):
     schedule: Literal["step", "cosine", "constant"] = Field(
         "step", description="step (times gamma at the milestones), cosine or constant"
     )
-    milestones: Fractions = Field([0.3, 0.6, 0.8], description="of step: fractions of training, comma-separated")
-    gamma: float = Field(0.2, gt=0, le=1, description="of step: factor at each milestone")
+    milestones: Fractions = Field([0.3, 0.6, 0.8], description="for step: fractions of training, comma-separated")
+    gamma: float = Field(0.2, gt=0, le=1, description="for step: factor at each milestone")
     warmup_epochs: float = Field(0.0, ge=0, description="epochs of learning-rate warm-up")
 
 
@@ -90,7 +92,7 @@ class OptimizerOptions(Options):
         "shuffled", description="shuffled (each sample once an epoch), or balanced (each class equally often)"
     )
     optimizer: Literal["sgd", "adamw"] = Field("sgd", description="sgd (with momentum) or adamw")
-    momentum: float = Field(0.9, ge=0, lt=1, description="of sgd")
+    momentum: float = Field(0.9, ge=0, lt=1, description="momentum of sgd")
     weight_decay: float = Field(5e-4, ge=0, description="weight decay on all weights")
     clip_norm: float | None = Field(None, gt=0, description="clip the gradient's norm to this")
 
@@ -100,7 +102,8 @@ class FineTuningOptions(Options):
 
     freeze: Part | None = Field(
         None,
-        description="backbone: train only the classifier; a number: keep that many first blocks fixed",
+        description="backbone: train only the classifier (of detectors and segmenters, all beside the backbone); "
+        "a number: keep that many first blocks fixed",
     )
     head_epochs: int = Field(0, ge=0, description="train only the classifier for this many epochs, then everything")
     head_lr: float | None = Field(None, gt=0, description="peak learning rate of the classifier (default: --lr)")
@@ -119,7 +122,8 @@ class MixingOptions(Options):
     cutmix: float = Field(
         0.0,
         ge=0,
-        description="the same for pasting a box of one image into another, such as 1; with both, each half the time",
+        description="paste a box of one image into another; a as for mixup, such as 1; with both, each is used half "
+        "the time",
     )
     mix_prob: float = Field(0.5, ge=0, le=1, description="fraction of images that mixup and cutmix mix")
 
@@ -130,8 +134,8 @@ class ComputeOptions(Options):
     device: str = Field("auto", description="cpu, cuda, ...; auto uses an accelerator if there is one")
     precision: Literal["float32", "bfloat16", "float16", "auto"] = Field(
         "float32",
-        description="float32, bfloat16 or float16; auto measures the first two at the start, and takes bfloat16 "
-        "where it saves a tenth of a step or more",
+        description="float32, bfloat16 or float16; auto measures the first two at the start, and uses bfloat16 "
+        "if it saves a tenth of a step or more",
     )
     memory_format: Literal["auto", "contiguous", "channels_last"] = Field(
         "auto", description="contiguous or channels_last; auto picks the faster one for the network"
@@ -156,8 +160,8 @@ class PositionOptions(Options):
 
     teach: Teach = Field(
         "all",
-        description="of detectors, where the soft target counts: all, foreground, or a SCORE such as 0.05: foreground, "
-        "and background that the student takes for an object by that much",
+        description="for detectors, where the soft target counts: all, foreground, or a SCORE such as 0.05: "
+        "foreground, and background that the student scores at least that high as an object",
     )
 
 
@@ -233,8 +237,8 @@ class TeacherOptions(Options):
 
     teacher_precision: Literal["float32", "bfloat16", "auto"] | None = Field(
         None,
-        description="of the teacher's answers: float32, or bfloat16 where it keeps them; auto measures both at the "
-        "start (default: as --precision)",
+        description="precision of the teacher: float32, or bfloat16 if its outputs stay close; auto measures both at "
+        "the start (default: as --precision)",
     )
 
 
@@ -254,23 +258,24 @@ class MethodSettings(Options):
         None, description="constant, linear or cosine (from alpha to 0 over the training), or rising (from 0 to alpha)"
     )
     temperature: float | None = Field(None, gt=0, le=1e6, description="softening (default: the method's)")
-    epsilon: float | None = Field(None, ge=0, le=1, description="of label_smoothing")
-    correct_prob: float | None = Field(None, gt=0, lt=1, description="of tf_kd_reg's virtual teacher")
-    source: Literal["memory", "ema"] | None = Field(None, description="of online_dr_kd: memory or ema")
+    epsilon: float | None = Field(None, ge=0, le=1, description="for label_smoothing: weight of the uniform target")
+    correct_prob: float | None = Field(
+        None, gt=0, lt=1, description="for tf_kd_reg: the virtual teacher's probability of the label"
+    )
+    source: Literal["memory", "ema"] | None = Field(None, description="for online_dr_kd: what teaches, memory or ema")
     decay: float | None = Field(None, ge=0, le=1, description="decay of the running average of --source ema")
     rectify: Rectify | None = Field(
         None,
-        description="of dr_kd and online_dr_kd, where the teacher is wrong: swap; plausible or plausible:RATIO: swap "
-        "where the label has at least RATIO (0.05) of the largest probability; bayes or bayes:WRONG: what it believes "
-        "after it hears a label that is wrong with this probability (0.2); smooth or drop",
+        description="for dr_kd and online_dr_kd, how to correct the teacher: swap; bayes or bayes:WRONG: Bayes' rule for "
+        "labels that are wrong with this probability (0.2); smooth or drop",
     )
     keep: Literal["full", "half"] | int | None = Field(
-        None, description="of ps_kd and online_dr_kd: remember full logits, half (float16), or this many of them"
+        None, description="for ps_kd and online_dr_kd: remember full logits, half (float16), or this many of them"
     )
     convention: Literal["batchmean", "reference"] | None = Field(
-        None, description="batchmean, or reference for the public code's numbers"
+        None, description="batchmean, or reference to compute the public code's losses"
     )
-    multiplier: float | None = Field(None, gt=0, description="of the reference convention")
+    multiplier: float | None = Field(None, gt=0, description="for the reference convention: factor on the soft target")
 
 
 METHOD_SETTINGS = tuple(MethodSettings.model_fields)

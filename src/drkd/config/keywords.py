@@ -123,6 +123,7 @@ class CompareKeywords(LauncherKeywords, TrainingKeywords, total=False):
 class TuneKeywords(LauncherKeywords, TrainingKeywords, total=False):
     """See `drkd.config.TuneConfig`."""
 
+    task: Literal["classification", "detection", "segmentation", "multilabel"]
     methods: Sequence[str] | str | Sequence[str | Maker | Mapping[str, Maker]] | Mapping[str, Maker] | Maker
     search: Sequence[Literal["lr", "average", "augment", "method"]] | None
     networks: Sequence[str] | str | None

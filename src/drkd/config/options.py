@@ -31,8 +31,8 @@ TEACHER_FOLDS: Any = Field(
     None,
     ge=2,
     le=100,
-    description="of self-taught methods: divide the training images into this many folds, and have each taught by a "
-    "network that was trained on the others; 2 costs about as much as one self-teacher (default: one, trained on all)",
+    description="for self-taught methods: divide the training images into this many folds; each is taught by a network "
+    "trained on the others; 2 costs about as much as one self-teacher (default: one, trained on all)",
 )
 
 TaskName = Literal["classification", "detection", "segmentation", "multilabel"]
@@ -86,6 +86,7 @@ class CompareConfig(LauncherOptions, TrainingConfig):
 class TuneConfig(LauncherOptions, TrainingConfig):
     """A search for the settings, the method and the network that do best on the validation split."""
 
+    task: TaskName = Field("classification", description=TASK)
     methods: Names = Field(
         ["label_smoothing", "tf_kd_reg", "tf_kd_self", "dr_kd", "ps_kd", "online_dr_kd"],
         description="comma-separated; the search chooses among them",
@@ -115,7 +116,7 @@ class ReproduceConfig(Options):
     """A published row: what may replace the recipe's settings, and how it is run."""
 
     seeds: int = Field(3, ge=1, description="number of seeds, from 0 on")
-    miniature: bool = Field(False, description="two steps on digits, to check that everything works")
+    miniature: bool = Field(False, description="two steps on embedded images, to check that everything works")
     out: Text = Field("runs/reproduce", description="folder for the trainings, which later calls reuse")
     jobs: int | None = Field(None, ge=1, description="trainings at once (default: one per processor, 1 on a GPU)")
 
@@ -140,6 +141,7 @@ class ReproduceConfig(Options):
 class BenchConfig(Options):
     """What to measure the cost of, and how."""
 
+    task: TaskName = Field("classification", description=TASK)
     model: str = Field("small_cnn", description="network by name, or timm:NAME")
     image_size: int = Field(32, ge=4, description="side length of the random images")
     classes: int = Field(10, ge=2, description="number of classes")
@@ -161,10 +163,10 @@ class BoxConfig(Options):
         None, ge=0, le=1, description="smallest score of a box (default: 0.25, and 0 with --format coco)"
     )
     nms: float | None = Field(
-        None, ge=0, le=1, description="IoU above which the less certain of two boxes of a class is left out"
+        None, ge=0, le=1, description="IoU above which the less certain of two boxes of one class is dropped"
     )
-    draw: Text | None = Field(None, description="folder for the images with their boxes, or with classes in colours")
-    masks: Text | None = Field(None, description="folder for masks of segmenters, a PNG per image")
+    draw: Text | None = Field(None, description="folder for the images with boxes or coloured classes drawn in")
+    masks: Text | None = Field(None, description="for segmenters: folder for the masks, a PNG per image")
 
 
 class ExportConfig(Options):
@@ -181,21 +183,22 @@ class ExportConfig(Options):
     max_difference: float | None = Field(
         None,
         ge=0,
-        description="largest difference of a logit, over the largest logit, or of a box's score, or fraction of an "
-        "image's pixels with another class (default: float 1e-3, of boxes and pixels 0.01; int8 any)",
+        description="largest allowed difference: of a logit, over the largest logit; of a box's score; or fraction of "
+        "an image's pixels with another class (default: float 1e-3, boxes and pixels 0.01; int8 any)",
     )
     min_agreement: float | None = Field(
         None,
         ge=0,
         le=1,
-        description="least fraction of images or pixels with the same class, or of boxes that are the same (default: "
-        "float 0.999, of boxes 0.99; int8 0.9, of boxes 0.7)",
+        description="smallest allowed fraction of images or pixels with the same class, or of identical boxes "
+        "(default: float 0.999, boxes 0.99; int8 0.9, boxes 0.7)",
     )
     max_drop: float | None = Field(
         None,
         ge=0,
         le=1,
-        description="largest loss of accuracy, mAP or mIoU, a fraction (default: float 0.001, of mAP 0.005; int8 0.02)",
+        description="largest allowed loss of accuracy, mAP or mIoU, a fraction (default: float 0.001, mAP 0.005; int8 "
+        "0.02)",
     )
 
 
@@ -233,8 +236,30 @@ SEGMENTATION: dict[str, Any] = {
 }
 """Defaults for segmentation: usual ones for networks that start from random weights, not searched for. Methods that
 remember pixels are not among those compared: `scale_crop` moves them."""
+
 TRAINED_DETECTION: dict[str, Any] = {"weight_decay": 0.05, "no_norm_decay": True}
 """What is otherwise for detectors that start from trained weights: what classifiers do."""
+
+BENCHED: dict[str, dict[str, Any]] = {"detection": {"image_size": 320}, "segmentation": {"image_size": 256}}
+"""Defaults of `bench` by task, beside those of trainings."""
+
+TUNED: dict[str, Any] = {"methods": ["label_smoothing", "tf_kd_reg", "tf_kd_self", "dr_kd"]}
+"""Defaults of a search for detectors or segmenters: augmentation that moves pixels goes with these methods."""
+
+MORE_AUGMENT: dict[str, tuple[dict[str, str | float], ...]] = {
+    "classification": (
+        {"augment": "+trivial"},
+        {"cutmix": 1.0},
+        {"augment": "+erasing:0.25"},
+        {"augment": "+randaugment"},
+        {"mixup": 0.2},
+        {"augment": "+jitter:0.2"},
+    ),
+    "multilabel": ({"augment": "+trivial"}, {"augment": "+erasing:0.25"}, {"augment": "+jitter:0.2"}),
+    "detection": ({"augment": "+crop"}, {"augment": "ssd"}, {"augment": "+jitter"}),
+    "segmentation": ({"augment": "+jitter:0.2"}, {"augment": "flip"}, {"augment": "scale_crop:0.75,1.33+flip"}),
+}
+"""What a search tries of each task; a leading + adds to the usual augmentation."""
 
 WITHOUT_EFFECT = (
     *("out", "resume", "checkpoint_every", "jobs", "download", "cache", "launcher", "workers", "trials", "hours"),

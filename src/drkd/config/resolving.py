@@ -9,7 +9,18 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from drkd.config.effects import refuse_without_effect
-from drkd.config.options import DETECTION, EMBEDDED, SEGMENTATION, TRAINED_DETECTION, CompareConfig, TrainingConfig
+from drkd.config.options import (
+    BENCHED,
+    DETECTION,
+    EMBEDDED,
+    SEGMENTATION,
+    TRAINED_DETECTION,
+    TUNED,
+    BenchConfig,
+    CompareConfig,
+    TrainingConfig,
+    TuneConfig,
+)
 from drkd.config.photos import photo_defaults
 from drkd.utils.errors import InputError
 
@@ -113,6 +124,7 @@ def _special_defaults(kind: type[BaseModel], values: Mapping[str, Any]) -> tuple
     if task == "detection" and (values.get("weights") is not None or values.get("pretrained")):
         of_task, name = DETECTION | TRAINED_DETECTION, "default for trained detectors"
     if "task" in kind.model_fields and of_task is not None:
+        of_task = of_task | (TUNED if kind is TuneConfig else BENCHED[task] if kind is BenchConfig else {})
         return name, {option: value for option, value in of_task.items() if option in kind.model_fields}
     if not issubclass(kind, TrainingConfig) or values.get("task", "classification") != "classification":
         return "default", {}

@@ -62,7 +62,7 @@ def read_written(path: Path, *, needs: Iterable[str] = ()) -> dict[str, Any]:
     last = [line for line in lines if line.startswith(WRITTEN)]
     if not last:
         warnings.warn(
-            f"{path} does not end as drkd writes it (cut, edited, or from an older drkd), so it is not checked",
+            f"{path} does not end the way drkd writes it (cut, edited, or from an older drkd), so it is not checked",
             stacklevel=2,
         )
         return options

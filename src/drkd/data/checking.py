@@ -196,7 +196,7 @@ def _oddities(image: Image.Image) -> list[str]:
     elif mode not in ("L", "LA", "La", "RGB", "RGBA", "RGBa"):
         found.append(f"is {mode}: converted to RGB without a colour profile")
     if mode in ALPHA or "transparency" in image.info:
-        found.append("has transparency: dropped, the colours beneath count")
+        found.append("has transparency: dropped, and the colours beneath are used")
     if _orientation(image) in range(2, 9):
         found.append(f"is rotated or mirrored (EXIF orientation {_orientation(image)}): turned upright")
     if getattr(image, "is_animated", False):

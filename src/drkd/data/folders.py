@@ -54,7 +54,7 @@ def _with_votes(root: Path, listing: Listing, on_problem: OnProblem) -> Listing:
 
     splits = {split: [voted(sample) for sample in samples] for split, samples in listing.splits.items()}
     if votes:
-        reason = f"has votes on {counted(len(votes), 'file')} not among its images: {some(sorted(votes))}"
+        reason = f"has votes for {counted(len(votes), 'file')} not among its images: {some(sorted(votes))}"
         on_problem(problem_at(root / VOTES_FILE, reason, "other file", "warning"))
     return replace(listing, splits=splits)
 

@@ -55,9 +55,9 @@ class Mixing:
             return
         dtype, shape = getattr(inputs, "dtype", torch.uint8), tuple(getattr(inputs, "shape", ()))
         if not (dtype.is_floating_point or dtype == torch.uint8):
-            raise InputError(f"mixup and cutmix mix images or floats, these inputs are {dtype}; leave both out")
+            raise InputError(f"mixup and cutmix need images or floats, got {dtype} inputs; leave both out")
         if self.cutmix and len(shape) != 4:
-            raise InputError(f"cutmix puts boxes into images (N, C, H, W), these inputs are {shape}; use mixup alone")
+            raise InputError(f"cutmix needs images (N, C, H, W), got inputs {shape}; use only mixup")
 
 
 def mix(

@@ -120,19 +120,17 @@ def refuse_boxes_beyond(tolerance: Tolerance, found: BoxParity, what: str, advic
     if not np.isfinite(found.largest_difference):
         reason = "some scores are not finite"
     elif tolerance.difference is not None and found.largest_difference > tolerance.difference:
-        reason = f"a score by {found.largest_difference:.3g} where {tolerance.difference:.3g} are allowed"
+        reason = f"a score differs by {found.largest_difference:.3g} (allowed: {tolerance.difference:.3g})"
         option = "--max-difference"
     elif found.agreement < agreement - 1e-9:
-        reason = f"{100 * found.agreement:.2f}% of the boxes are the same where {100 * agreement:.2f}% must"
+        reason = f"only {100 * found.agreement:.2f}% of the boxes are the same (required: {100 * agreement:.2f}%)"
         option = "--min-agreement"
     elif drop > tolerance.accuracy_drop + 1e-9:
-        reason = f"mAP falls by {100 * drop:.2f} points where {100 * tolerance.accuracy_drop:.2f} are allowed"
+        reason = f"mAP falls by {100 * drop:.2f} points (allowed: {100 * tolerance.accuracy_drop:.2f})"
         option = "--max-drop"
     if reason:
         way = f"allow it with {option}" if option else "export from a network that has not diverged"
-        raise ParityError(
-            f"{what} differs from the network: {reason}, on {found.samples} images; it is not kept: {advice}{way}"
-        )
+        raise ParityError(f"{what} is rejected: on {found.samples} images {reason}; {advice}{way}")
 
 
 def _found(outputs: Outputs) -> Found:

@@ -17,6 +17,7 @@ from drkd.runs.precision import settled
 from drkd.runs.results import FILE, ComparisonResults
 from drkd.runs.summary import RunSummary
 from drkd.tasks import Task, get_task
+from drkd.tasks.use import Use
 from drkd.utils.text import printable
 
 SETTINGS = (
@@ -44,20 +45,19 @@ def model_card(run: Path, info: ModelInfo, name: str) -> str:
     """
     config = settled(read_written(run / "config.yaml", needs=("data",)), run)
     summary, task = RunSummary.read(run), get_task(info.task)
-    header = {"library_name": "drkd", "pipeline_tag": "image-classification", "tags": ["drkd", summary.method]}
+    use = task.use(info)
+    header = {"library_name": "drkd", "pipeline_tag": use.pipeline, "tags": ["drkd", summary.method]}
     size, channels = info.image_size, "grey" if info.channels == 1 else "colour"
     parts = [
         f"---\n{yaml.safe_dump(header, sort_keys=False)}---\n",
         f"# {info.model}, trained with {summary.method}\n",
-        f"An image classifier for {len(info.classes)} classes, {size}x{size} {channels} images: "
-        f"{_some(info.classes)}.\n",
-        f"Images are scaled until their shorter side has {round(size * info.margin)} pixels ({info.interpolation}, "
-        f"antialiased), then the middle {size}x{size} is taken.\n",
+        f"{use.what} for {len(info.classes)} classes, {size}x{size} {channels} images: {_some(info.classes)}.\n",
+        f"{use.images}\n",
         f"## Training\n\n{_training(config, summary)}",
         f"## Measured\n\n{_measured(summary, task)}",
         _compared(run, summary.method, task),
         _exports(run),
-        f"## Loading\n\n{_loading(name, size, info.channels)}",
+        f"## Loading\n\n{_loading(name, use)}",
     ]
     return "\n".join(part for part in parts if part)
 
@@ -89,7 +89,7 @@ def _measured(summary: RunSummary, task: Task) -> str:
     calibrated = _calibrated(summary)
     return (
         "\n".join(rows)
-        + f"\n\n{calibrated}One training: these figures do not show how far another seed would differ.\n"
+        + f"\n\n{calibrated}This is one training: the figures do not show how much another seed would differ.\n"
     )
 
 
@@ -100,8 +100,8 @@ def _calibrated(summary: RunSummary) -> str:
         return ""
     before, after = (f"{100 * found[name]:.2f}%" for name in ("ece", "calibrated_ece"))
     return (
-        f"These are of the network's logits. For probabilities divide them by {found['temperature']:.6g}, the "
-        f"temperature that was fitted on the validation split: on the test split that takes ECE from {before} to "
+        f"These figures are for the network's logits. For probabilities, divide them by {found['temperature']:.6g}, "
+        f"the temperature fitted on the validation split: on the test split this changes ECE from {before} to "
         f"{after}.\n\n"
     )
 
@@ -151,14 +151,11 @@ def _exports(run: Path) -> str:
     return "\n".join(rows) + "\n"
 
 
-def _loading(name: str, size: int, channels: int) -> str:
+def _loading(name: str, use: Use) -> str:
     return (
         "```python\nimport torch\nfrom drkd import HubModel\n\n"
         f"model = HubModel.from_pretrained({json.dumps(name)})\n"
-        f"pixels = torch.zeros(1, {channels}, {size}, {size}, dtype=torch.uint8)  # 0 to 255; scaled inside\n"
-        "logits = model(pixels)\n"
-        "print(model.info.classes[logits.argmax(dim=1).item()])\n"
-        "print((logits / model.info.temperature).softmax(dim=1).max())\n```\n\n"
+        f"{use.example}```\n\n"
         "In a folder, it is also what `drkd predict FOLDER IMAGES`, `drkd export` and `drkd.load_model` read.\n"
     )
 

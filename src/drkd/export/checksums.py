@@ -71,13 +71,13 @@ def check_files(path: Path) -> bool:
     except FileNotFoundError as missing:
         if Path(missing.filename) == record:
             return _check_alone(path)
-        raise InputError(f"{path} needs {missing.filename}, which is missing; export it anew") from missing
+        raise InputError(f"{path} needs {missing.filename}, which is missing; export it again") from missing
     except (OSError, ValueError, LookupError, AttributeError, TypeError) as reason:
-        raise InputError(f"{record} is damaged: {reason}; export {path.name} anew") from reason
+        raise InputError(f"{record} is damaged: {reason}; export {path.name} again") from reason
     for name, digest in expected:
         if found[name] != digest:
             raise InputError(
-                f"{path.with_name(name)} is damaged: its content is not what was written; export it anew "
+                f"{path.with_name(name)} is damaged: its content is not what was written; export it again "
                 f"({record.name} has its SHA-256)"
             )
     return True
@@ -105,7 +105,7 @@ def _check_alone(path: Path) -> bool:
     else:
         known = False
     if wrong:
-        raise InputError(f"{path} is damaged: {wrong} is not what was written; export it anew")
+        raise InputError(f"{path} is damaged: {wrong} is not what was written; export it again")
     return known
 
 

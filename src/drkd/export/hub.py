@@ -6,7 +6,6 @@ from pathlib import Path
 
 from drkd.export.card import model_card
 from drkd.export.runtimes import needed
-from drkd.tasks import Task, get_task
 from drkd.tasks.loading import load_deployed
 from drkd.utils.arguments import check_arguments
 from drkd.utils.errors import InputError
@@ -59,13 +58,8 @@ def push_run(
         raise InputError("--public has no effect without --send; leave it out, or send the folder")
     hub = needed("huggingface_hub", "hub") if send else None
     if not (path / "summary.json").is_file():
-        raise InputError(f"{path} is no finished run (no summary.json); give a run directory of `drkd train`")
+        raise InputError(f"{path} is not a finished run (no summary.json); give a run directory of `drkd train`")
     _, info = load_deployed(path)  # refuses a damaged file
-    if get_task(info.task).outputs != Task.outputs:
-        raise InputError(
-            f"{info.model} is of {info.task}, and `drkd push` writes networks that name images; send a file of "
-            "`drkd export` yourself"
-        )
     folder = Path(out) if out is not None else path / "hub"
     card = model_card(path, info, repo or "OWNER/NAME")
     try:

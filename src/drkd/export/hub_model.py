@@ -6,9 +6,8 @@ from typing import Any
 from huggingface_hub import PyTorchModelHubMixin
 from torch import Tensor, nn
 
-from drkd.models import create_model
-from drkd.models.deployed import Deployed
 from drkd.models.files import ModelInfo, read_model, untagged, write_model
+from drkd.tasks import get_task
 from drkd.utils.arguments import check_arguments
 from drkd.utils.errors import InputError
 
@@ -17,7 +16,8 @@ class HubModel(nn.Module, PyTorchModelHubMixin, library_name="drkd"):
     """A network with its preprocessing, from a folder of `drkd push` or from the Hub.
 
     `HubModel.from_pretrained(FOLDER_OR_REPO)` builds the network that `config.json` describes and loads
-    `model.safetensors`, in eval mode. It takes uint8 pixels (B, C, H, W), 0 to 255, and gives logits (B, K).
+    `model.safetensors`, in eval mode. It takes uint8 pixels (B, C, H, W), 0 to 255. A classifier gives logits (B, K); a
+    detector takes one image and gives boxes (n, 4), labels and scores (n,); a segmenter gives masks, uint8 (B, H, W).
 
     Args:
         model: network by name.
@@ -27,6 +27,7 @@ class HubModel(nn.Module, PyTorchModelHubMixin, library_name="drkd"):
         mean, std: per channel, as fractions of full brightness.
         margin, interpolation: how its images are scaled before they are cropped, see `drkd.ModelInfo`.
         temperature: by which its logits are divided before they become probabilities.
+        task: what it was trained for, such as `detection`.
 
     Attributes:
         info: all of that.
@@ -49,12 +50,11 @@ class HubModel(nn.Module, PyTorchModelHubMixin, library_name="drkd"):
         margin: float = 1.0,
         interpolation: str = "bilinear",
         temperature: float = 1.0,
+        task: str = "classification",
     ) -> None:
         check_arguments(HubModel.__init__, locals())
         super().__init__()
         model = untagged(model)
-        network = create_model(model, num_classes=len(classes), image_size=image_size, channels=channels)
-        self.deployed = Deployed(network, mean, std)
         self.info = ModelInfo(
             model,
             tuple(classes),
@@ -62,18 +62,24 @@ class HubModel(nn.Module, PyTorchModelHubMixin, library_name="drkd"):
             channels,
             tuple(mean),
             tuple(std),
+            task=task,
             margin=margin,
             interpolation=interpolation,
             temperature=temperature,
         )
+        self._whole = [get_task(task).build(self.info)]  # in a list: what is deployed of it is registered
+        self._deploy()
 
-    def forward(self, pixels: Tensor) -> Tensor:
-        logits: Tensor = self.deployed(pixels)
-        return logits
+    def _deploy(self) -> None:
+        """Make of the network as it is now what takes pixels."""
+        self.deployed = get_task(self.info.task).deploy(self._whole[0], self.info).requires_grad_(True)
+
+    def forward(self, pixels: Tensor) -> Any:
+        return self.deployed(pixels)
 
     def _save_pretrained(self, save_directory: Path) -> None:
         """The file that a run writes: weights under the network's own names, and what they are."""
-        write_model(save_directory / "model.safetensors", self.deployed.network.state_dict(), self.info)
+        write_model(save_directory / "model.safetensors", self._whole[0].state_dict(), self.info)
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | Path, **options: Any) -> "HubModel":
@@ -94,8 +100,8 @@ class HubModel(nn.Module, PyTorchModelHubMixin, library_name="drkd"):
         ) as reason:  # other content than it takes
             why = " ".join(str(reason).split())
             raise InputError(
-                f"{pretrained_model_name_or_path} is no folder of `drkd push`, or its config.json is damaged: {why}; "
-                "copy it anew"
+                f"{pretrained_model_name_or_path} is not a folder of `drkd push`, or its config.json is damaged: "
+                f"{why}; copy it again"
             ) from reason
 
     @classmethod
@@ -106,9 +112,10 @@ class HubModel(nn.Module, PyTorchModelHubMixin, library_name="drkd"):
             if ours != theirs:
                 raise InputError(
                     f"config.json says {name} {_shown(ours)}, {model_file} says {_shown(theirs)}: one of them was "
-                    "changed; copy both anew"
+                    "changed; copy both again"
                 )
-        model.deployed.network.load_state_dict(tensors, strict=strict)
+        model._whole[0].load_state_dict(tensors, strict=strict)
+        model._deploy()
         return model.to(map_location).eval()
 
 

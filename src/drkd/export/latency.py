@@ -137,7 +137,7 @@ def _files(source: Path, allow_code: bool) -> list[Path]:
     if left := [path.name for path in exports if runs_code(path) and not allow_code]:
         warnings.warn(
             f"{', '.join(left)} is left out: it can run code when it is loaded; measure it with --allow-code if you "
-            "trust where it comes from",
+            "trust its source",
             stacklevel=3,
         )
     return [model_file(source), *(path for path in exports if path.name not in left)]

@@ -69,12 +69,12 @@ class Manifest:
         missing = [name for name in KEYS if name not in content and name not in SINCE]
         if missing:
             raise InputError(
-                f"{path} does not say what it takes and answers (no {', '.join(missing)}); give a file of `drkd export`"
+                f"{path} does not describe its input and output (no {', '.join(missing)}); give a file of `drkd export`"
             )
         task = TASKS.get(content.get("task", cls.task))
         if task is None or content["input"] != task.input:
             fed = "no such task" if task is None else task.input
-            raise InputError(f"{path} takes {content['input']}, this drkd feeds {fed}; export it anew")
+            raise InputError(f"{path} takes {content['input']}, but this drkd feeds {fed}; export it again")
         lists = {name: tuple(content[name]) for name in ("classes", "mean", "std")}
         return cls(**{**{name: content[name] for name in KEYS if name in content}, **lists})
 
@@ -120,5 +120,5 @@ def _loaded(text: str, path: Path) -> "JsonObject":
     try:
         content: JsonObject = json.loads(text)
     except json.JSONDecodeError as reason:
-        raise InputError(f"{path} is damaged where it says what it is: {reason}; export it anew") from reason
+        raise InputError(f"{path} has a damaged description: {reason}; export it again") from reason
     return content

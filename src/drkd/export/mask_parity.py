@@ -113,20 +113,16 @@ def refuse_masks_beyond(tolerance: Tolerance, found: MaskParity, what: str, advi
     reason = option = ""
     if tolerance.difference is not None and found.largest_difference > tolerance.difference + 1e-9:
         reason = (
-            f"{100 * found.largest_difference:.3g}% of an image's pixels get another class where "
-            f"{100 * tolerance.difference:.3g}% may"
+            f"{100 * found.largest_difference:.3g}% of an image's pixels get another class "
+            f"(allowed: {100 * tolerance.difference:.3g}%)"
         )
         option = "--max-difference"
     elif found.agreement < tolerance.agreement - 1e-9:
-        reason = (
-            f"{100 * found.agreement:.2f}% of the pixels get the same class where {100 * tolerance.agreement:.2f}% must"
-        )
+        share, required = (f"{100 * share:.2f}%" for share in (found.agreement, tolerance.agreement))
+        reason = f"only {share} of the pixels get the same class (required: {required})"
         option = "--min-agreement"
     elif drop > tolerance.accuracy_drop + 1e-9:
-        reason = f"mIoU falls by {100 * drop:.2f} points where {100 * tolerance.accuracy_drop:.2f} are allowed"
+        reason = f"mIoU falls by {100 * drop:.2f} points (allowed: {100 * tolerance.accuracy_drop:.2f})"
         option = "--max-drop"
     if reason:
-        raise ParityError(
-            f"{what} differs from the network: {reason}, on {found.samples} images; it is not kept: {advice}allow it "
-            f"with {option}"
-        )
+        raise ParityError(f"{what} is rejected: on {found.samples} images {reason}; {advice}allow it with {option}")

@@ -157,16 +157,14 @@ def refuse_beyond(tolerance: Tolerance, found: Parity, what: str, advice: str = 
         reason = "some logits are not finite"
     elif tolerance.difference is not None and found.largest_difference > tolerance.difference * scale:
         bound = tolerance.difference * scale
-        reason = f"a logit by {found.largest_difference:.3g} where {bound:.3g} are allowed"
+        reason = f"a logit differs by {found.largest_difference:.3g} (allowed: {bound:.3g})"
         option = "--max-difference"
     elif found.agreement < agreement - 1e-9:
-        reason = f"{100 * found.agreement:.2f}% get the same class where {100 * agreement:.2f}% must"
+        reason = f"only {100 * found.agreement:.2f}% get the same class (required: {100 * agreement:.2f}%)"
         option = "--min-agreement"
     elif drop > allowed + 1e-9:
-        reason = f"accuracy falls by {100 * drop:.2f} points where {100 * allowed:.2f} are allowed"
+        reason = f"accuracy falls by {100 * drop:.2f} points (allowed: {100 * allowed:.2f})"
         option = "--max-drop"
     if reason:
         way = f"allow it with {option}" if option else "export from a network that has not diverged"
-        raise ParityError(
-            f"{what} differs from the network: {reason}, on {found.samples} images; it is not kept: {advice}{way}"
-        )
+        raise ParityError(f"{what} is rejected: on {found.samples} images {reason}; {advice}{way}")

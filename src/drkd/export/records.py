@@ -166,4 +166,4 @@ def _read(kind: type[Record], file: Path, **known: Path) -> Record:
     except ValidationError as reason:
         first = reason.errors()[0]
         where = ".".join(str(step) for step in first["loc"] if step not in PARITIES)
-        raise InputError(f"{file} is not what drkd writes: {where}: {first['msg']}; make it anew") from reason
+        raise InputError(f"{file} is not in drkd's format: {where}: {first['msg']}; create it again") from reason

@@ -102,15 +102,14 @@ def open_session(path: Path, *, threads: int | None = None, allow_code: bool = F
         raise InputError(f"there is no file {path}; give a file of `drkd export`, or a run directory")
     if runs_code(path) and not allow_code:
         raise InputError(
-            f"{path} can run code when it is loaded; if you trust where it comes from, add --allow-code, or else take "
-            "another format"
+            f"{path} can run code when it is loaded; add --allow-code if you trust its source, or use another format"
         )
     checked = check_files(path) if is_exported(path) else True
     session = session_class(path)(path, threads)
     if not checked:
         warnings.warn(
-            f"{path} has neither its record {path.name}.json beside it nor a checksum of its own: whether it is what "
-            "was written is not checked",
+            f"{path} has neither its record {path.name}.json beside it nor a checksum of its own, so damage would "
+            "go unnoticed",
             stacklevel=2,
         )
     return session
@@ -283,7 +282,7 @@ def _set_threads(torch: Any, threads: int | None) -> None:
 
 def _unreadable(path: Path, reason: Exception) -> InputError:
     why = " ".join(str(reason).split())[:200] or type(reason).__name__
-    return InputError(f"{path} cannot be loaded: {why}; export it anew")
+    return InputError(f"{path} cannot be loaded: {why}; export it again")
 
 
 SESSIONS: dict[str, type[Session]] = {

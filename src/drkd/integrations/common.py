@@ -104,8 +104,8 @@ def check_objective(objective: Objective, framework: str, *, provides: frozenset
         )
     if any(isinstance(target, CleanView) for target in objective.modules()):
         raise InputError(
-            f"`{objective.name}` looks at the plain samples before training, which {framework} does not show it; train "
-            "with `drkd.fit`"
+            f"`{objective.name}` needs the un-augmented samples before training, which {framework} does not provide; "
+            "train with `drkd.fit`"
         )
     if getattr(objective, "reduction", "batchmean") != "batchmean":
         raise InputError(

@@ -174,7 +174,7 @@ class Distilling:
         if not self.trainer.training:
             return cast(Tensor, callbacks[0].validation(logits, labels)["loss"])
         check_mixed(objective, labels)
-        need_index(objective, index, ", and pass the last of each batch as index=")
+        need_index(objective, index, ", and pass the last element of each batch as index=")
         losses: dict[str, Tensor] = objective(logits, labels, inputs=inputs, index=index)
         rows = count_rows(labels)
         parts = {f"train_{name}": value.detach() for name, value in losses.items()}

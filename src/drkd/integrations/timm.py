@@ -100,7 +100,9 @@ class SelfDistillationTask(ClassificationTask):
             logits = self.trainable_module(input)
             return {"loss": self.validation(logits, target)["loss"], "output": logits}
         check_mixed(self.objective, target)
-        need_index(self.objective, index, ", and call the task with the last of each batch: task(input, target, index)")
+        need_index(
+            self.objective, index, ", and call the task with the last element of each batch: task(input, target, index)"
+        )
         if self._length is None and changes(self.objective):
             raise InputError(
                 f"`{self.objective.name}` changes during training and does not see the steps; call "

@@ -190,8 +190,8 @@ def dr_kd(
 
     Args:
         teacher, alpha, temperature, convention, multiplier, alpha_schedule: as for `kd`.
-        rectify: what corrects the teacher's logits: `swap`, `plausible` or `plausible:RATIO`, `bayes` or
-            `bayes:WRONG`, `smooth`, `drop` or a function; see `drkd.targets.rectify`.
+        rectify: what corrects the teacher's logits: `swap`, `bayes` or `bayes:WRONG`, `smooth`, `drop` or a
+            function; see `drkd.targets.rectify`.
         student_swap: swap the student's logits too, in both terms; an ablation of the public code, which raises the
             wrong class on misclassified samples. Accuracies use the unswapped logits.
 

@@ -1,7 +1,8 @@
 """The parts of a network that fine-tuning tells apart: its classifier, and its blocks from first to last.
 
 A network of timm says itself what its classifier is and which parameters make up a block. Of any other the classifier
-is the last linear layer, and a block is whatever lies in the network itself or in an `nn.Sequential` of it.
+is the last linear layer, and a block is whatever lies in the network itself or in an `nn.Sequential` of it. Networks
+of other tasks have a backbone, which the task names: what lies beside it stands for the classifier.
 """
 
 from collections.abc import Iterator
@@ -37,15 +38,38 @@ def classifier_of(network: nn.Module) -> tuple[str, nn.Linear]:
     return found[-1]
 
 
-def blocks_of(network: nn.Module) -> list[list[str]]:
+def head_of(network: nn.Module, backbone: nn.Module | None = None) -> frozenset[str]:
+    """The names of the parameters of the classifier, or of all that lies beside a given backbone.
+
+    Raises:
+        InputError: for a network that has no classifier.
+
+    Example:
+        >>> network = nn.Sequential(nn.Conv2d(3, 8, 3), nn.Conv2d(8, 2, 1, bias=False))
+        >>> sorted(head_of(network, backbone=network[0]))
+        ['1.weight']
+    """
+    if backbone is None:
+        prefix, head = classifier_of(network)
+        return frozenset(f"{prefix}.{name}" for name, _ in head.named_parameters())
+    within = {id(parameter) for parameter in backbone.parameters()}
+    return frozenset(name for name, parameter in network.named_parameters() if id(parameter) not in within)
+
+
+def blocks_of(network: nn.Module, backbone: nn.Module | None = None) -> list[list[str]]:
     """The names of the parameters of each block, the first block first, the classifier in the last.
 
-    A block of norms alone belongs to the one before it.
+    A block of norms alone belongs to the one before it. With a backbone its blocks come first, and all that lies beside
+    it is the last one.
 
     Example:
         >>> blocks_of(nn.Sequential(nn.Conv2d(3, 8, 3, bias=False), nn.BatchNorm2d(8), nn.Flatten(), nn.Linear(8, 2)))
         [['0.weight', '1.weight', '1.bias'], ['3.weight', '3.bias']]
     """
+    if backbone is not None:
+        names_of = {id(parameter): name for name, parameter in network.named_parameters()}
+        inner = {name: names_of[id(parameter)] for name, parameter in backbone.named_parameters()}
+        return [*([inner[name] for name in block] for block in blocks_of(backbone)), sorted(head_of(network, backbone))]
     matcher: Any = getattr(network, "group_matcher", None)
     if callable(matcher):
         from timm.models import group_parameters

@@ -2,7 +2,7 @@
 
 import difflib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -91,8 +91,36 @@ def find_start(
     if preprocessing is None and timm:
         config = _config_of_timm(model.removeprefix("timm:"))
         if config is not None:
-            preprocessing, says = _of_timm(config), f"{source} does not say how; {_called(config)} says so"
+            preprocessing, says = _of_timm(config), f"{source} does not describe it; {_called(config)} does"
     return Start(source, file, preprocessing, says)
+
+
+def find_published(
+    name: str, published: Mapping[str, str], *, weights: str | Path | None, pretrained: bool, download: bool
+) -> Start | None:
+    """Where a network of torchvision starts from; None for random weights.
+
+    Args:
+        name: of the network.
+        published: names of torchvision's weights, by network.
+        weights: a file, a run directory, or `hf_hub:OWNER/NAME`.
+        pretrained: its published weights.
+        download: fetch what is not on this machine.
+
+    Raises:
+        InputError: if they are not there, or the options contradict each other.
+    """
+    if pretrained and weights is not None:
+        raise InputError("--pretrained and --weights both say where the network starts from; give one of them")
+    if not pretrained:
+        return find_start(name, weights=weights, download=download)
+    if name not in published:
+        raise InputError(f"there are no published weights of {name}; leave --pretrained out, or give --weights FILE")
+    from torchvision.models import get_weight
+
+    address = get_weight(published[name]).url
+    file = torch_file(address, address.rpartition("/")[2], download=download)
+    return Start(f"torchvision's {published[name]}", file, None, "")
 
 
 def describe_preprocessing(start: Start, used: Preprocessing) -> str:

@@ -53,9 +53,11 @@ class Fit:
 
         Example:
             >>> Fit({}, new=("head.weight", "head.bias")).describe("a.pt")
-            '0 of 2 tensors of the network are from a.pt; 2 are new (head.weight, head.bias)'
+            '0 of 2 tensors of the network come from a.pt; 2 are new (head.weight, head.bias)'
         """
-        parts = [f"{len(self.tensors)} of {len(self.tensors) + len(self.new)} tensors of the network are from {source}"]
+        parts = [
+            f"{len(self.tensors)} of {len(self.tensors) + len(self.new)} tensors of the network come from {source}"
+        ]
         parts += self.notes
         parts.append(f"{len(self.new)} are new ({abbreviated(self.new)})" if self.new else "none is new")
         if self.unused:

@@ -20,10 +20,10 @@ NETWORK = "model.safetensors"
 
 LEGEND = (
     "Accuracy, mAP, mIoU: on the images of the check at export. Same class, same boxes, same pixels: percentage that "
-    "network and file have alike. Logit, score: largest difference to the network's. Worst image: the largest fraction "
-    "of an image's pixels that get another class. ms: median / 95th percentile of a call. Memory: "
-    "the most that a process with nothing but this file held, and how much of it came with the file. "
-    "`drkd bench-model RUN` measures."
+    "the network and the file agree on. Logit, score: largest difference to the network's. Worst image: the largest "
+    "fraction of an image's pixels that get another class. ms: median / 95th percentile of a call. Memory: "
+    "the peak of a process that loads nothing but this file, and how much of it the file added. "
+    "`drkd bench-model RUN` measures time and memory."
 )
 
 

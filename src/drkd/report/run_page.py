@@ -97,7 +97,7 @@ SPLITS = {"train": "training", "val": "validation", "test": "testing"}
 def _facts(summary: RunSummary, task: Task) -> list[str]:
     """What else there is to say in a sentence."""
     chosen = "chosen on validation" if summary.select == "best" else "the last one"
-    facts = [f"The network is that of epoch {summary.best_epoch + 1} of {summary.epochs}, {chosen}."]
+    facts = [f"The network is from epoch {summary.best_epoch} (of 0 to {summary.epochs - 1}), {chosen}."]
     facts.append(f"Training took {_duration(summary.train_seconds)}.")
     if summary.teacher is not None:
         metric = task.metric(task.teacher_metric)
@@ -106,7 +106,7 @@ def _facts(summary: RunSummary, task: Task) -> list[str]:
     if summary.rectified_fraction_per_epoch:
         first, last = (100 * summary.rectified_fraction_per_epoch[end] for end in (0, -1))
         facts.append(f"Rectification changed {first:.1f}% of the targets in the first epoch, {last:.1f}% in the last.")
-    facts.append("One training is not a comparison: drkd compare runs several, paired.")
+    facts.append("One training is not a comparison: drkd compare runs several, in pairs.")
     return facts
 
 

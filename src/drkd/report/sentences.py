@@ -181,10 +181,9 @@ def _rectification(panel: Panel, differences: Differences) -> list[str]:
         if max(fractions) == 0:
             equal = [theirs for theirs in without if panel.methods[theirs].test == results.test]
             so = f", so it equals {listed(equal)} here" if equal else ""
-            mistake = "made no mistake in training"
-            if str(panel.settings.get(name, {}).get("rectify", "swap")).startswith(("plausible", "bayes")):
-                mistake += " that its rectifier corrects"
-            sentences.append(f"{label_of(name)} had nothing to rectify: its self-teacher {mistake}{so}.")
+            sentences.append(
+                f"{label_of(name)} had nothing to rectify: its self-teacher made no mistake in training{so}."
+            )
             continue
         for theirs, test in without.items():
             verdict = ("made no difference that these seeds show", "helped", "hurt")[_sign(test)]
@@ -194,8 +193,8 @@ def _rectification(panel: Panel, differences: Differences) -> list[str]:
             )
     if panel.label_noise and swapped:
         sentences.append(
-            f"With {100 * panel.label_noise:g}% of the labels wrong, the swap of {listed(swapped)} writes wrong "
-            "labels back into the targets, wherever the teacher had got the true class right."
+            f"With {100 * panel.label_noise:g}% of the labels wrong, the swap of {listed(swapped)} puts wrong "
+            "labels back into the targets wherever the teacher had the true class."
         )
     return sentences
 

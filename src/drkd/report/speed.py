@@ -14,9 +14,9 @@ COLUMNS = ("Method", "ms per step", "x cross-entropy", "objective %", "peak MiB"
 
 LEGEND = (
     "Median [range] over the rounds; in each round every method made one optimizer step, and ratios are between steps "
-    "of the same round. Objective: the losses, their gradients at the logits and the teacher's pass, as a percentage "
-    "of the step. Peak: peak memory of a step beyond weights, optimizer and batch. Cached: teacher outputs come "
-    "from a cache."
+    "of the same round. Objective, of classifiers: the losses, their gradients at the logits and the teacher's pass, "
+    "as a percentage of the step. Peak: peak memory of a step beyond weights, optimizer and batch. Cached: teacher "
+    "outputs come from a cache."
 )
 
 
@@ -38,7 +38,7 @@ def print_bench(results: BenchResults, console: Console) -> None:
             "DR-KD, cached" if name == CACHED else label_of(name),
             describe_spread(cost.milliseconds),
             describe_spread(cost.ratio),
-            f"{100 * cost.objective_share['median']:.1f}",
+            "" if cost.objective_share is None else f"{100 * cost.objective_share['median']:.1f}",
             f"{cost.peak_mib:.1f}",
         )
     console.print(table)

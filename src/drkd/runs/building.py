@@ -108,7 +108,7 @@ def refuse_without_teacher(config: TrainingConfig, source: Mapping[str, str], me
     if was_given(config, source, "teacher_precision") and all(
         method.teacher == "none" or method.clean_view for method in methods
     ):
-        raise InputError(f"--teacher-precision has no effect with {names}, whose steps ask no teacher; leave it out")
+        raise InputError(f"--teacher-precision has no effect with {names}, whose steps use no teacher; leave it out")
     for option in ("cache", "cache_size"):
         if (
             was_given(config, source, option)

@@ -30,7 +30,7 @@ def read_record(out: Path) -> DataRecord | None:
     try:
         record = DataRecord.from_json(content)
     except (AttributeError, TypeError, ValueError) as reason:
-        raise InputError(f"{out / FILE} is not what drkd writes: {reason}; give another run") from reason
+        raise InputError(f"{out / FILE} is not in drkd's format: {reason}; give another run") from reason
     if record.fingerprint != content["fingerprint"]:
         raise InputError(f"{out / FILE} was changed after it was written; give another run")
     return record

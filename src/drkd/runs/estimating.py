@@ -167,7 +167,7 @@ def _with_precision(estimate: Estimate, config: TrainConfig, data: TaskData, stu
     ratio = ratio_of_steps(config, data, student)
     if ratio is None or ratio > 1 - MARGIN:
         return estimate
-    way = f"--precision auto, which takes bfloat16 here: about {duration(ratio * estimate.seconds)}"
+    way = f"--precision auto, which chooses bfloat16 here: about {duration(ratio * estimate.seconds)}"
     return replace(estimate, cheaper=(way, *estimate.cheaper))
 
 

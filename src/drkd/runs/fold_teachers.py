@@ -88,7 +88,10 @@ def load_fold_teachers(folder: Path, config: TrainConfig, data: TaskData) -> tup
             raise InputError(f"--teacher-folds {folds} needs a finished run in {run}; {advice}")
         left_out = read_record(TrainConfig, run / "config.yaml").fold
         if left_out != expected.fold:
-            raise InputError(f"{run} left out the fold {left_out}, and is to answer for {expected.fold}")
+            raise InputError(
+                f"{run} was trained without the fold {left_out}, but is needed for {expected.fold}; give the teachers "
+                "of these folds"
+            )
         networks.append(load_teacher(str(run), config, data))
         seconds += RunSummary.read(run).train_seconds
     return CrossFitted(networks, fold_numbers(cast(Data, data), folds, of_train=True) - 1), seconds

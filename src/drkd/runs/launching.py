@@ -87,7 +87,11 @@ def _said(failure: ProcessFailure) -> str:
     message = (failure.error_file_data or {}).get("message")
     if isinstance(message, dict) and not re.search(LOST_PEER, str(message["message"])):
         return str(message["message"])
-    how = f"was killed by signal {-failure.exitcode}" if failure.exitcode < 0 else f"left with {failure.exitcode}"
+    how = (
+        f"was killed by signal {-failure.exitcode}"
+        if failure.exitcode < 0
+        else f"ended with exit code {failure.exitcode}"
+    )
     if isinstance(message, dict):
         how = "lost the connection to another one, which may have been killed"
     return f"{how}; the others were stopped; resume with --resume"

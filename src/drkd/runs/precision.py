@@ -92,10 +92,10 @@ class PrecisionChoice:
         ):
             ratio = self.bfloat16_over_float32.get(what)
             name = "a step" if what == "step" else "the teacher"
-            measured = "" if ratio is None else f": {name} takes {ratio:.2f} of its time in float32"
+            measured = "" if ratio is None else f": {name} takes {ratio:.2f} of its float32 time"
             measured = measured.replace("takes", "in bfloat16 takes") if chosen == "float32" else measured
             if chosen is not None:
-                parts.append(f"--{option} auto takes {chosen}{measured}")
+                parts.append(f"--{option} auto chooses {chosen}{measured}")
         return "; ".join(parts)
 
 
@@ -117,7 +117,8 @@ def refuse_open_precision(config: Any) -> None:
     option = "--precision" if config.precision == "auto" else "--teacher-precision"
     where = f"--launcher {launcher}" if launcher != "local" else "several processes"
     raise InputError(
-        f"{option} auto measures one process on this machine, which says nothing of {where}; choose float32 or bfloat16"
+        f"{option} auto measures one process on this machine, which says nothing about {where}; choose float32 or "
+        "bfloat16"
     )
 
 

@@ -184,7 +184,7 @@ class ComparisonResults:
             )
         except (AttributeError, KeyError, TypeError, ValueError) as reason:
             raise InputError(
-                f"{out / FILE} is not what drkd writes: {type(reason).__name__} {reason}; run the comparison again"
+                f"{out / FILE} is not in drkd's format: {type(reason).__name__} {reason}; run the comparison again"
             ) from reason
 
     def of(self, panel: Panel) -> Differences:

@@ -96,7 +96,7 @@ class RunSummary:
             known["kept_epochs"] = {name: metrics_from_json(each) for name, each in known["kept_epochs"].items()}
             known["teacher"] = known["teacher"] and TeacherRecord(**known["teacher"])
         except (AttributeError, TypeError) as reason:
-            raise InputError(f"{out / FILE} is not what drkd writes: {reason}; give another run") from reason
+            raise InputError(f"{out / FILE} is not in drkd's format: {reason}; give another run") from reason
         return cls(**known)
 
 

@@ -232,7 +232,7 @@ def _draw(prepared: Prepared, measured: SplitMetrics, out: Path) -> None:
     try:
         prepared.task.draw(prepared.student, prepared.data, "test", measured, out)
     except Exception as reason:  # whatever a drawing library raises
-        warnings.warn(f"no test images are drawn in {out}: {type(reason).__name__}: {reason}", stacklevel=2)
+        warnings.warn(f"test images could not be drawn in {out}: {type(reason).__name__}: {reason}", stacklevel=2)
 
 
 def _train_teacher(config: TrainConfig, source: Source, out: Path, on_event: OnEvent) -> float:

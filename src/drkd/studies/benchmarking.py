@@ -13,11 +13,11 @@ from pathlib import Path
 import torch
 
 from drkd.config import BenchConfig
-from drkd.data.loader import Loader
+from drkd.config.effects import has_effect
 from drkd.methods.registry import create, get_method
-from drkd.studies.contenders import CACHED, Contender, made_up, new_network, settings_of
+from drkd.studies.contenders import CACHED, Contender, made_up, new_network, settings_of, trained_as
 from drkd.studies.results import BASELINE
-from drkd.training.fit import fit
+from drkd.training.fit import assemble, fit
 from drkd.utils.device import choose_device, set_up_process
 from drkd.utils.errors import InputError
 from drkd.utils.files import JsonObject, write_json
@@ -38,13 +38,14 @@ class MethodCost:
     Attributes:
         milliseconds: of a step.
         ratio: to cross-entropy's step of the same round.
-        objective_share: fraction of a step that the losses, their gradients and a teacher's pass take.
+        objective_share: fraction of a step that the losses, their gradients and a teacher's pass take; None for tasks
+            whose losses are not of a table of logits.
         peak_mib: what a step holds at most beyond weights, optimizer and batch.
     """
 
     milliseconds: Spread
     ratio: Spread
-    objective_share: Spread
+    objective_share: Spread | None
     peak_mib: float
 
 
@@ -122,17 +123,18 @@ def bench(config: BenchConfig, *, clock: Clock = time.perf_counter) -> BenchResu
 def measure_methods(config: BenchConfig, *, clock: Clock = time.perf_counter) -> dict[str, MethodCost]:
     """Steps and objectives of all methods in turns, cross-entropy first."""
     names = list(dict.fromkeys([BASELINE, *config.methods]))
-    if "dr_kd" in names:
+    if "dr_kd" in names and has_effect(trained_as(config, "dr_kd"), "cache_size"):
         names.insert(names.index("dr_kd") + 1, CACHED)
     contenders = {name: Contender(name, config) for name in names}
     turns = {(name, "step"): contender.step for name, contender in contenders.items()}
-    turns |= {(name, "objective"): contender.objective_alone for name, contender in contenders.items()}
+    alone = {name: contender for name, contender in contenders.items() if contender.logits is not None}
+    turns |= {(name, "objective"): contender.objective_alone for name, contender in alone.items()}
     seconds = take_turns(turns, rounds=config.rounds, device=config.device, clock=clock)
     return {
         name: MethodCost(
             milliseconds=spread([1e3 * taken for taken in seconds[name, "step"]]),
             ratio=ratios(seconds[name, "step"], seconds[BASELINE, "step"]),
-            objective_share=ratios(seconds[name, "objective"], seconds[name, "step"]),
+            objective_share=ratios(seconds[name, "objective"], seconds[name, "step"]) if name in alone else None,
             peak_mib=contender.peak_bytes() / 2**20,
         )
         for name, contender in contenders.items()
@@ -142,11 +144,11 @@ def measure_methods(config: BenchConfig, *, clock: Clock = time.perf_counter) ->
 def measure_loader(config: BenchConfig, *, samples: int, clock: Clock = time.perf_counter) -> Spread:
     """Images per second of the training loader alone, in epochs of so many."""
     data = made_up(config, samples)
-    loader = Loader(data, data.train, batch_size=config.batch_size, training=True, device=config.device)
+    loader = assemble(new_network(config), create(BASELINE, {}), data, settings_of(config, data)).learner.loader
     epochs = itertools.count()
 
     def serve() -> None:
-        for _ in loader.batches(next(epochs)):
+        for _ in loader.batches(next(epochs), 0):
             pass
 
     seconds = take_turns({"loader": serve}, rounds=config.rounds, device=config.device, clock=clock)["loader"]
@@ -178,7 +180,7 @@ def measure_epoch(
 
     data = made_up(config, steps_per_epoch * config.batch_size)
     with tempfile.TemporaryDirectory() as out:
-        settings = settings_of(config, epochs=WARM_UP + config.rounds, out=out, checkpoint_every=FAR_AHEAD)
+        settings = settings_of(config, data, epochs=WARM_UP + config.rounds, out=out, checkpoint_every=FAR_AHEAD)
         started = clock()
         fit(new_network(config), create(BASELINE, {}), data, settings=settings, on_epoch=on_epoch)
     epochs, steps = epochs[WARM_UP:], steps[WARM_UP:]

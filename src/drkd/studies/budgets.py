@@ -14,7 +14,7 @@ from drkd.export.writing import write_onnx
 from drkd.runs.building import model_info
 from drkd.studies.found import Exported, Measured
 from drkd.studies.results import BASELINE
-from drkd.studies.searching import load_for, training_of
+from drkd.studies.search_trainings import load_for, training_of
 from drkd.tasks import get_task
 from drkd.utils.errors import InputError
 
@@ -46,7 +46,7 @@ def measure_networks(config: TuneConfig, out: Path) -> list[Measured]:
     """
     for module in ("onnxscript", "onnx", "onnxruntime"):
         needed(module, "onnx")
-    task = get_task("classification")
+    task = get_task(config.task)
     with tempfile.TemporaryDirectory() as folder:
         files = []
         for network in config.networks or ():

@@ -263,10 +263,10 @@ def check_used(config: CompareConfig | TuneConfig, source: Mapping[str, str], tr
         value = getattr(config, name)
         if value is not None and all(getattr(training.config, name) is None for training in trainings):
             option = f"--{name.replace('_', '-')} {value}"
-            raise InputError(f"{option} is for none of {', '.join(config.methods)} as they are; leave it out")
+            raise InputError(f"{option} applies to none of {', '.join(config.methods)} as they are; leave it out")
     folds = getattr(config, "teacher_folds", None)
     if folds is not None and not any(training.config.teacher_folds for training in trainings):
-        raise InputError(f"--teacher-folds {folds} is for none of {', '.join(config.methods)}; leave it out")
+        raise InputError(f"--teacher-folds {folds} applies to none of {', '.join(config.methods)}; leave it out")
     refuse_without_teacher(config, source, [get_method(training.config.method) for training in trainings])
 
 

@@ -4,24 +4,18 @@ import shutil
 import tempfile
 import weakref
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from drkd.config import BenchConfig, FitSettings
-from drkd.data import Data, Split
-from drkd.data.augment import AUGMENTATIONS
-from drkd.methods.registry import create
-from drkd.models import create_model
-from drkd.runs.building import memory_format
+from drkd.config import BenchConfig, FitSettings, TrainConfig, validated
+from drkd.runs.building import memory_format, model_info
 from drkd.targets import Cached, Frozen, Teacher
 from drkd.targets.teacher_cache import HEADER, TeacherCache
-from drkd.training.checkpoint import TrainState
+from drkd.tasks import TaskData, get_task
 from drkd.training.classifier import ClassifierLearner
-from drkd.training.compilation import choose_memory_format
-from drkd.training.optimizer import make_optimizer
-from drkd.training.step import Stepper
+from drkd.training.fit import assemble, learner_type
 from drkd.utils.timing import WARM_UP, peak_bytes
 
 CACHED = "dr_kd_cached"
@@ -34,18 +28,25 @@ LEARNING_RATE = 1e-4
 """Small, so that labels of noise do no harm; a step costs the same at any rate."""
 
 
-def settings_of(config: BenchConfig, **others: Any) -> FitSettings:
+def settings_of(config: BenchConfig, data: TaskData, **others: Any) -> FitSettings:
     """How `drkd.fit` would be asked for the trainings that are measured."""
-    return FitSettings(
-        batch_size=config.batch_size,
-        lr=LEARNING_RATE,
-        schedule="constant",
-        device=config.device,
-        precision=config.precision,
-        memory_format=memory_format(config),
-        compile=config.compile,
-        **others,
-    )
+    own = {
+        "batch_size": config.batch_size,
+        "lr": LEARNING_RATE,
+        "schedule": "constant",
+        "warmup_epochs": 0,
+        "device": config.device,
+        "precision": config.precision,
+        "memory_format": memory_format(config),
+        "compile": config.compile,
+    }
+    return validated(FitSettings, {**learner_type(data).defaults, **own, **others})
+
+
+def trained_as(config: BenchConfig, method: str) -> TrainConfig:
+    """The run whose steps are measured."""
+    how = {"task": config.task, "model": config.model, "method": method, "epochs": 2 * EPOCH + 1, "augment": "flip"}
+    return validated(TrainConfig, how)
 
 
 class Contender:
@@ -63,25 +64,26 @@ class Contender:
     def __init__(
         self, name: str, config: BenchConfig, *, teacher: Teacher | None = None, batches: int = WARM_UP
     ) -> None:
-        device, settings = torch.device(config.device), settings_of(config)
+        device, task = torch.device(config.device), get_task(config.task)
         data = made_up(config, batches * config.batch_size)
+        settings = settings_of(config, data)
         if name == CACHED:
             teacher = self._cached(len(data.train), config)
         student = new_network(config)
-        layout = choose_memory_format(settings.memory_format, student)
-        student.to(device).to(memory_format=layout)
-        method = "dr_kd" if name == CACHED else name
-        objective = create(method, {}, teacher=teacher or new_network(config), student=student, epochs=2 * EPOCH + 1)
-        objective.to(device).to(memory_format=layout)
-        learner = ClassifierLearner(data, student, objective, settings, device)
+        trained = trained_as(config, "dr_kd" if name == CACHED else name)
+        taught_by = cast("nn.Module", teacher) if teacher is not None else new_network(config)
+        objective = task.objective(trained, data, teacher=taught_by, student=student, out=Path())
+        task.check_settings(trained, objective)
+        self.stepper = assemble(student, objective, data, settings)
+        self.state = self.stepper.state
         objective.update(progress=0.5, epoch=EPOCH)
-        scaler = torch.amp.GradScaler(device.type, enabled=config.precision == "float16")
-        self.state = TrainState(student, objective, make_optimizer(student, settings), scaler)
-        self.stepper = Stepper(self.state, learner, settings, device)
-        self.batches = list(learner.loader.batches())
+        learner = self.stepper.learner
+        self.batches = list(learner.loader.batches(0, 0))
         self.batch = self.batches[0]
-        self.device, self.dtype = device, learner.dtype
-        self.logits = torch.randn(learner.loader.rows, config.classes, device=device, dtype=self.dtype)
+        self.device, self.dtype = device, getattr(torch, config.precision)
+        self.logits: Tensor | None = None
+        if type(learner) is ClassifierLearner:
+            self.logits = torch.randn(learner.loader.rows, config.classes, device=device, dtype=self.dtype)
 
     def step(self) -> None:
         """What `drkd.fit` does with a batch: forward, losses, backward, optimizer, update."""
@@ -95,7 +97,12 @@ class Contender:
             state.objective.discard()
 
     def objective_alone(self) -> None:
-        """The losses of a batch, their gradients at the student's logits, and the teacher's pass if there is one."""
+        """The losses of a batch, their gradients at the student's logits, and the teacher's pass if there is one.
+
+        Only of classifiers: other networks have no table of logits beside what they compute themselves.
+        """
+        if self.logits is None:
+            return
         batch, logits = self.batch, self.logits[: len(self.batch.inputs)].detach().requires_grad_()
         with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
             losses = self.state.objective(logits, batch.labels, inputs=batch.inputs, index=batch.index)
@@ -117,18 +124,12 @@ class Contender:
         return Cached(Frozen(new_network(config)), cache, samples=samples)
 
 
-def made_up(config: BenchConfig, samples: int) -> Data:
-    """So many training images of noise, with the papers' augmentation for CIFAR; the other splits are empty."""
-    draw = torch.Generator().manual_seed(0)
-    shape = (samples, 3, config.image_size, config.image_size)
-    images = torch.randint(0, 256, shape, generator=draw, dtype=torch.uint8)
-    train = Split(images, torch.randint(0, config.classes, (samples,), generator=draw))
-    empty = train.select(torch.arange(0))
-    classes = tuple(str(label) for label in range(config.classes))
-    augmentation = AUGMENTATIONS["cifar"]
-    return Data("made up", classes, train, empty, empty, augmentation=augmentation, mean=(0.5,) * 3, std=(0.25,) * 3)
+def made_up(config: BenchConfig, samples: int) -> Any:
+    """So many training images of noise; the other splits are empty."""
+    return get_task(config.task).made_up(config, samples)
 
 
 def new_network(config: BenchConfig) -> nn.Module:
     """The network with random weights."""
-    return create_model(config.model, num_classes=config.classes, image_size=config.image_size)
+    info = model_info(trained_as(config, "cross_entropy"), made_up(config, 2))
+    return get_task(config.task).build(info)

@@ -16,7 +16,7 @@ MINIATURE: dict[str, Any] = {
     "lr": 1e-4,
     "device": "cpu",
 }
-"""What `--miniature` sets: two steps on digits, at a rate at which no setting diverges."""
+"""What `--miniature` sets: two steps on digits, or on made images, at a rate at which no setting diverges."""
 
 ALWAYS = (
     "selection: the last epoch; the public code reports the best epoch on the test split",
@@ -41,6 +41,8 @@ def overrides(recipe: Recipe, config: ReproduceConfig) -> dict[str, Any]:
     miniature: dict[str, Any] = {}
     if config.miniature:
         own = {"image_size": recipe.miniature_size, "model": recipe.miniature_model or recipe.settings["model"]}
+        if "task" in recipe.settings:  # its data are embedded
+            own["data"] = recipe.settings["data"]
         miniature = {**MINIATURE, **own, "checkpoint_every": "1000000000"}
     given = {name: value for name, value in config.model_dump().items() if value is not None}
     home = str(recipe.settings["data"])
@@ -89,7 +91,7 @@ def why_incomparable(
         return changed
     other = [
         f"data: {name.replace('_', '-')} {size.get(name, 'unknown')} instead of {number}"
-        for name, number in PUBLISHED_SIZES[recipe.settings["data"]].items()
+        for name, number in PUBLISHED_SIZES.get(recipe.settings["data"], {}).items()
         for size in sizes
         if size.get(name) != number
     ]

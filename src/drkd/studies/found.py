@@ -12,35 +12,37 @@ class TuneResults:
     """What a search for one network found.
 
     Attributes:
-        baseline_lr, baseline_val_accuracy: the learning rate at which cross-entropy did best, and how well.
-        baselines: validation accuracy of cross-entropy by learning rate; None where it diverged.
-        best: the variant with the highest validation accuracy, such as `dr_kd:alpha=0.25:temperature=1.6:lr=0.05`, or
+        baseline_lr, baseline_val_score: the learning rate at which cross-entropy did best, and how well.
+        baselines: validation score of cross-entropy by learning rate; None where it diverged.
+        best: the variant with the highest validation score, such as `dr_kd:alpha=0.25:temperature=1.6:lr=0.05`, or
             cross-entropy where no trial of a method is above it.
-        best_val_accuracy: its accuracy.
+        best_val_score: its score.
         trials: all that are over, in their order.
         environment: what they were measured with.
         options: what was chosen for every method, such as `average`; empty where nothing gained.
-        recipe_val_accuracy: of cross-entropy with `options`.
-        best_test_accuracy: of `best` on the test split, which had no part in the choice.
+        recipe_val_score: of cross-entropy with `options`.
+        best_test_score: of `best` on the test split, which had no part in the choice.
         best_run: its run directory, within the search's.
+        task: whose metric all scores are: accuracy, mean AP, mAP or mIoU, from 0 to 1.
     """
 
     baseline_lr: float
-    baseline_val_accuracy: float
+    baseline_val_score: float
     baselines: dict[str, float | None]
     best: str
-    best_val_accuracy: float
+    best_val_score: float
     trials: list[Trial]
     environment: Environment
     options: Options = field(default_factory=dict)
-    recipe_val_accuracy: float = 0.0
-    best_test_accuracy: float | None = None
+    recipe_val_score: float = 0.0
+    best_test_score: float | None = None
     best_run: str = ""
+    task: str = "classification"
 
     @property
     def improves(self) -> bool:
         """Whether a method is above cross-entropy with the same options at its best learning rate."""
-        return self.best_val_accuracy > self.recipe_val_accuracy
+        return self.best_val_score > self.recipe_val_score
 
     @property
     def best_method(self) -> Trial | None:
@@ -98,7 +100,7 @@ class NetworkResults:
         measured: every network as an exported file with random weights, before anything was trained.
         max_ms, max_mb, threads: the budget, and with how many threads the time was measured.
         searches: of those within the budget what was found, by network.
-        chosen: the network whose best trial has the highest validation accuracy, of equals the faster one.
+        chosen: the network whose best trial has the highest validation score, of equals the faster one.
         front: networks than which no other is both at least as fast and at least as accurate, and one of the two more.
         exported: the chosen one after training; None where its file does not answer as it does.
         problem: then what differs.
@@ -118,9 +120,9 @@ class NetworkResults:
 
 
 def best_of_methods(trials: Sequence[Trial]) -> Trial | None:
-    """The finished trial of a method with the highest validation accuracy, of equals the first."""
-    finished = [trial for trial in trials if trial.stage == "method" and trial.val_accuracy is not None]
-    return max(finished, key=lambda trial: trial.val_accuracy or 0.0, default=None)
+    """The finished trial of a method with the highest validation score, of equals the first."""
+    finished = [trial for trial in trials if trial.stage == "method" and trial.val_score is not None]
+    return max(finished, key=lambda trial: trial.val_score or 0.0, default=None)
 
 
 def pareto_front(ms: Sequence[float], accuracy: Sequence[float]) -> list[int]:

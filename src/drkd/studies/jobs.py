@@ -146,7 +146,7 @@ def attempt(work: Work[ArgumentT], job: Job[ArgumentT], on_event: OnEvent) -> Ou
 
 def _failed_before(job: Job[ArgumentT], outcomes: dict[str, Outcome]) -> RunFailed | None:
     before = outcomes.get(job.after) if job.after else None
-    return RunFailed(job.name, f"{job.after} failed, and it depends on that") if isinstance(before, RunFailed) else None
+    return RunFailed(job.name, f"it depends on {job.after}, which failed") if isinstance(before, RunFailed) else None
 
 
 def _last_event(name: str, outcome: Outcome) -> Event:

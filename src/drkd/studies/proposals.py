@@ -4,6 +4,7 @@ Optuna's study is made anew for every round of trials from those that are over, 
 number. So a search gives the same trials in one session and in many, on one processor and on many.
 """
 
+import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -40,9 +41,9 @@ class Trial:
     Attributes:
         variant: the method and its settings, as `compare` takes them.
         proposed: the same before rounding, by the search's own names; empty where they were not proposed by Optuna.
-        accuracies: on the validation split, by epoch.
+        scores: on the validation split by epoch, in the metric that the task goes by.
         seconds: training time, over all sessions.
-        val_accuracy: of the selected epoch; None where the trial ended early.
+        val_score: of the selected epoch; None where the trial ended early.
         failed: why, where it diverged.
         stage: of the search: `average`, `augment` or `method`.
         options: of the training, beside those of the search's configuration.
@@ -50,9 +51,9 @@ class Trial:
 
     variant: str
     proposed: Options = field(default_factory=dict)
-    accuracies: list[float] = field(default_factory=list)
+    scores: list[float] = field(default_factory=list)
     seconds: float = 0.0
-    val_accuracy: float | None = None
+    val_score: float | None = None
     failed: str | None = None
     stage: str = "method"
     options: Options = field(default_factory=dict)
@@ -87,6 +88,8 @@ class History:
         if not file.exists():
             return cls([*stages])
         content = read_json(file, needs=("stages", "over"))
+        if '"accuracies"' in json.dumps(content["over"]):
+            raise InputError(f"{file} is from an earlier drkd; start a new search in another --out")
         try:
             return TypeAdapter(cls).validate_python(content)
         except ValidationError as reason:
@@ -133,9 +136,9 @@ class Judge:
         self._trial = _study(over, None).ask()
         self._epochs = 0
 
-    def report(self, accuracy: float) -> bool:
-        """Take the accuracy of the next epoch; whether the trial should end here."""
-        self._trial.report(accuracy, self._epochs)
+    def report(self, score: float) -> bool:
+        """Take the score of the next epoch; whether the trial should end here."""
+        self._trial.report(score, self._epochs)
         self._epochs += 1
         return self._trial.should_prune()
 
@@ -157,11 +160,11 @@ def _study(over: Sequence[Trial], space: Space | None) -> "optuna.Study":
             if space is not None:
                 space(asked)
             known = optuna.trial.create_trial(
-                state=states.PRUNED if trial.val_accuracy is None else states.COMPLETE,
-                value=trial.val_accuracy,
+                state=states.PRUNED if trial.val_score is None else states.COMPLETE,
+                value=trial.val_score,
                 params={} if space is None else dict(trial.proposed),
                 distributions=asked.distributions,
-                intermediate_values=dict(enumerate(trial.accuracies)),
+                intermediate_values=dict(enumerate(trial.scores)),
             )
         except (TypeError, ValueError) as reason:  # what Optuna says of parameters that nobody proposed
             raise InputError(f"{FILE} is damaged: {reason}; start a new search in another --out") from reason
@@ -175,11 +178,11 @@ class Begun:
 
     Attributes:
         file: the file.
-        accuracies, seconds: as those of a `Trial`.
+        scores, seconds: as those of a `Trial`.
     """
 
     file: Path
-    accuracies: list[float] = field(default_factory=list)
+    scores: list[float] = field(default_factory=list)
     seconds: float = 0.0
 
     @classmethod
@@ -191,12 +194,12 @@ class Begun:
         """
         if not file.exists():
             return cls(file)
-        content = read_json(file, needs=("accuracies", "seconds"))
-        return cls(file, [float(each) for each in content["accuracies"]], float(content["seconds"]))
+        content = read_json(file, needs=("scores", "seconds"))
+        return cls(file, [float(each) for each in content["scores"]], float(content["seconds"]))
 
-    def after(self, accuracy: float, seconds: float) -> "Begun":
+    def after(self, score: float, seconds: float) -> "Begun":
         """The same an epoch later, written."""
-        later = replace(self, accuracies=[*self.accuracies, accuracy], seconds=self.seconds + seconds)
+        later = replace(self, scores=[*self.scores, score], seconds=self.seconds + seconds)
         self.file.parent.mkdir(exist_ok=True)
-        write_checked_json(self.file, {"accuracies": later.accuracies, "seconds": later.seconds})
+        write_checked_json(self.file, {"scores": later.scores, "seconds": later.seconds})
         return later

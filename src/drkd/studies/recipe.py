@@ -19,7 +19,7 @@ class Recipe(BaseModel):
     Attributes:
         name: path of its file, `PAPER/DATA/NAME`.
         paper, table: where the row is.
-        published: test accuracy in percent as printed; None where no figure is known.
+        published: test accuracy, mAP or mIoU in percent as printed; None where no figure is known.
         spread: the standard deviation printed with it.
         hardware: what to expect it to take.
         command: runs it.

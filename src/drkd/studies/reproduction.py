@@ -23,6 +23,7 @@ from drkd.studies.deviations import deviations, overrides, scaled, why_incompara
 from drkd.studies.jobs import Job, Outcome, run_jobs
 from drkd.studies.recipe import Recipe, load_recipe
 from drkd.studies.statistics import paired
+from drkd.tasks import get_task
 from drkd.utils.arguments import check_arguments
 from drkd.utils.device import choose_device
 from drkd.utils.errors import InputError
@@ -57,7 +58,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Measured:
-    """A line of the outcome: percent, a number per seed, None where a training failed."""
+    """A line of the outcome: percent of accuracy, mAP or mIoU, a number per seed, None where a training failed."""
 
     role: str
     recipe: str
@@ -220,7 +221,7 @@ def _measure(role: str, recipe: Recipe, steps: list[Step], outcomes: Mapping[str
         if isinstance(outcome, RunFailed):
             return None
         metrics = outcome.kept_epochs[kept] if early else outcome.test
-        return 100 * float(getattr(metrics, "accuracy"))  # noqa: B009  # all recipes are of classifiers
+        return 100 * float(getattr(metrics, get_task(ours[0].config.task).primary))
 
     return Measured(
         role=role,

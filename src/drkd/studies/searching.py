@@ -2,19 +2,18 @@
 
 import math
 import time
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from drkd.config import CompareConfig, TuneConfig
+from drkd.config import TuneConfig
 from drkd.runs.directory import method_dirname
 from drkd.runs.estimating import Planned, announce, estimate_trainings
 from drkd.runs.events import EpochDone, Estimate, Estimated, Event, OnEvent, RunDone, RunFailed, StartNoted
 from drkd.runs.features import keep_features
 from drkd.runs.summary import RunSummary
 from drkd.runs.training import train
-from drkd.studies.comparison import FROM_COMPARISON, plan
+from drkd.studies.comparison import FROM_COMPARISON
 from drkd.studies.found import Measured
 from drkd.studies.given import Given
 from drkd.studies.jobs import Job, Outcome
@@ -22,8 +21,9 @@ from drkd.studies.launchers import launch, process_count
 from drkd.studies.planned import Training
 from drkd.studies.proposals import BEGUN, Begun, History, Judge, Options, Trial, propose
 from drkd.studies.results import BASELINE
+from drkd.studies.search_trainings import load_for, training_of, why_refused
 from drkd.studies.stages import RATES, augmentations, methods_space
-from drkd.tasks import TaskData, get_task
+from drkd.tasks import get_task
 from drkd.utils.errors import NonFiniteLossError
 
 ENDED_EARLY = "below the median of the earlier trials"
@@ -33,10 +33,10 @@ NOT_BEGUN = "time was up"
 
 @dataclass(frozen=True)
 class TrialDone:
-    """A trial is over; `val_accuracy` is None where it was ended early or diverged."""
+    """A trial is over; `val_score` is None where it was ended early or diverged."""
 
     variant: str
-    val_accuracy: float | None
+    val_score: float | None
     stage: str = "method"
 
 
@@ -81,21 +81,22 @@ def attempt_trial(attempt: Attempt, on_event: OnEvent) -> Outcome:
     if time.time() >= attempt.until:
         return RunFailed(training.method, NOT_BEGUN)
     begun, judge = Begun.read(attempt.begun), Judge(attempt.over)
-    known, last = len(begun.accuracies), time.monotonic()
+    known, last = len(begun.scores), time.monotonic()
+    column = f"val_{get_task(training.config.task).primary}"
 
     def after_epoch(event: Event) -> None:
         nonlocal begun, last
         if isinstance(event, EpochDone) and event.row["epoch"] >= known:  # an earlier one is trained again
             now = time.monotonic()
-            begun = begun.after(event.row["val_accuracy"], now - last)  # before the checkpoint: none is missed
+            begun = begun.after(event.row[column], now - last)  # before the checkpoint: none is missed
             last = now
-            if judge.report(begun.accuracies[-1]):
+            if judge.report(begun.scores[-1]):
                 raise _EndedEarlyError
         if not isinstance(event, StartNoted):
             on_event(event)
 
     try:
-        if any(judge.report(accuracy) for accuracy in begun.accuracies):
+        if any(judge.report(accuracy) for accuracy in begun.scores):
             raise _EndedEarlyError
         resumed = training.config.model_copy(update={"resume": True})
         return train(resumed, FROM_COMPARISON, training.out, name=training.method, on_event=after_epoch, alone=False)
@@ -116,10 +117,10 @@ class Search:
         given: the Python objects among the options.
 
     Attributes:
-        rates: cross-entropy's validation accuracy by learning rate; None where it diverged.
+        rates: cross-entropy's score by learning rate; None where it diverged.
         lr: the best of them.
         chosen: the options that were chosen beside it.
-        recipe: cross-entropy's validation accuracy with them.
+        recipe: cross-entropy's score with them.
         teacher: its training, which teaches every trial that needs a teacher.
     """
 
@@ -138,7 +139,8 @@ class Search:
         if "average" in self.history.stages:
             self._choose("average", [{"average": "ema"}])
         if "augment" in self.history.stages:
-            self._choose("augment", augmentations(self.config, load_for(self.config, self.out)))
+            tried = augmentations(self.config, load_for(self.config, self.out))
+            self._choose("augment", [each for each in tried if self._goes_with_methods(each)])
         if "method" in self.history.stages:
             self._try_methods()
 
@@ -160,7 +162,7 @@ class Search:
         trials = [Trial(f"{BASELINE}:lr={rate}", stage="lr") for rate in rates]
         keep_features(training_of(self.config, BASELINE, self.out).config, self._training(trials[0]).out)
         done = self._try_all(trials, [], until=math.inf)
-        self.rates = {rate: trial.val_accuracy for rate, trial in zip(rates, done, strict=True)}
+        self.rates = {rate: trial.val_score for rate, trial in zip(rates, done, strict=True)}
         known = {rate: accuracy for rate, accuracy in self.rates.items() if accuracy is not None}
         if not known:
             raise NonFiniteLossError(f"cross-entropy diverges at every learning rate from {rates[0]}; lower --lr")
@@ -176,8 +178,8 @@ class Search:
         trials = [Trial(f"{BASELINE}:lr={self.lr:.6g}", stage=stage, options={**self.chosen, **own}) for own in waiting]
         self._add(self._try_all(self._affordable(trials), [], until=self.until))
         for trial in self.history.of(stage):
-            if trial.val_accuracy is not None and trial.val_accuracy > self.recipe:
-                self.recipe, self.chosen = trial.val_accuracy, dict(trial.options)
+            if trial.val_score is not None and trial.val_score > self.recipe:
+                self.recipe, self.chosen = trial.val_score, dict(trial.options)
                 self.teacher = self._training(trial)
 
     def _try_methods(self) -> None:
@@ -194,6 +196,11 @@ class Search:
             self._add(added)
             if len(added) < size - done:
                 return
+
+    def _goes_with_methods(self, options: Options) -> bool:
+        """Whether every method that may be tried later can be trained with `options`."""
+        methods = self.config.methods if "method" in self.history.stages else [BASELINE]
+        return all(why_refused(self.config, method, self.out, options) is None for method in methods)
 
     def _affordable(self, trials: list[Trial]) -> list[Trial]:
         return trials[: max(0, self.config.trials - len(self.history.over))]
@@ -228,18 +235,18 @@ class Search:
         for trial in trials:
             if trial.name in known:
                 again = known[trial.name]
-                last = (again.accuracies, 0.0, again.val_accuracy, again.failed)
-                done.append(replace(trial, accuracies=last[0], seconds=0.0, val_accuracy=last[2], failed=last[3]))
+                last = (again.scores, 0.0, again.val_score, again.failed)
+                done.append(replace(trial, scores=last[0], seconds=0.0, val_score=last[2], failed=last[3]))
                 continue
             outcome = outcomes[trial.name]
             if isinstance(outcome, RunFailed) and outcome.reason == NOT_BEGUN:
                 break
             begun = Begun.read(files[trial.name])
-            accuracy, failed = _accuracy(outcome), None
+            accuracy, failed = _score(outcome, self.config.task), None
             if isinstance(outcome, RunFailed) and outcome.reason != ENDED_EARLY:
                 failed = outcome.reason
-            measured = replace(trial, accuracies=begun.accuracies, seconds=begun.seconds)
-            done.append(replace(measured, val_accuracy=accuracy, failed=failed))
+            measured = replace(trial, scores=begun.scores, seconds=begun.seconds)
+            done.append(replace(measured, val_score=accuracy, failed=failed))
         return done
 
     def _tell(self, event: Event) -> None:
@@ -247,7 +254,7 @@ class Search:
             case EpochDone() | Estimated():
                 self.on_trial(event)
             case RunDone(run=name, summary=summary):
-                self.on_trial(TrialDone(name, _accuracy(summary), self.stages[name]))
+                self.on_trial(TrialDone(name, _score(summary, self.config.task), self.stages[name]))
             case RunFailed(run=name, reason=reason) if reason != NOT_BEGUN:
                 self.on_trial(TrialDone(name, None, self.stages[name]))
 
@@ -257,44 +264,6 @@ class Search:
         return training_of(self.config, trial.variant, self.out, trial.options, name=trial.name, teacher=teacher)
 
 
-def training_of(
-    config: TuneConfig,
-    variant: str,
-    out: Path,
-    options: Options | None = None,
-    *,
-    name: str | None = None,
-    teacher: Training | None = None,
-) -> Training:
-    """As a comparison with one seed would plan it.
-
-    Args:
-        config: of the search.
-        variant: as `compare` takes it.
-        out: the folder of the search.
-        options: of the training, in place of the search's.
-        name: of the training (default: the variant).
-        teacher: whose network teaches a method that teaches itself.
-    """
-    shared = {name: value for name, value in config.model_dump().items() if name in CompareConfig.model_fields}
-    only = {"methods": [variant], "label_noise": [config.label_noise], "seeds": 1}
-    alone = CompareConfig.model_validate({**shared, **(options or {}), **only})
-    planned = plan(alone, [BASELINE, variant], out)[-1]
-    called = name or variant
-    planned = replace(planned, method=called, out=planned.out.with_name(method_dirname(called)))
-    if teacher is None or planned.taught_by is None:
-        return planned
-    return replace(planned, config=planned.config.model_copy(update={"teacher": str(teacher.out)}))
-
-
-def load_for(config: TuneConfig, out: Path) -> TaskData:
-    """The data as trainings of the search see it; what there is to say of them, trainings say."""
-    seen, task = training_of(config, BASELINE, out).config, get_task("classification")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)
-        return task.load(seen, task.wanted(seen))
-
-
-def _accuracy(outcome: Outcome) -> float | None:
-    """On validation, of a classifier: tuning knows no other task."""
-    return float(getattr(outcome.val, "accuracy")) if isinstance(outcome, RunSummary) else None  # noqa: B009
+def _score(outcome: Outcome, task: str) -> float | None:
+    """What the task goes by, on validation."""
+    return float(getattr(outcome.val, get_task(task).primary)) if isinstance(outcome, RunSummary) else None

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from drkd.methods.registry import split_variant
 from drkd.studies.results import BASELINE, as_rows
+from drkd.tasks import get_task
 from drkd.utils.tables import as_frame, html_table, latex_table, text_table
 from drkd.utils.text import counted
 
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
 
 MOST_TRIALS = 10
 """So many trials are shown, the best ones."""
-
-COLUMNS = {"trial": "Trial", "accuracy": "Validation accuracy %", "gain": "Over cross-entropy"}
 
 LUCK = (
     "One seed, and the best of many on one validation split: part of its lead is luck. Compare it over several seeds."
@@ -66,16 +65,16 @@ class ShownTrials:
     def to_frame(self) -> "pd.DataFrame":
         """A row per training: cross-entropy at each learning rate, then the trials in their order.
 
-        Columns are `method`, what the search chose (`lr`, `alpha`, ...), `val_accuracy` (missing where a trial ended
-        early), `epochs` and `seconds` of training, and `failed` with the reason where one diverged.
+        Columns are `method`, what the search chose (`lr`, `alpha`, ...), `val_accuracy` or another metric of the task
+        (missing where a trial ended early), `epochs` and `seconds` of training, and `failed` with the reason where one
+        diverged.
 
         Raises:
             InputError: where pandas is not installed.
         """
         rates = self.results.baselines.items()
-        rows: list[dict[str, Any]] = [
-            {"method": BASELINE, "lr": float(rate), "val_accuracy": accuracy} for rate, accuracy in rates
-        ]
+        metric = f"val_{get_task(self.results.task).primary}"
+        rows: list[dict[str, Any]] = [{"method": BASELINE, "lr": float(rate), metric: score} for rate, score in rates]
         for trial in self.results.trials:
             method, settings = split_variant(trial.variant)
             chosen = {name: _number(value) for name, _, value in (setting.partition("=") for setting in settings)}
@@ -84,8 +83,8 @@ class ShownTrials:
                     "method": method,
                     **trial.options,
                     **chosen,
-                    "val_accuracy": trial.val_accuracy,
-                    "epochs": len(trial.accuracies),
+                    metric: trial.val_score,
+                    "epochs": len(trial.scores),
                     "seconds": trial.seconds,
                     "failed": trial.failed,
                 }
@@ -94,28 +93,32 @@ class ShownTrials:
 
     def to_latex(self) -> str:
         """The best trials beside cross-entropy, as a table for LaTeX's booktabs."""
-        return latex_table(COLUMNS, self._rows())
+        return latex_table(self._columns(), self._rows())
 
     def __repr__(self) -> str:
-        return f"{text_table(COLUMNS, self._rows())}\n{self._words()}"
+        return f"{text_table(self._columns(), self._rows())}\n{self._words()}"
 
     def _repr_html_(self) -> str:
-        return f"<div>{html_table(COLUMNS, self._rows())}<p>{html.escape(self._words())}</p></div>"
+        return f"<div>{html_table(self._columns(), self._rows())}<p>{html.escape(self._words())}</p></div>"
+
+    def _columns(self) -> dict[str, str]:
+        label = get_task(self.results.task).label
+        return {"trial": "Trial", "score": f"Validation {label} %", "gain": "Over cross-entropy"}
 
     def _words(self) -> str:
-        ended = sum(trial.val_accuracy is None for trial in self.results.trials)
+        ended = sum(trial.val_score is None for trial in self.results.trials)
         return f"{counted(len(self.results.trials), 'trial')}, {ended} of them ended early. {LUCK}"
 
     def _rows(self) -> list[dict[str, str]]:
         found = self.results
-        base = found.baseline_val_accuracy
-        first = {"trial": f"{BASELINE}:lr={found.baseline_lr:.3g}", "accuracy": f"{100 * base:.2f}"}
-        finished = [(trial.val_accuracy, trial.name) for trial in found.trials if trial.val_accuracy is not None]
+        base = found.baseline_val_score
+        first = {"trial": f"{BASELINE}:lr={found.baseline_lr:.3g}", "score": f"{100 * base:.2f}"}
+        finished = [(trial.val_score, trial.name) for trial in found.trials if trial.val_score is not None]
         best = sorted(finished, key=lambda pair: -pair[0])[:MOST_TRIALS]
         return [
             first,
             *(
-                {"trial": name, "accuracy": f"{100 * value:.2f}", "gain": f"{100 * (value - base):+.2f}"}
+                {"trial": name, "score": f"{100 * value:.2f}", "gain": f"{100 * (value - base):+.2f}"}
                 for value, name in best
             ),
         ]

@@ -11,6 +11,8 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from drkd.config import TuneConfig, was_given
+from drkd.config.effects import OF_LABELS
+from drkd.config.options import MORE_AUGMENT
 from drkd.data.augment import AUGMENTATIONS
 from drkd.methods.registry import get_method
 from drkd.studies.proposals import Options, Space
@@ -31,16 +33,6 @@ RATES = (1 / RATE_RANGE, RATE_RANGE**-0.5, 1.0, RATE_RANGE**0.5, RATE_RANGE)
 NEAR = RATE_RANGE**0.5
 """Methods are tried from cross-entropy's best learning rate over this number to this number times it: a step of
 `RATES`."""
-
-ADDED: tuple[Options, ...] = (
-    {"augment": "trivial"},
-    {"cutmix": 1.0},
-    {"augment": "erasing:0.25"},
-    {"augment": "randaugment"},
-    {"mixup": 0.2},
-    {"augment": "jitter:0.2"},
-)
-"""What images other than the embedded digits are tried with, beside their usual augmentation."""
 
 
 def stages_of(config: TuneConfig, source: Mapping[str, str]) -> list[str]:
@@ -69,19 +61,19 @@ def augmentations(config: TuneConfig, data: TaskData) -> list[Options]:
         config: of the search.
         data: as trainings see it.
     """
-    if config.freeze == "backbone":
+    if config.freeze == "backbone" and config.task in OF_LABELS:
         return []
     if config.data == "digits":
         return [{"augment": "none"}]
     usual = next((name for name, each in AUGMENTATIONS.items() if each == getattr(data, "augmentation", None)), None)
     usual = config.augment or usual
-    pairs = "method" in (config.search or STAGES) and any(get_method(name).doubles_batch for name in config.methods)
     tried: list[Options] = []
-    for added in ADDED:
-        if "augment" not in added:
-            tried += [] if pairs else [added]  # methods that pair images take no mixtures
-        elif usual is not None and (data.channels in (1, 3) or "erasing" in str(added["augment"])):
-            tried.append({"augment": str(added["augment"]) if usual == "none" else f"{usual}+{added['augment']}"})
+    for added in MORE_AUGMENT.get(config.task, ()):
+        name = str(added.get("augment", ""))
+        if not name.startswith("+"):
+            tried.append(added)
+        elif usual is not None and (data.channels in (1, 3) or "erasing" in name):
+            tried.append({"augment": name[1:] if usual == "none" else usual + name})
     return tried
 
 

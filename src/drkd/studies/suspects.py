@@ -130,7 +130,7 @@ def find_suspects(
             on_event=on_event,
         )
         if failed := [each for each in outcomes.values() if isinstance(each, RunFailed)]:
-            raise RuntimeError(f"no labels are judged, {failed[0].run} failed: {failed[0].reason}")
+            raise RuntimeError(f"no labels can be judged: {failed[0].run} failed: {failed[0].reason}")
         data = load(config.model_copy(update={"fold": None}))
         probs = gather(trainings, data)
         found = rank(data, probs, asked, out)

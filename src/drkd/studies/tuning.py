@@ -3,7 +3,7 @@
 What usually gains most is searched first, each with the best so far: the learning rate, averaged weights,
 augmentation, then the method and its settings (`drkd.studies.stages`). Cross-entropy is trained at several learning
 rates; the best of its networks is what methods are compared with, and it teaches every trial that needs a teacher.
-Optuna proposes methods and settings from the trials before, and ends a trial whose validation accuracy falls below the
+Optuna proposes methods and settings from the trials before, and ends a trial whose validation score falls below the
 median of the earlier ones at its epoch. The test split is measured at the end of each training, as always, and has no
 part in any choice.
 
@@ -38,9 +38,11 @@ from drkd.studies.given import Given, name_objects
 from drkd.studies.launchers import process_count
 from drkd.studies.proposals import History
 from drkd.studies.results import BASELINE
-from drkd.studies.searching import NetworksMeasured, OnTrial, Search, TrialDone, TuneEvent, training_of
+from drkd.studies.search_trainings import training_of
+from drkd.studies.searching import NetworksMeasured, OnTrial, Search, TrialDone, TuneEvent
 from drkd.studies.showing import ShownTrials
 from drkd.studies.stages import stages_of
+from drkd.tasks import get_task
 from drkd.training.trackers import check_trackers
 from drkd.utils.arguments import check_arguments
 from drkd.utils.errors import InputError, ParityError
@@ -146,7 +148,8 @@ def check_search(config: TuneConfig, source: Mapping[str, str], out: Path) -> li
     stages = stages_of(config, source)
     trainings = [training_of(config, method, out) for method in (config.methods if "method" in stages else [BASELINE])]
     for training in trainings:
-        describe_weights(training.config)
+        for network in config.networks or [config.model]:
+            describe_weights(training.config.model_copy(update={"model": network}))
         check_fine_tuning(training.config)
     check_used(config, source, trainings)
     return stages
@@ -159,23 +162,24 @@ def _search(search: Search) -> TuneResults:
     search.run()
     search.history.write(out)
     best = best_of_methods(search.history.over)
-    if best is None or best.val_accuracy is None or best.val_accuracy <= search.recipe:
-        variant, accuracy, folder = f"{BASELINE}:lr={search.lr:.6g}", search.recipe, search.teacher.out
+    if best is None or best.val_score is None or best.val_score <= search.recipe:
+        variant, score, folder = f"{BASELINE}:lr={search.lr:.6g}", search.recipe, search.teacher.out
     else:
-        variant, accuracy = best.variant, best.val_accuracy
+        variant, score = best.variant, best.val_score
         folder = training_of(config, variant, out, best.options, name=best.name).out
     return TuneResults(
         baseline_lr=search.lr,
-        baseline_val_accuracy=max(known for known in search.rates.values() if known is not None),
+        baseline_val_score=max(known for known in search.rates.values() if known is not None),
         baselines=search.rates,
         best=variant,
-        best_val_accuracy=accuracy,
+        best_val_score=score,
         trials=search.history.over,
         environment=environment(),
         options=search.chosen,
-        recipe_val_accuracy=search.recipe,
-        best_test_accuracy=float(getattr(RunSummary.read(folder).test, "accuracy")),  # noqa: B009  # of a classifier
+        recipe_val_score=search.recipe,
+        best_test_score=float(getattr(RunSummary.read(folder).test, get_task(config.task).primary)),
         best_run=str(folder.relative_to(out)),
+        task=config.task,
     )
 
 
@@ -225,8 +229,8 @@ def _search_networks(
             searches[network.network] = _search(
                 Search(own, folder, History.read(folder, stages=stages), tell, now + (until - now) / left, given)
             )
-    accuracies = [searches[each.network].best_val_accuracy for each in fit]
-    front = pareto_front([each.ms for each in fit], accuracies)
+    scores = [searches[each.network].best_val_score for each in fit]
+    front = pareto_front([each.ms for each in fit], scores)
     chosen = fit[front[-1]].network
     exported, problem = None, ""
     try:

@@ -14,6 +14,7 @@ from drkd.targets.folding import fold_batch_norms, largest_difference, tolerance
 from drkd.targets.precision import ROWS, TeacherPrecision, Tolerance, computing_in, why_not_bfloat16
 from drkd.utils.arguments import check_arguments
 from drkd.utils.checks import check_choice, check_fraction, check_logits
+from drkd.utils.distributed import copy_from_rank_0
 from drkd.utils.errors import InputError
 from drkd.utils.hashing import content_hash
 
@@ -139,7 +140,7 @@ class Frozen(Target):
         self.precision = "float32" if why else "bfloat16"
         if why:
             name = _name(self.network)
-            warnings.warn(f"the teacher {name} answers in float32, since in bfloat16 {why}", stacklevel=2)
+            warnings.warn(f"the teacher {name} runs in float32, because in bfloat16 {why}", stacklevel=2)
 
     def _choose(self, inputs: Any) -> None:
         """Keep the folded network if it answers like the original one, else the original."""
@@ -147,7 +148,7 @@ class Frozen(Target):
         try:
             difference = largest_difference(original, folded, inputs)
         except Exception as reason:  # of code that folding broke; if it is the original's own, its next call raises it
-            self.folded, why = False, f"asking both fails ({reason})"
+            self.folded, why = False, f"running both fails ({reason})"
         else:
             if difference is None:  # a rank without samples
                 return
@@ -190,9 +191,8 @@ class Ema(Target):
         self.register_buffer("updates", torch.zeros((), dtype=torch.float64))
         self._made = 0  # the buffer's value, where reading it stalls no accelerator
         places = list(zip(_places(self.average), _places(student), strict=True))
-        floating = [ours[0][ours[1]].is_floating_point() for ours, _ in places]
-        self._averaged = [pair for pair, averaged in zip(places, floating, strict=True) if averaged]
-        self._copied = [pair for pair, averaged in zip(places, floating, strict=True) if not averaged]
+        self._averaged = [(ours, theirs) for ours, theirs in places if ours[0][ours[1]].is_floating_point()]
+        self._copied = [(ours, theirs) for ours, theirs in places if not ours[0][ours[1]].is_floating_point()]
 
     @property
     def student(self) -> nn.Module:
@@ -217,6 +217,7 @@ class Ema(Target):
     def update(self, epoch: int = 0) -> None:
         self._made += 1
         self.updates.fill_(self._made)
+        copy_from_rank_0(self.student.buffers())  # batch norms see their own rank's samples: those of rank 0 count
         averages = [ours[name] for (ours, name), _ in self._averaged]
         news = [theirs[name] for _, (theirs, name) in self._averaged]
         torch._foreach_lerp_(averages, news, max(1 / (self._made + 1), 1 - self.decay))

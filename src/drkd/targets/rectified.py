@@ -5,7 +5,7 @@ from collections.abc import Callable
 from torch import Tensor
 
 from drkd.targets.base import StudentBatch, Target, TargetOutput, ask
-from drkd.targets.rectify import labels_at, rectifier_of, swap_at, swap_in_order, swapped_gap
+from drkd.targets.rectify import labels_at, rectifier_of, swap, swap_at, swap_in_order
 from drkd.targets.rules import OneHot
 from drkd.utils.arguments import check_arguments
 from drkd.utils.checks import IGNORED
@@ -20,10 +20,9 @@ class Rectified(Target):
 
     Args:
         target: the source of finite logits; `OneHot` is refused, since labels need no correction.
-        rectifier: `swap`, `plausible`, `plausible:RATIO`, `bayes`, `bayes:WRONG`, `smooth` or `drop` (see
-            `drkd.targets.rectify`), or a function of (logits, labels) that returns corrected logits, or
-            `(logits, valid)` to drop rows. If labels name several classes, it receives their distributions, shaped like
-            the logits; rows that do not count are uniform.
+        rectifier: `swap`, `bayes`, `bayes:WRONG`, `smooth` or `drop` (see `drkd.targets.rectify`), or a function of
+            (logits, labels) that returns corrected logits, or `(logits, valid)` to drop rows. If labels name several
+            classes, it receives their distributions, shaped like the logits; rows that do not count are uniform.
 
     Example:
         >>> import torch
@@ -44,7 +43,6 @@ class Rectified(Target):
             )
         self.target = target
         self.rectifier = rectifier_of(rectifier) if isinstance(rectifier, str) else rectifier
-        self.gap = swapped_gap(self.rectifier)  # of those that swap
         self.needs = target.needs
 
     def forward(self, batch: StudentBatch) -> TargetOutput:
@@ -54,15 +52,15 @@ class Rectified(Target):
             raise InputError(f"`Rectified` needs logits, and {type(self.target).__name__} gave none; use it alone")
         if batch.mixed is not None:
             labels = batch.mixed.probs
-        if self.gap is not None and batch.mixed is not None:
-            after, changed = swap_in_order(before, labels, batch.mixed.most_named, self.gap)
+        if self.rectifier is swap and batch.mixed is not None:
+            after, changed = swap_in_order(before, labels, batch.mixed.most_named)
             return TargetOutput(after, valid, changed if valid is None else changed & valid)
-        if self.gap is not None:  # it knows what it changes, from the label's logit alone
+        if self.rectifier is swap:  # it knows what it changes, from the label's logit alone
             checked = batch.all_counted
             label_index, counted = (
                 (labels.unsqueeze(1), None) if checked else labels_at(before, labels, IGNORED, "Rectified")
             )
-            after, changed = swap_at(before, label_index, counted, self.gap)
+            after, changed = swap_at(before, label_index, counted)
             return TargetOutput(after, valid, changed if valid is None else changed & valid)
         rectified = self.rectifier(before, labels)
         after, kept = (rectified, None) if isinstance(rectified, Tensor) else rectified

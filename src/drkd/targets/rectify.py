@@ -1,13 +1,11 @@
 """Rectifiers: pure functions that correct a teacher's logits with the labels. Never in place.
 
 All leave a row as it is where the label attains the largest logit, alone or in a tie, and where the label is
-`ignore_index`; they differ in what becomes of the others. `plausible` leaves more rows as they are. `bayes` alone moves
-all rows that have a label.
+`ignore_index`; they differ in what becomes of the others. `bayes` alone moves all rows that have a label.
 
 Labels may be distributions over the classes, shaped like the logits (mixup, cutmix, votes). Such a label names the
 classes whose weight exceeds its smallest one: what it gives to every class, as label smoothing does, names none. `swap`
-and `plausible` then put the named classes in order; `smooth` and `drop` act where the largest logit is of no named
-class.
+then puts the named classes in order; `smooth` and `drop` act where the largest logit is of no named class.
 """
 
 import math
@@ -21,9 +19,6 @@ from drkd.config.fields import as_rectifier
 from drkd.utils.checks import IGNORED, check_fraction, check_labels
 from drkd.utils.errors import InputError
 from drkd.utils.labels import as_mixed
-
-PLAUSIBLE = 0.05
-"""Least probability of a plausible label, over that of the teacher's first choice."""
 
 WRONG = 0.2
 """Probability of a wrong label that `bayes` reckons with."""
@@ -64,33 +59,6 @@ def swap(logits: Tensor, labels: Tensor, *, ignore_index: int = IGNORED) -> Tens
     return swap_at(logits, label_index, counted)[0]
 
 
-def plausible(logits: Tensor, labels: Tensor, *, ratio: float = PLAUSIBLE, ignore_index: int = IGNORED) -> Tensor:
-    """`swap` where the teacher finds the label plausible; elsewhere its answer stays as it is (ours).
-
-    Plausible is a label to which the teacher gives at least `ratio` times the probability of its first choice. Where
-    the teacher has not learned the label by heart, one that it finds implausible is rather wrong itself, and the swap
-    would teach it. With 0 it is `swap`, with 1 it changes nothing.
-
-    With a distribution as the label, a step of the sequence of swaps is made where it is plausible: where the class
-    has at least `ratio` times the probability of the class whose logit it is to take.
-
-    Args:
-        logits, labels, ignore_index: as for `swap`.
-        ratio: in [0, 1].
-
-    Example:
-        >>> plausible(torch.tensor([[5.0, 1.0, 2.5], [5.0, 1.0, 2.5]]), torch.tensor([2, 1]), ratio=0.05)
-        tensor([[2.5000, 1.0000, 5.0000],
-                [5.0000, 1.0000, 2.5000]])
-    """
-    check_fraction("ratio", ratio)
-    gap = largest_gap(ratio)
-    if (found := as_mixed(logits, labels, caller="plausible")) is not None:
-        return swap_in_order(logits, found[0].probs, found[0].most_named, gap)[0]
-    label_index, counted = labels_at(logits, labels, ignore_index, "plausible")
-    return swap_at(logits, label_index, counted, gap)[0]
-
-
 def bayes(logits: Tensor, labels: Tensor, *, wrong: float = WRONG, ignore_index: int = IGNORED) -> Tensor:
     """What the teacher believes after it hears a label that may be wrong: Bayes' rule (ours).
 
@@ -124,28 +92,11 @@ def bayes(logits: Tensor, labels: Tensor, *, wrong: float = WRONG, ignore_index:
     return logits.scatter_add(1, label_index, lift * counted.to(logits.dtype))
 
 
-def largest_gap(ratio: float) -> float:
-    """How far the label's logit may be below the largest for its probability to be at least `ratio` times as large.
-
-    Example:
-        >>> round(largest_gap(0.05), 4), largest_gap(0), largest_gap(1)
-        (2.9957, inf, 0.0)
-    """
-    return math.log(1 / ratio) if ratio else math.inf
-
-
-def swap_at(
-    logits: Tensor, label_index: Tensor, counted: Tensor | None, gap: float = math.inf
-) -> tuple[Tensor, Tensor]:
-    """`swap` without its checks, for labels (B, 1) or (B, 1, ...): the logits, and which rows (B, ...) were changed.
-
-    Rows whose label's logit is more than `gap` below the largest stay as they are.
-    """
+def swap_at(logits: Tensor, label_index: Tensor, counted: Tensor | None) -> tuple[Tensor, Tensor]:
+    """`swap` without its checks, for labels (B, 1) or (B, 1, ...): the logits, and which rows (B, ...) were changed."""
     label_logit = logits.gather(1, label_index)
     top_logit, top_index = logits.max(dim=1, keepdim=True)
     wrong = label_logit < top_logit
-    if gap < math.inf:
-        wrong = wrong & (top_logit - label_logit <= gap)
     if counted is not None:
         wrong = wrong & counted
     demoted = logits.scatter(1, top_index, label_logit.where(wrong, top_logit))
@@ -153,15 +104,12 @@ def swap_at(
     return swapped, wrong.squeeze(1)
 
 
-def swap_in_order(
-    logits: Tensor, probs: Tensor, most_named: int | None = None, gap: float = math.inf
-) -> tuple[Tensor, Tensor]:
+def swap_in_order(logits: Tensor, probs: Tensor, most_named: int | None = None) -> tuple[Tensor, Tensor]:
     """`swap` for distributions (B, K, ...) without its checks: the logits, and which rows (B, ...) were changed.
 
     Args:
         logits, probs: of the same shape; uniform in rows that pass through.
         most_named: the most classes that a row names; without it an accelerator has to be asked.
-        gap: a class whose logit is further than this below the one that it is to take keeps its own.
     """
     floor = probs.amin(dim=1, keepdim=True)
     left = probs - floor  # of the classes that are not in their places yet
@@ -175,7 +123,7 @@ def swap_in_order(
         weight, label_index = left.max(dim=1, keepdim=True)
         label_logit = logits.gather(1, label_index)
         top_logit, top_index = logits.masked_fill(placed, -torch.inf).max(dim=1, keepdim=True)
-        wrong = (weight > 0) & (label_logit < top_logit) & (top_logit - label_logit <= gap)
+        wrong = (weight > 0) & (label_logit < top_logit)
         demoted = logits.scatter(1, top_index, label_logit.where(wrong, top_logit))
         logits = demoted.scatter_(1, label_index, top_logit.where(wrong, label_logit))
         changed |= wrong.squeeze(1)
@@ -234,7 +182,6 @@ def drop(logits: Tensor, labels: Tensor, *, ignore_index: int = IGNORED) -> tupl
 
 RECTIFIERS: dict[str, Callable[[Tensor, Tensor], Tensor | tuple[Tensor, Tensor]]] = {
     "swap": swap,
-    "plausible": plausible,
     "bayes": bayes,
     "smooth": smooth,
     "drop": drop,
@@ -243,13 +190,13 @@ RECTIFIERS: dict[str, Callable[[Tensor, Tensor], Tensor | tuple[Tensor, Tensor]]
 
 
 def rectifier_of(name: str) -> Callable[[Tensor, Tensor], Tensor | tuple[Tensor, Tensor]]:
-    """The rectifier of a name such as `swap`, `plausible`, `plausible:0.1` or `bayes:0.4`.
+    """The rectifier of a name such as `swap`, `bayes` or `bayes:0.4`.
 
     Raises:
         InputError: for an unknown one.
 
     Example:
-        >>> rectifier_of("plausible:1")(torch.tensor([[5.0, 1.0]]), torch.tensor([1]))
+        >>> rectifier_of("bayes:0.5")(torch.tensor([[5.0, 1.0]]), torch.tensor([1]))
         tensor([[5., 1.]])
     """
     try:
@@ -258,20 +205,7 @@ def rectifier_of(name: str) -> Callable[[Tensor, Tensor], Tensor | tuple[Tensor,
         raise InputError(f"unknown rectifier {name!r}; choose {reason}, or pass a function") from None
     if number is None:
         return RECTIFIERS[kind]
-    return partial(plausible, ratio=number) if kind == "plausible" else partial(bayes, wrong=number)
-
-
-def swapped_gap(rectifier: Callable[..., object]) -> float | None:
-    """The largest gap that `swap`, or `plausible` as `rectifier_of` gives it, closes; None for other rectifiers."""
-    if rectifier is swap:
-        return math.inf
-    if rectifier is plausible:
-        return largest_gap(PLAUSIBLE)
-    return (
-        largest_gap(rectifier.keywords["ratio"])
-        if isinstance(rectifier, partial) and rectifier.func is plausible
-        else None
-    )
+    return partial(bayes, wrong=number)
 
 
 def _mistakes(logits: Tensor, labels: Tensor, ignore_index: int, caller: str) -> Tensor:

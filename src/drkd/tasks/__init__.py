@@ -5,9 +5,10 @@ from typing import Any
 
 from drkd.tasks.classification import Classification
 from drkd.tasks.detection.task import Detection
+from drkd.tasks.kinds import SplitMetrics, TaskData
 from drkd.tasks.multilabel.task import MultiLabel
 from drkd.tasks.segmentation.task import Segmentation
-from drkd.tasks.task import Metric, SplitMetrics, Task, TaskData
+from drkd.tasks.task import Metric, Task
 
 __all__ = ["TASKS", "Metric", "SplitMetrics", "Task", "TaskData", "get_task", "metrics_from_json", "task_of"]
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from drkd.tasks.task import Described
+    from drkd.tasks.kinds import Described
 
 
 @dataclass(frozen=True)
@@ -168,7 +168,7 @@ def refuse_same_names(what: str, files: Sequence[Path], name: Callable[[Path], s
         first = seen.setdefault(name(file), file)
         if first is not file:
             advice = "rename one" if first.parent == file.parent else "give one folder at a time"
-            raise InputError(f"{what} goes by file names, and {first} and {file} would both be {name(file)}; {advice}")
+            raise InputError(f"{what} uses file names, and {first} and {file} would both be {name(file)}; {advice}")
 
 
 def refuse_own_folder(option: str, folder: Path, files: Sequence[Path]) -> None:

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from drkd.tasks.answers import name_images
+from drkd.tasks.kinds import Described, SplitMetrics, TaskData
 from drkd.tasks.tables import lines_by_class
-from drkd.tasks.task import Described, Metric, SplitMetrics, Task, TaskData
+from drkd.tasks.task import Metric, Task
 from drkd.utils.objects import PREFIX
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor, nn
 
-    from drkd.config import TrainConfig
+    from drkd.config import BenchConfig, TrainConfig
     from drkd.data import Data
     from drkd.data.checking import Findings
     from drkd.data.datasets import Split
@@ -94,6 +95,11 @@ class Classification(Task):
         warnings.warn(describe_preprocessing(start, wanted), stacklevel=2)
         return wanted
 
+    def made_up(self, config: "BenchConfig", samples: int) -> "Data":
+        from drkd.data.noise import random_classes
+
+        return random_classes(config, samples)
+
     def list_files(self, name: str) -> "Mapping[str, FileRecord]":
         from drkd.data.readers import list_files
 
@@ -133,15 +139,15 @@ class Classification(Task):
 
         if scaled := scaling_differences(own, student):
             warnings.warn(
-                f"the teacher in {source} was trained on images that were scaled otherwise than the student's "
+                f"the teacher in {source} was trained on images scaled differently from the student's "
                 f"({', '.join(scaled)}): it gets the student's",
                 stacklevel=2,
             )
         if not (found := differences(own, student)):
             return teacher
         warnings.warn(
-            f"the teacher in {source} wants other images than the student ({', '.join(found)}): it resizes and "
-            "normalises them for itself",
+            f"the teacher in {source} expects different images from the student's ({', '.join(found)}): it resizes "
+            "and normalises them itself",
             stacklevel=2,
         )
         return Adapted(teacher, own, student).eval()

@@ -64,7 +64,7 @@ def read_gallery(run: Path) -> list[Picture]:
     try:
         found = [Picture(**each) for each in read_json(run / FILE, needs=["mistakes"])["mistakes"]]
         if not all(each.image.startswith("data:image/") for each in found):
-            raise InputError("an image in it is an address")
+            raise InputError("one of its images is a link")
         return found
     except (InputError, AttributeError, TypeError) as reason:
         warnings.warn(f"{run / FILE} is damaged and left out: {reason}", stacklevel=2)

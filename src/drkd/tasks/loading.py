@@ -32,7 +32,7 @@ def load_model(
     tensors, info = read_model(source)
     if model is not None:
         if not info.model.startswith(PREFIX):
-            raise InputError(f"the network in {source} is {info.model}, which drkd makes itself; leave model out")
+            raise InputError(f"the network in {source} is {info.model}, which drkd builds itself; leave model out")
         Objects({info.model: model}).make_known()
     network = get_task(info.task).build(info)
     try:

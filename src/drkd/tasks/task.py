@@ -6,11 +6,12 @@ methods. The learner, which `drkd.fit` finds by the type of the data, is the tas
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence, Sized
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar
 
+from drkd.tasks.kinds import Described, SplitMetrics, TaskData
 from drkd.utils.errors import InputError
 
 if TYPE_CHECKING:
@@ -18,68 +19,15 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor, nn
 
-    from drkd.config import TrainConfig
+    from drkd.config import BenchConfig, TrainConfig
     from drkd.data.checking import Findings
     from drkd.data.preprocessing import Preprocessing
-    from drkd.data.record import DataRecord, FileRecord
+    from drkd.data.record import FileRecord
     from drkd.models.files import ModelInfo
     from drkd.objective.objective import Objective
     from drkd.tasks.answers import Asked, ReadImage, Row
+    from drkd.tasks.use import Use
     from drkd.utils.files import JsonObject
-
-
-class SplitMetrics(Protocol):
-    """What a network achieves on a split: a dataclass with a field for each metric of its task."""
-
-    __dataclass_fields__: ClassVar[dict[str, Any]]
-
-
-class Described(Protocol):
-    """What a model file or an exported file says of its network."""
-
-    @property
-    def classes(self) -> tuple[str, ...]: ...
-    @property
-    def image_size(self) -> int: ...
-    @property
-    def channels(self) -> int: ...
-    @property
-    def margin(self) -> float: ...
-    @property
-    def interpolation(self) -> str: ...
-    @property
-    def temperature(self) -> float: ...
-
-
-class TaskData(Protocol):
-    """What is trained and measured on, for any task."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def classes(self) -> tuple[str, ...]: ...
-    @property
-    def train(self) -> Sized: ...
-    @property
-    def val(self) -> Sized: ...
-    @property
-    def test(self) -> Sized: ...
-    @property
-    def image_size(self) -> int: ...
-    @property
-    def channels(self) -> int: ...
-    @property
-    def mean(self) -> tuple[float, ...]: ...
-    @property
-    def std(self) -> tuple[float, ...]: ...
-    @property
-    def margin(self) -> float: ...
-    @property
-    def interpolation(self) -> str: ...
-    @property
-    def skipped_images(self) -> Mapping[str, int]: ...
-    @property
-    def record(self) -> "DataRecord | None": ...
 
 
 @dataclass(frozen=True)
@@ -159,6 +107,10 @@ class Task(ABC):
     def wanted(self, config: "TrainConfig") -> "Preprocessing | None":
         """How the weights that `config` starts from want their images; None for random ones."""
         return None
+
+    @abstractmethod
+    def made_up(self, config: "BenchConfig", samples: int) -> TaskData:
+        """So many random images to train on, and none in the other splits: what a step costs is measured with them."""
 
     @abstractmethod
     def list_files(self, name: str) -> "Mapping[str, FileRecord]":
@@ -243,6 +195,12 @@ class Task(ABC):
     @abstractmethod
     def deploy(self, network: "nn.Module", info: "ModelInfo") -> "nn.Module":
         """The network as it predicts and as it is exported: uint8 pixels (B, C, H, W) to its `outputs`."""
+
+    def use(self, info: "ModelInfo") -> "Use":
+        """How the network that `info` describes is used, for its card."""
+        from drkd.tasks.use import of_classifier
+
+        return of_classifier(info)
 
     def check_asked(self, asked: "Asked", files: Sequence[Path]) -> None:
         """Refuse what cannot be answered about `files`.

@@ -18,7 +18,7 @@ from torch.optim.swa_utils import AveragedModel, update_bn
 from drkd.config import FitSettings, as_average
 from drkd.targets import Ema
 from drkd.training.learner import Learner
-from drkd.utils.distributed import add_up, from_rank_0, world_size
+from drkd.utils.distributed import add_up, world_size
 from drkd.utils.progress import tracked
 
 DECAY = 0.99
@@ -105,12 +105,7 @@ class RunningAverage(Average):
             self.ema.update()
 
     def end_epoch(self, epoch: int, learner: Learner[Any, Any]) -> None:
-        """Every rank's batch norms have statistics of its own samples: rank 0's count, as in the student."""
         del epoch, learner
-        if world_size() > 1:
-            buffers = list(self.network.buffers())
-            for ours, theirs in zip(buffers, from_rank_0([buffer.cpu() for buffer in buffers]), strict=True):
-                ours.copy_(theirs)
 
     def state(self) -> dict[str, Tensor] | None:
         return None if self.teaches else self.ema.state_dict()

@@ -32,7 +32,7 @@ class ClassifierLearner(Learner[Data, Batch]):
         self.student, self.objective, self.device = student, objective, device
         self.dtype = getattr(torch, settings.precision)
         if settings.teach != "all":
-            raise InputError(f"--teach {settings.teach} is about the positions that a detector scores; leave it out")
+            raise InputError(f"--teach {settings.teach} applies only to detectors; leave it out")
         check_balance(settings, objective)
         self.loader = Loader(
             data,

@@ -99,6 +99,6 @@ class Compiled:
             what = f"the network cannot be compiled ({type(reason).__name__}: {str(reason).splitlines()[0]})"
             if self.required:
                 raise InputError(f"{what}; use --compile off") from reason
-            warnings.warn(f"{what}; it is trained without", stacklevel=2)
+            warnings.warn(f"{what}; training runs uncompiled", stacklevel=2)
             self.fast = self.network
             return self.fast(inputs)

@@ -93,8 +93,8 @@ def fit(
         refuse_without_effect(settings, dict.fromkeys(options, "command line"), called=str)
     if settings.precision == "auto":
         raise InputError(
-            "fit cannot choose a precision, since it may have no run directory to keep the choice in; give float32 or "
-            "bfloat16, or train with `drkd train` or drkd.compare"
+            "fit cannot choose a precision, because it may have no run directory to keep the choice in; give float32 "
+            "or bfloat16, or train with `drkd train` or drkd.compare"
         )
     check_trackers(settings.log)
     stepper = assemble(student, objective, data, settings)
@@ -133,8 +133,9 @@ def assemble(student: nn.Module, objective: Objective, data: Any, settings: FitS
     layout = learner_class.choose_memory_format(settings.memory_format, student)
     for module in (student, objective):
         module.to(device).to(memory_format=layout)
-    freezing = Freezing(student, settings, learner_class.backbone_of(student))
-    optimizer = make_optimizer(student, settings)
+    backbone = learner_class.backbone_of(student)
+    freezing = Freezing(student, settings, backbone)
+    optimizer = make_optimizer(student, settings, backbone)
     freezing.begin(0)
     learner = learner_class(data, student, objective, settings, device)
     scaler = torch.amp.GradScaler(device.type, enabled=settings.precision == "float16")

@@ -17,7 +17,8 @@ class Freezing:
     Args:
         student: what is trained; parts that never learn are frozen at once.
         settings: of the training.
-        backbone: what `--freeze backbone` keeps as it is; None keeps all but the classifier.
+        backbone: what `--freeze backbone` keeps as it is, and `--head-epochs` for so long; None keeps all but the
+            classifier.
 
     Raises:
         InputError: for a network that has no such parts, and where nothing but the classifier would ever learn.
@@ -25,16 +26,16 @@ class Freezing:
 
     def __init__(self, student: nn.Module, settings: FitSettings, backbone: nn.Module | None = None) -> None:
         check_head_epochs(settings)
-        self.student = student
+        self.student, self.backbone = student, [] if backbone is None else list(backbone.parameters())
         self.wanted = [parameter for parameter in student.parameters() if parameter.requires_grad]
         head_alone = settings.freeze == "backbone" and backbone is None
         self.head_epochs = settings.epochs if head_alone else settings.head_epochs
-        self.head = classifier_of(student)[1] if self.head_epochs else None
+        self.head = classifier_of(student)[1] if self.head_epochs and backbone is None else None
         self.kept: list[nn.Parameter] = []
         if isinstance(settings.freeze, int):
-            self.kept = _first_blocks(student, settings.freeze)
+            self.kept = _first_blocks(student, settings.freeze, backbone)
         elif settings.freeze == "backbone" and backbone is not None:
-            self.kept = list(backbone.parameters())
+            self.kept = self.backbone
         elif settings.freeze == "backbone":
             of_head = {id(parameter) for parameter in self._head_parameters}
             self.kept = [parameter for parameter in student.parameters() if id(parameter) not in of_head]
@@ -44,11 +45,12 @@ class Freezing:
 
     def begin(self, epoch: int) -> bool:
         """Make the student ready for the steps of `epoch`; whether other parameters learn than before."""
-        if self.head is None and not self.kept:
+        alone = epoch < self.head_epochs
+        if not self.head_epochs and not self.kept:
             self.student.train()
             return False
         before = [parameter.requires_grad for parameter in self.learning]
-        if self.head is not None and epoch < self.head_epochs:
+        if self.head is not None and alone:
             self.student.eval()
             self.head.train()
             learning = {id(parameter) for parameter in self._head_parameters}
@@ -56,10 +58,11 @@ class Freezing:
                 parameter.requires_grad_(id(parameter) in learning)
         else:
             self.student.train()
-            for part in self._kept_parts():
+            kept = {id(parameter) for parameter in [*self.kept, *(self.backbone if alone else ())]}
+            for part in self._parts_of(kept):
                 part.eval()
             for parameter in self.learning:
-                parameter.requires_grad_(True)
+                parameter.requires_grad_(id(parameter) not in kept)
         return before != [parameter.requires_grad for parameter in self.learning]
 
     def release(self) -> None:
@@ -71,9 +74,8 @@ class Freezing:
     def _head_parameters(self) -> list[nn.Parameter]:
         return [] if self.head is None else list(self.head.parameters())
 
-    def _kept_parts(self) -> list[nn.Module]:
-        """The modules all of whose parameters are kept; one without parameters goes with the one before it."""
-        kept = {id(parameter) for parameter in self.kept}
+    def _parts_of(self, kept: set[int]) -> list[nn.Module]:
+        """The modules all of whose parameters are kept, by their id; one without any goes with the one before it."""
         parts, previous = [], True
         for part in self.student.modules():
             parameters = [id(parameter) for parameter in part.parameters()]
@@ -98,8 +100,8 @@ def check_head_epochs(settings: FitSettings) -> None:
         )
 
 
-def _first_blocks(student: nn.Module, count: int) -> list[nn.Parameter]:
-    blocks = blocks_of(student)
+def _first_blocks(student: nn.Module, count: int, backbone: nn.Module | None) -> list[nn.Parameter]:
+    blocks = blocks_of(student, backbone)
     if count >= len(blocks):
         raise InputError(
             f"--freeze {count} leaves nothing to train: {type(student).__name__} has {len(blocks)} blocks with its "

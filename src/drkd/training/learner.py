@@ -70,7 +70,7 @@ class Learner(ABC, Generic[DataT, BatchT]):
 
     @classmethod
     def backbone_of(cls, student: nn.Module) -> nn.Module | None:
-        """What `--freeze backbone` keeps as it is; None for networks of which it trains the classifier alone."""
+        """What `--freeze backbone` keeps as it is: the rest is the classifier. None: the last linear layer is."""
         del student
         return None
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from drkd.config import FitSettings
-from drkd.models.parts import blocks_of, classifier_of
+from drkd.models.parts import blocks_of, head_of
 from drkd.utils.errors import InputError
 
 KEPT_FROM_COMPILER = ("step", "zero_grad", "add_param_group", "state_dict", "load_state_dict")
@@ -19,8 +19,10 @@ FUSED = frozenset({"cpu", "cuda", "mps", "xpu"})
 """Devices for which torch has fused optimizers; only such a one can be told, on the device, to skip a step."""
 
 
-def make_optimizer(student: nn.Module, settings: FitSettings) -> torch.optim.Optimizer:
-    """The optimizer that `settings` name, over all parameters that want a gradient.
+def make_optimizer(
+    student: nn.Module, settings: FitSettings, backbone: nn.Module | None = None
+) -> torch.optim.Optimizer:
+    """The optimizer that `settings` name, over all parameters that want a gradient; for `backbone` see `head_of`.
 
     Raises:
         InputError: if there are none.
@@ -32,7 +34,7 @@ def make_optimizer(student: nn.Module, settings: FitSettings) -> torch.optim.Opt
     is_adamw = settings.optimizer == "adamw"
     kind: Any = without_compiler(torch.optim.AdamW if is_adamw else torch.optim.SGD)
     optimizer: torch.optim.Optimizer = kind(
-        parameter_groups(student, settings),
+        parameter_groups(student, settings, backbone),
         lr=settings.lr,
         weight_decay=settings.weight_decay,
         fused=fused,
@@ -56,7 +58,9 @@ def without_compiler(kind: type[torch.optim.Optimizer]) -> type[torch.optim.Opti
     return type(kind.__name__, (kind,), plain)
 
 
-def parameter_groups(student: nn.Module, settings: FitSettings) -> list[dict[str, Any]]:
+def parameter_groups(
+    student: nn.Module, settings: FitSettings, backbone: nn.Module | None = None
+) -> list[dict[str, Any]]:
     """The parameters that want a gradient, in groups as torch's optimizers take them, in order of appearance.
 
     `lr_scale` is what a group's learning rate is multiplied by: `layer_decay` for each block between a parameter and
@@ -72,16 +76,16 @@ def parameter_groups(student: nn.Module, settings: FitSettings) -> list[dict[str
         1 1.0 0.0005
         1 1.0 0.0
     """
-    scales = _lr_scales(student, settings)
+    scales = _lr_scales(student, settings, backbone)
     undecayed = _listed_as_undecayed(student) if settings.no_norm_decay else frozenset()
-    head = f"{classifier_of(student)[0]}." if settings.head_epochs else None
+    head = head_of(student, backbone) if settings.head_epochs else None
     groups: dict[tuple[float, float, bool], list[Tensor]] = {}
     for name, parameter in student.named_parameters():
         if parameter.requires_grad:
             is_undecayed = parameter.ndim <= 1 or name.endswith(".bias") or name in undecayed
             decay = 0.0 if settings.no_norm_decay and is_undecayed else settings.weight_decay
             # Those that begin to learn later are a group of their own: torch's fused SGD wants momentum of all or none.
-            later = head is not None and not name.startswith(head)
+            later = head is not None and name not in head
             groups.setdefault((scales.get(name, 1.0), decay, later), []).append(parameter)
     return [
         {"params": parameters, "lr_scale": scale, "weight_decay": decay}
@@ -89,16 +93,15 @@ def parameter_groups(student: nn.Module, settings: FitSettings) -> list[dict[str
     ]
 
 
-def _lr_scales(student: nn.Module, settings: FitSettings) -> Mapping[str, float]:
+def _lr_scales(student: nn.Module, settings: FitSettings, backbone: nn.Module | None) -> Mapping[str, float]:
     """What the learning rate of a parameter is multiplied by, by name; 1 where nothing is said."""
     scales: dict[str, float] = {}
     if settings.layer_decay is not None:
-        blocks = blocks_of(student)
+        blocks = blocks_of(student, backbone)
         for distance, names in enumerate(reversed(blocks)):
             scales |= dict.fromkeys(names, settings.layer_decay**distance)
     if settings.head_lr is not None:
-        prefix, head = classifier_of(student)
-        scales |= {f"{prefix}.{name}": settings.head_lr / settings.lr for name, _ in head.named_parameters()}
+        scales |= dict.fromkeys(head_of(student, backbone), settings.head_lr / settings.lr)
     return scales
 
 

@@ -4,7 +4,7 @@ Under `torchrun` every process runs the same program; elsewhere there is one ran
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
@@ -52,6 +52,20 @@ def from_rank_0(value: ValueT) -> ValueT:
     values = [value]
     dist.broadcast_object_list(values, src=0)
     return values[0]
+
+
+def copy_from_rank_0(tensors: Iterable[Tensor]) -> None:
+    """Give tensors, in place, the values that rank 0's have."""
+    if not _running():
+        return
+    by_type: dict[torch.dtype, list[Tensor]] = {}
+    for tensor in tensors:
+        by_type.setdefault(tensor.dtype, []).append(tensor)
+    for together in by_type.values():
+        values = torch.cat([tensor.detach().flatten() for tensor in together])
+        dist.broadcast(values, src=0)
+        for tensor, part in zip(together, values.split([tensor.numel() for tensor in together]), strict=True):
+            tensor.detach().copy_(part.view_as(tensor))
 
 
 def wait_for_all() -> None:

@@ -239,7 +239,7 @@ def test_a_file_that_differs_is_not_kept(run, folder, tmp_path, monkeypatch):
         return made
 
     monkeypatch.setattr(deployed, "deploy_detector", shifted)
-    with pytest.raises(ParityError, match=r"model.onnx differs from the network: .* on 3 images; it is not kept"):
+    with pytest.raises(ParityError, match=r"model.onnx is rejected: on 3 images "):
         export_run(run, data=str(folder), out=tmp_path / "model.onnx")
     assert list(tmp_path.iterdir()) == []
 
@@ -287,7 +287,7 @@ def test_options_for_boxes_are_refused_where_images_are_named(tmp_path):
 
 def test_a_detector_is_not_pushed_as_a_classifier(run):
     (run / "summary.json").write_text("{}")
-    with pytest.raises(InputError, match="small_ssd is of detection, and `drkd push` writes networks that name images"):
+    with pytest.raises(InputError, match="small_ssd is for detection, and `drkd push` publishes only classifiers"):
         push_run(run)
     (run / "summary.json").unlink()
 

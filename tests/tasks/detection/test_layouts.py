@@ -54,7 +54,7 @@ def test_a_file_of_no_split_is_named(tmp_path):
     root = write_coco(tmp_path / "coco")
     (root / "annotations" / "instances_minival.json").write_text("{}")
     assert [line.split("/")[-1] for line in warned(root)] == [
-        "instances_minival.json is left out: it is the instances file of no split"
+        "instances_minival.json is left out: it belongs to no split"
     ]
     with pytest.warns(UserWarning, match=r"minival.json is left out"):
         load_detection(root)
@@ -177,4 +177,4 @@ def test_a_name_that_leads_out_of_the_folder(tmp_path):
     root = write_voc(tmp_path / "voc", train=4, val=2, test=0)
     write_xml(tmp_path / "secret.xml", [], (64, 48))
     (root / "ImageSets/Main/train.txt").write_text("../../secret\n001\n")
-    assert ["leads out of the folder" in line for line in errors(root)] == [True]
+    assert ["lies outside the folder" in line for line in errors(root)] == [True]

@@ -93,7 +93,7 @@ def test_a_failed_drawing_costs_no_training(folder, tmp_path, monkeypatch):
         raise ValueError("no ink")
 
     monkeypatch.setattr(drawing, "draw_cases", broken)
-    with pytest.warns(UserWarning, match="no test images are drawn in .*: ValueError: no ink"):
+    with pytest.warns(UserWarning, match="test images could not be drawn in .*: ValueError: no ink"):
         run(tmp_path / "out", data=folder, method="cross_entropy", epochs=1, limit_train=3, limit_test=1, validation=0)
     assert drkd.load_model(tmp_path / "out")[1].classes == ("disc", "square")
 
@@ -170,10 +170,8 @@ def test_compare_puts_methods_side_by_side(folder, tmp_path):
         ({"label_noise": 0.2}, "takes no --label-noise"),
         ({"method": "ps_kd", "augment": "ssd"}, "ps_kd remembers positions, which --augment ssd moves"),
         ({"compile": "on"}, "takes no --compile on"),
-        ({"memory_format": "channels_last"}, "takes no --memory-format channels_last"),
         ({"sync_batchnorm": True}, "--sync-batchnorm"),
-        ({"freeze": 1}, "takes no --freeze with a number"),
-        ({"head_lr": 0.1}, "takes no --head-lr"),
+        ({"freeze": 1}, "--freeze 1 would keep random weights fixed"),
         ({"download": True}, "takes no --download"),
         ({"augment": "cifar"}, "--augment of detection should be none, flip, ssd"),
         ({"method": "cs_kd"}, "cannot train with cs_kd"),

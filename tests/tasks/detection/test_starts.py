@@ -1,5 +1,6 @@
 """Detectors that start from trained weights: what is taken, what is new, what stays as it is."""
 
+import itertools
 import json
 import warnings
 
@@ -12,6 +13,7 @@ from torchvision.models import mobilenet_v3_large
 import drkd
 from drkd import InputError
 from drkd.config import TrainConfig, resolve
+from drkd.models.parts import blocks_of
 from drkd.tasks.detection import create_detector, load_detection
 from drkd.tasks.detection.starts import PUBLISHED, backbone_of
 from shapes import write_voc
@@ -97,6 +99,29 @@ def test_a_frozen_backbone_stays_and_the_rest_learns(lite, tmp_path):
     assert not any(key.startswith(("backbone.body.", "backbone.mean", "backbone.std")) for key in changed)
     assert {"backbone.extra.0.0.0.weight", "head.classification_head.module_list.0.1.weight"} <= changed
     assert all(parameter.requires_grad for parameter in detector.parameters())
+
+
+def test_the_rest_learns_alone_at_first_and_blocks_are_the_backbones(tmp_path):
+    data = load_detection(write_voc(tmp_path / "set", train=2, val=0, test=1), validation=0, image_size=48)
+    detector, _ = start("small_ssd", 2)
+    states = []
+
+    def keep(row):
+        states.append({key: value.clone() for key, value in detector.state_dict().items()})
+
+    keep(None)
+    how = {"epochs": 2, "head_epochs": 1, "batch_size": 2, "warmup_epochs": 0, "layer_decay": 0.9, "head_lr": 0.002}
+    drkd.fit(detector, drkd.cross_entropy(), data, **how, on_epoch=keep)
+    first, second = (
+        {key for key, value in before.items() if not torch.equal(value, after[key])}
+        for before, after in itertools.pairwise(states)
+    )
+    assert not any(key.startswith("backbone.") for key in first)
+    assert "head.classification_head.module_list.0.weight" in first & second
+    assert {"backbone.first.0.0.weight", "backbone.others.2.1.running_mean"} <= second
+    blocks = blocks_of(detector, backbone_of(detector))
+    assert len(blocks) == 8  # seven convolutions
+    assert all(key.startswith("head.") for key in blocks[-1])
 
 
 def test_published_weights_are_named_where_they_are_missing(tmp_path, monkeypatch):

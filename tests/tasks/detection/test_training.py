@@ -116,7 +116,7 @@ def test_cross_entropy_is_a_plain_training_of_torchvisions_detector(data):
     torch.manual_seed(QUICK["seed"])
     loader = DetectionLoader(data, data.train, batch_size=3, training=True, seed=QUICK["seed"])
     optimizer = torch.optim.SGD(plain.parameters(), lr=0.01, momentum=0.9, weight_decay=5e-4, fused=True)
-    plain.train()
+    plain.to(memory_format=torch.channels_last).train()
     total = 0.0
     for batch in loader.batches(0):
         loss = torch.stack(list(plain(batch.images, batch.targets).values())).sum()

@@ -59,7 +59,7 @@ def test_what_is_wrong_with_yolo_labels_is_said(tmp_path):
     kinds = {each.kind for each in check_boxes(root).problems}
     assert kinds == {"damaged file", "unknown class", "box outside", "no boxes", "other file"}
     (root / "data.yaml").unlink()
-    with pytest.raises(InputError, match=r"no names of their classes; add data.yaml"):
+    with pytest.raises(InputError, match=r"no class names; add data.yaml"):
         check_boxes(root)
 
 
@@ -137,7 +137,7 @@ def test_augmentation_is_replayed_whatever_was_served_before(tmp_path):
         drkd.fit(make("ssd"), drkd.ps_kd(), data, epochs=1)
 
 
-@pytest.mark.parametrize(("text", "message"), [("cifar", "got 'cifar'"), ("none+crop", "says none and others")])
+@pytest.mark.parametrize(("text", "message"), [("cifar", "got 'cifar'"), ("none+crop", "combines none with others")])
 def test_augmentations_that_are_none_are_refused(text, message):
     with pytest.raises(InputError, match=message):
         parse_augmentation(text)

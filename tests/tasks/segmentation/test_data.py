@@ -130,7 +130,7 @@ FAULTS = {
     "missing image": lambda root: (root / "train/images/000.png").unlink(),
     "other size": lambda root: Image.new("L", (63, 48)).save(root / "train/masks/000.png"),
     "value out of range": lambda root: Image.new("L", (64, 48), 3).save(root / "val/masks/004.png"),
-    "mask of colours": lambda root: Image.new("RGB", (64, 48)).save(root / "train/masks/000.png"),
+    "colour mask": lambda root: Image.new("RGB", (64, 48)).save(root / "train/masks/000.png"),
     "unreadable image": lambda root: (root / "train/images/000.png").write_bytes(b"\x89PNG"),
     "wrong classes": lambda root: (root / "classes.txt").write_text("a\na\n"),
 }

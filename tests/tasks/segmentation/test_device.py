@@ -156,7 +156,7 @@ def test_a_file_that_differs_is_not_kept(sure, folder, monkeypatch):
         return deploy(network, mean, std)
 
     monkeypatch.setattr(deployed, "deploy_segmenter", biased)
-    with pytest.raises(ParityError, match=r"model.pt2 differs from the network: .* on 3 images; it is not kept: allow"):
+    with pytest.raises(ParityError, match=r"model.pt2 is rejected: on 3 images .*; allow"):
         export_run(sure, "torch", data=str(folder))
     assert [path.name for path in sure.iterdir()] == ["model.safetensors"]
 
@@ -185,9 +185,9 @@ def test_parity_counts_known_pixels():
 @pytest.mark.parametrize(
     ("tolerance", "words"),
     [
-        (Tolerance(0.49, 0.0, 1.0), "50% of an image's pixels get another class where 49% may.*--max-difference"),
-        (Tolerance(None, 0.76, 1.0), "75.00% of the pixels get the same class where 76.00% must.*--min-agreement"),
-        (Tolerance(None, 0.0, 0.4), r"mIoU falls by 41.67 points where 40.00 are allowed, on 2 images.*--max-drop"),
+        (Tolerance(0.49, 0.0, 1.0), "50% of an image's pixels get another class \\(allowed: 49%\\).*--max-difference"),
+        (Tolerance(None, 0.76, 1.0), "75.00% of the pixels get the same class \\(required: 76.00%\\).*--min-agreement"),
+        (Tolerance(None, 0.0, 0.4), r"mIoU falls by 41.67 points \(allowed: 40.00\).*--max-drop"),
     ],
 )
 def test_every_bound_is_named(tolerance, words):
@@ -208,6 +208,6 @@ def test_files_are_measured_and_reported(run, exported, in_int8):
 
 def test_a_segmenter_is_not_pushed_as_a_classifier(run):
     (run / "summary.json").write_text("{}")
-    with pytest.raises(InputError, match="small_fcn is of segmentation, and `drkd push` writes networks that name"):
+    with pytest.raises(InputError, match="small_fcn is for segmentation, and `drkd push` publishes only"):
         push_run(run)
     (run / "summary.json").unlink()

@@ -91,12 +91,14 @@ def test_compare_puts_methods_side_by_side(folder, tmp_path):
         ({"model": "resnet18"}, "unknown segmenter 'resnet18'; choose from small_fcn"),
         ({"label_noise": 0.2}, "takes no --label-noise"),
         ({"compile": "on"}, "takes no --compile on"),
-        ({"freeze": 1}, "takes no --freeze"),
+        ({"freeze": "backbone"}, "--freeze backbone would keep random weights fixed"),
+        ({"class_weights": [1.0, 2.0]}, r"--class-weights needs 3 numbers, one for each class \(ground, disc, square"),
+        ({"pretrained": True}, "there are no published weights of small_fcn"),
         ({"download": True}, "takes no --download"),
         ({"augment": "cifar"}, "--augment of segmentation should be none, or scale_crop"),
         ({"method": "cs_kd"}, "needs batches with pairs"),
         ({"method": "dr_kd_clean_view"}, "cannot train with dr_kd_clean_view"),
-        ({"method": "ps_kd"}, "scale_crop moves them; take --augment flip"),
+        ({"method": "ps_kd"}, "scale_crop moves pixels; use --augment flip"),
     ],
 )
 def test_what_makes_no_sense_gets_one_line_and_writes_nothing(folder, tmp_path, options, words):

@@ -6,28 +6,13 @@ import torch.nn.functional as F
 
 import drkd
 from drkd import InputError
-from drkd.tasks.segmentation import MainOutput, SegmentationData, SegmentationSplit, create_segmenter, mean_iou
-from drkd.tasks.segmentation.augment import PLAIN, PairAugmentation
+from drkd.tasks.segmentation import MainOutput, create_segmenter, mean_iou
+from drkd.tasks.segmentation.augment import PairAugmentation
 from drkd.tasks.segmentation.batches import SegmentationLoader
 from drkd.tasks.segmentation.metrics import evaluate_segmenter
+from segmenters import ALL, CrashError, crash_at, made_up, small
 
 QUICK = {"epochs": 2, "batch_size": 3, "lr": 0.02, "optimizer": "sgd", "warmup_epochs": 0.0, "device": "cpu"}
-ALL = PairAugmentation((0.5, 2.0), flip=True, jitter=(0.4, 0.4, 0.4, 0.1))
-
-
-def made_up(augmentation=PLAIN, size=16, count=7):
-    generator = torch.Generator().manual_seed(3)
-    images = torch.randint(256, (count, 3, size, size), generator=generator).byte()
-    masks = (images[:, 0] // 86).clone()
-    masks[:, 0] = 255
-    split = SegmentationSplit.of(images, masks)
-    three = (split, split.select(torch.tensor([1, count - 1])), split)
-    return SegmentationData("made up", ("a", "b", "c"), size, *three, augmentation=augmentation)
-
-
-def student(seed=0):
-    torch.manual_seed(seed)
-    return create_segmenter("small_fcn", num_classes=3)
 
 
 def same(first, second):
@@ -55,8 +40,8 @@ def test_any_epoch_and_any_number_of_threads_give_the_same_batches():
 
 def test_alpha_0_is_a_plain_training_to_the_bit():
     """Against a loop that knows nothing of objectives."""
-    data, ours, plain = made_up(ALL), student(), student()
-    drkd.fit(ours, drkd.dr_kd(MainOutput(student(9)), alpha=0.0), data, **QUICK, momentum=0.0, schedule="constant")
+    data, ours, plain = made_up(ALL), small(), small()
+    drkd.fit(ours, drkd.dr_kd(MainOutput(small(9)), alpha=0.0), data, **QUICK, momentum=0.0, schedule="constant")
     plain.to(memory_format=torch.channels_last).train()
     optimizer = torch.optim.SGD(plain.parameters(), lr=0.02, weight_decay=5e-4)
     loader = SegmentationLoader(data, data.train, batch_size=3, training=True, seed=0)
@@ -73,10 +58,6 @@ def test_alpha_0_is_a_plain_training_to_the_bit():
     assert all(map(torch.equal, kept[max(kept)].values(), ours.state_dict().values()))
 
 
-class CrashError(Exception):
-    pass
-
-
 @pytest.mark.parametrize("options", [{}, {"average": "ema:0.9"}])
 def test_a_crashed_training_resumes_to_the_bit(options, tmp_path):
     data = made_up(ALL)
@@ -85,18 +66,10 @@ def test_a_crashed_training_resumes_to_the_bit(options, tmp_path):
         objective = drkd.online_dr_kd(source=drkd.targets.Ema(MainOutput(network), decay=0.9), alpha=0.5)
         return drkd.fit(network, objective, data, out=tmp_path / folder, checkpoint_every=1, **QUICK, **options, **more)
 
-    whole, broken, resumed = student(), student(), student()
+    whole, resumed = small(), small()
     done = train(whole, "whole")
-    steps = []
-
-    def crash(module, given, made):
-        steps.append(1)
-        if len(steps) == 4:
-            raise CrashError
-
-    broken.fine.register_forward_hook(lambda *a: crash(*a) if broken.training else None)
     with pytest.raises(CrashError):
-        train(broken, "part")
+        train(crash_at(3, small()), "part")
     again = train(resumed, "part", resume=True)
     assert same(whole, resumed)
     assert again.history == done.history
@@ -104,7 +77,7 @@ def test_a_crashed_training_resumes_to_the_bit(options, tmp_path):
 
 
 def test_a_memory_of_pixels_needs_pixels_that_stay():
-    network = student()
+    network = small()
     done = drkd.fit(network, drkd.ps_kd(alpha=0.8, epochs=2), made_up(PairAugmentation(flip=True)), **QUICK)
     assert done.history[1]["soft"] > done.history[0]["soft"] >= 0
     with pytest.raises(InputError, match="scale_crop moves them"):
@@ -114,7 +87,7 @@ def test_a_memory_of_pixels_needs_pixels_that_stay():
 
 
 def test_metrics_are_those_of_the_loop_by_hand():
-    data, network = made_up(), student()
+    data, network = made_up(), small()
     measured = evaluate_segmenter(network, data)
     loader = SegmentationLoader(data, data.test, batch_size=2, training=False)
     batches = [(batch.images, batch.labels) for batch in loader.batches()]
@@ -153,7 +126,7 @@ def test_a_classifier_lends_its_backbone(tmp_path):
     given = create_segmenter("lraspp_mobilenet_v3_large", num_classes=3).backbone.state_dict()
     saved = {f"features.{name}": value for name, value in given.items()}
     torch.save({**saved, "classifier.3.weight": torch.zeros(1000, 1280)}, tmp_path / "imagenet.pth")
-    with pytest.warns(UserWarning, match="tensors of the network are|the heads are new") as said:
+    with pytest.warns(UserWarning, match="tensors of the network come|the heads are new") as said:
         network = create_segmenter("lraspp_mobilenet_v3_large", num_classes=3, weights=tmp_path / "imagenet.pth")
     assert "the backbone takes them, and the heads are new" in str(said[-1].message)
     assert "308 of 308 tensors" in str(said[0].message)

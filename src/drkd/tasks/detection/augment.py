@@ -35,7 +35,7 @@ def parse_augmentation(text: str) -> tuple[bool, tuple[str, ...]]:
             f"got {strange[0]!r}"
         )
     if len(names) > 1 and "none" in names:
-        raise InputError(f"--augment {text} says none and others; leave one of them out")
+        raise InputError(f"--augment {text} combines none with others; leave one of them out")
     found = {part for name in names for part in RECIPES.get(name, (name,))}
     return "flip" in found, tuple(name for name in OPERATIONS if name in found)
 

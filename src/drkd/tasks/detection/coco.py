@@ -45,7 +45,7 @@ def find_coco(root: Path, on_problem: OnProblem) -> dict[str, Path]:
         files = [path for path in files if "instances" in _words(path)] or files
         if len(files) > 1:
             names = ", ".join(shown(path.relative_to(root)) for path in files)
-            raise InputError(f"{shown(root)} has {len(files)} files for the {split} split: {names}; leave one of them")
+            raise InputError(f"{shown(root)} has {len(files)} files for the {split} split: {names}; keep one of them")
         if files:
             found[split] = files[0]
     if not found and len(of_boxes) == 1:
@@ -54,7 +54,7 @@ def find_coco(root: Path, on_problem: OnProblem) -> dict[str, Path]:
         return {}
     for path in of_boxes:
         if path not in found.values():
-            reason = "is left out: it is the instances file of no split"
+            reason = "is left out: it belongs to no split"
             on_problem(problem_at(path, reason, "other file", "warning"))
     return found
 
@@ -90,11 +90,11 @@ def _load(location: Path, on_problem: OnProblem) -> Any:
         content = json.loads(read_bytes(location))
     except (OSError, ValueError, RecursionError) as failure:
         why = failure.strerror if isinstance(failure, OSError) else failure
-        on_problem(problem_at(location, f"cannot be read as JSON: {printable(why)}; copy it anew", "damaged file"))
+        on_problem(problem_at(location, f"cannot be read as JSON: {printable(why)}; copy it again", "damaged file"))
         return None
     missing = [key for key in KEYS if not isinstance(content, dict) or not isinstance(content.get(key), list)]
     if missing:
-        on_problem(problem_at(location, f"is no COCO file: it has no list of {', '.join(missing)}", "damaged file"))
+        on_problem(problem_at(location, f"is not a COCO file: it has no list of {', '.join(missing)}", "damaged file"))
         return None
     return content
 
@@ -152,7 +152,7 @@ def _add_box(
     which = f"an annotation {_quoted(row.get('id'))}" if isinstance(row, dict) else f"an annotation {_quoted(row)}"
     if image not in boxes or image is None:
         named = row.get("image_id") if isinstance(row, dict) else None
-        on_problem(problem_at(location, f"has {which} of no image (image_id {_quoted(named)})", "damaged file"))
+        on_problem(problem_at(location, f"has {which} for no image (image_id {_quoted(named)})", "damaged file"))
         return
     sides = row.get("bbox")
     numbers = [_number(side) for side in sides] if isinstance(sides, list) else []

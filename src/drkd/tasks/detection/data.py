@@ -10,15 +10,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from drkd.data import shapes
 from drkd.data.by_name import draw_by_name, warn_without_validation
 from drkd.data.files import is_hidden, is_image
 from drkd.data.images import MEMORY_LIMIT, in_threads
 from drkd.data.own_output import is_own_output
 from drkd.data.problems import BadImageError, OnProblem, Problem, describe_errors
 from drkd.data.record import DataRecord, FileRecord, record_files, relative_name, with_splits
+from drkd.data.shapes import is_shapes
 from drkd.tasks.detection.annotations import Annotated, Annotations
 from drkd.tasks.detection.augment import parse_augmentation
 from drkd.tasks.detection.dataset import DetectionData
+from drkd.tasks.detection.made import read_shapes
 from drkd.tasks.detection.networks import SIZE
 from drkd.tasks.detection.reading import read_annotations, upright_size
 from drkd.tasks.detection.splits import DetectionSplit, Images, decode, scaled
@@ -49,7 +52,7 @@ def load_detection(
     """Images with boxes from a folder in Pascal VOC, COCO or YOLO layout.
 
     Args:
-        name: the folder, see docs/detection.md.
+        name: the folder, see docs/detection.md; or `shapes`, made images that are embedded.
         seed: of the validation split, where the folder has none, and of the limits.
         validation: part of the training split held out where the folder has no `val`, or no `test`: then its `val` is
             the test split; 0 holds none out, and leaves the folder's own aside.
@@ -79,7 +82,8 @@ def load_detection(
     """
     check_arguments(load_detection, locals())
     flip, operations = parse_augmentation("flip" if augment is None else augment)
-    size = image_size or SIZE
+    embedded = is_shapes(name)
+    size = image_size or (shapes.SIZE if embedded else SIZE)
     files = list_files(name)
     found, problems, splits = _read(str(name), size, f"{Path(name).resolve()} {DataRecord((), files).fingerprint}")
     errors = [each for each in problems if each.severity == "error"]
@@ -102,7 +106,7 @@ def load_detection(
                 raise InputError(f"the limit of {most} {split} images exceeds the {there} there are; lower it")
             parts[split] = parts[split].select(_drawn(len(parts[split]), by)[:most])
     skipped = {split: found.skipped.get(split, 0) for split in ("train", "val", "test")} if errors else {}
-    used = with_splits(files, {split: _names(part, Path(name)) for split, part in parts.items()})
+    names = {split: _names(part, Path(name)) for split, part in parts.items()}
     return DetectionData(
         str(name),
         found.classes,
@@ -113,7 +117,7 @@ def load_detection(
         flip=flip,
         operations=operations,
         skipped_images=skipped,
-        record=DataRecord(found.classes, used),
+        record=DataRecord(found.classes, with_splits(files, names), shapes.rows_of(names) if embedded else ""),
     )
 
 
@@ -135,6 +139,9 @@ def _read(name: str, size: int, listed: str) -> tuple[Annotations, list[Problem]
     """A folder's own splits, decoded once for all the trainings of a process, and what is wrong with it."""
     del listed  # other files, or files that have changed, are read again
     problems: list[Problem] = []
+    if is_shapes(name):
+        found, splits = read_shapes(size)
+        return found, problems, splits
     found = read_annotations(Path(name), problems.append)
     splits = {split: _load(part, found.classes, size, problems.append) for split, part in found.splits.items()}
     damaged = {split: len(part) - len(splits[split]) for split, part in found.splits.items()}

@@ -20,7 +20,6 @@ from drkd.tasks.detection.losses import Step, watched
 from drkd.tasks.detection.metrics import evaluate_detector
 from drkd.tasks.detection.splits import DetectionSplits
 from drkd.tasks.detection.starts import backbone_of
-from drkd.training.compilation import MemoryFormat
 from drkd.training.learner import Learner, StepLosses
 from drkd.utils.distributed import add_up, from_rank_0, rank, world_size
 from drkd.utils.errors import InputError
@@ -60,7 +59,7 @@ class DetectorLearner(Learner[DetectionSplits, DetectionBatch]):
             )
         if "index" in objective.needs and data.operations:
             raise InputError(
-                f"`{objective.name}` remembers positions, which --augment {'+'.join(data.operations)} moves; take flip "
+                f"`{objective.name}` remembers positions, which --augment {'+'.join(data.operations)} moves; use flip "
                 "or none, or another method"
             )
         self.data, self.student, self.objective, self.device = data, student, objective, device
@@ -82,11 +81,6 @@ class DetectorLearner(Learner[DetectionSplits, DetectionBatch]):
 
     def wrap(self) -> None:
         self.model = DistributedDataParallel(self.student) if world_size() > 1 else self.student
-
-    @classmethod
-    def choose_memory_format(cls, choice: MemoryFormat, student: nn.Module) -> torch.memory_format:
-        del choice, student  # channels last is not measured there
-        return torch.contiguous_format
 
     @classmethod
     def backbone_of(cls, student: nn.Module) -> nn.Module:
@@ -144,13 +138,8 @@ def check_settings(settings: FitSettings) -> None:
     """
     for wrong, option, why in (
         (settings.compile == "on", "--compile on", "the number of boxes changes from step to step"),
-        (settings.memory_format == "channels_last", "--memory-format channels_last", "it is not measured there"),
-        (isinstance(settings.freeze, int), "--freeze with a number", "--freeze backbone is what it knows"),
-        (settings.head_epochs > 0, "--head-epochs", "it is for classifiers"),
-        (settings.head_lr is not None, "--head-lr", "it is for classifiers"),
-        (settings.layer_decay is not None, "--layer-decay", "it is for classifiers"),
         (settings.mixup > 0 or settings.cutmix > 0, "--mixup and --cutmix", "boxes cannot be mixed"),
-        (settings.workers is not None, "--workers", "its loader takes no number of them"),
+        (settings.workers is not None, "--workers", "its loader chooses the number itself"),
         (settings.sampler != "shuffled", f"--sampler {settings.sampler}", "an image has several classes"),
     ):
         if wrong:

@@ -266,7 +266,7 @@ def _refuse(objective: Objective, family: str) -> None:
     """Refuse what cannot work on a detector, before anything is computed."""
     if strange := objective.needs - {"inputs", "index"}:
         raise InputError(
-            f"`{objective.name}` needs batches with {', '.join(sorted(strange))}, which detection has not; "
+            f"`{objective.name}` needs batches with {', '.join(sorted(strange))}, which detection does not have; "
             "choose another"
         )
     if "index" in objective.needs and family != "ssd":

@@ -104,7 +104,7 @@ def _sound(one: Annotated, classes: tuple[str, ...], on_problem: OnProblem) -> b
 def _wrong_box(box: Box, width: int, height: int) -> tuple[str, str] | None:
     left, top, right, bottom = box
     if not all(map(math.isfinite, box)):
-        return "is no box of four finite numbers; fix it", "damaged box"
+        return "is not a box of four finite numbers; fix it", "damaged box"
     if right <= left or bottom <= top:
         return "is empty: its right and bottom must lie beyond its left and top; fix or remove it", "empty box"
     if left < -SLACK or top < -SLACK or right > width + SLACK or bottom > height + SLACK:

@@ -8,7 +8,7 @@ from torch import nn
 
 from drkd.models import starts
 from drkd.models.renaming import is_counter
-from drkd.models.starts import Start, torch_file
+from drkd.models.starts import Start
 from drkd.models.weights import Fit, Tensors, abbreviated, without_wrapper
 from drkd.utils.errors import InputError
 from drkd.utils.files import read_checkpoint, warn_unchecked
@@ -50,19 +50,9 @@ def find_start(
     Raises:
         InputError: if they are not there, or the options contradict each other.
     """
-    if not pretrained or weights is not None:
-        if pretrained:
-            raise InputError("--pretrained and --weights both say where the network starts from; give one of them")
-        return starts.find_start(name, weights=weights, download=download)
-    if name in OF_TIMM:
+    if pretrained and weights is None and name in OF_TIMM:
         return starts.find_start(OF_TIMM[name], pretrained=True, download=download)
-    if name not in PUBLISHED:
-        raise InputError(f"there are no published weights of {name}; leave --pretrained out, or give --weights FILE")
-    from torchvision.models import get_weight
-
-    address = get_weight(PUBLISHED[name]).url
-    file = torch_file(address, address.rpartition("/")[2], download=download)
-    return Start(f"torchvision's {PUBLISHED[name]}", file, None, "")
+    return starts.find_published(name, PUBLISHED, weights=weights, pretrained=pretrained, download=download)
 
 
 def backbone_of(detector: nn.Module) -> nn.Module:
@@ -119,7 +109,7 @@ def _backbone(detector: nn.Module, name: str, saved: Tensors, source: str, notes
         hint = "give weights of a whole detector, or of the network that its backbone is"
         if name == "ssdlite320_mobilenet_v3":
             hint = (
-                "torchvision's SSDlite has half the channels in its last blocks; give its weights for COCO, or take "
+                "torchvision's SSDlite has half the channels in its last blocks; give its weights for COCO, or use "
                 "ssd_efficientnet_lite0"
             )
         raise InputError(
@@ -139,9 +129,9 @@ def _take_preprocessing(backbone: Any, start: Start) -> tuple[str, ...]:
         return ()
     wanted, says = start.preprocessing, start.says
     if wanted is None or wanted.mean is None or wanted.std is None:
-        says = f"{start.source} does not say it"
+        says = f"{start.source} does not give them"
     else:
         for buffer, values in ((backbone.mean, wanted.mean), (backbone.std, wanted.std)):
             buffer.copy_(torch.tensor(values).view(3, 1, 1))
     mean, std = (", ".join(f"{value:.4g}" for value in each.flatten()) for each in (backbone.mean, backbone.std))
-    return (f"it takes images with mean ({mean}) and deviation ({std}) to be 0 and 1 ({says})",)
+    return (f"it normalises images by mean ({mean}) and deviation ({std}) ({says})",)

@@ -5,7 +5,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
-from drkd.tasks.task import Described, Metric, SplitMetrics, Task, TaskData
+from drkd.tasks.kinds import Described, SplitMetrics, TaskData
+from drkd.tasks.task import Metric, Task
 from drkd.utils.errors import InputError
 from drkd.utils.text import printable
 
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor, nn
 
-    from drkd.config import TrainConfig
+    from drkd.config import BenchConfig, TrainConfig
     from drkd.data.checking import Findings
     from drkd.data.preprocessing import Preprocessing
     from drkd.data.record import FileRecord
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from drkd.tasks.answers import Asked, FoundBox, ReadImage, Row
     from drkd.tasks.detection.dataset import DetectionData
     from drkd.tasks.detection.splits import DetectionSplit, Target
+    from drkd.tasks.use import Use
     from drkd.utils.files import JsonObject
 
 
@@ -63,6 +65,11 @@ class Detection(Task):
             skip_bad_images=config.skip_bad_images,
         )
 
+    def made_up(self, config: "BenchConfig", samples: int) -> "DetectionData":
+        from drkd.tasks.detection.noise import random_boxes
+
+        return random_boxes(config, samples)
+
     def list_files(self, name: str) -> "Mapping[str, FileRecord]":
         from drkd.tasks.detection.data import list_files
 
@@ -100,8 +107,8 @@ class Detection(Task):
     def adapt_teacher(self, teacher: "nn.Module", own: "ModelInfo", student: "ModelInfo", source: str) -> "nn.Module":
         if own.model != student.model:
             raise InputError(
-                f"the teacher in {source} is a {own.model}, the student a {student.model}: they score other positions; "
-                "give a detector of the same name"
+                f"the teacher in {source} is a {own.model}, the student a {student.model}: they score different "
+                "positions; give a detector of the same name"
             )
         return teacher
 
@@ -114,7 +121,7 @@ class Detection(Task):
         moves = config.augment is not None and bool(parse_augmentation(config.augment)[1])
         if moves and "index" in objective.needs:
             raise InputError(
-                f"{config.method} remembers positions, which --augment {config.augment} moves; take flip or none, or "
+                f"{config.method} remembers positions, which --augment {config.augment} moves; use flip or none, or "
                 "another method"
             )
         for wrong, option, why in (
@@ -160,6 +167,11 @@ class Detection(Task):
         from drkd.tasks.detection.deployed import deploy_detector
 
         return deploy_detector(network)
+
+    def use(self, info: "ModelInfo") -> "Use":
+        from drkd.tasks.use import of_detector
+
+        return of_detector(info)
 
     def check_asked(self, asked: "Asked", files: Sequence[Path]) -> None:
         from drkd.tasks.detection.answering import check_boxes_asked

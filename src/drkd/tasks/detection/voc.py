@@ -54,7 +54,7 @@ def _names(path: Path, known: Collection[str], on_problem: OnProblem) -> list[st
     try:
         lines = read_bytes(path).decode("utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as failure:
-        why = failure.strerror if isinstance(failure, OSError) else "it is no text in UTF-8"
+        why = failure.strerror if isinstance(failure, OSError) else "it is not UTF-8 text"
         on_problem(problem_at(path, f"cannot be read as a list of names: {why}; fix it", "damaged file"))
         return []
     names = [line.strip() for line in lines if line.strip()]
@@ -74,7 +74,7 @@ def _images(home: Path) -> dict[str, list[Path]]:
 def _read(home: Path, name: str, images: Mapping[str, list[Path]], on_problem: OnProblem) -> Annotated | None:
     location = home / "Annotations" / f"{name}.xml"
     if not inside(home, location):
-        reason = f"lists {shown(name)}, which leads out of the folder; remove it"
+        reason = f"lists {shown(name)}, which lies outside the folder; remove it"
         on_problem(problem_at(home / "ImageSets", reason, "missing file"))
         return None
     try:
@@ -110,7 +110,7 @@ def _read(home: Path, name: str, images: Mapping[str, list[Path]], on_problem: O
 def _name(thing: ET.Element) -> str:
     name = " ".join((thing.findtext("name") or "").split())
     if not name or not name.isprintable():
-        raise ValueError("an object has no name that can be written")
+        raise ValueError("an object has no usable name")
     return name
 
 

@@ -66,7 +66,7 @@ def _classes(root: Path) -> tuple[str, ...]:
     file = next((root / name for name in NAMES if (root / name).is_file()), None)
     if file is None:
         raise InputError(
-            f"{shown(root)} has YOLO labels and no names of their classes; add {shown('data.yaml')} with `names:`, or "
+            f"{shown(root)} has YOLO labels but no class names; add {shown('data.yaml')} with `names:`, or "
             "classes.txt with a name per line"
         )
     try:
@@ -77,7 +77,7 @@ def _classes(root: Path) -> tuple[str, ...]:
         found = tuple(" ".join(str(name).split()) for name in names if str(name).strip())
     except (OSError, UnicodeDecodeError, yaml.YAMLError, LookupError, TypeError) as reason:
         raise InputError(
-            f"{shown(file)} does not say the names of the classes: {printable(reason)}; write `names:` with a list"
+            f"{shown(file)} does not name the classes: {printable(reason)}; write `names:` with a list"
         ) from reason
     if not found or len(set(found)) < len(found):
         raise InputError(f"{shown(file)} needs a name of its own for each class, got {some(list(found))}")

@@ -66,7 +66,7 @@ class MultiLabelData(Data):
                 shape, there = (len(inputs), len(classes)), tuple(labels.shape)
                 raise InputError(f"the {split} labels must be {shape}, a column per class, got {there}")
             if not torch.isin(labels.long(), torch.tensor([0, 1, IGNORED])).all() or labels.is_floating_point():
-                raise InputError(f"the {split} labels must be integers, 1 for yes, 0 for no, {IGNORED} for not known")
+                raise InputError(f"the {split} labels must be integers, 1 for yes, 0 for no, {IGNORED} for unknown")
         held = {split: Split(inputs, labels.long()) for split, (inputs, labels) in splits.items()}
         record = DataRecord(classes, {}, rows_hash(held))
         three = held["train"], held["val"], held["test"]

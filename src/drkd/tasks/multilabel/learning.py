@@ -83,8 +83,8 @@ def refuse_by_class(objective: Objective, settings: FitSettings) -> None:
         (settings.sampler != "shuffled", f"--sampler {settings.sampler}"),
     ):
         if wrong:
-            raise InputError(f"{option} need the one class of each image, and here several are true; leave it out")
+            raise InputError(f"{option} cannot be used here: an image may have several classes; leave it out")
     if "pairs" in objective.needs or any(isinstance(target, ClassMean) for target in objective.targets):
         raise InputError(
-            f"`{objective.name}` needs the one class of each image, and here several are true; choose another method"
+            f"`{objective.name}` needs one class per image, and here an image may have several; choose another method"
         )

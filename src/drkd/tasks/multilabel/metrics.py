@@ -65,7 +65,7 @@ def measure(
     if logits.shape != labels.shape:
         raise InputError(f"labels must be shaped like the logits {tuple(logits.shape)}, got {tuple(labels.shape)}")
     if not logits.isfinite().all():
-        raise NonFiniteLossError("the network answers NaN or infinite logits: it has diverged; lower the learning rate")
+        raise NonFiniteLossError("the network returns NaN or infinite logits: it has diverged; lower the learning rate")
     logits, labels = logits.double().cpu(), labels.cpu()
     known, told = labels != IGNORED, (logits > 0).long()
     right = (told == labels) | ~known

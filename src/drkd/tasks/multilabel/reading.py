@@ -136,7 +136,7 @@ def _rows(path: Path, on_problem: OnProblem) -> Iterator[tuple[int, list[str]]]:
     """The rows of a CSV file that are not empty, with their line numbers."""
     try:
         if not path.is_file():  # reading a pipe would wait for ever
-            raise OSError("it is no ordinary file")
+            raise OSError("it is not a regular file")
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.reader(file)
             yield from ((reader.line_num, cells) for cells in reader if any(cell.strip() for cell in cells))
@@ -155,7 +155,7 @@ def _row(
         reason = f"has {len(values)} labels for {classes} classes"
     elif None in values:
         wrong = next(cell for cell, value in zip(cells[1:], values, strict=True) if value is None)
-        reason = f"has the label {wrong.strip()[:40]!r}; write 1, 0, or nothing where it is not known"
+        reason = f"has the label {wrong.strip()[:40]!r}; write 1, 0, or nothing if it is unknown"
     elif "\0" in cells[0] or not inside(root, image):
         reason = f"names {cells[0][:80]!r}, which lies outside the folder; give a path below it"
     elif not image.is_file():
@@ -212,7 +212,7 @@ def _table(path: Path, on_problem: OnProblem) -> Iterator[tuple[int, bytes, list
 
     try:
         if not path.is_file():
-            raise OSError("it is no ordinary file")
+            raise OSError("it is not a regular file")
         with pq.ParquetFile(path) as file:
             kinds = {column.name: column.type for column in file.schema_arrow}
             listed = kinds.get("labels")

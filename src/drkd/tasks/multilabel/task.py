@@ -5,21 +5,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from drkd.tasks.classification import Classification, describe_calibrated
+from drkd.tasks.kinds import SplitMetrics, TaskData
 from drkd.tasks.tables import lines_by_class
-from drkd.tasks.task import Metric, SplitMetrics, TaskData
+from drkd.tasks.task import Metric
 from drkd.utils.errors import InputError
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from drkd.config import TrainConfig
+    from drkd.config import BenchConfig, TrainConfig
     from drkd.data import Data
     from drkd.data.checking import Findings
     from drkd.data.preprocessing import Preprocessing
     from drkd.data.record import FileRecord
+    from drkd.models.files import ModelInfo
     from drkd.objective.objective import Objective
     from drkd.tasks.multilabel.data import MultiLabelData
     from drkd.tasks.multilabel.metrics import MultiLabelMetrics
+    from drkd.tasks.use import Use
 
 
 class MultiLabel(Classification):
@@ -55,6 +58,11 @@ class MultiLabel(Classification):
             augment=config.augment,
             skip_bad_images=config.skip_bad_images,
         )
+
+    def made_up(self, config: "BenchConfig", samples: int) -> "MultiLabelData":
+        from drkd.tasks.multilabel.noise import random_labels
+
+        return random_labels(config, samples)
 
     def list_files(self, name: str) -> "Mapping[str, FileRecord]":
         from drkd.tasks.multilabel.data import list_files
@@ -100,6 +108,11 @@ class MultiLabel(Classification):
         from drkd.tasks.multilabel.metrics import MultiLabelMetrics
 
         return MultiLabelMetrics(**content)
+
+    def use(self, info: "ModelInfo") -> "Use":
+        from drkd.tasks.use import of_classifier
+
+        return of_classifier(info, odds="sigmoid()")
 
     def probabilities(self, logits: "Tensor", temperature: float = 1.0) -> "Tensor":
         return (logits / temperature).sigmoid()

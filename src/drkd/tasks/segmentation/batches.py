@@ -43,11 +43,13 @@ class SegmentationLoader:
     Args:
         data: says how to augment and normalise.
         split: the part to serve.
-        batch_size: images per batch; a single left-over one joins the batch before, for the sake of batch norm.
+        batch_size: images per batch over all ranks; a last batch with less than two for each rank joins the one before,
+            for the sake of batch norm.
         training: shuffle and augment; otherwise in order, as they are.
         seed: of order and augmentation.
         device: where batches go.
         workers: threads that decode and augment, one per processor by default; 0 for none. It changes no batch.
+        rank, world_size: serve every `world_size`-th image of each batch, starting at `rank`.
     """
 
     def __init__(
@@ -60,9 +62,14 @@ class SegmentationLoader:
         seed: int = 0,
         device: torch.device | str = "cpu",
         workers: int | None = None,
+        rank: int = 0,
+        world_size: int = 1,
     ) -> None:
-        if batch_size < 1:
-            raise InputError(f"batch_size must be at least 1, got {batch_size}")
+        if batch_size < max(1, world_size):
+            raise InputError(f"batch_size must be at least 1 and at least the number of ranks, got {batch_size}")
+        if 0 < len(split) < world_size:
+            raise InputError(f"{len(split)} images cannot be shared by {world_size} processes; use fewer")
+        self.rank, self.world_size = rank, world_size
         self.split = split
         self.augmentation = data.augmentation if training else PLAIN
         self.training = training
@@ -72,7 +79,7 @@ class SegmentationLoader:
         takes_time = split.decoded is None or split.size**2 >= LARGE or self.device.type != "cpu"
         self.workers = workers if takes_time else 0
         self.bounds = list(range(0, len(split), batch_size))
-        if training and len(split) % batch_size == 1 and len(self.bounds) > 1:
+        if training and 0 < len(split) % batch_size < 2 * world_size and len(self.bounds) > 1:
             self.bounds.pop()
 
     def __len__(self) -> int:
@@ -91,14 +98,14 @@ class SegmentationLoader:
             image, mask = self.split[row]
             return augment_pair(image, mask, self.augmentation, uniforms[row])
 
-        batches = list(zip(self.bounds, [*self.bounds[1:], len(order)], strict=True))[start:]
-        rows = [row for begin, end in batches for row in order[begin:end].tolist()]
-        longest = max((end - begin for begin, end in batches), default=1)
-        served = in_threads(serve, rows, self.workers, ahead=2 * longest)
-        for begin, end in batches:
-            pairs = [next(served) for _ in range(begin, end)]
+        bounds = zip(self.bounds, [*self.bounds[1:], len(order)], strict=True)
+        batches = [order[begin + self.rank : end : self.world_size] for begin, end in bounds][start:]
+        rows = [row for batch in batches for row in batch.tolist()]
+        served = in_threads(serve, rows, self.workers, ahead=2 * max(map(len, batches), default=1))
+        for batch in batches:
+            pairs = [next(served) for _ in batch]
             images, masks = (send(torch.stack(part), self.device) for part in zip(*pairs, strict=True))
             labels = masks.long()
             labels.masked_fill_(masks == IGNORE, IGNORED)
-            index = send(torch.from_numpy(2 * order[begin:end] + mirrored[order[begin:end]]), self.device)
+            index = send(torch.from_numpy(2 * batch + mirrored[batch]), self.device)
             yield SegmentationBatch(images.float().div_(255).sub_(self.mean).div_(self.std), labels, index)

@@ -5,6 +5,7 @@ from pathlib import Path
 from drkd.data.checking import ORDER, Findings, Progress
 from drkd.data.images import in_threads
 from drkd.data.problems import Problem
+from drkd.data.shapes import CLASSES, COUNTS, is_shapes
 from drkd.tasks.segmentation.judging import Looked, judge_masks, name_classes, values_of
 from drkd.tasks.segmentation.reading import list_pairs
 
@@ -19,6 +20,8 @@ def check_masks(name: str | Path, *, progress: Progress | None = None) -> Findin
     Raises:
         InputError: if there is no such folder, or no layout that is known.
     """
+    if is_shapes(name):
+        return Findings(str(name), COUNTS, CLASSES, ())
     problems: list[Problem] = []
     listed = list_pairs(Path(name), problems.append)
     total = sum(map(len, listed.splits.values()))

@@ -8,15 +8,18 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from drkd.data import shapes
 from drkd.data.by_name import divided_by_name, limited_by_name
 from drkd.data.images import MEMORY_LIMIT, in_threads
 from drkd.data.preprocessing import Preprocessing
 from drkd.data.problems import BadImageError, OnProblem, Problem, describe_errors
 from drkd.data.record import DataRecord, relative_name, with_splits
+from drkd.data.shapes import is_shapes
 from drkd.tasks.detection.data import list_files
 from drkd.tasks.segmentation.augment import DEFAULT, parse_pair_augmentation
 from drkd.tasks.segmentation.dataset import SegmentationData
 from drkd.tasks.segmentation.judging import Looked, judge_masks, name_classes, values_of
+from drkd.tasks.segmentation.made import read_shapes
 from drkd.tasks.segmentation.masks import Pair, look_at
 from drkd.tasks.segmentation.networks import SIZE
 from drkd.tasks.segmentation.reading import Listed, list_pairs
@@ -43,7 +46,7 @@ def load_segmentation(
     """Images with masks from a folder; see `drkd.tasks.segmentation.reading` for the layouts.
 
     Args:
-        name: the folder.
+        name: the folder; or `shapes`, made images that are embedded.
         seed, validation: of the validation split where the folder has none, or no `test`: then its `val` is the test
             split. Drawn image by image by a hash of path and seed; 0 for none.
         limit_train, limit_test: keep so many images, those with the lowest hash.
@@ -72,7 +75,8 @@ def load_segmentation(
     check_arguments(load_segmentation, locals())
     augmentation = parse_pair_augmentation(augment or DEFAULT)
     wanted = image_size if isinstance(image_size, Preprocessing) else Preprocessing(image_size)
-    size = wanted.image_size or SIZE
+    embedded = is_shapes(name)
+    size = wanted.image_size or (shapes.SIZE if embedded else SIZE)
     files = list_files(name)
     listed, problems, own = _read(str(name), size, f"{Path(name).resolve()} {DataRecord((), files).fingerprint}")
     errors = [each for each in problems if each.severity == "error"]
@@ -107,7 +111,7 @@ def load_segmentation(
         mean=mean,
         std=std,
         skipped_images={split: listed.skipped.get(split, 0) for split in splits} if errors else {},
-        record=DataRecord(listed.classes, with_splits(files, images)),
+        record=DataRecord(listed.classes, with_splits(files, images), shapes.rows_of(images) if embedded else ""),
     )
 
 
@@ -116,6 +120,9 @@ def _read(name: str, size: int, content: str) -> tuple[Listed, list[Problem], di
     """A folder's own splits, decoded once for all the trainings of a process, and what is wrong with it."""
     del content  # other files, or files that have changed, are read again
     problems: list[Problem] = []
+    if is_shapes(name):
+        listed, splits = read_shapes(size)
+        return listed, problems, splits
     listed = list_pairs(Path(name), problems.append)
     looked: dict[str, list[Looked]] = {}
     decoded: dict[str, tuple[Tensor, Tensor] | None] = {}

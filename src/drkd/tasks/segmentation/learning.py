@@ -10,16 +10,18 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from drkd.config import SEGMENTATION, FitSettings
 from drkd.objective.objective import Objective
 from drkd.tasks.segmentation.batches import SegmentationBatch, SegmentationLoader
 from drkd.tasks.segmentation.losses import losses_of, outputs_of
-from drkd.tasks.segmentation.metrics import evaluate_segmenter
+from drkd.tasks.segmentation.metrics import evaluate_segmenter, pixels_of_classes
+from drkd.tasks.segmentation.networks import backbone_of
 from drkd.tasks.segmentation.splits import SegmentationSplits
 from drkd.training.learner import Learner, StepLosses
 from drkd.utils.checks import IGNORED
-from drkd.utils.distributed import world_size
+from drkd.utils.distributed import add_up, from_rank_0, rank, world_size
 from drkd.utils.errors import InputError
 
 
@@ -67,9 +69,25 @@ class SegmenterLearner(Learner[SegmentationSplits, SegmentationBatch]):
             seed=settings.seed,
             device=device,
             workers=settings.workers,
+            rank=rank(),
+            world_size=world_size(),
         )
         objective.reset()
+        weights = getattr(objective, "row_weights", None)
+        if weights is not None and weights.balanced:
+            weights.prepare(pixels_of_classes(data.train, len(data.classes))[None])
         self.metric = "val_miou" if settings.select == "best" and len(data.val) else None
+        self.model: nn.Module = student
+        self.wrap()
+
+    def wrap(self) -> None:
+        self.model = self.student  # the one before goes first: it watches the parameters that learned until now
+        if world_size() > 1:
+            self.model = DistributedDataParallel(self.student)
+
+    @classmethod
+    def backbone_of(cls, student: nn.Module) -> nn.Module | None:
+        return backbone_of(student)
 
     def losses(self, batch: SegmentationBatch) -> StepLosses:
         if self.dtype == torch.float32:
@@ -78,11 +96,15 @@ class SegmenterLearner(Learner[SegmentationSplits, SegmentationBatch]):
             with torch.autocast(self.device.type, self.dtype):
                 outputs, losses = self._forward(batch)
         correct = (outputs["out"].detach().argmax(dim=1) == batch.labels).sum()
-        loss = losses["loss"]
-        return StepLosses(loss, {**losses, "loss": loss.detach()}, (batch.labels != IGNORED).sum(), correct)
+        loss, pixels = losses["loss"], (batch.labels != IGNORED).sum()
+        parts = {**losses, "loss": loss.detach()}
+        if world_size() > 1:  # each rank's loss counts by its pixels, and the ranks' gradients are averaged
+            of_all = add_up(pixels).clamp(min=1)
+            loss = loss * (pixels * world_size() / of_all)
+        return StepLosses(loss, parts, pixels, correct)
 
     def _forward(self, batch: SegmentationBatch) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        outputs = outputs_of(self.student(batch.images))
+        outputs = outputs_of(self.model(batch.images))
         return outputs, losses_of(outputs, batch.images, batch.labels, self.objective, index=batch.index)
 
     def forward(self, network: nn.Module, batch: SegmentationBatch) -> object:
@@ -91,8 +113,11 @@ class SegmenterLearner(Learner[SegmentationSplits, SegmentationBatch]):
     def validate(self) -> dict[str, float]:
         if not len(self.data.val):
             return {}
-        measured = evaluate_segmenter(self.student, self.data, "val")
-        return {"val_miou": measured.miou, "val_pixel_accuracy": measured.pixel_accuracy}
+        row: dict[str, float] = {}
+        if rank() == 0:  # whose batch norms are the student's
+            measured = evaluate_segmenter(self.student, self.data, "val")
+            row = {"val_miou": measured.miou, "val_pixel_accuracy": measured.pixel_accuracy}
+        return from_rank_0(row)
 
 
 def check_settings(settings: FitSettings) -> None:
@@ -103,13 +128,8 @@ def check_settings(settings: FitSettings) -> None:
     """
     for wrong, option, why in (
         (settings.compile == "on", "--compile on", "it is not measured there"),
-        (settings.freeze is not None, "--freeze", "it is for classifiers"),
-        (settings.head_epochs > 0, "--head-epochs", "it is for classifiers"),
-        (settings.head_lr is not None, "--head-lr", "it is for classifiers"),
-        (settings.layer_decay is not None, "--layer-decay", "it is for classifiers"),
         (settings.mixup > 0 or settings.cutmix > 0, "--mixup and --cutmix", "masks are not mixed"),
         (settings.sampler != "shuffled", f"--sampler {settings.sampler}", "an image has several classes"),
-        (world_size() > 1, "more than one process", "it trains in one"),
     ):
         if wrong:
             raise InputError(f"segmentation takes no {option}: {why}; leave it out")
@@ -123,18 +143,15 @@ def refuse_method(objective: Objective, *, moves: bool) -> None:
         moves: whether augmentation shows an image's pixels at other positions in every epoch.
 
     Raises:
-        InputError: for methods that pair or replay images or weigh classes, and where positions move for those that
-            remember them.
+        InputError: for methods that pair or replay images, and where positions move for those that remember them.
     """
     if strange := objective.needs - {"inputs", "index"}:
         raise InputError(
-            f"`{objective.name}` needs batches with {', '.join(sorted(strange))}, which segmentation has not; "
+            f"`{objective.name}` needs batches with {', '.join(sorted(strange))}, which segmentation does not have; "
             "choose another"
         )
-    if getattr(objective, "row_weights", None) is not None:
-        raise InputError("segmentation takes no class weights yet; leave them out")
     if moves and "index" in objective.needs:
         raise InputError(
-            f"`{objective.name}` remembers what was said of each pixel, and scale_crop moves them; take --augment flip "
+            f"`{objective.name}` remembers predictions for each pixel, and scale_crop moves pixels; use --augment flip "
             "or none, or online_dr_kd with --source ema"
         )

@@ -159,8 +159,8 @@ def mask_of(pair: Pair) -> Array:
     with opened(pair.mask) as file:
         decoded(file, pair.mask)
         if file.mode not in MODES:
-            reason = f"is a mask of colours ({file.mode}); save it with a palette or in grey, a value for each class"
-            raise BadImageError(problem_at(pair.mask, reason, "mask of colours"))
+            reason = f"is a colour mask ({file.mode}); save it with a palette or in grey, one value per class"
+            raise BadImageError(problem_at(pair.mask, reason, "colour mask"))
         values = np.asarray(file)
         if values.min() < 0 or values.max() > IGNORE:
             reason = f"has values from {values.min()} to {values.max()}; they must lie from 0 to {IGNORE}"

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from drkd.tasks.segmentation.batches import SegmentationLoader
 from drkd.tasks.segmentation.losses import outputs_of
-from drkd.tasks.segmentation.splits import IGNORE, SegmentationSplits
+from drkd.tasks.segmentation.splits import IGNORE, SegmentationSplit, SegmentationSplits
 from drkd.utils.arguments import check_arguments
 from drkd.utils.checks import IGNORED
 from drkd.utils.errors import InputError
@@ -89,6 +89,22 @@ def segment(network: nn.Module, data: SegmentationSplits, split: str) -> list[Te
         ]
 
 
+def pixels_of_classes(split: SegmentationSplit, num_classes: int) -> Tensor:
+    """How many pixels of a split are labelled with each class, without augmentation: (K,), in float64.
+
+    Example:
+        >>> masks = torch.tensor([[[0, 1], [1, 255]]], dtype=torch.uint8)
+        >>> split = SegmentationSplit.of(torch.zeros(1, 3, 2, 2, dtype=torch.uint8), masks)
+        >>> pixels_of_classes(split, 3)
+        tensor([1., 2., 0.], dtype=torch.float64)
+    """
+    counts = torch.zeros(num_classes, dtype=torch.float64)
+    for row in tracked(range(len(split)), "pixels of each class", len(split)):
+        mask = split[row][1].flatten()
+        counts += torch.bincount(mask[mask != IGNORE].long(), minlength=num_classes)
+    return counts
+
+
 def _measure(
     network: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], classes: Sequence[str], ignore_index: int | None
 ) -> SegmentationMetrics:
@@ -118,7 +134,7 @@ def measure_masks(
     """
     from torchmetrics.classification import MulticlassConfusionMatrix
 
-    metric = MulticlassConfusionMatrix(len(classes), ignore_index=ignore_index)
+    metric = MulticlassConfusionMatrix(len(classes), ignore_index=ignore_index, sync_on_compute=False)
     for found, labels in masks:
         metric.update(found.cpu().long(), labels.cpu().long())
     counts = metric.compute().double()

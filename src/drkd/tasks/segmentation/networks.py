@@ -1,4 +1,4 @@
-"""torchvision's segmenters by name, with random weights or those of a file: nothing is downloaded."""
+"""torchvision's segmenters by name, with random weights or trained ones."""
 
 import warnings
 from collections.abc import Callable
@@ -8,7 +8,7 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from drkd.models.starts import Start, find_start
+from drkd.models.starts import Start, find_published
 from drkd.models.weights import NewTensors, load_weights
 from drkd.utils.arguments import check_arguments
 from drkd.utils.checks import check_count
@@ -18,15 +18,33 @@ from drkd.utils.files import read_checkpoint
 SIZE = 256
 """Default `image_size`."""
 
+PUBLISHED = {
+    "lraspp_mobilenet_v3_large": "LRASPP_MobileNet_V3_Large_Weights.COCO_WITH_VOC_LABELS_V1",
+    "deeplabv3_mobilenet_v3_large": "DeepLabV3_MobileNet_V3_Large_Weights.COCO_WITH_VOC_LABELS_V1",
+    "deeplabv3_resnet50": "DeepLabV3_ResNet50_Weights.COCO_WITH_VOC_LABELS_V1",
+    "fcn_resnet50": "FCN_ResNet50_Weights.COCO_WITH_VOC_LABELS_V1",
+}
+"""torchvision's weights for each segmenter, of COCO's images with the 21 classes of Pascal VOC."""
 
-def create_segmenter(name: str, *, num_classes: int, weights: str | Path | None = None) -> nn.Module:
+
+def create_segmenter(
+    name: str,
+    *,
+    num_classes: int,
+    weights: str | Path | None = None,
+    pretrained: bool = False,
+    download: bool = False,
+) -> nn.Module:
     """A network from images (B, 3, H, W) to a dictionary with `out`, logits (B, K, H, W), and perhaps `aux`.
 
     Args:
         name: one of `SEGMENTERS`.
         num_classes: K, background among them where there is one.
-        weights: a file of weights, torchvision's for example; a head for other classes is left out, and a warning says
-            so. Those of a classifier with the same backbone fit too. Random from torch's global generator without.
+        weights: torchvision's for example; a head for other classes is left out, and a warning says so. Those of a
+            classifier with the same backbone fit too. A file, a run directory, or `hf_hub:OWNER/NAME`; random from
+            torch's global generator without.
+        pretrained: take torchvision's weights of that name.
+        download: fetch weights that are not on this machine.
 
     Raises:
         InputError: for an unknown name, or weights that do not fit.
@@ -41,10 +59,23 @@ def create_segmenter(name: str, *, num_classes: int, weights: str | Path | None 
     if name not in SEGMENTERS:
         raise InputError(f"unknown segmenter {name!r}; choose from {', '.join(SEGMENTERS)}")
     network: nn.Module = SEGMENTERS[name](num_classes)
-    start = find_start(name, weights=weights)
+    start = find_published(name, PUBLISHED, weights=weights, pretrained=pretrained, download=download)
     if start is not None:
         _lay_in(network, start, num_classes)
     return network
+
+
+def backbone_of(segmenter: nn.Module) -> nn.Module | None:
+    """The part of a segmenter that `--freeze backbone` keeps as it is, its heads lying beside it; None if unknown.
+
+    Example:
+        >>> len(list(backbone_of(create_segmenter("small_fcn", num_classes=3)).parameters()))
+        15
+    """
+    if isinstance(segmenter, SmallFCN):
+        return nn.ModuleList([segmenter.fine, segmenter.coarse])
+    backbone = getattr(segmenter, "backbone", None)
+    return backbone if isinstance(backbone, nn.Module) else None
 
 
 def _lay_in(network: nn.Module, start: Start, num_classes: int) -> None:

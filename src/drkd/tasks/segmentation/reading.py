@@ -194,7 +194,7 @@ def _lines(file: Path, on_problem: OnProblem) -> list[str] | None:
     try:
         lines = read_bytes(file).decode("utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as failure:
-        why = failure.strerror if isinstance(failure, OSError) else "it is no text in UTF-8"
+        why = failure.strerror if isinstance(failure, OSError) else "it is not UTF-8 text"
         on_problem(problem_at(file, f"cannot be read as a list of names: {why}; fix it", "damaged file"))
         return None
     return [line.strip() for line in lines if line.strip()]

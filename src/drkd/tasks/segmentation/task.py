@@ -5,7 +5,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from drkd.tasks.task import Described, Metric, SplitMetrics, Task, TaskData
+from drkd.tasks.kinds import Described, SplitMetrics, TaskData
+from drkd.tasks.task import Metric, Task
 from drkd.utils.errors import InputError
 from drkd.utils.text import printable
 
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor, nn
 
-    from drkd.config import TrainConfig
+    from drkd.config import BenchConfig, TrainConfig
     from drkd.data.checking import Findings
     from drkd.data.preprocessing import Preprocessing
     from drkd.data.record import FileRecord
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from drkd.tasks.answers import Asked, FoundMask, ReadImage, Row
     from drkd.tasks.segmentation.dataset import SegmentationData
     from drkd.tasks.segmentation.splits import SegmentationSplit
+    from drkd.tasks.use import Use
     from drkd.utils.files import JsonObject
 
 
@@ -59,6 +61,11 @@ class Segmentation(Task):
             skip_bad_images=config.skip_bad_images,
         )
 
+    def made_up(self, config: "BenchConfig", samples: int) -> "SegmentationData":
+        from drkd.tasks.segmentation.noise import random_masks
+
+        return random_masks(config, samples)
+
     def list_files(self, name: str) -> "Mapping[str, FileRecord]":
         from drkd.tasks.detection.data import list_files
 
@@ -74,7 +81,9 @@ class Segmentation(Task):
     ) -> "nn.Module":
         from drkd.tasks.segmentation.networks import create_segmenter
 
-        return create_segmenter(info.model, num_classes=len(info.classes), weights=weights)
+        return create_segmenter(
+            info.model, num_classes=len(info.classes), weights=weights, pretrained=pretrained, download=download
+        )
 
     def objective(
         self, config: "TrainConfig", data: TaskData, *, teacher: "nn.Module | None", student: "nn.Module", out: Path
@@ -89,7 +98,7 @@ class Segmentation(Task):
     def adapt_teacher(self, teacher: "nn.Module", own: "ModelInfo", student: "ModelInfo", source: str) -> "nn.Module":
         if (own.mean, own.std) != (student.mean, student.std):
             raise InputError(
-                f"the teacher in {source} wants images of mean {own.mean} and deviation {own.std}, the student "
+                f"the teacher in {source} expects images with mean {own.mean} and deviation {own.std}, the student "
                 f"{student.mean} and {student.std}; give a teacher that was trained with the same"
             )
         return teacher
@@ -103,12 +112,10 @@ class Segmentation(Task):
         for wrong, option, why in (
             (config.label_noise > 0, "--label-noise", "labels belong to pixels there"),
             (
-                config.devices > 1 or config.num_nodes > 1,
-                "--devices or --num-nodes above 1",
-                "it trains in one process",
+                config.download and not (config.pretrained or config.weights),
+                "--download",
+                "its data is a folder of your own",
             ),
-            (config.sync_batchnorm, "--sync-batchnorm", "it trains in one process"),
-            (config.download, "--download", "its data is a folder of your own"),
         ):
             if wrong:
                 raise InputError(f"segmentation takes no {option}: {why}; leave it out")
@@ -141,6 +148,11 @@ class Segmentation(Task):
         from drkd.tasks.segmentation.deployed import deploy_segmenter
 
         return deploy_segmenter(network, info.mean, info.std)
+
+    def use(self, info: "ModelInfo") -> "Use":
+        from drkd.tasks.use import of_segmenter
+
+        return of_segmenter(info)
 
     def check_asked(self, asked: "Asked", files: Sequence[Path]) -> None:
         from drkd.tasks.segmentation.answering import check_masks_asked
