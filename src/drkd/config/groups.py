@@ -266,8 +266,8 @@ class MethodSettings(Options):
     decay: float | None = Field(None, ge=0, le=1, description="decay of the running average of --source ema")
     rectify: Rectify | None = Field(
         None,
-        description="for dr_kd and online_dr_kd, how to correct the teacher: swap; bayes or bayes:WRONG: Bayes' rule for "
-        "labels that are wrong with this probability (0.2); smooth or drop",
+        description="for dr_kd and online_dr_kd, how to correct the teacher: swap; bayes or bayes:WRONG: Bayes' rule "
+        "for labels that are wrong with this probability (0.2); smooth or drop",
     )
     keep: Literal["full", "half"] | int | None = Field(
         None, description="for ps_kd and online_dr_kd: remember full logits, half (float16), or this many of them"
