@@ -3,6 +3,11 @@
 import ast
 from pathlib import Path
 
+from docutils import nodes
+from latex2mathml.converter import convert
+from sphinx.application import Sphinx
+from sphinx.util.docutils import SphinxTranslator
+
 SOURCE = Path(__file__).parent.parent / "src" / "drkd"
 
 
@@ -24,6 +29,7 @@ exclude_patterns = ["_build", "theory/*"]
 default_role = "code"
 
 html_theme = "furo"
+html_math_renderer = "mathml"
 html_title = f"drkd {version}"
 
 myst_enable_extensions = ["dollarmath"]
@@ -33,3 +39,22 @@ autodoc_typehints = "description"
 autodoc_typehints_description_target = "documented_params"
 autodoc_member_order = "bysource"
 napoleon_use_ivar = True
+
+
+def write_inline(page: SphinxTranslator, node: nodes.math) -> None:
+    """A formula as MathML, which browsers draw themselves, offline too."""
+    page.body.append(convert(node.astext()))
+    raise nodes.SkipNode
+
+
+def write_block(page: SphinxTranslator, node: nodes.math_block) -> None:
+    """The same, on lines of its own; a wide one scrolls."""
+    page.body.append(
+        f'<div style="overflow: auto hidden; padding: 0.3em 0">{convert(node.astext(), display="block")}</div>'
+    )
+    raise nodes.SkipNode
+
+
+def setup(app: Sphinx) -> None:
+    """Called by Sphinx."""
+    app.add_html_math_renderer("mathml", (write_inline, None), (write_block, None))

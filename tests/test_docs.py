@@ -97,13 +97,23 @@ def test_commands_have_the_options_that_blocks_give_them(page):
     assert not wrong
 
 
+def parts(text: str) -> dict[str, str]:
+    _, *parts = re.split(r"^## (.*)\n", text, flags=re.MULTILINE)
+    return dict(zip(parts[::2], parts[1::2], strict=True))
+
+
 @pytest.mark.parametrize("page", METHODS, ids=lambda page: page.stem)
 def test_every_method_s_page_has_the_same_parts_in_the_same_order(page):
-    _, *parts = re.split(r"^## (.*)\n", page.read_text(encoding="utf-8"), flags=re.MULTILINE)
-    titles, (usage, numbers, differences, measured) = parts[::2], parts[1::2]
-    assert titles == PARTS
+    found = parts(text_of(page))
+    assert [*found] == PARTS
+    usage, numbers, differences, measured = found.values()
     assert "```bash\ndrkd " in usage
     assert "```python\n" in usage
     assert "index.md#reported-numbers" in numbers
     assert "\n1. " in differences
     assert "easured" in measured
+
+
+def test_the_page_of_a_new_method_has_them_too():
+    (page,) = blocks(ROOT / "docs" / "adding-a-method.md", "markdown")
+    assert [*parts(page)] == PARTS
