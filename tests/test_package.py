@@ -8,6 +8,7 @@ import pytest
 import drkd
 from drkd import methods, models
 from drkd.cli import catalog
+from drkd.data.shapes import NAME
 
 SOURCE = Path(drkd.__file__).parent
 DOCS = Path(__file__).parent.parent / "docs"
@@ -50,7 +51,7 @@ def test_unknown_names_are_attribute_errors():
 def test_the_catalog_lists_what_there_is():
     assert list(catalog.methods()) == list(methods.all_methods())
     assert list(catalog.models()) == [*models.MODELS, "timm:NAME"]
-    assert set(catalog.datasets()) == set(drkd.data.datasets.DATASETS)
+    assert set(catalog.datasets()) == {*drkd.data.datasets.DATASETS, NAME}
     tables = (catalog.methods(), catalog.models(), catalog.datasets())
     assert all(line.strip() for table in tables for line in table.values())
 
