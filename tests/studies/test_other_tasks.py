@@ -9,41 +9,61 @@ import yaml
 
 import drkd
 from drkd import HubModel, InputError, push_run
-from drkd.cli.trials import advice, study_command
-from drkd.config import BenchConfig, TrainConfig, TuneConfig, resolve
+from drkd.cli.trials import study_command
+from drkd.config import BenchConfig, CompareConfig, TrainConfig, TuneConfig, resolve
 from drkd.runs.summary import RunSummary
 from drkd.runs.training import train
+from drkd.studies import searching
 from drkd.studies.benchmarking import bench
+from drkd.studies.comparison import plan, with_controls
 from drkd.studies.contenders import Contender
-from drkd.studies.search_trainings import why_refused
+from drkd.studies.search_trainings import load_for, why_refused
 from drkd.studies.searching import TrialDone
+from drkd.studies.stages import augmentations, stages_of
 from drkd.tasks.loading import load_deployed
-from image_files import run_cli
 
 SMALL = {"data": "shapes", "image_size": 16, "batch_size": 8, "limit_train": 16, "limit_test": 4, "epochs": 1}
 
 
-def test_segmenters_are_searched_by_miou_and_the_printed_command_runs(tmp_path):
-    given = {"task": "segmentation", "model": "small_fcn", **SMALL, "trials": 4, "jobs": 1, "methods": ["dr_kd"]}
-    given |= {"search": ["augment", "method"], "out": str(tmp_path / "run")}
+def test_segmenters_are_searched_by_miou(tmp_path, monkeypatch):
+    monkeypatch.setattr(searching, "announce", lambda *_: None)
+    given = {"task": "segmentation", "model": "small_fcn", **SMALL, "trials": 1, "jobs": 1, "methods": ["dr_kd"]}
+    given |= {"search": ["method"], "out": str(tmp_path / "run")}
     events = []
     tuned = drkd.tune(**given, on_trial=events.append)
     found = tuned.results
     assert found.task == "segmentation"
-    tried = [trial.options["augment"] for trial in found.trials[:3]]
-    assert tried == ["scale_crop+flip+jitter:0.2", "flip", "scale_crop:0.75,1.33+flip"]
-    assert found.trials[3].variant.startswith("dr_kd:")
+    assert found.trials[0].variant.startswith("dr_kd:")
     folder = tmp_path / "run/trainings/clean-labels/seed-0"
-    for event in events:
-        if isinstance(event, TrialDone):
-            assert RunSummary.read(folder / event.variant.replace(":", ",")).val.miou == event.val_score
+    done = [event for event in events if isinstance(event, TrialDone)]
+    assert len(done) == 2
+    for event in done:
+        assert RunSummary.read(folder / event.variant.replace(":", ",")).val.miou == event.val_score
     assert RunSummary.read(tmp_path / "run" / found.best_run).test.miou == found.best_test_score
     assert "Validation mIoU %" in str(tuned)
     config, source = resolve(TuneConfig, given)
-    assert " --task segmentation" in advice(tuned, config, source)
     chosen = replace(tuned, results=replace(found, options={"augment": "flip"}))
-    command = shlex.split(study_command(chosen, config, source))
-    assert run_cli(*command[1:], "--seeds", "1", "--out", tmp_path / "compared") == 0
+    words = shlex.split(study_command(chosen, config, source))
+    options = {name[2:].replace("-", "_"): value for name, value in zip(words[2::2], words[3::2], strict=True)}
+    compared, _ = resolve(CompareConfig, options)
+    (baseline, *_, last) = plan(compared, with_controls(compared.methods), tmp_path / "compared")
+    assert (baseline.config.task, baseline.config.augment, baseline.config.lr) == ("segmentation", "flip", 0.001)
+    assert last.method == found.trials[0].variant
+
+
+@pytest.mark.parametrize(
+    ("task", "tried"),
+    [
+        ("detection", ["flip+crop", "ssd", "flip+jitter"]),
+        ("segmentation", ["scale_crop+flip+jitter:0.2", "flip", "scale_crop:0.75,1.33+flip"]),
+    ],
+)
+def test_augmentation_is_tried_that_the_task_knows(task, tried, tmp_path):
+    config, source = resolve(TuneConfig, {"task": task, **SMALL})
+    data = load_for(config, tmp_path)
+    assert [each["augment"] for each in augmentations(config, data)] == tried
+    assert "augment" in stages_of(config, source)
+    assert all(why_refused(config, "dr_kd", tmp_path, {"augment": each}) is None for each in tried)
 
 
 @pytest.mark.parametrize("task", ["detection", "segmentation"])
