@@ -203,6 +203,7 @@ def test_damaged_trials_are_refused(tmp_path):
         "[]",
         '{"over": 3, "stages": []}',
         '{"over": [{}], "stages": []}',
+        '{"over": [{"variant": "ps_kd", "accuracies": [0.5]}], "stages": []}',
         written.replace('"method": "ps_kd"', '"method": "a"'),
     ):
         file.write_text(damaged)

@@ -80,7 +80,7 @@ def evaluate(
 @app.command()
 def check(
     data: Annotated[str, typer.Argument(help="data set by name, or a folder")],
-    task: Annotated[str, typer.Option("--task", help="classification, or detection: images with boxes")] = TASK,
+    task: Annotated[str, typer.Option("--task", help="classification, detection, segmentation or multilabel")] = TASK,
     as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
 ) -> int:
     """List every problem of a data set, file by file.

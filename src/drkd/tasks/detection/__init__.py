@@ -7,7 +7,7 @@ positions.py   where a step scores classes, and a teacher that scores the same p
 losses.py      torchvision's own training step with another class loss
 networks.py    detectors by name; efficientnet.py: one on timm's EfficientNet-Lite0; starts.py: where they start from
 reading.py     what a folder of annotations holds: voc.py, coco.py; checking.py: all that is wrong with it
-data.py        folders into splits.py; batches.py: order and mirroring
+data.py        folders into splits.py; made.py: embedded images; noise.py: random ones; batches.py: order and mirroring
 metrics.py     mAP, mAP50, AR
 learning.py    what `drkd.fit` needs to know of detectors
 drawing.py     best and worst cases

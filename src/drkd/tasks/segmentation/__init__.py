@@ -8,6 +8,7 @@ networks.py    segmenters by name
 reading.py     what a folder of masks holds: images with masks and Pascal VOC; coco.py: polygons
 masks.py       one image and its mask, decoded and brought to size
 data.py        folders into splits; splits.py: what they are; checking.py: all that is wrong with a folder
+made.py        embedded images; noise.py: random ones
 augment.py     image and mask moved together; batches.py: order and augmentation
 metrics.py     mean intersection over union, pixel accuracy
 learning.py    what `drkd.fit` needs to know of segmenters
