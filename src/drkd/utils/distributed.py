@@ -64,7 +64,8 @@ def copy_from_rank_0(tensors: Iterable[Tensor]) -> None:
     for together in by_type.values():
         values = torch.cat([tensor.detach().flatten() for tensor in together])
         dist.broadcast(values, src=0)
-        for tensor, part in zip(together, torch.split(values, [tensor.numel() for tensor in together]), strict=True):
+        parts = torch.split(values, [tensor.numel() for tensor in together])
+        for tensor, part in zip(together, parts, strict=True):
             tensor.detach().copy_(part.view_as(tensor))
 
 
