@@ -10,87 +10,17 @@ Points are paired by seed, intervals are of 95%, and Holm's correction is over a
 """
 
 import argparse
-import csv
-from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from drkd.studies.statistics import Paired, holm, mean_and_deviation, paired
+from method_pictures import draw_average, draw_calibration, draw_map, draw_tuned
+from method_results import NAMES, Results, soft_of, wrong
 
-Key = tuple[str, ...]
-"""head, bed, source, rule, alpha, temperature, epochs, lr, weight_decay, decay."""
-
-KEY = ("head", "bed", "source", "rule", "alpha", "temperature", "epochs", "lr", "weight_decay", "decay")
-WRONG = {"clean_label": 0.0, "aggre_label": 9.0, "random_label1": 17.2, "worse_label": 40.2}
-NAMES = {
-    "labels": "cross-entropy",
-    "smoothing": "label smoothing",
-    "virtual": "no teacher",
-    "finished": "finished self-teacher",
-    "early1": "self-teacher of 1 epoch",
-    "early3": "self-teacher of 3 epochs",
-    "folds2": "two-fold self-teachers",
-    "average": "running average",
-}
-COLOURS = {"finished": "#0072b2", "early1": "#d55e00", "early3": "#e69f00", "folds2": "#009e73", "average": "#cc79a7"}
+from drkd.studies.statistics import Paired, holm
 
 Test = tuple[list[str], Paired | None]
 """The first cells of a line, and what is tested."""
-
-
-class Results:
-    """The rows of the test split by training, then by seed.
-
-    The head of rows that `methods.py` wrote ends in `9/10`, as much of the training images as they were trained on.
-    """
-
-    def __init__(self, paths: list[Path], without: str = "") -> None:
-        self.rows: dict[Key, dict[int, dict[str, str]]] = defaultdict(dict)
-        for path in paths:
-            with path.open(newline="") as file:
-                for row in csv.DictReader(file):
-                    left_out = without and row["bed"].startswith(without)
-                    if row.get("split", "test") == "test" and not left_out:
-                        head = f"{row['head']}, 9/10" if "head" in row else "linear"
-                        full = {**row, "head": head, "decay": row.get("decay", "0.999")}
-                        self.rows[tuple(full[name] for name in KEY)][int(row["seed"])] = row
-        order = sorted({key[:2] for key in self.rows}, key=lambda panel: (panel[0], kind_of(panel), wrong(panel[1])))
-        self.panels = order
-
-    def values(self, key: Key, column: str, seeds: list[int]) -> list[float]:
-        return [float(self.rows[key][seed][column]) for seed in seeds]
-
-    def seeds(self, *keys: Key) -> list[int]:
-        return sorted(set.intersection(*(set(self.rows[key]) for key in keys)))
-
-    def minus(self, ours: tuple[Key, str], theirs: tuple[Key, str]) -> Paired | None:
-        """Training and column each."""
-        seeds = self.seeds(ours[0], theirs[0])
-        return paired(self.values(*ours, seeds), self.values(*theirs, seeds))
-
-    def mean(self, key: Key, column: str = "accuracy") -> float:
-        return mean_and_deviation(self.values(key, column, self.seeds(key)))[0]
-
-    def has(self, panel: Key, column: str) -> bool:
-        return all(column in row for key in self.of(panel) for row in self.rows[key].values())
-
-    def of(self, panel: Key, **wanted: str) -> list[Key]:
-        return [key for key in self.rows if key[:2] == panel and all(key[KEY.index(n)] == v for n, v in wanted.items())]
-
-
-def kind_of(panel: Key) -> tuple[str, str]:
-    return panel[0], panel[1].partition(":")[0]
-
-
-def wrong(bed: str) -> float:
-    """The fraction of wrong labels, in %."""
-    kind = bed.partition(":")[2]
-    return WRONG.get(kind, 100 * float(kind) if kind[:1].isdigit() else 0.0)
-
-
-def soft_of(key: Key) -> str:
-    return f"{key[4]}, {key[5]}"
 
 
 def with_intervals(header: list[str], tests: list[Test], scale: float = 100) -> list[str]:
@@ -216,111 +146,6 @@ def tuned_table(results: Results) -> list[str]:
     out = [f"Cross-entropy on `{bed}`: {settings}; {accuracy}%." for _, bed, settings, _, accuracy in baselines]
     tests = [each for each in tests if each[1] is not None]
     return [*out, "", *with_intervals(["teacher", "bed", "rule", "α, T", "accuracy %"], tests)]
-
-
-def interval(axes: Any, at: float, test: Paired | None, **style: Any) -> None:
-    if test is not None:
-        mean = 100 * test.mean_difference
-        low, high = (100 * end for end in test.ci95 or (test.mean_difference,) * 2)
-        axes.errorbar(at, mean, [[mean - low], [high - mean]], ms=4, capsize=2, lw=1, **style)
-
-
-def draw_average(results: Results, figure: Any) -> None:
-    """Points over plain: the average alone, and of the best rule by the student what is deployed."""
-    axes = figure.subplots(1, 1)
-    colours = ("#444444", "#0072b2", "#d55e00")
-    for place, panel in enumerate(results.panels):
-        plain, averaged = results.of(panel, source="labels")[0], results.of(panel, source="labels")[-1]
-        shown = [(averaged, "average_accuracy", "the average alone", 0, 1)]
-        for number, rule in enumerate(("none", "swap", "bayes:0.2")):
-            for key in results.of(panel, source="average", rule=rule):
-                strong = key[4] == "0.9"
-                shown.append((key, "accuracy", "the average as the teacher", 1, 1.5 + number + 0.4 * strong))
-                shown.append((key, "average_accuracy", "and deployed", 2, 1.6 + number + 0.4 * strong))
-        for key, column, name, colour, at in shown:
-            style = {"color": colours[colour], "fmt": "o", "mfc": colours[colour] if key[4] != "0.5" else "white"}
-            style["label"] = None if place or name in axes.get_legend_handles_labels()[1] else name
-            interval(axes, place + at / 5 - 0.4, results.minus((key, column), (plain, "accuracy")), **style)
-    names = [f"{head}\n{bed.replace(':', chr(10))}" for head, bed in results.panels]
-    axes.set_xticks(range(len(names)), names, fontsize=7)
-    axes.set_ylabel("points over plain cross-entropy")
-    axes.axhline(0, color="#444444", lw=0.8)
-    title = "from left to right: none, swap, bayes\nopen: α 0.5, T 1; filled: others"
-    axes.legend(fontsize=8, title=title, title_fontsize=7)
-
-
-def draw_map(results: Results, figure: Any) -> None:
-    """Above what Tf-KD_self adds to cross-entropy, below what the swap adds to that, over the rectified fraction."""
-    kinds = list(dict.fromkeys(kind_of(panel) for panel in results.panels))
-    noises = (0.0, 9.0, 17.2, 20.0, 40.0, 40.2)
-    panels = figure.subplots(2, len(kinds), sharex="col", squeeze=False)
-    for column, kind in enumerate(kinds):
-        for panel in results.panels:
-            if kind_of(panel) != kind:
-                continue
-            plain = results.of(panel, source="labels")[0]
-            for swap in results.of(panel, rule="swap"):
-                none = (*swap[:3], "none", *swap[4:])
-                size = 3 + 7 * noises.index(wrong(panel[1])) / len(noises)
-                at = 100 * results.mean(swap, "rectified")
-                filled = COLOURS[swap[2]] if swap[4] == "0.9" else "white"
-                style = {"color": COLOURS[swap[2]], "fmt": "none"}
-                for axes, ours, theirs in zip(panels[:, column], (none, swap), (plain, none), strict=True):
-                    interval(axes, at, results.minus((ours, "accuracy"), (theirs, "accuracy")), **style)
-                    seeds = results.seeds(ours, theirs)
-                    pairs = zip(*(results.values(k, "accuracy", seeds) for k in (ours, theirs)), strict=True)
-                    mean = 100 * mean_and_deviation([a - b for a, b in pairs])[0]
-                    axes.plot(at, mean, "o", ms=size, mfc=filled, mec=COLOURS[swap[2]])
-        panels[0][column].set_title(f"{kind[1]}, {kind[0]} head", fontsize=9)
-        panels[1][column].set_xlabel("rectified, %")
-        for axes in panels[:, column]:
-            axes.axhline(0, color="#444444", lw=0.8)
-            axes.set_yscale("symlog", linthresh=1)
-    panels[0][0].set_ylabel("Tf-KD_self - cross-entropy, points")
-    panels[1][0].set_ylabel("DR-KD - Tf-KD_self, points")
-    shown = {key[2] for key in results.rows}
-    for source, colour in COLOURS.items():
-        if source in shown:
-            panels[0][0].plot([], [], "o", color=colour, label=NAMES[source])
-    title = "larger: more wrong labels\nfilled: α 0.9, T 4; open: α 0.5, T 1"
-    figure.legend(
-        *panels[0][0].get_legend_handles_labels(), fontsize=7, title=title, title_fontsize=7, loc="outside right upper"
-    )
-
-
-def draw_calibration(results: Results, figure: Any) -> None:
-    """AURC over ECE before (open) and after (filled) the temperature."""
-    shown = [panel for panel in results.panels if results.has(panel, "after_ece")]
-    panels = figure.subplots(1, len(shown), squeeze=False)
-    colours = {"labels": "#444444", "smoothing": "#56b4e9", "virtual": "#f0e442", **COLOURS}
-    for axes, panel in zip(panels.flat, shown, strict=True):
-        for key in results.of(panel):
-            ece, aurc = (100 * results.mean(key, n) for n in ("ece", "after_ece")), ("aurc", "after_aurc")
-            y = [1000 * results.mean(key, name) for name in aurc]
-            x = list(ece)
-            axes.plot(x, y, "-", color=colours[key[2]], lw=0.5)
-            axes.plot(x[:1], y[:1], "o", mfc="white", color=colours[key[2]], ms=5)
-            axes.plot(x[1:], y[1:], "o", color=colours[key[2]], ms=5)
-        axes.set_title(f"{panel[1]}, {panel[0]}", fontsize=9)
-    for axes in panels[-1]:
-        axes.set_xlabel("ECE, %; open: before, filled: after the temperature", fontsize=7)
-    panels[0][0].set_ylabel("AURC e-3")
-    for source, colour in colours.items():
-        panels[0][0].plot([], [], "o", color=colour, label=NAMES[source])
-    panels[0][0].legend(fontsize=6)
-
-
-def draw_tuned(results: Results, figure: Any) -> None:
-    panels = figure.subplots(1, len(results.panels), squeeze=False)[0]
-    for axes, panel in zip(panels, results.panels, strict=True):
-        plain = results.of(panel, source="labels")[0]
-        keys = [key for key in results.of(panel) if key[2] != "labels"]
-        for place, key in enumerate(keys):
-            interval(axes, place, results.minus((key, "accuracy"), (plain, "accuracy")), fmt="o", color="#0072b2")
-        axes.set_xticks(range(len(keys)), [f"{NAMES[k[2]]}, {k[3]}" for k in keys], fontsize=6, rotation=60, ha="right")
-        axes.axhline(0, color="#444444", lw=0.8)
-        axes.set_title(panel[1], fontsize=9)
-    panels[0].set_ylabel("points over tuned cross-entropy")
 
 
 QUESTIONS: dict[str, tuple[Callable[[Results], list[str]], Callable[[Results, Any], None]]] = {
