@@ -1,80 +1,26 @@
 """Tables and pictures of `methods.py`.
 
-    python benchmarks/evidence/method_tables.py average average.csv --picture docs/evidence/average.png
-    python benchmarks/evidence/method_tables.py map map.csv --picture docs/evidence/map.png
-    python benchmarks/evidence/method_tables.py calibration map.csv --picture docs/evidence/calibration.png
+    python benchmarks/evidence/method_tables.py average rectifiers-final.csv average.csv --without cub50
+    python benchmarks/evidence/method_tables.py map rectifiers-final.csv map.csv --without cub50 --picture map.png
+    python benchmarks/evidence/method_tables.py calibration rectifiers-final.csv map.csv --without cub50
     python benchmarks/evidence/method_tables.py tuned tuned.csv --picture docs/evidence/tuned.png
 
+Tables of `methods.py`, and of `rectifiers.py final`, which has the same rows at 12 epochs with all training images.
 Points are paired by seed, intervals are of 95%, and Holm's correction is over all lines of a table that have a p.
 """
 
 import argparse
-import csv
-from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from drkd.studies.statistics import Paired, holm, mean_and_deviation, paired
+from method_pictures import draw_average, draw_calibration, draw_map, draw_tuned
+from method_results import NAMES, Results, soft_of, wrong
 
-Key = tuple[str, ...]
-"""head, bed, source, rule, alpha, temperature, epochs, lr, weight_decay, decay."""
-
-KEY = ("head", "bed", "source", "rule", "alpha", "temperature", "epochs", "lr", "weight_decay", "decay")
-WRONG = {"clean_label": 0.0, "aggre_label": 9.0, "random_label1": 17.2, "worse_label": 40.2}
-NAMES = {
-    "labels": "cross-entropy",
-    "smoothing": "label smoothing",
-    "virtual": "no teacher",
-    "finished": "finished self-teacher",
-    "early1": "self-teacher of 1 epoch",
-    "early3": "self-teacher of 3 epochs",
-    "folds2": "two-fold self-teachers",
-    "average": "running average",
-}
-COLOURS = {"finished": "#0072b2", "early1": "#d55e00", "early3": "#e69f00", "folds2": "#009e73", "average": "#cc79a7"}
+from drkd.studies.statistics import Paired, holm
 
 Test = tuple[list[str], Paired | None]
 """The first cells of a line, and what is tested."""
-
-
-class Results:
-    """The rows of the test split by training, then by seed."""
-
-    def __init__(self, path: Path, split: str = "test") -> None:
-        self.rows: dict[Key, dict[int, dict[str, str]]] = defaultdict(dict)
-        with path.open(newline="") as file:
-            for row in csv.DictReader(file):
-                if row["split"] == split:
-                    self.rows[tuple(row[name] for name in KEY)][int(row["seed"])] = row
-        self.panels = list(dict.fromkeys(key[:2] for key in self.rows))
-
-    def values(self, key: Key, column: str, seeds: list[int]) -> list[float]:
-        return [float(self.rows[key][seed][column]) for seed in seeds]
-
-    def seeds(self, *keys: Key) -> list[int]:
-        return sorted(set.intersection(*(set(self.rows[key]) for key in keys)))
-
-    def minus(self, ours: tuple[Key, str], theirs: tuple[Key, str]) -> Paired | None:
-        """Training and column each."""
-        seeds = self.seeds(ours[0], theirs[0])
-        return paired(self.values(*ours, seeds), self.values(*theirs, seeds))
-
-    def mean(self, key: Key, column: str = "accuracy") -> float:
-        return mean_and_deviation(self.values(key, column, self.seeds(key)))[0]
-
-    def of(self, panel: Key, **wanted: str) -> list[Key]:
-        return [key for key in self.rows if key[:2] == panel and all(key[KEY.index(n)] == v for n, v in wanted.items())]
-
-
-def wrong(bed: str) -> float:
-    """The fraction of wrong labels, in %."""
-    kind = bed.partition(":")[2]
-    return WRONG.get(kind, 100 * float(kind) if kind[:1].isdigit() else 0.0)
-
-
-def soft_of(key: Key) -> str:
-    return f"{key[4]}, {key[5]}"
 
 
 def with_intervals(header: list[str], tests: list[Test], scale: float = 100) -> list[str]:
@@ -91,67 +37,64 @@ def with_intervals(header: list[str], tests: list[Test], scale: float = 100) -> 
     return lines
 
 
-def average_roles(results: Results, panel: Key) -> dict[str, tuple[Key, str]]:
-    """What is deployed: plain, its average, the student of the best teacher, and the best average that taught."""
-    plain = results.of(panel, source="labels")
-    taught = results.of(panel, source="average")  # chosen by the student's accuracy, then by the average's
-    return {
-        "plain": (plain[0], "accuracy"),
-        "the average alone": (plain[-1], "average_accuracy"),
-        "the average as the teacher": (taught[0], "accuracy"),
-        "the average as the teacher and deployed": (taught[-1], "average_accuracy"),
-    }
-
-
 def average_table(results: Results) -> list[str]:
-    """Every role minus plain, and minus the average alone."""
-    tests: list[Test] = []
+    """The average alone minus plain; where it teaches, its student minus plain, and it minus the average alone."""
+    lines: list[list[str]] = []
+    tests: list[Paired | None] = []
     for panel in results.panels:
-        roles = average_roles(results, panel)
-        plain, alone, *taught = roles.items()
-        for (name, role), (other, against) in [
-            (alone, plain),
-            *((each, plain) for each in taught),
-            *((each, alone) for each in taught),
-        ]:
-            rule = f"{role[0][3]}, {soft_of(role[0])}" if role[0][2] == "average" else f"decay {role[0][9]}"
-            cells = [*panel, name, rule, other, f"{100 * results.mean(*role):.2f}"]
-            tests.append((cells, results.minus(role, against)))
-    return with_intervals(["head", "bed", "deployed", "rule, α, T", "minus", "accuracy %"], tests)
+        plain, averaged = results.of(panel, source="labels")[0], results.of(panel, source="labels")[-1]
+        alone = (averaged, "average_accuracy")
+        lines.append([*panel, f"nobody; decay {averaged[9]}", f"{100 * results.mean(plain):.2f}"])
+        tests += [None, results.minus(alone, (plain, "accuracy")), None]
+        for key in results.of(panel, source="average"):
+            if key[3] not in ("drop", "plausible:0.05"):
+                lines.append([*panel, f"{key[3]}, {soft_of(key)}", f"{100 * results.mean(key):.2f}"])
+                tests.append(results.minus((key, "accuracy"), (plain, "accuracy")))
+                tests.append(results.minus((key, "average_accuracy"), (plain, "accuracy")))
+                tests.append(results.minus((key, "average_accuracy"), alone))
+    header = ["head", "bed", "the average teaches: rule, α, T", "student %", "student - plain"]
+    return in_columns([*header, "deployed average - plain", "deployed - average alone"], lines, tests)
+
+
+def in_columns(header: list[str], lines: list[list[str]], tests: list[Paired | None]) -> list[str]:
+    """Several differences a line; bold where p after Holm's correction over all of them is below 0.05."""
+    corrected = holm([None if test is None else test.p_value for test in tests])
+    width = len(tests) // len(lines)
+    out = ["| " + " | ".join(header) + " |", "|" + "---|" * (len(header) - width) + "---:|" * width]
+    for number, cells in enumerate(lines):
+        for place in range(width * number, width * (number + 1)):
+            test, p = tests[place], corrected[place]
+            text = ""
+            if test is not None and test.ci95 is not None:
+                low, high = (f"{100 * end:+.2f}" for end in test.ci95)
+                text = f"{100 * test.mean_difference:+.2f} [{low}, {high}]"
+            cells.append(f"**{text}**" if p is not None and p < 0.05 else text)
+        out.append("| " + " | ".join(cells) + " |")
+    return out
 
 
 def map_table(results: Results) -> list[str]:
     """Tf-KD_self minus cross-entropy, and DR-KD minus Tf-KD_self."""
     lines: list[list[str]] = []
-    tests: list[Test] = []
+    tests: list[Paired | None] = []
     for panel in results.panels:
         plain = results.of(panel, source="labels")[0]
         for swap in results.of(panel, rule="swap"):
             none = (*swap[:3], "none", *swap[4:])
             fraction = 100 * results.mean(swap, "rectified")
-            cells = [*panel, f"{wrong(panel[1]):.0f}", NAMES[swap[2]], soft_of(swap), f"{fraction:.1f}"]
-            tests += [(["none"], results.minus((none, "accuracy"), (plain, "accuracy")))]
-            tests += [(["swap"], results.minus((swap, "accuracy"), (none, "accuracy")))]
-            lines.append(cells)
-    corrected = holm([None if test is None else test.p_value for _, test in tests])
-    out = ["| head | bed | wrong % | teacher | α, T | rectified % | Tf-KD_self - CE | p | DR-KD - Tf-KD_self | p |"]
-    out.append("|---|---|---:|---|---|" + "---:|" * 5)
-    for number, cells in enumerate(lines):
-        for place in (2 * number, 2 * number + 1):
-            test, p = tests[place][1], corrected[place]
-            if test is None or test.ci95 is None:
-                cells += ["", ""]
-                continue
-            low, high = (f"{100 * end:+.2f}" for end in test.ci95)
-            cells += [f"{100 * test.mean_difference:+.2f} [{low}, {high}]", "" if p is None else f"{p:.3f}"]
-        out.append("| " + " | ".join(cells) + " |")
-    return out
+            lines.append([*panel, f"{wrong(panel[1]):.0f}", NAMES[swap[2]], soft_of(swap), f"{fraction:.1f}"])
+            tests.append(results.minus((none, "accuracy"), (plain, "accuracy")))
+            tests.append(results.minus((swap, "accuracy"), (none, "accuracy")))
+    header = ["head", "bed", "wrong %", "teacher", "α, T", "rectified %"]
+    return in_columns([*header, "Tf-KD_self - cross-entropy", "DR-KD - Tf-KD_self"], lines, tests)
 
 
 def calibration_table(results: Results) -> list[str]:
     """ECE and AURC before and after the temperature, and what label smoothing does to AURC."""
     out: list[str] = []
     for panel in results.panels:
+        if not results.has(panel, "after_ece"):
+            continue
         out += [f"{panel[0]}, {panel[1]}, {len(results.seeds(results.of(panel)[0]))} seeds", ""]
         out.append("| teacher | rule, α, T | accuracy % | ECE % | after | AURC e-3 | after | fitted T |")
         out.append("|---|---|" + "---:|" * 6)
@@ -177,7 +120,7 @@ def aurc_tests(results: Results) -> list[str]:
     for panel in results.panels:
         plain = results.of(panel, source="labels")[0]
         rows = results.of(panel, source="smoothing")
-        for column in ("aurc", "after_aurc"):
+        for column in ("aurc", "after_aurc") if results.has(panel, "after_aurc") else ("aurc",):
             for key in rows:
                 cells = [*panel, NAMES[key[2]], "after" if column.startswith("after") else "before"]
                 cells.append(f"{1000 * results.mean(plain, column):.1f}")
@@ -205,94 +148,6 @@ def tuned_table(results: Results) -> list[str]:
     return [*out, "", *with_intervals(["teacher", "bed", "rule", "α, T", "accuracy %"], tests)]
 
 
-def interval(axes: Any, at: float, test: Paired | None, **style: Any) -> None:
-    if test is not None:
-        mean = 100 * test.mean_difference
-        low, high = (100 * end for end in test.ci95 or (test.mean_difference,) * 2)
-        axes.errorbar(at, mean, [[mean - low], [high - mean]], ms=4, capsize=2, lw=1, **style)
-
-
-def draw_average(results: Results, figure: Any) -> None:
-    axes = figure.subplots(1, 1)
-    colours = ("#0072b2", "#d55e00", "#009e73")
-    for place, panel in enumerate(results.panels):
-        plain, *others = average_roles(results, panel).items()
-        for number, (name, role) in enumerate(others):
-            style = {"color": colours[number], "fmt": "o", "label": name if place == 0 else None}
-            interval(axes, place + 0.2 * (number - 1), results.minus(role, plain[1]), **style)
-    axes.set_xticks(range(len(results.panels)), [f"{head}\n{bed}" for head, bed in results.panels], fontsize=7)
-    axes.set_ylabel("points over plain cross-entropy")
-    axes.axhline(0, color="#444444", lw=0.8)
-    axes.legend(fontsize=8)
-
-
-def draw_map(results: Results, figure: Any) -> None:
-    """Above what Tf-KD_self adds to cross-entropy, below what the swap adds to that, over the rectified fraction."""
-    kinds = list(dict.fromkeys((head, bed.partition(":")[0]) for head, bed in results.panels))
-    noises = (0.0, 9.0, 17.2, 20.0, 40.0, 40.2)
-    panels = figure.subplots(2, len(kinds), sharex="col", squeeze=False)
-    for column, kind in enumerate(kinds):
-        for panel in results.panels:
-            if (panel[0], panel[1].partition(":")[0]) != kind:
-                continue
-            plain = results.of(panel, source="labels")[0]
-            for swap in results.of(panel, rule="swap"):
-                none = (*swap[:3], "none", *swap[4:])
-                size = 3 + 7 * noises.index(wrong(panel[1])) / len(noises)
-                at = 100 * results.mean(swap, "rectified")
-                filled = COLOURS[swap[2]] if swap[4] == "0.9" else "white"
-                style = {"color": COLOURS[swap[2]], "fmt": "o", "mfc": filled}
-                for axes, ours, theirs in zip(panels[:, column], (none, swap), (plain, none), strict=True):
-                    interval(axes, at, results.minus((ours, "accuracy"), (theirs, "accuracy")), **style)
-                    axes.plot(at, 100 * results.minus((ours, "accuracy"), (theirs, "accuracy")).mean_difference)
-                    axes.lines[-1].set(marker="o", ms=size, mfc=filled, mec=COLOURS[swap[2]])
-        panels[0][column].set_title(f"{kind[1]}, {kind[0]} head", fontsize=9)
-        panels[1][column].set_xlabel("rectified, %")
-        for axes in panels[:, column]:
-            axes.axhline(0, color="#444444", lw=0.8)
-            axes.set_yscale("symlog", linthresh=1)
-    panels[0][0].set_ylabel("Tf-KD_self - cross-entropy, points")
-    panels[1][0].set_ylabel("DR-KD - Tf-KD_self, points")
-    for source, colour in COLOURS.items():
-        panels[0][0].plot([], [], "o", color=colour, label=NAMES[source])
-    title = "larger: more wrong labels\nfilled: α 0.9, T 4; open: α 0.5, T 1"
-    panels[0][0].legend(fontsize=7, title=title, title_fontsize=7)
-
-
-def draw_calibration(results: Results, figure: Any) -> None:
-    """AURC over ECE before (open) and after (filled) the temperature."""
-    panels = figure.subplots(2, -(-len(results.panels) // 2), squeeze=False)
-    colours = {"labels": "#444444", "smoothing": "#56b4e9", "virtual": "#f0e442", **COLOURS}
-    for axes, panel in zip(panels.flat, results.panels, strict=False):
-        for key in results.of(panel):
-            ece, aurc = (100 * results.mean(key, n) for n in ("ece", "after_ece")), ("aurc", "after_aurc")
-            y = [1000 * results.mean(key, name) for name in aurc]
-            x = list(ece)
-            axes.plot(x, y, "-", color=colours[key[2]], lw=0.5)
-            axes.plot(x[:1], y[:1], "o", mfc="white", color=colours[key[2]], ms=5)
-            axes.plot(x[1:], y[1:], "o", color=colours[key[2]], ms=5)
-        axes.set_title(f"{panel[1]}, {panel[0]}", fontsize=9)
-    for axes in panels[-1]:
-        axes.set_xlabel("ECE, %; open: before, filled: after the temperature", fontsize=7)
-    panels[0][0].set_ylabel("AURC e-3")
-    for source, colour in colours.items():
-        panels[0][0].plot([], [], "o", color=colour, label=NAMES[source])
-    panels[0][0].legend(fontsize=6)
-
-
-def draw_tuned(results: Results, figure: Any) -> None:
-    panels = figure.subplots(1, len(results.panels), squeeze=False)[0]
-    for axes, panel in zip(panels, results.panels, strict=True):
-        plain = results.of(panel, source="labels")[0]
-        keys = [key for key in results.of(panel) if key[2] != "labels"]
-        for place, key in enumerate(keys):
-            interval(axes, place, results.minus((key, "accuracy"), (plain, "accuracy")), fmt="o", color="#0072b2")
-        axes.set_xticks(range(len(keys)), [f"{NAMES[k[2]]}, {k[3]}" for k in keys], fontsize=6, rotation=60, ha="right")
-        axes.axhline(0, color="#444444", lw=0.8)
-        axes.set_title(panel[1], fontsize=9)
-    panels[0].set_ylabel("points over tuned cross-entropy")
-
-
 QUESTIONS: dict[str, tuple[Callable[[Results], list[str]], Callable[[Results, Any], None]]] = {
     "average": (average_table, draw_average),
     "map": (map_table, draw_map),
@@ -304,18 +159,19 @@ QUESTIONS: dict[str, tuple[Callable[[Results], list[str]], Callable[[Results, An
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("question", choices=[*QUESTIONS])
-    parser.add_argument("table", type=Path)
+    parser.add_argument("tables", type=Path, nargs="+", help="of methods.py or rectifiers.py, but for `tuned`")
+    parser.add_argument("--without", default="", help="beds whose names start so")
     parser.add_argument("--picture", type=Path)
     options = parser.parse_args()
-    results = Results(options.table)
+    results = Results(options.tables, options.without)
     table, draw = QUESTIONS[options.question]
     print("\n".join(table(results)))
     if options.picture:
         from matplotlib.figure import Figure
 
-        figure = Figure(figsize=(14, 7) if options.question in ("map", "calibration") else (10, 4.2))
+        large = options.question in ("map", "calibration")
+        figure = Figure(figsize=(14, 7) if large else (11, 4.4), layout="constrained")
         draw(results, figure)
-        figure.tight_layout()
         options.picture.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(options.picture, dpi=75)
 
