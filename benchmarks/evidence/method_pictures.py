@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from matplotlib.ticker import FixedLocator
 from method_results import COLOURS, NAMES, Results, kind_of, wrong
 
 from drkd.studies.statistics import Paired, mean_and_deviation
@@ -65,6 +66,8 @@ def draw_map(results: Results, figure: Any) -> None:
         for axes in panels[:, column]:
             axes.axhline(0, color="#444444", lw=0.8)
             axes.set_yscale("symlog", linthresh=1)
+            axes.yaxis.set_major_locator(FixedLocator([-10, -5, -2, -1, -0.5, 0, 0.5, 1, 2, 5, 10]))
+            axes.yaxis.set_major_formatter("{x:g}")
     panels[0][0].set_ylabel("Tf-KD_self - cross-entropy, points")
     panels[1][0].set_ylabel("DR-KD - Tf-KD_self, points")
     shown = {key[2] for key in results.rows}
