@@ -23,7 +23,7 @@ def as_commented_yaml(kind: type[BaseModel], command: str, given: Mapping[str, o
 
     Example:
         >>> from drkd.config import BenchConfig
-        >>> as_commented_yaml(BenchConfig, "bench", {}).splitlines()[2:5]
+        >>> as_commented_yaml(BenchConfig, "bench", {}).splitlines()[7:10]
         ['# network by name, or timm:NAME', 'model: small_cnn', '']
     """
     config, origins = resolve(kind, given)

@@ -20,7 +20,6 @@ from drkd.export import programs
 from drkd.export.box_parity import FLOAT_BOXES, compare_boxes
 from drkd.export.checksums import seal
 from drkd.export.exporting import export_run
-from drkd.export.hub import push_run
 from drkd.export.latency import bench_files
 from drkd.export.manifest import Manifest
 from drkd.export.parity import Tolerance
@@ -283,13 +282,6 @@ def test_what_cannot_be_answered_gets_one_line(exported, folder, capsys, argumen
 def test_options_for_boxes_are_refused_where_images_are_named(tmp_path):
     with pytest.raises(InputError, match="classification takes no --nms; leave it out"):
         drkd.tasks.get_task().check_asked(Asked(boxes=BoxOptions(nms=0.5)), [])
-
-
-def test_a_detector_is_not_pushed_as_a_classifier(run):
-    (run / "summary.json").write_text("{}")
-    with pytest.raises(InputError, match="small_ssd is for detection, and `drkd push` publishes only classifiers"):
-        push_run(run)
-    (run / "summary.json").unlink()
 
 
 def test_files_are_measured_one_image_at_a_time(run, exported):

@@ -10,9 +10,8 @@ from rich.console import Console
 from torch import nn
 
 import drkd
-from drkd import InputError, ParityError
+from drkd import ParityError
 from drkd.export.exporting import export_run
-from drkd.export.hub import push_run
 from drkd.export.latency import bench_files
 from drkd.export.mask_parity import FLOAT_MASKS, INT8_MASKS, compare_masks, refuse_masks_beyond
 from drkd.export.parity import Tolerance
@@ -204,10 +203,3 @@ def test_files_are_measured_and_reported(run, exported, in_int8):
     print_exports(run, console)
     text = console.file.getvalue()
     assert all(words in text for words in ("mIoU %", "same pixels %", "worst image", "model-int8.onnx", "3 images"))
-
-
-def test_a_segmenter_is_not_pushed_as_a_classifier(run):
-    (run / "summary.json").write_text("{}")
-    with pytest.raises(InputError, match="small_fcn is for segmentation, and `drkd push` publishes only"):
-        push_run(run)
-    (run / "summary.json").unlink()
