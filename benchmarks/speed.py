@@ -1,4 +1,4 @@
-"""Every figure of docs/speed-tables.md, beside its target where it has one.
+"""Figures of docs/speed-tables.md, each beside its target where it has one.
 
     python benchmarks/speed.py                                        # everything but `compare`; takes long
     python benchmarks/speed.py --parts steps,naive --models mobilenetv2 --rounds 5

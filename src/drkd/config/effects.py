@@ -59,7 +59,7 @@ TABLE = (
     WithoutEffect("head_epochs", "freeze", lambda what: what == "backbone", "--freeze with a number"),
     WithoutEffect("head_lr", "freeze", lambda what: what == "backbone", "--freeze with a number"),
     WithoutEffect("layer_decay", "freeze", lambda what: what == "backbone", "--freeze with a number"),
-    WithoutEffect("class_weights", "task", lambda name: name not in WEIGHED, "--task classification"),
+    WithoutEffect("class_weights", "task", lambda name: name not in WEIGHED, "--task classification or segmentation"),
     WithoutEffect("sampler", "task", lambda name: name != "classification", "--task classification"),
     WithoutEffect("mixup", "task", lambda name: name != "classification", "--task classification"),
     WithoutEffect("cutmix", "task", lambda name: name != "classification", "--task classification"),
