@@ -55,6 +55,17 @@ def write_block(page: SphinxTranslator, node: nodes.math_block) -> None:
     raise nodes.SkipNode
 
 
+def write_options(_app: Sphinx, page: str, source: list[str]) -> None:
+    """The tables of the page "options", from the descriptions that the commands use."""
+    if page == "options":
+        from drkd.config import CONFIGS
+        from drkd.config.reference import as_reference
+
+        source[0] = source[0].replace("<!-- options -->", as_reference(CONFIGS))
+
+
 def setup(app: Sphinx) -> None:
     """Called by Sphinx."""
+    app.connect("source-read", write_options)
+    app.connect("env-get-outdated", lambda *_: ["options"])  # whatever changed in the code
     app.add_html_math_renderer("mathml", (write_inline, None), (write_block, None))

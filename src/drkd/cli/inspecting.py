@@ -9,36 +9,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 import yaml
-from pydantic import BaseModel
 
 from drkd.cli import catalog
 from drkd.cli.answers import answer
 from drkd.cli.app import app
 from drkd.cli.printing import console, print_summary, say
-from drkd.config import (
-    BenchConfig,
-    CompareConfig,
-    ReproduceConfig,
-    TrainConfig,
-    TuneConfig,
-    as_commented_yaml,
-    did_you_mean,
-)
+from drkd.config import CONFIGS, as_commented_yaml, did_you_mean
 from drkd.tasks import TASKS, get_task, task_of
 from drkd.utils.errors import InputError
 from drkd.utils.text import printable
 
 if TYPE_CHECKING:
     from drkd.studies.recipe import Recipe
-
-CONFIGS: dict[str, type[BaseModel]] = {
-    "train": TrainConfig,
-    "compare": CompareConfig,
-    "tune": TuneConfig,
-    "reproduce": ReproduceConfig,
-    "bench": BenchConfig,
-}
-"""Commands that take --config."""
 
 TASK = "classification"
 RunPath = Annotated[Path, typer.Argument(help="run directory or its model.safetensors")]

@@ -11,6 +11,7 @@ from drkd.config.groups import (
     ScheduleOptions,
 )
 from drkd.config.options import (
+    CONFIGS,
     DETECTION,
     EMBEDDED,
     SEGMENTATION,
@@ -29,6 +30,7 @@ from drkd.config.resolving import did_you_mean, read_options, resolve, validated
 from drkd.config.written import as_yaml, differences, read_record, read_written
 
 __all__ = [
+    "CONFIGS",
     "DETECTION",
     "EMBEDDED",
     "METHOD_SETTINGS",

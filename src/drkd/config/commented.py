@@ -53,7 +53,8 @@ def describe_values(field: FieldInfo) -> str:
     if bool in kinds:
         return "true or false"
     if choices and str not in kinds:
-        return f"one of: {', '.join(choices)}{nothing}"
+        number = " or a whole number" if int in kinds else ""
+        return f"one of: {', '.join(choices)}{number}{nothing}"
     word = "a whole number" if int in kinds else "a number" if float in kinds else ""
     return f"{word}{' ' if limits else ''}{', '.join(limits)}{nothing}" if word else ""
 

@@ -2,7 +2,7 @@
 
 from typing import Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import BaseModel, Field
 
 from drkd.config.fields import Epochs, Fold, Fractions, Names, Size, Stages, Text
 from drkd.config.groups import (
@@ -266,3 +266,13 @@ WITHOUT_EFFECT = (
     *("slurm_options", "log"),
 )
 """Fields that do not change the result."""
+
+
+CONFIGS: dict[str, type[BaseModel]] = {
+    "train": TrainConfig,
+    "compare": CompareConfig,
+    "tune": TuneConfig,
+    "reproduce": ReproduceConfig,
+    "bench": BenchConfig,
+}
+"""Commands that take --config."""
