@@ -237,8 +237,8 @@ SEGMENTATION: dict[str, Any] = {
 """Defaults for segmentation: usual ones for networks that start from random weights, not searched for. Methods that
 remember pixels are not among those compared: `scale_crop` moves them."""
 
-TRAINED_DETECTION: dict[str, Any] = {"weight_decay": 0.05, "no_norm_decay": True}
-"""What is otherwise for detectors that start from trained weights: what classifiers do."""
+TRAINED_DETECTION: dict[str, Any] = {"lr": 0.003, "weight_decay": 0.05, "no_norm_decay": True}
+"""What is otherwise for detectors that start from trained weights; how it was chosen is in docs/defaults.md."""
 
 BENCHED: dict[str, dict[str, Any]] = {"detection": {"image_size": 320}, "segmentation": {"image_size": 256}}
 """Defaults of `bench` by task, beside those of trainings."""

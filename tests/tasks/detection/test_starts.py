@@ -155,6 +155,7 @@ def test_files_that_do_not_fit_are_refused(tmp_path):
 def test_a_trained_start_has_defaults_of_its_own():
     config, origins = resolve(TrainConfig, {"task": "detection", "pretrained": True})
     assert (config.weight_decay, origins["weight_decay"]) == (0.05, "default for trained detectors")
-    assert origins["lr"] == "default for trained detectors"
+    assert (config.lr, origins["lr"]) == (0.003, "default for trained detectors")
     config, origins = resolve(TrainConfig, {"task": "detection"})
+    assert config.lr == 0.001
     assert (config.weight_decay, origins["weight_decay"]) == (5e-4, "default")
