@@ -43,6 +43,11 @@ CASES = {
     "no run": (nothing, ("evaluate", "nowhere"), "there is no file nowhere; give a run directory"),
     "no split": (nothing, ("evaluate", "run", "--split", "dev"), "--split should be train, val or test, got 'dev'"),
     "a folder that is no run": (nothing, ("evaluate", "pets"), "there is no file pets/model.safetensors; give a run"),
+    "an unfinished run": (
+        remove("run/model.safetensors"),
+        ("evaluate", "run"),
+        "run holds an unfinished run; .*--out run",
+    ),
     "other classes": (nothing, ("evaluate", "run", "--data", "pets"), "pets has other classes than the network in run"),
     "truncated model": (
         cut("run/model.safetensors", 1000),
@@ -204,6 +209,7 @@ CASES = {
         ("check", "nowhere"),
         "there is no data set or folder called 'nowhere'; see `drkd list",
     ),
+    "shapes without a task": (nothing, (*TRAIN, "--data", "shapes"), "add --task detection or --task segmentation"),
     "a folder misspelled": (nothing, (*TRAIN, "--data", "./pest"), "called './pest'; did you mean pets"),
     "class that training lacks": (
         folder("pets/val/owl"),

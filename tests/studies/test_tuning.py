@@ -165,8 +165,9 @@ def test_the_printed_commands_run_as_printed(tmp_path, monkeypatch):
     trained = {each.method: each.config for each in plan(compared, with_controls(compared.methods), tmp_path)}
     assert f"{trained[best].lr:.3g}" == best.rpartition("lr=")[2]
     assert trained["cross_entropy"].lr == found.results.baseline_lr
-    config = config.model_copy(update={"cache": None, "limit_train": 60})
-    train = shlex.split(study_command(found, config, {**source, "cache": "default"}, command="train"))
+    config = config.model_copy(update={"cache": None, "limit_train": 60, "temperature": 2.0})
+    source = {**source, "cache": "default", "temperature": "command line"}
+    train = shlex.split(study_command(found, config, source, command="train"))
     assert run_cli(*train[1:], "--epochs", "1", "--out", "trained") == 0
     alone, _ = resolve(TrainConfig, {}, tmp_path / "trained/config.yaml")
     assert (alone.method, alone.lr, alone.augment) == ("cross_entropy", found.results.baseline_lr, "none")

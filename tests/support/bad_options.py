@@ -99,7 +99,7 @@ OPTIONS = {
     ),
     "unknown device": (nothing, (*TRAIN, "--device", "warp"), "the device 'warp' cannot be used here"),
     "unknown recipe": (nothing, ("reproduce", "dr_kd/nonsense"), "dr_kd/nonsense.*drkd list recipes"),
-    "unknown list": (nothing, ("list", "networks"), "list` shows methods, models, .*got 'networks'"),
+    "unknown list": (nothing, ("list", "networks"), "`drkd list` shows methods, models, .*got 'networks'"),
     "more samples than there are": (
         nothing,
         (*TRAIN, "--limit-train", "9999"),

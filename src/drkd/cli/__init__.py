@@ -45,7 +45,7 @@ OUT_OF_MEMORY = "allocate memory|out of memory|Storage size calculation overflow
 """What torch says in place of a MemoryError."""
 
 HOW_TO_RESUME = (
-    "interrupted; finished work is saved: run the command again (train, compare, tune: with --out and --resume)"
+    "interrupted; finished work is saved: run the command again to continue (train, compare, tune: with its --out)"
 )
 
 

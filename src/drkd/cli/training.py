@@ -21,7 +21,7 @@ from drkd.utils.machine import processor_count
 from drkd.utils.text import printable
 from drkd.utils.workers import start_server
 
-WEIGHTS = "Weights of the loss terms at the end (public code: the same in the papers' code, whose KL is divided by K):"
+WEIGHTS = "Final weights of the loss terms (public code: in the papers' code, which divides KL by K, the classes):"
 
 ConfigFile = Annotated[Path | None, typer.Option("--config", help="YAML file of options")]
 
@@ -47,7 +47,7 @@ def compare(config: ConfigFile = None, **options: object) -> int:
     _say_start(settings, source)
     terminal = console()
     trainings = comparison.plan(settings, comparison.with_controls(settings.methods), out)
-    terminal.print(f"{len(trainings)} trainings; output goes to {out}. {WEIGHTS}", highlight=False)
+    terminal.print(f"{len(trainings)} trainings; output goes to {out}.\n{WEIGHTS}", highlight=False)
     for line in comparison.weights(trainings).values():
         terminal.print(f"  {line}", highlight=False, soft_wrap=True)
     with Display(terminal, {t.name: t.config.epochs for t in trainings}) as display:
@@ -87,7 +87,7 @@ def train(config: ConfigFile = None, **options: object) -> int:
         if rank() == 0:
             _note_if_new(settings.resume, out)
             _say_start(settings, source)
-            say(f"Output goes to {out}. {WEIGHTS}\n  {described}")
+            say(f"Output goes to {out}.\n{WEIGHTS}\n  {described}")
         return out
 
     if (settings.devices > 1 or settings.num_nodes > 1) and "RANK" not in os.environ:

@@ -11,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from drkd.cli.progress import describe_estimate
-from drkd.config import CompareConfig, TuneConfig
+from drkd.config import METHOD_SETTINGS, CompareConfig, TuneConfig
 from drkd.config.effects import OF_LABELS
 from drkd.runs.events import EpochDone, Estimated
 from drkd.studies.found import Measured, NetworkResults, TuneResults
@@ -195,7 +195,7 @@ def study_command(found: Tuned, config: TuneConfig, source: Mapping[str, str], *
     results, settled = found.results, chosen_config(config, found)
     of_search = {"methods", "lr", "label_noise", "out", "resume", "model", *results.options}
     if command == "train":
-        of_search |= {"jobs", "launcher", "slurm_options", "teacher", "teacher_precision"}
+        of_search |= {"jobs", "launcher", "slurm_options", "teacher", "teacher_precision", *METHOD_SETTINGS}
     elif settled.teacher_precision != config.teacher_precision:
         source = {**source, "teacher_precision": "command line"}
     given = {

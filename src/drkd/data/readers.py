@@ -160,9 +160,11 @@ def find_layout(name: str) -> tuple[str, Path]:
         return known, Path(path) if path else BY_NAME[known]
     root = Path(name)
     if not root.is_dir():
+        if name == "shapes":
+            raise InputError("shapes has boxes and masks: add --task detection or --task segmentation")
         close = difflib.get_close_matches(name, [*BY_NAME, *folders_beside(root)], n=1)
         hint = f"did you mean {close[0]}?" if close else "see `drkd list datasets`."
-        moved = "If the folder was moved, give its path with --data"
+        moved = "If the folder is elsewhere, give its path"
         raise InputError(f"there is no data set or folder called {name!r}; {hint} {moved}")
     try:
         if (root / "wnids.txt").exists():

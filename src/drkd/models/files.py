@@ -136,6 +136,10 @@ def read_model(source: str | Path) -> tuple[dict[str, Tensor], ModelInfo]:
     """
     refuse_comparison(source)
     path = model_file(source)
+    if not path.exists() and (path.parent / "config.yaml").exists():
+        raise InputError(
+            f"{path.parent} holds an unfinished run; to finish it, run its command again with --out {path.parent}"
+        )
     tensors, content = read_tensors(path), read_about(path)
     content.pop("sha256", None)
     return tensors, ModelInfo.from_json(content, path)

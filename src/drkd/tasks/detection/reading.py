@@ -45,7 +45,7 @@ def read_annotations(root: Path, on_problem: OnProblem) -> Annotations:
         raise InputError(
             f"{shown(root)} holds no boxes: expected Pascal VOC (Annotations/*.xml, JPEGImages/), COCO "
             "(annotations/*.json, or _annotations.coco.json beside the images of each split) or YOLO (images/train, "
-            "labels/train/*.txt)"
+            "labels/train/*.txt); for a folder per class leave out --task"
         )
     splits = {
         split: [one for one in part if one and _sound(one, classes, on_problem)] for split, part in listed.items()

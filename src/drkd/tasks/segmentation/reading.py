@@ -75,7 +75,7 @@ def list_pairs(root: Path, on_problem: OnProblem) -> Listed:
     else:
         raise InputError(
             f"{shown(root)} holds no masks: expected images/ and masks/ (also in train/, val/ and test/), Pascal VOC "
-            "(JPEGImages/, SegmentationClass/) or COCO (annotations/*.json)"
+            "(JPEGImages/, SegmentationClass/) or COCO (annotations/*.json); for a folder per class leave out --task"
         )
     splits = {split: list(filter(None, part)) for split, part in found.items()}
     for split in {"train": None, **splits}:
