@@ -131,7 +131,7 @@ def test_networks_are_printed_and_drawn(tmp_path, capsys):
         shown.on_trial(NetworksMeasured(TABLE[:1], TABLE[2:]))
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert lines[1] == ["mlp", "0.1", "0.11", "50.00", "45.00", "ps_kd:alpha=0.5"]
-    assert lines[2] == ["small_cnn", "0.3", "0.10", "beyond", "the", "budget"]
+    assert lines[2] == ["small_cnn", "0.3", "0.10", "over", "the", "budget"]
     assert lines[3][:5] == ["cnn", "2", "1.40", "75.00", "70.00"]
     assert "cnn, exported: 2.2 ms an image, 1.40 MB, NOT within the budget" in " ".join(lines[5])
     assert " ".join(lines[-2]) == "mlp, exported: 0.1 ms an image, 0.11 MB: searched"
