@@ -128,7 +128,8 @@ def print_networks(results: NetworkResults, console: Console) -> None:
         lines.append(f"The chosen network was not exported: {results.problem}")
     else:
         fits = "within the budget" if results.exported.fits else "NOT within the budget"
-        lines.append(f"After training, {_cost(results.exported.measured)}, {fits}: {results.exported.file}")
+        cost = _cost(results.exported.measured)
+        lines.append(f"After training, {cost}, {fits}. File, below the folder of the search: {results.exported.file}")
     for line in lines:
         console.print(line, highlight=False, soft_wrap=True, markup=False)
 
