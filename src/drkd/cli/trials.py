@@ -41,7 +41,7 @@ def describe_search(config: TuneConfig, source: Mapping[str, str], out: Path) ->
     asked_once = config.freeze == "backbone" and config.task in OF_LABELS
     empty = ["lr", "augment"] if asked_once else ["lr"]  # its features are asked for once
     rest = [WORDS[stage] for stage in stages if stage not in empty]
-    trials = f", then up to {config.trials} trials: {', then '.join(rest)}" if rest else ""
+    trials = f", then up to {config.trials} trial{'s' * (config.trials > 1)}: {', then '.join(rest)}" if rest else ""
     limit = "" if config.hours is None else f"; none starts after {config.hours:g} h"
     return (
         f"Cross-entropy at {rates} learning rate{'s' * (rates > 1)}{of}{trials}; {config.epochs} epochs each{limit}. "
@@ -159,7 +159,8 @@ def print_trials(results: TuneResults, console: Console) -> None:
         )
     cut = len(results.trials) - len(finished)
     console.print(
-        f"{len(results.trials)} trials, {cut} of them stopped early; cross-entropy at {rates} learning "
+        f"{len(results.trials)} trial{'s' * (len(results.trials) != 1)}, {cut} of them stopped early; "
+        f"cross-entropy at {rates} learning "
         f"rate{'s' * (rates > 1)}. One seed, and the best of many on one validation split: part of its lead is luck.",
         highlight=False,
         soft_wrap=True,
