@@ -44,7 +44,7 @@ def print_findings(found: Findings) -> None:
     for reason, count in alike.items():
         if count > ALIKE:
             say(f"{'note':<8} {count - ALIKE} more: {reason}")
-    images = ", ".join(f"{split} {count:,}" for split, count in found.images.items()) or "none"
+    images = ", ".join(f"{split} {count:,}" for split, count in found.images.items()) or "no"
     print(f"looked at: {images} images, {len(found.classes):,} classes")
     for severity, meaning in (
         ("error", "a training would stop"),
@@ -62,5 +62,5 @@ def verdict(found: Findings) -> str:
     skippable = {"unreadable image", "oversized image"} >= set(errors)
     number = sum(errors.values())
     it, verb = ("it", "stops") if number == 1 else ("them", "stop")
-    way = f"remove or replace {it}" + (f", or leave {it} out with --skip-bad-images" if skippable else "")
+    way = f"remove or replace {it}, or leave {it} out with --skip-bad-images" if skippable else f"fix {it} as said above"
     return f"{counted(number, 'error')} in {shown(found.data)} {verb} a training; {way}"
