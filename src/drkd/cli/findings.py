@@ -62,5 +62,7 @@ def verdict(found: Findings) -> str:
     skippable = {"unreadable image", "oversized image"} >= set(errors)
     number = sum(errors.values())
     it, verb = ("it", "stops") if number == 1 else ("them", "stop")
-    way = f"remove or replace {it}, or leave {it} out with --skip-bad-images" if skippable else f"fix {it} as said above"
+    way = f"fix {it} as said above"
+    if skippable:
+        way = f"remove or replace {it}, or leave {it} out with --skip-bad-images"
     return f"{counted(number, 'error')} in {shown(found.data)} {verb} a training; {way}"
