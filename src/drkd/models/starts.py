@@ -111,7 +111,7 @@ def find_published(
         InputError: if they are not there, or the options contradict each other.
     """
     if pretrained and weights is not None:
-        raise InputError("--pretrained and --weights both say where the network starts from; give one of them")
+        raise InputError("--pretrained and --weights both set the initial weights; use one of them")
     if not pretrained:
         return find_start(name, weights=weights, download=download)
     if name not in published:

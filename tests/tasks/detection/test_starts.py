@@ -148,7 +148,7 @@ def test_files_that_do_not_fit_are_refused(tmp_path):
     torch.save(create_detector("small_ssd", num_classes=2).state_dict(), tmp_path / "small.pth")
     with pytest.raises(InputError, match=r"do not fit ssdlite320_mobilenet_v3: .* name the detector"):
         create_detector("ssdlite320_mobilenet_v3", num_classes=2, weights=tmp_path / "small.pth")
-    with pytest.raises(InputError, match="give one of them"):
+    with pytest.raises(InputError, match="both set the initial weights; use one of them"):
         create_detector("small_ssd", num_classes=2, weights=tmp_path / "small.pth", pretrained=True)
 
 
