@@ -119,7 +119,7 @@ def test_published_weights_are_named_where_they_are_missing(tmp_path, monkeypatc
         create_segmenter(name, num_classes=2, pretrained=True)
     with pytest.raises(InputError, match="there are no published weights of small_fcn"):
         create_segmenter("small_fcn", num_classes=2, pretrained=True)
-    with pytest.raises(InputError, match="give one of them"):
+    with pytest.raises(InputError, match="both set the initial weights; use one of them"):
         create_segmenter(name, num_classes=2, pretrained=True, weights="some.pth")
     assert set(SEGMENTERS) - set(PUBLISHED) == {"small_fcn"}
     file = tmp_path / "hub" / "checkpoints" / get_weight(PUBLISHED[name]).url.rpartition("/")[2]
