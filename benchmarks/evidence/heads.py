@@ -27,7 +27,8 @@ class Row:
     Attributes:
         source: who teaches: `labels` (nobody), `smoothing` and `virtual` (all classes alike), `finished` (the
             self-teacher), `early3` (one that was trained for 3 epochs), `folds2` (networks that were each trained on
-            half of the images, and answer for the other half), or `average` (of the student).
+            half of the images, and answer for the other half), `average` (of the student), or `memory` (what the
+            student said of the image an epoch ago; nothing in the first).
         rule: what corrects the teacher, see `rules.py`.
         alpha, temperature: of the soft target.
         epochs, lr, weight_decay: of AdamW with a cosine to 0.
@@ -136,9 +137,10 @@ def train(
     weights = alpha[:, 0].repeat(len(bed.labels), 1)  # of the soft target, for each sample
     soft = torch.zeros(len(bed.labels), len(rows), bed.classes)
     rectified = torch.zeros(len(rows))
-    online = [number for number, row in enumerate(rows) if row.source == "average"]
+    online = [number for number, row in enumerate(rows) if row.source in ("average", "memory")]
+    memory = {number: torch.zeros_like(soft[:, number]) for number in online if rows[number].source == "memory"}
     for number, row in enumerate(rows):
-        if row.source not in ("labels", "average"):
+        if row.source not in ("labels", "average", "memory"):
             logits, changed, valid = corrected(row.rule, answers[row.source], bed.labels)
             soft[:, number] = (logits / row.temperature).softmax(dim=1)
             weights[:, number] *= valid
@@ -148,18 +150,21 @@ def train(
     order = torch.Generator().manual_seed(seed)
     epochs = rows[0].epochs
     steps, step = epochs * math.ceil(len(taken) / batch), 0
-    for _ in range(epochs):
+    for epoch in range(epochs):
         for part in taken[torch.randperm(len(taken), generator=order)].split(batch):
             x, targets, weight = inputs[part], soft[part], weights[part]
             for number in online:
-                row = rows[number]
-                logits, changed, valid = corrected(
-                    row.rule, forward(x, one_of(averages, number))[0][:, 0], bed.labels[part]
-                )
+                row, remembered = rows[number], memory.get(number)
+                said = forward(x, one_of(averages, number))[0][:, 0] if remembered is None else remembered[part]
+                logits, changed, valid = corrected(row.rule, said, bed.labels[part])
                 targets[:, number] = (logits / row.temperature).softmax(dim=1)
+                if remembered is not None and epoch == 0:
+                    valid, changed = torch.zeros_like(valid), torch.zeros_like(changed)
                 weight[:, number] *= valid
                 rectified[number] += changed.float().mean() / steps
             z, units = forward(x, heads)
+            for number, remembered in memory.items():
+                remembered[part] = z[:, number]
             share = weight[..., None]
             slope = (1 - share) * (z.softmax(dim=2) - hot[part][:, None])
             slope += share * heat * ((z / heat).softmax(dim=2) - targets)

@@ -143,27 +143,29 @@ def check(options: argparse.Namespace) -> None:
     """The same trainings with drkd's own objectives and torch's AdamW, one by one."""
     bed = bed_of(options.data, options.kept, "cub100:0.4", 0, validation=True)
     rules = ("none", "swap", "drop", "bayes:0.2")
-    rows = [Row(source, rule, *SOFT[1], epochs=1) for source in ("finished", "average") for rule in rules]
+    rows = [Row(source, rule, *SOFT[1], epochs=2) for source in ("finished", "average", "memory") for rule in rules]
     answers = {"finished": answers_of("finished", bed, 0)}
     found = train(bed, rows, answers, 0)
     for number, row in enumerate(rows):
         torch.manual_seed(0)
         head = nn.Linear(bed.inputs.shape[1], bed.classes)
         average = drkd.Ema(head, DECAY)
-        teacher = average if row.source == "average" else partial(nn.functional.embedding, weight=answers["finished"])
+        finished = partial(nn.functional.embedding, weight=answers["finished"])
+        teacher = {"finished": finished, "average": average, "memory": drkd.Memory()}[row.source]
         method = drkd.tf_kd_self if row.rule == "none" else drkd.dr_kd
         rectify = {} if row.rule == "none" else {"rectify": row.rule}
         objective = method(teacher, row.alpha, row.temperature, **rectify)
         optimizer = torch.optim.AdamW(head.parameters(), row.lr, weight_decay=row.weight_decay)
-        order = torch.randperm(len(bed.labels), generator=torch.Generator().manual_seed(0)).split(256)
-        for step, part in enumerate(order):
+        generator = torch.Generator().manual_seed(0)
+        order = [(e, p) for e in range(2) for p in torch.randperm(len(bed.labels), generator=generator).split(256)]
+        for step, (epoch, part) in enumerate(order):
             optimizer.param_groups[0]["lr"] = row.lr * (1 + torch.cos(torch.tensor(torch.pi * step / len(order)))) / 2
             inputs = bed.inputs[part] if row.source == "average" else part
             loss = objective(head(bed.inputs[part]), bed.labels[part], inputs=inputs, index=part)["loss"]
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
-            objective.update(progress=(step + 1) / len(order), epoch=0)
+            objective.update(progress=(step + 1) / len(order), epoch=epoch)
         own = found.heads[0][:, number]
         theirs = torch.cat([head.weight.T, head.bias[None]]).detach()
         print(f"{row.source:10} {row.rule:16} largest difference of a weight {float((own - theirs).abs().max()):.1e}")
