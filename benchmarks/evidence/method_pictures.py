@@ -39,6 +39,28 @@ def draw_average(results: Results, figure: Any) -> None:
     axes.legend(fontsize=8, title=title, title_fontsize=7)
 
 
+def draw_online(results: Results, figure: Any) -> None:
+    """Points over cross-entropy: memory and average, the swap and `bayes`, a small and a large alpha."""
+    axes = figure.subplots(1, 1)
+    colours = {"memory": "#0072b2", "average": "#cc79a7"}
+    for place, panel in enumerate(results.panels):
+        plain = results.of(panel, source="labels")[0]
+        for source, colour in colours.items():
+            for rule, marker in (("swap", "s"), ("bayes:0.2", "o")):
+                for key in results.of(panel, source=source, rule=rule):
+                    at = place - 0.35 + 0.4 * (key[4] == "0.9") + 0.2 * (source == "average") + 0.08 * (marker == "o")
+                    style = {"color": colour, "fmt": marker, "mfc": colour if key[4] == "0.9" else "white"}
+                    style["label"] = None if place or key[4] == "0.3" else f"{NAMES[source]}, {rule.partition(':')[0]}"
+                    interval(axes, at, results.minus((key, "accuracy"), (plain, "accuracy")), **style)
+    axes.set_xticks(range(len(results.panels)), [bed.replace(":", "\n") for _, bed in results.panels], fontsize=7)
+    axes.set_yscale("symlog", linthresh=1)
+    axes.yaxis.set_major_locator(FixedLocator([-5, -2, -1, -0.5, 0, 0.5, 1, 2, 5, 10]))
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.set_ylabel("points over cross-entropy")
+    axes.axhline(0, color="#444444", lw=0.8)
+    axes.legend(fontsize=8, title="open: α 0.3, T 1; filled: α 0.9, T 4", title_fontsize=7)
+
+
 def draw_map(results: Results, figure: Any) -> None:
     """Above what Tf-KD_self adds to cross-entropy, below what the swap adds to that, over the rectified fraction."""
     kinds = list(dict.fromkeys(kind_of(panel) for panel in results.panels))

@@ -20,6 +20,7 @@ NAMES = {
     "early3": "self-teacher of 3 epochs",
     "folds2": "two-fold self-teachers",
     "average": "running average",
+    "memory": "memory",
 }
 COLOURS = {"finished": "#0072b2", "early1": "#d55e00", "early3": "#e69f00", "folds2": "#009e73", "average": "#cc79a7"}
 

@@ -4,6 +4,7 @@
     python benchmarks/evidence/method_tables.py map rectifiers-final.csv map.csv --without cub50 --picture map.png
     python benchmarks/evidence/method_tables.py calibration rectifiers-final.csv map.csv --without cub50
     python benchmarks/evidence/method_tables.py tuned tuned.csv --picture docs/evidence/tuned.png
+    python benchmarks/evidence/method_tables.py online online.csv --picture docs/evidence/online.png
 
 Tables of `methods.py`, and of `rectifiers.py final`, which has the same rows at 12 epochs with all training images.
 Points are paired by seed, intervals are of 95%, and Holm's correction is over all lines of a table that have a p.
@@ -14,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from method_pictures import draw_average, draw_calibration, draw_map, draw_tuned
+from method_pictures import draw_average, draw_calibration, draw_map, draw_online, draw_tuned
 from method_results import NAMES, Results, soft_of, wrong
 
 from drkd.studies.statistics import Paired, holm
@@ -148,11 +149,29 @@ def tuned_table(results: Results) -> list[str]:
     return [*out, "", *with_intervals(["teacher", "bed", "rule", "α, T", "accuracy %"], tests)]
 
 
+def online_table(results: Results) -> list[str]:
+    """None, the swap and `bayes` minus cross-entropy, `bayes` minus the swap, and the memory minus the average."""
+    lines: list[list[str]] = []
+    tests: list[Paired | None] = []
+    for panel in results.panels:
+        plain = results.of(panel, source="labels")[0]
+        for bayes in results.of(panel, rule="bayes:0.2"):
+            none, swap = ((*bayes[:3], rule, *bayes[4:]) for rule in ("none", "swap"))
+            lines.append([panel[1], f"{100 * results.mean(plain):.2f}", NAMES[bayes[2]], soft_of(bayes)])
+            tests += [results.minus((key, "accuracy"), (plain, "accuracy")) for key in (none, swap, bayes)]
+            tests.append(results.minus((bayes, "accuracy"), (swap, "accuracy")))
+            average = (*bayes[:2], "average", *bayes[3:])
+            tests.append(None if bayes == average else results.minus((bayes, "accuracy"), (average, "accuracy")))
+    header = ["bed", "cross-entropy %", "teacher", "α, T", "none", "swap", "bayes", "bayes - swap"]
+    return in_columns([*header, "bayes: memory - average"], lines, tests)
+
+
 QUESTIONS: dict[str, tuple[Callable[[Results], list[str]], Callable[[Results, Any], None]]] = {
     "average": (average_table, draw_average),
     "map": (map_table, draw_map),
     "calibration": (calibration_table, draw_calibration),
     "tuned": (tuned_table, draw_tuned),
+    "online": (online_table, draw_online),
 }
 
 

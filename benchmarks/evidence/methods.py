@@ -172,7 +172,9 @@ def tuned(table: Table, bed: str) -> None:
     pairs = tuple((alpha, heat) for alpha in (0.3, 0.6, 0.9) for heat in (1.0, 4.0))
     families = [[replace(plain, source="smoothing", alpha=alpha) for alpha in (0.05, 0.1, 0.2, 0.4)]]
     families.append(taught(plain, "virtual", "bayes:0.2", pairs))
-    families += [taught(plain, source, rule, pairs) for source in ("finished", "folds2", "average") for rule in RULES]
+    families += [
+        taught(plain, source, rule, pairs) for source in ("finished", "folds2", "average", "memory") for rule in RULES
+    ]
     for seed in tried:
         table.fill("validation", bed, seed, [row for family in families for row in family], plain)
     chosen = [table.best(bed, family) for family in families]
@@ -181,7 +183,7 @@ def tuned(table: Table, bed: str) -> None:
 
 
 def online(table: Table, bed: str) -> None:
-    """drkd's default alpha and temperature, and a large alpha: every rectifier, the memory and the average as teachers."""
+    """The memory and the average as teachers, with every rectifier, at drkd's defaults and at a large alpha."""
     plain = plain_of(table.options.head, bed)
     rows = [plain]
     for source in ("memory", "average"):
