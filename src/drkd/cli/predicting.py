@@ -105,6 +105,9 @@ def predict(
                 _write_json((task.answer_record(row, format_, source.info.classes) for row in answers), stream)
         if out is not None:
             answer(out, {})
+    if not found:  # classifiers and segmenters say something of every image that can be read
+        hint = "" if format_ == "coco" and wanted.threshold is None else "; a lower --threshold shows less certain ones"
+        print(f"drkd: no boxes in {counted(images_given - len(bad), 'image')}{hint}", file=sys.stderr)
     if len(bad) > 1:  # a single one was just named
         print(f"drkd: {counted(len(bad), 'image')} could not be read", file=sys.stderr)
     return 1 if bad else 0

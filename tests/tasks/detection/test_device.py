@@ -257,7 +257,9 @@ def test_the_command_line_draws_and_writes_tables(exported, folder, tmp_path, ca
     for form, empty in (("csv", "file,label,score,x1,y1,x2,y2\n"), ("json", "[]\n"), ("coco", "[]\n")):
         capsys.readouterr()
         assert run_cli("predict", exported.path, folder / "val", "--threshold", "1", "--format", form) == 0
-        assert capsys.readouterr().out == empty
+        said = capsys.readouterr()
+        assert said.out == empty
+        assert "drkd: no boxes in 3 images; a lower --threshold shows less certain ones\n" in said.err
 
 
 @pytest.mark.parametrize(
