@@ -54,7 +54,7 @@ from drkd.training.checkpoint import CheckpointPolicy
 from drkd.training.fit import fit
 from drkd.training.loop import Row
 from drkd.training.trackers import check_trackers, tracked_run
-from drkd.utils.device import choose_device, set_up_process
+from drkd.utils.device import choose_device, give_back_memory, set_up_process
 from drkd.utils.distributed import rank, wait_for_all
 from drkd.utils.errors import InputError
 from drkd.utils.progress import listening
@@ -98,7 +98,9 @@ def train(
         one_writer(out),
         listening(None if on_event is ignore_event else lambda far: on_event(Progressed(called, far))),
     ):
-        return _train_here(config, source, out, called, on_event, alone=alone)
+        summary = _train_here(config, source, out, called, on_event, alone=alone)
+    give_back_memory()
+    return summary
 
 
 def _train_here(

@@ -8,7 +8,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from drkd.config import FitSettings
 from drkd.data.datasets import Data, Split
-from drkd.data.loader import Batch, Loader
+from drkd.data.loader import Batch, Loader, batch_to_measure
 from drkd.data.mixing import Mixing
 from drkd.objective.objective import Objective
 from drkd.targets import Cached, ClassMean, Memory
@@ -97,11 +97,10 @@ class ClassifierLearner(Learner[Data, Batch]):
 
     def _in_order(self, data: Data, split: Split, settings: FitSettings) -> Loader:
         """A loader that neither shuffles nor augments."""
-        batch_size = max(512, settings.batch_size)
         return Loader(
             data,
             split,
-            batch_size=batch_size,
+            batch_size=batch_to_measure(split, self.device, settings.batch_size),
             training=False,
             device=self.device,
             workers=settings.workers,

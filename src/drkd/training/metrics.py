@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from drkd.data.datasets import Data
-from drkd.data.loader import Loader
+from drkd.data.datasets import Data, Split
+from drkd.data.loader import Loader, batch_to_measure
 from drkd.objective.losses import to_float32
 from drkd.training.calibration import fit_temperature
 from drkd.training.mistakes import Confusions, Mistake, count_confusions, surest_mistakes
@@ -202,11 +202,17 @@ def predict_logits(model: nn.Module, loader: Loader) -> tuple[Tensor, Tensor]:
 
 
 def evaluate(
-    model: nn.Module, data: Data, split: str = "test", *, batch_size: int = 512, temperature: float | None = None
+    model: nn.Module,
+    data: Data,
+    split: str = "test",
+    *,
+    batch_size: int | None = None,
+    temperature: float | None = None,
 ) -> Metrics:
     """Measure `model` on a split of `data` (`train` without augmentation, `val` or `test`).
 
     With `temperature`, such as the `info.temperature` of `drkd.load_model`, calibrated probabilities are measured too.
+    By default a batch takes 512 samples, of images above 32 pixels fewer.
 
     Example:
         >>> import drkd
@@ -217,15 +223,18 @@ def evaluate(
     """
     check_arguments(evaluate, locals())
     check_choice("split", split, ("train", "val", "test"))
-    check_count("batch_size", batch_size)
+    if batch_size is not None:
+        check_count("batch_size", batch_size)
     if not len(getattr(data, split)):
         raise InputError(f"the {split} split of {data.name} is empty; measure another, or hold out some samples")
     device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
-    loader = Loader(data, getattr(data, split), batch_size=batch_size, training=False, device=device)
+    part: Split = getattr(data, split)
+    batch_size = batch_size or batch_to_measure(part, device)
+    loader = Loader(data, part, batch_size=batch_size, training=False, device=device)
     return measure(*predict_logits(model, loader), data.classes, temperature=temperature)
 
 
-def calibrate(model: nn.Module, data: Data, *, batch_size: int = 512) -> float | None:
+def calibrate(model: nn.Module, data: Data) -> float | None:
     """The temperature of `model` on the validation split of `data`, see `fit_temperature`.
 
     None without such a split, and for logits that are not finite, of which measuring tells.
@@ -233,7 +242,7 @@ def calibrate(model: nn.Module, data: Data, *, batch_size: int = 512) -> float |
     if not len(data.val):
         return None
     device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
-    loader = Loader(data, data.val, batch_size=batch_size, training=False, device=device)
+    loader = Loader(data, data.val, batch_size=batch_to_measure(data.val, device), training=False, device=device)
     with contextlib.suppress(NonFiniteLossError):
         return fit_temperature(*predict_logits(model, loader))
     return None

@@ -66,8 +66,8 @@ def set_up_process(threads: int | None, *, deterministic: bool = False) -> None:
 
     Without that, every tensor above 32 MB, so every larger activation of every step, goes back to the system when it
     is freed, and its pages are made and zeroed again in the next step: a twentieth of a step of MobileNetV2, and half
-    of it where the system is slow to give out memory (docs/speed.md). The price: a process that has trained keeps its
-    peak. With another C library nothing changes.
+    of it where the system is slow to give out memory (docs/speed.md). The price: a process keeps the peak of
+    its training, until `give_back_memory`. With another C library nothing changes.
 
     Args:
         threads: processor threads.
@@ -86,3 +86,16 @@ def set_up_process(threads: int | None, *, deterministic: bool = False) -> None:
     if deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # before the first product on the device
         torch.use_deterministic_algorithms(True)
+
+
+def give_back_memory() -> None:
+    """Give the memory that `set_up_process` has glibc keep back to the system: the next training needs other blocks.
+
+    Without that, blocks that fit nothing pile up from training to training.
+
+    Example:
+        >>> give_back_memory()
+    """
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
+    if trim is not None:
+        trim(ctypes.c_size_t(0))

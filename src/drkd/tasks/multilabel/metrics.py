@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from drkd.data.datasets import Data
-from drkd.data.loader import Loader
+from drkd.data.datasets import Data, Split
+from drkd.data.loader import Loader, batch_to_measure
 from drkd.training.metrics import calibration_error, predict_logits
 from drkd.training.mistakes import Mistake, surest_wrong_labels
 from drkd.utils.checks import IGNORED
@@ -124,5 +124,6 @@ def evaluate_multilabel(
     if not len(getattr(data, split)):
         raise InputError(f"the {split} split of {data.name} is empty; measure another, or hold some samples out")
     device = next((parameter.device for parameter in network.parameters()), torch.device("cpu"))
-    loader = Loader(data, getattr(data, split), batch_size=512, training=False, device=device)
+    part: Split = getattr(data, split)
+    loader = Loader(data, part, batch_size=batch_to_measure(part, device), training=False, device=device)
     return measure(*predict_logits(network, loader), data.classes, temperature=temperature)
