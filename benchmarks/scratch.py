@@ -28,7 +28,7 @@ METHODS = (
 )
 OPTIONS: dict[str, Any] = {
     **{"batch_size": 128, "weight_decay": 5e-4, "schedule": "cosine", "augment": "crop_flip", "resume": True},
-    **{"threads": 1, "checkpoint_every": "2m"},
+    **{"threads": 1, "checkpoint_every": "120s"},
 }
 
 
