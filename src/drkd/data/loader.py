@@ -14,7 +14,6 @@ A method declares what it needs of the batches, and the loader provides it:
     balanced  each class equally often (`drkd.data.sampling`); a sample that comes again is seen in another view
 """
 
-import math
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
@@ -49,25 +48,6 @@ Part = tuple[NDArray[np.int64], int | NDArray[np.int64]]
 
 BLOCK_BYTES = 2**20
 """Batches are made together as long as their inputs take no more: about what a processor's cache holds."""
-
-
-def batch_to_measure(split: Split, device: torch.device, at_least: int = 1) -> int:
-    """Samples to measure at once: 512, or fewer where images are above 32 pixels a side (on an accelerator 128).
-
-    Activations then take no more memory than those of 512 such images.
-
-    Args:
-        split: what is measured.
-        device: where.
-        at_least: what surely fits, such as the batch size of the training.
-
-    Example:
-        >>> photos, cpu = Split(torch.zeros(3, 3, 128, 128), torch.zeros(3, dtype=torch.long)), torch.device("cpu")
-        >>> batch_to_measure(photos, cpu), batch_to_measure(photos, cpu, at_least=64)
-        (32, 64)
-    """
-    most = 512 * (32 if device.type == "cpu" else 128) ** 2
-    return max(1, at_least, min(512, most // math.prod(split.inputs.shape[2:])))
 
 
 class Batch(NamedTuple):

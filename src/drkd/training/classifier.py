@@ -8,13 +8,13 @@ from torch.nn.parallel import DistributedDataParallel
 
 from drkd.config import FitSettings
 from drkd.data.datasets import Data, Split
-from drkd.data.loader import Batch, Loader, batch_to_measure
+from drkd.data.loader import Batch, Loader
 from drkd.data.mixing import Mixing
 from drkd.objective.objective import Objective
 from drkd.targets import Cached, ClassMean, Memory
 from drkd.training.compilation import Compiled, should_compile
 from drkd.training.learner import Learner, StepLosses
-from drkd.training.metrics import accuracy_and_nll, predict_logits
+from drkd.training.metrics import accuracy_and_nll, batch_to_measure, predict_logits
 from drkd.utils.checks import IGNORED
 from drkd.utils.distributed import from_rank_0, rank, world_size
 from drkd.utils.errors import InputError

@@ -1,6 +1,7 @@
 """How good a classifier is, and how well it knows: accuracy, NLL, ECE, AURC."""
 
 import contextlib
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import cast
@@ -10,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from drkd.data.datasets import Data, Split
-from drkd.data.loader import Loader, batch_to_measure
+from drkd.data.loader import Loader
 from drkd.objective.losses import to_float32
 from drkd.training.calibration import fit_temperature
 from drkd.training.mistakes import Confusions, Mistake, count_confusions, surest_mistakes
@@ -199,6 +200,25 @@ def predict_logits(model: nn.Module, loader: Loader) -> tuple[Tensor, Tensor]:
     pairs = [(check_logits(model(batch.inputs), need), cast(Tensor, batch.labels)) for batch in batches]
     model.train(was_training)
     return torch.cat([logits for logits, _ in pairs]), torch.cat([labels for _, labels in pairs])
+
+
+def batch_to_measure(split: Split, device: torch.device, at_least: int = 1) -> int:
+    """Samples to measure at once: 512, or fewer where images are above 32 pixels a side (on an accelerator 128).
+
+    Activations then take no more memory than those of 512 such images.
+
+    Args:
+        split: what is measured.
+        device: where.
+        at_least: what surely fits, such as the batch size of the training.
+
+    Example:
+        >>> photos, cpu = Split(torch.zeros(3, 3, 128, 128), torch.zeros(3, dtype=torch.long)), torch.device("cpu")
+        >>> batch_to_measure(photos, cpu), batch_to_measure(photos, cpu, at_least=64)
+        (32, 64)
+    """
+    most = 512 * (32 if device.type == "cpu" else 128) ** 2
+    return max(1, at_least, min(512, most // math.prod(split.inputs.shape[2:])))
 
 
 def evaluate(

@@ -8,8 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from drkd.data.datasets import Data, Split
-from drkd.data.loader import Loader, batch_to_measure
-from drkd.training.metrics import calibration_error, predict_logits
+from drkd.data.loader import Loader
+from drkd.training.metrics import batch_to_measure, calibration_error, predict_logits
 from drkd.training.mistakes import Mistake, surest_wrong_labels
 from drkd.utils.checks import IGNORED
 from drkd.utils.errors import InputError, NonFiniteLossError
