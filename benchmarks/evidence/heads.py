@@ -17,6 +17,8 @@ from torch import Tensor, nn
 DECAY = 0.999
 """Of the running average."""
 
+REMEMBERED = ("memory", "growing")
+
 Layers = list[Tensor]
 
 
@@ -27,8 +29,9 @@ class Row:
     Attributes:
         source: who teaches: `labels` (nobody), `smoothing` and `virtual` (all classes alike), `finished` (the
             self-teacher), `early3` (one that was trained for 3 epochs), `folds2` (networks that were each trained on
-            half of the images, and answer for the other half), `average` (of the student), or `memory` (what the
-            student said of the image an epoch ago; nothing in the first).
+            half of the images, and answer for the other half), `average` (of the student), `memory` (what the
+            student said of the image an epoch ago; nothing in the first), or `growing` (the memory with a weight that
+            grows from 0 to alpha: PS-KD).
         rule: what corrects the teacher, see `rules.py`.
         alpha, temperature: of the soft target.
         epochs, lr, weight_decay: of AdamW with a cosine to 0.
@@ -137,10 +140,10 @@ def train(
     weights = alpha[:, 0].repeat(len(bed.labels), 1)  # of the soft target, for each sample
     soft = torch.zeros(len(bed.labels), len(rows), bed.classes)
     rectified = torch.zeros(len(rows))
-    online = [number for number, row in enumerate(rows) if row.source in ("average", "memory")]
-    memory = {number: torch.zeros_like(soft[:, number]) for number in online if rows[number].source == "memory"}
+    online = [number for number, row in enumerate(rows) if row.source in ("average", *REMEMBERED)]
+    memory = {number: torch.zeros_like(soft[:, number]) for number in online if rows[number].source in REMEMBERED}
     for number, row in enumerate(rows):
-        if row.source not in ("labels", "average", "memory"):
+        if row.source != "labels" and number not in online:
             logits, changed, valid = corrected(row.rule, answers[row.source], bed.labels)
             soft[:, number] = (logits / row.temperature).softmax(dim=1)
             weights[:, number] *= valid
@@ -160,7 +163,7 @@ def train(
                 targets[:, number] = (logits / row.temperature).softmax(dim=1)
                 if remembered is not None and epoch == 0:
                     valid, changed = torch.zeros_like(valid), torch.zeros_like(changed)
-                weight[:, number] *= valid
+                weight[:, number] *= valid * (step / steps if row.source == "growing" else 1)
                 rectified[number] += changed.float().mean() / steps
             z, units = forward(x, heads)
             for number, remembered in memory.items():

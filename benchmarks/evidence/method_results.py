@@ -21,6 +21,7 @@ NAMES = {
     "folds2": "two-fold self-teachers",
     "average": "running average",
     "memory": "memory",
+    "growing": "PS-KD",
 }
 COLOURS = {"finished": "#0072b2", "early1": "#d55e00", "early3": "#e69f00", "folds2": "#009e73", "average": "#cc79a7"}
 

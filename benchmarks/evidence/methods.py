@@ -183,9 +183,9 @@ def tuned(table: Table, bed: str) -> None:
 
 
 def online(table: Table, bed: str) -> None:
-    """The memory and the average as teachers, with every rectifier, at drkd's defaults and at a large alpha."""
+    """The memory and the average as teachers, with every rectifier, at drkd's defaults and a large alpha; and PS-KD."""
     plain = plain_of(table.options.head, bed)
-    rows = [plain]
+    rows = [plain, *taught(plain, "growing", "none", ((0.8, 1.0),))]
     for source in ("memory", "average"):
         for rule in RULES:
             rows += taught(plain, source, rule, ((0.3, 1.0), (0.9, 4.0)))

@@ -144,6 +144,7 @@ def check(options: argparse.Namespace) -> None:
     bed = bed_of(options.data, options.kept, "cub100:0.4", 0, validation=True)
     rules = ("none", "swap", "drop", "bayes:0.2")
     rows = [Row(source, rule, *SOFT[1], epochs=2) for source in ("finished", "average", "memory") for rule in rules]
+    rows.append(Row("growing", "none", 0.8, 1.0, epochs=2))
     answers = {"finished": answers_of("finished", bed, 0)}
     found = train(bed, rows, answers, 0)
     for number, row in enumerate(rows):
@@ -151,10 +152,9 @@ def check(options: argparse.Namespace) -> None:
         head = nn.Linear(bed.inputs.shape[1], bed.classes)
         average = drkd.Ema(head, DECAY)
         finished = partial(nn.functional.embedding, weight=answers["finished"])
-        teacher = {"finished": finished, "average": average, "memory": drkd.Memory()}[row.source]
-        method = drkd.tf_kd_self if row.rule == "none" else drkd.dr_kd
-        rectify = {} if row.rule == "none" else {"rectify": row.rule}
-        objective = method(teacher, row.alpha, row.temperature, **rectify)
+        teacher = {"finished": finished, "average": average, "memory": drkd.Memory()}.get(row.source)
+        method = drkd.tf_kd_self if row.rule == "none" else partial(drkd.dr_kd, rectify=row.rule)
+        objective = drkd.ps_kd(row.alpha) if teacher is None else method(teacher, row.alpha, row.temperature)
         optimizer = torch.optim.AdamW(head.parameters(), row.lr, weight_decay=row.weight_decay)
         generator = torch.Generator().manual_seed(0)
         order = [(e, p) for e in range(2) for p in torch.randperm(len(bed.labels), generator=generator).split(256)]

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asking import ask
-from drkd import InputError, Memory
+from drkd import InputError, Memory, online_dr_kd, ps_kd
 
 LABELS = torch.zeros(2, dtype=torch.long)
 
@@ -178,3 +178,14 @@ def test_fit_tells_the_number_of_samples():
 def test_what_to_keep_is_checked(keep):
     with pytest.raises(InputError, match="full, half or a number of logits above 0"):
         Memory(keep=keep)
+
+
+@pytest.mark.parametrize("make", [ps_kd, lambda: online_dr_kd(0.5, alpha_schedule="rising"), lambda: online_dr_kd(0.0)])
+def test_a_batch_on_which_the_weight_is_0_is_remembered_too(make):
+    objective, logits = make(), torch.randn(2, 3, requires_grad=True)
+    objective(logits, LABELS, index=torch.tensor([0, 1]))["loss"].backward()
+    objective.update(progress=0.5, epoch=1)
+    (memory,) = (part for part in objective.modules() if isinstance(part, Memory))
+    assert memory.seen[:2].all()
+    assert torch.equal(memory.table[:2], logits.detach())
+    assert torch.allclose(logits.grad, (logits.detach().softmax(1) - torch.eye(3)[LABELS]) / 2)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from drkd.objective.losses import hard_cross_entropy, mixed_cross_entropy, soft_cross_entropy_and_entropy
 from drkd.objective.schedules import Weight
 from drkd.targets import StudentBatch, Target
-from drkd.targets.base import ask
+from drkd.targets.base import Queue, ask
 from drkd.utils.arguments import check_arguments
 from drkd.utils.checks import IGNORED, check_choice, check_temperature
 from drkd.utils.errors import InputError
@@ -35,6 +35,9 @@ class LossTerm(nn.Module):
 
     class_mean = False
     """Whether the loss is divided by the number of classes."""
+
+    remembers = False
+    """Whether it keeps what it is given for later, and so has to be given batches on which its weight is 0."""
 
     def __init__(self, weight: Weight, name: str) -> None:
         super().__init__()
@@ -109,6 +112,7 @@ class Term(LossTerm):
         self.averaged_in_public = averaged_in_public
         self.without_target = without_target
         self.needs = target.needs
+        self.remembers = any(isinstance(part, Queue) for part in target.modules())
 
     def final_weight(self, num_classes: int) -> float:
         return super().final_weight(num_classes) * self.scale / (num_classes if self.class_mean else 1)
