@@ -162,6 +162,9 @@ def online_table(results: Results) -> list[str]:
             tests.append(results.minus((bayes, "accuracy"), (swap, "accuracy")))
             average = (*bayes[:2], "average", *bayes[3:])
             tests.append(None if bayes == average else results.minus((bayes, "accuracy"), (average, "accuracy")))
+        for growing in results.of(panel, source="growing"):
+            lines.append([panel[1], f"{100 * results.mean(plain):.2f}", NAMES[growing[2]], f"to {soft_of(growing)}"])
+            tests += [results.minus((growing, "accuracy"), (plain, "accuracy")), *[None] * 4]
     header = ["bed", "cross-entropy %", "teacher", "α, T", "none", "swap", "bayes", "bayes - swap"]
     return in_columns([*header, "bayes: memory - average"], lines, tests)
 
