@@ -52,7 +52,8 @@ def draw_online(results: Results, figure: Any) -> None:
                     style = {"color": colour, "fmt": marker, "mfc": colour if key[4] == "0.9" else "white"}
                     style["label"] = None if place or key[4] == "0.3" else f"{NAMES[source]}, {rule.partition(':')[0]}"
                     interval(axes, at, results.minus((key, "accuracy"), (plain, "accuracy")), **style)
-    axes.set_xticks(range(len(results.panels)), [bed.replace(":", "\n") for _, bed in results.panels], fontsize=7)
+    names = [f"{head.partition(',')[0]}\n{bed.replace(':', chr(10))}" for head, bed in results.panels]
+    axes.set_xticks(range(len(names)), names, fontsize=7)
     axes.set_yscale("symlog", linthresh=1)
     axes.yaxis.set_major_locator(FixedLocator([-5, -2, -1, -0.5, 0, 0.5, 1, 2, 5, 10]))
     axes.yaxis.set_major_formatter("{x:g}")

@@ -157,15 +157,15 @@ def online_table(results: Results) -> list[str]:
         plain = results.of(panel, source="labels")[0]
         for bayes in results.of(panel, rule="bayes:0.2"):
             none, swap = ((*bayes[:3], rule, *bayes[4:]) for rule in ("none", "swap"))
-            lines.append([panel[1], f"{100 * results.mean(plain):.2f}", NAMES[bayes[2]], soft_of(bayes)])
+            lines.append([*panel, f"{100 * results.mean(plain):.2f}", NAMES[bayes[2]], soft_of(bayes)])
             tests += [results.minus((key, "accuracy"), (plain, "accuracy")) for key in (none, swap, bayes)]
             tests.append(results.minus((bayes, "accuracy"), (swap, "accuracy")))
             average = (*bayes[:2], "average", *bayes[3:])
             tests.append(None if bayes == average else results.minus((bayes, "accuracy"), (average, "accuracy")))
         for growing in results.of(panel, source="growing"):
-            lines.append([panel[1], f"{100 * results.mean(plain):.2f}", NAMES[growing[2]], f"to {soft_of(growing)}"])
+            lines.append([*panel, f"{100 * results.mean(plain):.2f}", NAMES[growing[2]], f"to {soft_of(growing)}"])
             tests += [results.minus((growing, "accuracy"), (plain, "accuracy")), *[None] * 4]
-    header = ["bed", "cross-entropy %", "teacher", "α, T", "none", "swap", "bayes", "bayes - swap"]
+    header = ["head", "bed", "cross-entropy %", "teacher", "α, T", "none", "swap", "bayes", "bayes - swap"]
     return in_columns([*header, "bayes: memory - average"], lines, tests)
 
 
