@@ -125,7 +125,12 @@ def test_trials_are_listed_with_their_outcome():
         shown.on_trial(EpochDone("ps_kd:alpha=0.5", {"epoch": 0}))
         shown.on_trial(TrialDone("ps_kd:alpha=0.5", 0.5))
         shown.on_trial(TrialDone("dr_kd:alpha=0.1", None))
-    assert text.getvalue() == "  ps_kd:alpha=0.5: validation accuracy 50.00%\n  dr_kd:alpha=0.1: ended early\n"
+        shown.on_trial(TrialDone("dr_kd:alpha=0.9", None, failed="its loss is nan"))
+    assert text.getvalue().splitlines() == [
+        "  ps_kd:alpha=0.5: validation accuracy 50.00%",
+        "  dr_kd:alpha=0.1: ended early",
+        "  dr_kd:alpha=0.9: failed: its loss is nan",
+    ]
 
 
 def test_the_best_trials_are_printed_beside_the_baseline():
@@ -134,7 +139,7 @@ def test_the_best_trials_are_printed_beside_the_baseline():
     print_trials(TuneResults(0.1, 0.5, {"0.1": 0.5}, "b", 0.75, trials, {}), Console(file=text, width=200))
     lines = [line.split() for line in text.getvalue().splitlines()]
     assert lines[1:4] == [["cross_entropy:lr=0.1", "50.00"], ["b", "75.00", "+25.00"], ["a", "50.00", "+0.00"]]
-    assert "3 trials, 1 of them stopped early; cross-entropy at 1 learning rate." in text.getvalue()
+    assert "3 trials (1 failed); cross-entropy at 1 learning rate." in text.getvalue()
 
 
 @pytest.mark.parametrize("text", ["[/red]", "[bold]x[/bold]", ":cat:", "\x1b[31m", "\u732b"])

@@ -72,6 +72,9 @@ def test_an_interval_without_0_that_the_correction_takes_back_is_explained():
     assert test.ci95[0] > 0
     assert test.p_holm > 0.05
     assert ", which can happen by chance among 6 comparisons" in headline(panel, differences)
+    panel, differences = made_up(slightly, [*ALIKE[:4], None])
+    assert sum(test.p_holm is None for test in differences.values()) == 3
+    assert ", which can happen by chance among 3 comparisons" in headline(panel, differences)
 
 
 @pytest.mark.parametrize(
@@ -83,7 +86,7 @@ def test_too_few_seeds_give_no_answer(seeds, said):
 
 def test_methods_that_failed_are_counted_out():
     failed = [*BETTER[:4], None]
-    assert headline(*made_up(BETTER, failed)).endswith(" (1 of 2 failed and are not judged).")
+    assert headline(*made_up(BETTER, failed)).endswith(" (1 of 2 failed and is not judged).")
     assert headline(*made_up(failed, failed)) == "No answer: every method failed on some seeds."
     assert of(without("tf_kd_self", dr_kd=failed)) == "No answer: DR-KD failed on some seeds."
 
@@ -92,7 +95,20 @@ def test_without_the_baseline_nothing_can_be_said():
     panel, _ = made_up(BETTER, ALIKE)
     panel.methods["cross_entropy"].test["accuracy"][2] = None
     assert of(panel).startswith("No answer: cross-entropy failed on 1 of 5 seeds, and everything")
-    assert of(without("tf_kd_self", "dr_kd")) == "No answer: nothing was compared with cross-entropy."
+    assert of(without("tf_kd_self", "dr_kd")) == "No answer: only its control was compared with cross-entropy."
+    alone = of(without("tf_kd_self", "dr_kd", "cross_entropy_2x"))
+    assert alone == "No answer: nothing was compared with cross-entropy."
+    failed = of(without("tf_kd_self", dr_kd=[None], control=[0.9], seeds=1))
+    assert failed == "No answer: DR-KD failed."
+
+
+@pytest.mark.parametrize("lost", [1, 4])
+def test_a_control_that_lost_seeds_says_nothing(lost):
+    text = headline(*made_up(BETTER, ALIKE, control=[*CONTROL[lost:], *[None] * lost]))
+    assert text == (
+        "Yes: DR-KD is more accurate than cross-entropy here (+5.02 points, 95% interval +4.96 to +5.08); "
+        "cross-entropy 2x, of equal total epochs, failed on some seeds and says nothing."
+    )
 
 
 def test_the_control_is_no_method():

@@ -137,11 +137,11 @@ def test_a_search_shows_its_best_trials(tuned):
     ]
     page = Page(tuned._repr_html_())
     assert page.rows[1:] == rows
-    assert "3 trials, 1 of them ended early. One seed, and the best of many" in page.text
+    assert "3 trials (1 ended early). One seed, and the best of many" in page.text
     head, *lines, counts = str(tuned).splitlines()
     assert head.split("  ")[0] == "Trial"
     assert [line.split() for line in lines] == [[cell for cell in row if cell] for row in rows]
-    assert counts.startswith("3 trials, 1 of them ended early.")
+    assert counts.startswith("3 trials (1 ended early).")
     assert cells(tuned.to_latex())[2] == [r"dr\_kd:rectify=swap:lr=0.3", "95.00", "$+$2.00"]
 
 

@@ -54,7 +54,7 @@ def test_headings_and_legend_belong_to_the_task():
     assert list(columns_of(get_task()).values())[1:7] == headings
     detection = get_task("detection")
     assert list(columns_of(detection).values())[1:6] == ["mAP %", *headings[1:3], "mAP50 %", "AR %"]
-    assert "the self-teacher's mAP50 on the training data" in legend_of(detection)
+    assert "the teacher's mAP50 on the training data" in legend_of(detection)
     assert "the self-teacher's accuracy on the training data" in legend_of(get_task())
 
 

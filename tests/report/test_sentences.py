@@ -90,9 +90,28 @@ def test_variants_are_paired_by_their_settings():
 
 
 def test_dr_kd_equals_tf_kd_self_only_where_it_does():
-    start = "DR-KD had nothing to rectify: its self-teacher made no mistake in training"
+    start = (
+        "DR-KD had nothing to rectify: its teacher made no mistake in training, or none that its rectifier corrects"
+    )
     assert f"{start}, so it equals Tf-KD_self here." in text_of(ALIKE, ALIKE, rectified=0.0)
     assert f"{start}." in text_of(BETTER, ALIKE, rectified=0.0)
+    failed = text_of([*ALIKE[:4], None], ALIKE, rectified=0.0)
+    assert "DR-KD failed on 1 of 5 seeds: nothing is concluded about it." in failed
+    assert "had nothing to rectify" not in failed
+
+
+def test_more_seeds_are_advised_only_where_seeds_are_few():
+    lost = [*BETTER[:4], None]
+    assert "run at least 5" not in text_of(lost, lost, control=lost)
+    panel, _ = made_up(BETTER, ALIKE)
+    panel.methods["cross_entropy"].test["accuracy"][1:] = [None] * 4
+    text = " ".join(conclusions(panel, compared(panel)))
+    assert "cross-entropy failed on 4 of 5 seeds" in text.lower()
+    assert "run at least 5" not in text
+    for name in ("dr_kd", "tf_kd_self", "cross_entropy_2x"):
+        del panel.methods[name]
+    panel.costs_double.clear()
+    assert "One seed" not in " ".join(conclusions(panel, compared(panel)))
 
 
 def test_differences_without_variance_are_no_verdict():

@@ -15,12 +15,14 @@ from drkd.config import METHOD_SETTINGS, CompareConfig, TuneConfig
 from drkd.config.effects import OF_LABELS
 from drkd.runs.events import EpochDone, Estimated
 from drkd.studies.found import Measured, NetworkResults, TuneResults
+from drkd.studies.proposals import count_trials
 from drkd.studies.results import BASELINE
 from drkd.studies.searching import NetworksMeasured, TrialDone, TuneEvent
 from drkd.studies.stages import RATES, stages_of
 from drkd.studies.tuning import Tuned, chosen_config
 from drkd.tasks import get_task
 from drkd.utils.files import write_text
+from drkd.utils.text import counted
 
 SHOWN = 5
 
@@ -87,8 +89,10 @@ class Trials:
                     self._print(line)
             case EpochDone(run=name, row=row):
                 self.live.update(self.task, description=f"{name}, epoch {int(row['epoch']) + 1}")
-            case TrialDone(variant=name, val_score=score, stage=stage):
-                outcome = "ended early" if score is None else f"validation {self.label} {100 * score:.2f}%"
+            case TrialDone(variant=name, val_score=score, stage=stage, failed=failed):
+                outcome = "ended early" if failed is None else f"failed: {failed}"
+                if score is not None:
+                    outcome = f"validation {self.label} {100 * score:.2f}%"
                 self._print(f"  {name}: {outcome}")
                 if stage != "lr":
                     self.live.advance(self.task)
@@ -157,11 +161,9 @@ def print_trials(results: TuneResults, console: Console) -> None:
             highlight=False,
             soft_wrap=True,
         )
-    cut = len(results.trials) - len(finished)
     console.print(
-        f"{len(results.trials)} trial{'s' * (len(results.trials) != 1)}, {cut} of them stopped early; "
-        f"cross-entropy at {rates} learning "
-        f"rate{'s' * (rates > 1)}. One seed, and the best of many on one validation split: part of its lead is luck.",
+        f"{count_trials(results.trials)}; cross-entropy at {counted(rates, 'learning rate')}. One seed, "
+        "and the best of many on one validation split: part of its lead is luck.",
         highlight=False,
         soft_wrap=True,
     )

@@ -66,8 +66,7 @@ def _training(config: Mapping[str, Any], summary: RunSummary) -> str:
     chosen = "chosen on the validation split" if summary.select == "best" else "the last one"
     lines = [
         f"- Data: {_code(Path(str(config['data'])).name)}",
-        f"- Method: `{summary.method}`"
-        + ("; the teacher is a frozen copy of the network itself" if summary.teacher else ""),
+        f"- Method: `{summary.method}`" + (f"; the teacher is {_teacher(config)}" if summary.teacher else ""),
         f"- Epoch: {summary.best_epoch} of {summary.epochs} (from 0), {chosen}",
     ]
     if config.get("pretrained"):
@@ -76,6 +75,13 @@ def _training(config: Mapping[str, Any], summary: RunSummary) -> str:
         lines.append(f"- Start: weights of {_code(Path(str(config['weights'])).name)}")
     given = [f"`{name}` {_plain(config[name])}" for name in SETTINGS if config.get(name) not in (None, [], {})]
     return "\n".join([*lines, f"- Settings: {', '.join(given)}"]) + "\n"
+
+
+def _teacher(config: Mapping[str, Any]) -> str:
+    given = config.get("teacher")
+    return (
+        "a frozen copy of the network itself" if given is None else f"another network, {_code(Path(str(given)).name)}"
+    )
 
 
 def _measured(summary: RunSummary, task: Task) -> str:

@@ -17,14 +17,17 @@ def label_of(name: str) -> str:
         ('DR-KD', 'DR-KD (alpha=0.5, rectify=drop)')
         >>> label_of("cross_entropy:average=ema"), label_of("dr_kd:alpha=0.5:average=swa:0.5")
         ('Cross-entropy, averaged', 'DR-KD, averaged (alpha=0.5, swa:0.5)')
+        >>> label_of("cross_entropy:average=null")
+        'Cross-entropy, not averaged'
     """
     method, settings = split_variant(name)
     known = all_methods().get(method)
     label = CONTROL_LABEL if method == CONTROL else known.label if known else method
     averages = [setting.removeprefix("average=") for setting in settings if setting.startswith("average=")]
+    averaged = ", not averaged" if averages == ["null"] else ", averaged" if averages else ""
     shown = [setting for setting in settings if not setting.startswith("average=")]
-    shown += [average for average in averages if average != "ema"]
-    return label + (", averaged" if averages else "") + (f" ({', '.join(shown)})" if shown else "")
+    shown += [average for average in averages if average not in ("ema", "null")]
+    return label + averaged + (f" ({', '.join(shown)})" if shown else "")
 
 
 def within(name: str) -> str:

@@ -13,6 +13,7 @@ from drkd.report.figures import add_legend, new_figure, over_epochs, save
 from drkd.report.labels import colour_of, label_of
 from drkd.runs.directory import method_dirname
 from drkd.runs.results import ComparisonResults, Panel
+from drkd.runs.summary import FILE as SUMMARY
 from drkd.runs.summary import RunSummary
 from drkd.studies.results import BASELINE, CONTROL
 from drkd.studies.statistics import paired
@@ -83,7 +84,8 @@ def read_curves(results: ComparisonResults, out: Path) -> Curves:
         folder = out / "trainings" / panel.name.replace(" ", "-")
         for method in panel.methods:
             files = sorted(folder.glob(f"seed-*/{method_dirname(method)}/metrics.csv"))
-            runs = [run for file in files if (run := read_columns(file).get(column))]
+            finished = [file for file in files if (file.parent / SUMMARY).exists()]  # not those that diverged
+            runs = [run for file in finished if (run := read_columns(file).get(column))]
             if runs:
                 shortest = min(len(run) for run in runs)
                 curves[panel.name, method] = np.array([run[:shortest] for run in runs]).mean(axis=0)
@@ -119,7 +121,7 @@ def draw_accuracy(axes: Axes, panel: Panel) -> bool:
         axes.scatter(values, row + np.asarray(spread), s=12, color=colour, alpha=0.6, linewidths=0)
         mean = float(np.mean(values))
         test = paired(scores[name], scores[BASELINE])
-        if name != BASELINE and test is not None and test.ci95 is not None:
+        if name != BASELINE and test is not None and test.ci95 is not None and test.seeds == len(panel.seeds):
             half = 50 * (test.ci95[1] - test.ci95[0])
             axes.plot([mean - half, mean + half], [row, row], color=colour, linewidth=2)
         axes.scatter([mean], [row], s=42, color=colour, marker="D", zorder=3)

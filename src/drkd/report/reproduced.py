@@ -19,7 +19,8 @@ def print_reproduction(done: Reproduction, console: Console) -> None:
         table.add_row(line.role, line.recipe, _published(line), *_measured(line, comparable=done.comparable))
     console.print(table)
     if done.gain is not None and done.gain.mean is not None:
-        gain = _describe_gain(done.gain, comparable=done.comparable)
+        whole = done.gain.ci95 is not None and not done.failures  # one seed is no result, nor are those that remain
+        gain = _describe_gain(done.gain, comparable=done.comparable and whole)
         console.print(f"gain over the baseline, paired by seed: {gain}", highlight=False)
     if not done.comparable:
         reasons = "; ".join(done.incomparable)
@@ -57,6 +58,8 @@ def _describe_gain(gain: Gain, *, comparable: bool) -> str:
     text = f"{gain.mean:+.2f} points"
     if gain.ci95 is not None:
         text += f", 95% interval {gain.ci95[0]:+.2f} to {gain.ci95[1]:+.2f}"
+    else:
+        text += ", no interval"
     if not comparable:
         return text
     published = "no figure" if gain.published is None else f"{gain.published:+.2f}"

@@ -14,6 +14,7 @@ from drkd.runs.results import Panel
 from drkd.runs.summary import RunSummary
 from drkd.studies.results import results_of
 from drkd.tasks import SplitMetrics, Task, get_task
+from drkd.utils.text import counted
 
 CAPTIONS = {
     "learning": "The {label} while training",
@@ -88,7 +89,7 @@ def _about(summary: RunSummary, config: TrainConfig) -> str:
     size = summary.data_size
     samples = ", ".join(f"{size[split]} for {what}" for split, what in SPLITS.items() if size.get(split))
     images = f" ({samples})" if samples else ""
-    return f"{config.model} on {config.data}{images}, {summary.epochs} epochs, seed {summary.seed}"
+    return f"{config.model} on {config.data}{images}, {counted(summary.epochs, 'epoch')}, seed {summary.seed}"
 
 
 SPLITS = {"train": "training", "val": "validation", "test": "testing"}

@@ -12,6 +12,7 @@ from drkd.runs.results import Difference, Differences, MethodResults, Panel
 from drkd.studies.results import BASELINE, CONTROL
 from drkd.studies.statistics import FEWEST_PAIRS
 from drkd.tasks import Task, get_task
+from drkd.utils.text import counted
 
 LEVEL = 0.05
 """A difference counts as shown where Holm's p-value is below this."""
@@ -40,7 +41,7 @@ def headline(panel: Panel, differences: Differences) -> str:
     asked = [name for name in panel.methods if name not in (BASELINE, CONTROL)]
     tests = {name: test for name in asked if (test := differences.get((name, BASELINE))) and test.seeds == seeds}
     lost = len(asked) - len(tests)
-    failed = f" ({lost} of {len(asked)} failed and are not judged)" if lost else ""
+    failed = f" ({lost} of {len(asked)} failed and {'is' if lost == 1 else 'are'} not judged)" if lost else ""
     if reason := _no_answer(panel, asked, tests):
         return f"No answer: {reason}{failed if tests else ''}."
     ranked = sorted(tests, key=lambda name: -tests[name].mean_difference)
@@ -48,14 +49,15 @@ def headline(panel: Panel, differences: Differences) -> str:
     worse = [name for name in reversed(ranked) if _sign(tests[name]) < 0]
     if better:
         gain = _against_baseline(better, tests, task.better)
-        return f"Yes: {gain}{_at_equal_cost(better[0], differences, task)}{failed}."
+        return f"Yes: {gain}{_at_equal_cost(better[0], panel, differences)}{failed}."
     loss = _against_baseline(worse, tests, task.worse) if worse else ""
     if len(worse) == len(tests):
         return f"No: {loss}{failed}."
     top = tests[ranked[0]]
     found = _points(top)
     if top.p_holm is not None and top.ci95 is not None and top.ci95[0] > 0:
-        found += f", which can happen by chance among {len(differences)} comparisons"
+        tested = sum(test.p_holm is not None for test in differences.values())
+        found += f", which can happen by chance among {tested} comparisons"
     if len(tests) > 1 and top.mean_difference <= ROUNDING:
         best = f"no method is above cross-entropy in mean {task.label}; the best is {within(ranked[0])}"
     else:
@@ -69,11 +71,11 @@ def _no_answer(panel: Panel, asked: Sequence[str], tests: Mapping[str, Differenc
     """Why a panel can have no answer; empty where it can."""
     seeds = len(panel.seeds)
     if not asked:
-        return "nothing was compared with cross-entropy"
+        return f"{'only its control' if CONTROL in panel.methods else 'nothing'} was compared with cross-entropy"
     if failures := _failures(panel, BASELINE):
         return f"cross-entropy failed on {failures} of {seeds} seeds, and everything is compared with it"
     if not tests:
-        return f"{label_of(asked[0]) if len(asked) == 1 else 'every method'} failed on some seeds"
+        return f"{label_of(asked[0]) if len(asked) == 1 else 'every method'} failed{' on some seeds' * (seeds > 1)}"
     if seeds == 1:
         return "one seed shows no difference between methods"
     return f"{seeds} seeds are too few to show a difference" if seeds < FEWEST_PAIRS else ""
@@ -85,11 +87,13 @@ def _against_baseline(names: Sequence[str], tests: Mapping[str, Difference], ver
     return f"{label_of(names[0])} {verb} {within(BASELINE)} here ({_points(tests[names[0]])}){others}"
 
 
-def _at_equal_cost(name: str, differences: Differences, task: Task) -> str:
+def _at_equal_cost(name: str, panel: Panel, differences: Differences) -> str:
     """What a method that costs twice as much is beside cross-entropy of as many epochs."""
-    test = differences.get((name, CONTROL))
+    test, task = differences.get((name, CONTROL)), get_task(panel.task)
     if test is None:
         return ""
+    if test.seeds < len(panel.seeds):
+        return f"; {within(CONTROL)}, of equal total epochs, failed on some seeds and says nothing"
     verdict = ("is not shown to differ from", task.better, task.worse)[_sign(test)]
     return f"; at equal total epochs {within(name)} {verdict} {within(CONTROL)} ({_points(test)})"
 
@@ -103,11 +107,13 @@ def conclusions(panel: Panel, differences: Differences) -> list[str]:
     """
     methods, task = panel.methods, get_task(panel.task)
     sentences = [
-        f"{label_of(name)} failed on {failures} of {len(panel.seeds)} seeds: nothing is concluded about it."
+        f"{label_of(name)} failed on {failures} of {counted(len(panel.seeds), 'seed')}: nothing is concluded about it."
         for name in methods
         if (failures := _failures(panel, name))
     ]
-    seeds = max((test.seeds for test in differences.values()), default=0)
+    seeds = len(panel.seeds)
+    if not differences:
+        return [*sentences, *_notes(methods)]
     if seeds < 2:
         few = "One seed shows no difference between methods: run at least 5 (--seeds 5)."
         return [*sentences, few, *_notes(methods)]
@@ -175,14 +181,15 @@ def _rectification(panel: Panel, differences: Differences) -> list[str]:
         fractions = [fraction for fraction in results.rectified_fraction if fraction is not None]
         if max(fractions, default=0) > 0 and panel.settings.get(name, {}).get("rectify") == "swap":
             swapped.append(name)
-        if name.partition(":")[0] != "dr_kd" or not fractions:
+        if name.partition(":")[0] != "dr_kd" or not fractions or _failures(panel, name):
             continue
         without = {theirs: test for (ours, theirs), test in differences.items() if ours == name and _plain(theirs)}
         if max(fractions) == 0:
             equal = [theirs for theirs in without if panel.methods[theirs].test == results.test]
             so = f", so it equals {listed(equal)} here" if equal else ""
             sentences.append(
-                f"{label_of(name)} had nothing to rectify: its self-teacher made no mistake in training{so}."
+                f"{label_of(name)} had nothing to rectify: its teacher made no mistake in training, or none that its "
+                f"rectifier corrects{so}."
             )
             continue
         for theirs, test in without.items():

@@ -30,7 +30,7 @@ LEGEND = (
     "vs cross-entropy: paired difference in points. "
     "p (Holm): paired t-test, corrected for all differences tested in the panel, including those of the sentences; "
     "the intervals are not corrected, so one may exclude 0 although p is above 0.05. Other columns are untested. "
-    "Rectified: fraction of the targets changed, first to last epoch. Teacher: the self-teacher's {teacher} on the "
+    "Rectified: fraction of the targets changed, first to last epoch. Teacher: the teacher's {teacher} on the "
     "training data; for teachers of folds, on the images that each did not see. Time: training time (seconds of the "
     "fastest "
     "epoch, times the epochs) over that of cross-entropy with the same seed, median over seeds, plus the same for the "
@@ -83,7 +83,7 @@ def rows(panel: Panel, differences: Differences) -> list[dict[str, str]]:
             {
                 "method": label_of(name),
                 first.name: _mean_and_deviation(results.test[first.name], first),
-                "difference": _difference(test, first),
+                "difference": _difference(test, first, len(panel.seeds)),
                 "p": "" if test is None or test.p_holm is None else f"{test.p_holm:.3f}",
                 **{metric.name: _mean(results.test.get(metric.name, []), metric) for metric in others},
                 "rectified": _first_to_last(results.rectified_fraction_per_epoch),
@@ -140,7 +140,7 @@ def title(panel: Panel) -> str:
     size = f", {panel.limit_train} training samples" if panel.limit_train else ""
     seeds = counted(len(panel.seeds), "seed")
     average = f", weights averaged ({panel.average})" if panel.average else ""
-    return f"{panel.data}, {panel.name}{size}: {panel.model}, {panel.epochs} epochs, {seeds}{average}"
+    return f"{panel.data}, {panel.name}{size}: {panel.model}, {counted(panel.epochs, 'epoch')}, {seeds}{average}"
 
 
 def _known(values: Sequence[Value | None]) -> list[Value]:
@@ -155,15 +155,21 @@ def _mean_and_deviation(values: PerSeed, metric: Metric) -> str:
     mean, deviation = (None if value is None else metric.factor * value for value in mean_and_deviation(values))
     if not _known(values):
         return "failed"
-    return f"{mean:.{metric.digits}f}" + ("" if deviation is None else f" ± {deviation:.{metric.digits}f}")
+    found = f"{mean:.{metric.digits}f}" + ("" if deviation is None else f" ± {deviation:.{metric.digits}f}")
+    return found + _lost(len(_known(values)), len(values))
 
 
-def _difference(test: Difference | None, metric: Metric) -> str:
+def _lost(seeds: int, asked: int) -> str:
+    """What a number says that is not of all seeds."""
+    return "" if seeds == asked else f" ({seeds} of {counted(asked, 'seed')})"
+
+
+def _difference(test: Difference | None, metric: Metric, seeds: int) -> str:
     if test is None:
         return ""
     values = (test.mean_difference, *(test.ci95 or ()))
     mean, *ends = (f"{metric.factor * value:+.{metric.digits}f}" for value in values)
-    return f"{mean} [{', '.join(ends)}]" if ends else mean
+    return (f"{mean} [{', '.join(ends)}]" if ends else mean) + _lost(test.seeds, seeds)
 
 
 def _first_to_last(per_epoch: Sequence[list[float] | None]) -> str:

@@ -15,6 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from drkd.utils.errors import InputError
 from drkd.utils.files import read_json, write_checked_json
+from drkd.utils.text import counted
 
 if TYPE_CHECKING:
     import optuna
@@ -63,6 +64,19 @@ class Trial:
         """What events and folders call it: the options of methods' trials are those that were chosen before."""
         own = [] if self.stage == "method" else [f"{name}={value}" for name, value in self.options.items()]
         return ":".join([self.variant, *own])
+
+
+def count_trials(trials: Sequence[Trial]) -> str:
+    """How many there are, and how many of them have no result.
+
+    Example:
+        >>> count_trials([Trial("dr_kd", val_score=0.5), Trial("ps_kd"), Trial("kd", failed="its loss is not finite")])
+        '3 trials (1 ended early, 1 failed)'
+    """
+    failed = sum(trial.failed is not None for trial in trials)
+    ended = sum(trial.val_score is None for trial in trials) - failed
+    without = [f"{number} {how}" for number, how in ((ended, "ended early"), (failed, "failed")) if number]
+    return counted(len(trials), "trial") + (f" ({', '.join(without)})" if without else "")
 
 
 @dataclass(frozen=True)

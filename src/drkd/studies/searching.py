@@ -33,11 +33,12 @@ NOT_BEGUN = "time was up"
 
 @dataclass(frozen=True)
 class TrialDone:
-    """A trial is over; `val_score` is None where it was ended early or diverged."""
+    """A trial is over; `val_score` is None where it was ended early or diverged, and `failed` says why it diverged."""
 
     variant: str
     val_score: float | None
     stage: str = "method"
+    failed: str | None = None
 
 
 @dataclass(frozen=True)
@@ -256,7 +257,8 @@ class Search:
             case RunDone(run=name, summary=summary):
                 self.on_trial(TrialDone(name, _score(summary, self.config.task), self.stages[name]))
             case RunFailed(run=name, reason=reason) if reason != NOT_BEGUN:
-                self.on_trial(TrialDone(name, None, self.stages[name]))
+                why = None if reason == ENDED_EARLY else reason
+                self.on_trial(TrialDone(name, None, self.stages[name], why))
 
     def _training(self, trial: Trial) -> Training:
         """Of a trial; who teaches itself is taught by the best of cross-entropy so far."""

@@ -8,10 +8,10 @@ import html
 from typing import TYPE_CHECKING, Any
 
 from drkd.methods.registry import split_variant
+from drkd.studies.proposals import count_trials
 from drkd.studies.results import BASELINE, as_rows
 from drkd.tasks import get_task
 from drkd.utils.tables import as_frame, html_table, latex_table, text_table
-from drkd.utils.text import counted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -106,8 +106,7 @@ class ShownTrials:
         return {"trial": "Trial", "score": f"Validation {label} %", "gain": "Over cross-entropy"}
 
     def _words(self) -> str:
-        ended = sum(trial.val_score is None for trial in self.results.trials)
-        return f"{counted(len(self.results.trials), 'trial')}, {ended} of them ended early. {LUCK}"
+        return f"{count_trials(self.results.trials)}. {LUCK}"
 
     def _rows(self) -> list[dict[str, str]]:
         found = self.results
