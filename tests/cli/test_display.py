@@ -1,5 +1,6 @@
 import io
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from rich.console import Console
@@ -8,9 +9,11 @@ from drkd.cli import display, main
 from drkd.cli.display import Display
 from drkd.cli.printing import console, print_epoch, print_summary, say
 from drkd.cli.trials import Trials, print_trials
+from drkd.report.reproduced import print_reproduction
 from drkd.runs.events import EpochDone, RunDone, RunFailed, StartNoted
 from drkd.runs.summary import RunSummary, TeacherRecord
 from drkd.studies.proposals import Trial
+from drkd.studies.reproduction import Gain, Measured, Reproduction
 from drkd.studies.tuning import TrialDone, TuneResults
 from drkd.training.metrics import Metrics
 from drkd.utils.text import printable
@@ -159,3 +162,21 @@ def test_names_beyond_the_encoding_are_printed_with_escapes(tmp_path, encoding, 
         main()
     file.close()
     assert (tmp_path / "out").read_text() == "\\u732b\n"
+
+
+@pytest.mark.parametrize(
+    ("row", "failures", "said"),
+    [
+        ([90.0, 92.0], {}, "+1.50 points, 95% interval -4.85 to +7.85 (published: +2.58)\n"),
+        ([90.0, None], {"row, seed 1": "it diverged"}, "+2.00 points, no interval\n"),
+        ([90.0], {}, "+2.00 points, no interval\n"),
+    ],
+)
+def test_a_published_gain_stands_beside_one_of_all_seeds_only(row, failures, said):
+    ends = (-4.85, 7.85) if None not in row and len(row) > 1 else None
+    gain = Gain(1.5 if ends else 2.0, ends, 2.58)
+    lines = [Measured("row", "dr_kd/made/up", 95.0, None, row, False)]
+    text = io.StringIO()
+    done = Reproduction(lines, True, [], gain, [], failures, Path("results.json"))
+    print_reproduction(done, Console(file=text, width=200))
+    assert f"gain over the baseline, paired by seed: {said}" in text.getvalue()

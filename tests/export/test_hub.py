@@ -2,6 +2,7 @@ import dataclasses
 import json
 import shutil
 import types
+import warnings
 from pathlib import Path
 
 import pytest
@@ -77,6 +78,25 @@ def test_the_card_names_no_path_on_this_machine(run, tmp_path):
         card = model_card(tmp_path / "run", info, "me/flowers")
     assert "- Data: `flowers`" in card
     assert "/home" not in card
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [("", "a frozen copy of the network itself"), ("teacher: /home/me/big\n", "another network, `big`")],
+)
+def test_the_card_says_who_taught(run, tmp_path, given, said):
+    _, info = load_model(run)
+    summary = json.loads((run / "summary.json").read_text())
+    del summary["sha256"]
+    taught = {**summary, "method": "kd", "teacher": {"path": "teacher", "sha256": "0"}}
+    (tmp_path / "summary.json").write_text(json.dumps(taught))
+    lines = (run / "config.yaml").read_text().splitlines(keepends=True)
+    own = [line for line in lines if not line.startswith(("#", "teacher:"))]
+    (tmp_path / "config.yaml").write_text("".join(own) + given)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of what differs from the weights' own record
+        card = model_card(tmp_path, info, "me/mine")
+    assert f"- Method: `kd`; the teacher is {said}\n" in card
 
 
 def test_the_card_names_the_first_of_many_classes(run):

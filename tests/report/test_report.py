@@ -2,6 +2,7 @@ import errno
 import os
 import re
 import shutil
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from drkd import InputError
 from drkd.report import print_results, write_report
 from drkd.report.page import pictures_of_first_seed
 from drkd.report.plots import read_curves
-from drkd.report.table import columns_of, legend_of, rows
+from drkd.report.table import columns_of, legend_of, rows, title
 from drkd.tasks import get_task
 from image_files import run_cli
 from panels import ALIKE, BETTER, made_up
@@ -55,7 +56,7 @@ def test_headings_and_legend_belong_to_the_task():
     detection = get_task("detection")
     assert list(columns_of(detection).values())[1:6] == ["mAP %", *headings[1:3], "mAP50 %", "AR %"]
     assert "the teacher's mAP50 on the training data" in legend_of(detection)
-    assert "the self-teacher's accuracy on the training data" in legend_of(get_task())
+    assert "the teacher's accuracy on the training data" in legend_of(get_task())
 
 
 def test_printed_table_has_every_method_and_column(done, capsys):
@@ -162,6 +163,21 @@ def test_metrics_that_were_changed_are_left_out_of_the_curves(done, tmp_path):
         after = read_curves(done.results, out)
     assert before.keys() == after.keys()
     assert [key for key in before if (before[key] != after[key]).any()] == [("clean labels", "dr_kd")]
+
+
+def test_the_curves_of_a_training_that_diverged_are_left_out_without_a_word(done, tmp_path):
+    out = shutil.copytree(done.out, tmp_path / "run")
+    (out / "trainings" / "clean-labels" / "seed-1" / "dr_kd" / "summary.json").unlink()
+    assert read_curves(done.results, out).keys() == read_curves(done.results, done.out).keys()
+
+
+def test_cells_say_of_how_many_seeds_they_are():
+    panel, differences = made_up([*BETTER[:4], None], ALIKE)
+    row = rows(panel, differences)[-1]
+    assert row["accuracy"] == "95.78 ± 1.00 (4 of 5 seeds)"
+    assert row["difference"] == "+5.02 [+4.95, +5.10] (4 of 5 seeds)"
+    assert "seeds" not in str(rows(panel, differences)[:-1])
+    assert title(replace(panel, epochs=1)) == "d, p: m, 1 epoch, 5 seeds"
 
 
 def test_images_of_cases_that_were_damaged_are_left_out(done, tmp_path):

@@ -90,9 +90,7 @@ def test_variants_are_paired_by_their_settings():
 
 
 def test_dr_kd_equals_tf_kd_self_only_where_it_does():
-    start = (
-        "DR-KD had nothing to rectify: its teacher made no mistake in training, or none that its rectifier corrects"
-    )
+    start = "DR-KD had nothing to rectify: its teacher made no mistake in training, or none that its rectifier corrects"
     assert f"{start}, so it equals Tf-KD_self here." in text_of(ALIKE, ALIKE, rectified=0.0)
     assert f"{start}." in text_of(BETTER, ALIKE, rectified=0.0)
     failed = text_of([*ALIKE[:4], None], ALIKE, rectified=0.0)
