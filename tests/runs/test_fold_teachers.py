@@ -197,3 +197,12 @@ def test_the_estimate_plans_one_after_the_other(tmp_path):
     planned = with_self_teacher(settings, tmp_path)
     assert [each.out.name for each in planned] == ["fold-1-of-2", "fold-2-of-2", tmp_path.name]
     assert [each.after and each.after.name for each in planned] == [None, "fold-1-of-2", "fold-2-of-2"]
+
+
+def test_rectification_is_compared_only_where_the_teachers_are_of_as_many_folds(tmp_path):
+    folded, single = ["tf_kd_self", "dr_kd"], ["tf_kd_self:teacher_folds=null", "dr_kd:teacher_folds=null"]
+    sizes = {**QUICK, "epochs": 1, "seeds": 1, "label_noise": [0], "jobs": 1}
+    done = compare(methods=[*single, *folded], teacher_folds=2, out=tmp_path / "run", **sizes)
+    pairs = {(each.method, each.baseline) for each in done.results.comparisons if each.metric == "accuracy"}
+    assert {pair for pair in pairs if "tf_kd_self" in pair[1]} == {(folded[1], folded[0]), (single[1], single[0])}
+    assert "teacher_folds" not in done.results.panels[0].settings["cross_entropy"]

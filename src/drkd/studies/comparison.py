@@ -252,7 +252,7 @@ def _cache(config: CompareConfig, method: str, out: Path) -> dict[str, str | Non
 def _all_settings(training: TrainConfig, config: CompareConfig) -> dict[str, Any]:
     """Every setting of a training's method, and what else is not as in the rest of the comparison."""
     own = {option: getattr(training, option) for option in OWN if getattr(training, option) != getattr(config, option)}
-    if training.teacher_folds is None:  # of a method that takes none
+    if not takes_folds(training.method):  # and so has none, whatever the comparison asks of the others
         own.pop("teacher_folds", None)
     return {**all_settings(training), **own}
 
