@@ -199,10 +199,14 @@ def test_the_estimate_plans_one_after_the_other(tmp_path):
     assert [each.after and each.after.name for each in planned] == [None, "fold-1-of-2", "fold-2-of-2"]
 
 
-def test_rectification_is_compared_only_where_the_teachers_are_of_as_many_folds(tmp_path):
+def test_pairs_are_of_as_many_teachers_and_of_as_many_epochs(tmp_path):
     folded, single = ["tf_kd_self", "dr_kd"], ["tf_kd_self:teacher_folds=null", "dr_kd:teacher_folds=null"]
     sizes = {**QUICK, "epochs": 1, "seeds": 1, "label_noise": [0], "jobs": 1}
-    done = compare(methods=[*single, *folded], teacher_folds=2, out=tmp_path / "run", **sizes)
+    methods = [*single, *folded, "dr_kd:teacher_folds=3"]  # which costs three trainings
+    done = compare(methods=methods, teacher_folds=2, out=tmp_path / "run", **sizes)
     pairs = {(each.method, each.baseline) for each in done.results.comparisons if each.metric == "accuracy"}
     assert {pair for pair in pairs if "tf_kd_self" in pair[1]} == {(folded[1], folded[0]), (single[1], single[0])}
-    assert "teacher_folds" not in done.results.panels[0].settings["cross_entropy"]
+    (panel,) = done.results.panels
+    assert "teacher_folds" not in panel.settings["cross_entropy"]
+    assert {ours for ours, theirs in pairs if theirs == "cross_entropy_2x"} == {*single, *folded}
+    assert panel.costs_double == [*single, *folded]  # of which the sentences speak

@@ -2,6 +2,8 @@
 
 import pytest
 
+from drkd.config import CompareConfig
+from drkd.studies.comparison import with_controls
 from drkd.studies.results import compare_methods
 from drkd.studies.statistics import holm, paired
 from panels import ALIKE, BETTER, made_up
@@ -43,3 +45,19 @@ def test_results_without_settings_compare_no_rectification():
     panel, _ = made_up(BETTER, ALIKE)
     panel.settings.clear()
     assert not [row for row in compare_methods(panel) if row.baseline == "tf_kd_self"]
+
+
+@pytest.mark.parametrize(
+    ("methods", "options", "control"),
+    [
+        (["dr_kd"], {"teacher_folds": 2}, True),
+        (["dr_kd", "ps_kd"], {"teacher_folds": 3}, False),
+        (["dr_kd:teacher_folds=4"], {}, False),
+        (["dr_kd:teacher_folds=null"], {"teacher_folds": 3}, True),
+        (["dr_kd_clean_view"], {"teacher_folds": 3}, True),  # which takes no folds
+        (["dr_kd", "dlb"], {"teacher_folds": 3}, True),
+        (["cross_entropy_2x", "dr_kd"], {"teacher_folds": 3}, True),
+    ],
+)
+def test_twice_the_epochs_are_trained_where_a_method_costs_them(methods, options, control):
+    assert ("cross_entropy_2x" in with_controls(CompareConfig(methods=methods, **options))) is control

@@ -107,7 +107,7 @@ class Panel:
         name: such as `20% label noise`.
         task, data, model, epochs, label_noise, limit_train: what was trained, on what.
         chosen_on_validation: whether the epoch was.
-        costs_double: methods with a self-teacher, or that see every sample twice.
+        costs_double: methods that cost twice the epochs: with a self-teacher, two of folds, or every sample twice.
         seeds: in the order of all lists.
         methods: what each came to, the baseline first.
         settings: all settings of each method, its defaults included; its own learning rate or average if it has one.

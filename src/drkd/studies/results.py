@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from drkd.config import CompareConfig
 from drkd.methods.info import MethodInfo
 from drkd.methods.registry import get_method, parse_variant
+from drkd.runs.fold_teachers import takes_folds
 from drkd.runs.results import ComparisonResults, Difference, MethodResults, Panel, PerSeed
 from drkd.runs.summary import RunSummary
 from drkd.studies.statistics import holm, paired
@@ -63,7 +64,7 @@ def collect(
                 label_noise=noise,
                 limit_train=config.limit_train,
                 chosen_on_validation=config.validation > 0 and config.select == "best",
-                costs_double=[method for method in methods if _info(method).costs_double],
+                costs_double=[method for method in methods if costs_double(method, config)],
                 seeds=list(range(config.seeds)),
                 methods=methods,
                 settings=dict(settings),
@@ -150,6 +151,24 @@ def _further_pairs(panel: Panel) -> list[tuple[str, str]]:
     pairs = product(panel.methods, panel.methods)
     rectified = [(ours, theirs) for ours, theirs in pairs if _differ_in_rectification(panel, ours, theirs)]
     return [*control, *alike, *rectified]
+
+
+def costs_double(name: str, config: CompareConfig) -> bool:
+    """Whether a row of a comparison costs as much as cross-entropy for twice the epochs.
+
+    Two teachers of folds cost one training together, K of them K - 1.
+
+    Example:
+        >>> config = CompareConfig(teacher_folds=3)
+        >>> [costs_double(name, config) for name in ("dr_kd", "dr_kd:teacher_folds=2", "ps_kd", "dlb")]
+        [False, True, False, True]
+    """
+    info = _info(name)
+    if info.teacher != "self":
+        return info.costs_double
+    _, own = parse_variant(name)
+    folds = own.get("teacher_folds", config.teacher_folds if takes_folds(info.name) else None)
+    return folds in (None, 2)
 
 
 def own_options(panel: Panel, name: str) -> dict[str, Any]:
