@@ -192,6 +192,7 @@ def test_self_taught_methods_learn_from_a_given_teacher_as_in_train(tmp_path):
         summary = RunSummary.read(tmp_path / "run/trainings/clean-labels/seed-0" / name)
         assert summary.teacher == alone.teacher
         assert done.results.panels[0].methods[name].test["accuracy"][0] is not None
+    assert list(done.results.panels[0].methods) == ["cross_entropy", *names]  # and no control
     same = RunSummary.read(tmp_path / "run/trainings/clean-labels/seed-0/dr_kd")
     assert (same.test.nll, same.teacher_train_accuracy) == (alone.test.nll, alone.teacher_train_accuracy)
 

@@ -47,11 +47,8 @@ def collect(
     comparisons: list[Difference] = []
     task = get_task(config.task)
     for noise, (name, of_methods) in zip(config.label_noise, summaries.items(), strict=True):
-        base_seconds = _each(of_methods[BASELINE], lambda summary: summary.train_seconds)
         methods = {
-            method: results_of(
-                of_seeds, task, _teachers(of_seeds, base_seconds) if _info(method).teacher == "self" else None
-            )
+            method: results_of(of_seeds, task, _teacher_seconds(config, method, of_seeds, of_methods[BASELINE]))
             for method, of_seeds in of_methods.items()
         }
         panels.append(
@@ -75,10 +72,15 @@ def collect(
     return ComparisonResults(panels, comparisons, environment())
 
 
-def _teachers(summaries: Summaries, base_seconds: PerSeed) -> PerSeed:
-    """What the self-teachers of one method took: those of its own, or the baseline."""
+def _teacher_seconds(config: CompareConfig, method: str, summaries: Summaries, baseline: Summaries) -> PerSeed:
+    """What the self-teachers of one method took: those of its own, or the baseline; a given teacher takes nothing."""
+    if config.teacher is not None:
+        return _each(summaries, lambda _: 0.0)
     own = _each(summaries, lambda summary: summary.teacher_seconds)
-    return [mine or base for mine, base in zip(own, base_seconds, strict=True)]
+    if _info(method).teacher != "self":
+        return own
+    base = _each(baseline, lambda summary: summary.train_seconds)
+    return [None if mine is None else mine or shared for mine, shared in zip(own, base, strict=True)]
 
 
 def as_rows(results: ComparisonResults) -> list[dict[str, Any]]:
@@ -156,7 +158,7 @@ def _further_pairs(panel: Panel) -> list[tuple[str, str]]:
 def costs_double(name: str, config: CompareConfig) -> bool:
     """Whether a row of a comparison costs as much as cross-entropy for twice the epochs.
 
-    Two teachers of folds cost one training together, K of them K - 1.
+    Two teachers of folds cost one training together, K of them K - 1. What a given teacher cost is not known.
 
     Example:
         >>> config = CompareConfig(teacher_folds=3)
@@ -168,7 +170,7 @@ def costs_double(name: str, config: CompareConfig) -> bool:
         return info.costs_double
     _, own = parse_variant(name)
     folds = own.get("teacher_folds", config.teacher_folds if takes_folds(info.name) else None)
-    return folds in (None, 2)
+    return config.teacher is None and folds in (None, 2)
 
 
 def own_options(panel: Panel, name: str) -> dict[str, Any]:
