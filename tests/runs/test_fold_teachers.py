@@ -68,6 +68,7 @@ def test_it_is_the_training_with_these_networks_by_hand(done, data):
     assert summary.teacher_train_accuracy == pytest.approx(right.float().mean().item())
     runs = [RunSummary.read(out / "teacher" / f"fold-{number}-of-2") for number in (1, 2)]
     assert summary.teacher_seconds == pytest.approx(sum(each.train_seconds for each in runs))
+    assert summary.teacher_seconds_per_epoch == pytest.approx(sum(each.seconds_per_epoch for each in runs))
     assert summary.teacher.path == str(out / "teacher")
 
 
@@ -161,6 +162,7 @@ def test_a_comparison_trains_them_once_and_pairs_what_differs_in_the_rectificati
     seconds = [RunSummary.read(home / "teachers-2" / f"fold-{n}-of-2").train_seconds for n in (1, 2)]
     for name in folded:
         assert panel.methods[name].teacher_seconds == pytest.approx([sum(seconds)])
+        assert panel.methods[name].teacher_seconds_per_epoch[0] < sum(seconds) / 2  # of two epochs each
         assert panel.settings[name]["teacher_folds"] == 2
     assert panel.methods["dr_kd"].teacher_seconds == panel.methods["cross_entropy"].train_seconds
     assert "teacher_folds" not in panel.settings["cross_entropy"]

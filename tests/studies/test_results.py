@@ -106,6 +106,15 @@ def test_a_failed_training_has_no_teacher_seconds():
     assert times(results) == {"Cross-entropy": "1.00", "DR-KD": "1.50 + 1.00"}
 
 
+def test_teachers_of_folds_take_their_fastest_epochs_as_the_baseline_does():
+    folded = summary(1.5, train_seconds=18.0, teacher_seconds=30.0, teacher_seconds_per_epoch=1.2)
+    unknown = summary(1.5, train_seconds=18.0, teacher_seconds=30.0)  # as an older version wrote it
+    of_methods = {"cross_entropy": [summary(0.8)], "tf_kd_self": [folded], "dr_kd": [unknown]}
+    results = collected(of_methods, teacher_folds=2)
+    assert list(times(results).values()) == ["1.00", "1.88 + 1.50", "1.88 + 2.73"]  # 30 s over 11 s
+    assert [as_rows(results)[n]["teacher_seconds_per_epoch"] for n in (1, 2)] == [1.2, None]
+
+
 def test_a_given_teacher_costs_no_method_anything():
     of_methods = {"cross_entropy": [summary()], "kd": [summary(1.25)], "dr_kd": [summary(1.5)]}
     results = collected(of_methods, teacher="given")

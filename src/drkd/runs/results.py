@@ -60,6 +60,7 @@ class MethodResults:
         train_seconds, teacher_seconds: training time.
         skipped_images, notes: of each training.
         seconds_per_epoch: of a training's fastest epoch.
+        teacher_seconds_per_epoch: the same of its teacher, of those of folds together; older results lack it.
         teacher_cached: fraction of the epochs whose answers of the teacher were found in a cache.
     """
 
@@ -75,6 +76,7 @@ class MethodResults:
     skipped_images: list[dict[str, int] | None]
     notes: list[list[str] | None]
     seconds_per_epoch: PerSeed = field(default_factory=list)
+    teacher_seconds_per_epoch: PerSeed = field(default_factory=list)
     teacher_cached: PerSeed = field(default_factory=list)
 
     def to_json(self) -> JsonObject:

@@ -3,7 +3,7 @@
 import csv
 import io
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from itertools import product
 from operator import attrgetter
 from typing import Any, TypeVar
@@ -48,7 +48,7 @@ def collect(
     task = get_task(config.task)
     for noise, (name, of_methods) in zip(config.label_noise, summaries.items(), strict=True):
         methods = {
-            method: results_of(of_seeds, task, _teacher_seconds(config, method, of_seeds, of_methods[BASELINE]))
+            method: results_of(_with_teachers(config, method, of_seeds, of_methods[BASELINE]), task)
             for method, of_seeds in of_methods.items()
         }
         panels.append(
@@ -72,15 +72,18 @@ def collect(
     return ComparisonResults(panels, comparisons, environment())
 
 
-def _teacher_seconds(config: CompareConfig, method: str, summaries: Summaries, baseline: Summaries) -> PerSeed:
-    """What the self-teachers of one method took: those of its own, or the baseline; a given teacher takes nothing."""
+def _with_teachers(config: CompareConfig, method: str, summaries: Summaries, baseline: Summaries) -> Summaries:
+    """The summaries with what the self-teacher took where that is the baseline; a given teacher takes nothing."""
     if config.teacher is not None:
-        return _each(summaries, lambda _: 0.0)
-    own = _each(summaries, lambda summary: summary.teacher_seconds)
+        return [s and replace(s, teacher_seconds=0.0, teacher_seconds_per_epoch=0.0) for s in summaries]
     if _info(method).teacher != "self":
-        return own
-    base = _each(baseline, lambda summary: summary.train_seconds)
-    return [None if mine is None else mine or shared for mine, shared in zip(own, base, strict=True)]
+        return summaries
+    return [
+        replace(s, teacher_seconds=base.train_seconds, teacher_seconds_per_epoch=base.seconds_per_epoch)
+        if s and base and not s.teacher_seconds
+        else s
+        for s, base in zip(summaries, baseline, strict=True)
+    ]
 
 
 def as_rows(results: ComparisonResults) -> list[dict[str, Any]]:
@@ -96,6 +99,7 @@ def as_rows(results: ComparisonResults) -> list[dict[str, Any]]:
                 "train_seconds": method.train_seconds,
                 "teacher_seconds": method.teacher_seconds,
                 "seconds_per_epoch": method.seconds_per_epoch,
+                "teacher_seconds_per_epoch": method.teacher_seconds_per_epoch,
                 "teacher_cached": method.teacher_cached,
             }
             for number, seed in enumerate(panel.seeds):
@@ -199,13 +203,12 @@ def _each(items: Sequence[Item | None], get: Callable[[Item], Value | None]) -> 
     return [None if item is None else get(item) for item in items]
 
 
-def results_of(summaries: Summaries, task: Task, teacher_seconds: PerSeed | None = None) -> MethodResults:
+def results_of(summaries: Summaries, task: Task) -> MethodResults:
     """What trainings with one method came to, a list per measured thing.
 
     Args:
         summaries: of the seeds.
         task: theirs.
-        teacher_seconds: of the seeds, where the teachers were trained elsewhere.
     """
     tested, validated = _each(summaries, lambda s: s.test), _each(summaries, lambda s: s.val)
     teacher: dict[str, PerSeed] = {"accuracy": _each(summaries, lambda s: s.teacher_train_accuracy)}
@@ -220,10 +223,11 @@ def results_of(summaries: Summaries, task: Task, teacher_seconds: PerSeed | None
         rectified_fraction_per_epoch=_each(summaries, lambda s: s.rectified_fraction_per_epoch),
         teacher_train=teacher,
         train_seconds=_each(summaries, lambda s: s.train_seconds),
-        teacher_seconds=teacher_seconds or _each(summaries, lambda s: s.teacher_seconds),
+        teacher_seconds=_each(summaries, lambda s: s.teacher_seconds),
         skipped_images=_each(summaries, lambda s: s.skipped_images),
         notes=_each(summaries, lambda s: s.notes),
         seconds_per_epoch=_each(summaries, lambda s: s.seconds_per_epoch),
+        teacher_seconds_per_epoch=_each(summaries, lambda s: s.teacher_seconds_per_epoch),
         teacher_cached=_each(summaries, lambda s: s.teacher_cached),
     )
 
