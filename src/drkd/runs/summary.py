@@ -45,8 +45,7 @@ class RunSummary:
             With `average=swa` the mean of that before the average begins and that from then on, by their epochs.
         teacher_seconds_per_epoch: the same of the teacher where it was trained here, and of those of folds their sum; 0
             where it was not, None where it is unknown.
-        teacher_cached: fraction of epochs whose teacher outputs came from a cache, since the last resume; None without
-            a cache.
+        teacher_cached: fraction of epochs whose teacher outputs came from a cache, or some of them; None without one.
         data_size: `classes`, `image_size`, and the samples of `train`, `val` and `test`.
         data_fingerprint: hash of the names, labels, sizes, contents and splits of the data.
         metrics_sha256: of `metrics.csv`.
