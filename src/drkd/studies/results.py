@@ -87,7 +87,10 @@ def _with_teachers(config: CompareConfig, method: str, summaries: Summaries, bas
 
 
 def as_rows(results: ComparisonResults) -> list[dict[str, Any]]:
-    """A row per panel, method and seed, by column; None where a training failed or has no such thing."""
+    """A row per panel, method and seed, by column; None where a training failed or has no such thing.
+
+    Results of an older version lack some.
+    """
     metrics = get_task(results.panels[0].task).metric_names
     rows = []
     for panel in results.panels:
@@ -103,7 +106,8 @@ def as_rows(results: ComparisonResults) -> list[dict[str, Any]]:
                 "teacher_cached": method.teacher_cached,
             }
             for number, seed in enumerate(panel.seeds):
-                values = {column: of_seeds[number] for column, of_seeds in columns.items()}
+                known = {column: of_seeds[number] for column, of_seeds in columns.items() if of_seeds}
+                values = {**dict.fromkeys(columns), **known}
                 rows.append({"panel": panel.name, "method": name, "seed": seed, **values})
     return rows
 
