@@ -68,6 +68,7 @@ def test_it_is_the_training_with_these_networks_by_hand(done, data):
     assert summary.teacher_train_accuracy == pytest.approx(right.float().mean().item())
     runs = [RunSummary.read(out / "teacher" / f"fold-{number}-of-2") for number in (1, 2)]
     assert summary.teacher_seconds == pytest.approx(sum(each.train_seconds for each in runs))
+    assert summary.teacher_seconds_per_epoch == pytest.approx(sum(each.seconds_per_epoch for each in runs))
     assert summary.teacher.path == str(out / "teacher")
 
 
@@ -161,6 +162,7 @@ def test_a_comparison_trains_them_once_and_pairs_what_differs_in_the_rectificati
     seconds = [RunSummary.read(home / "teachers-2" / f"fold-{n}-of-2").train_seconds for n in (1, 2)]
     for name in folded:
         assert panel.methods[name].teacher_seconds == pytest.approx([sum(seconds)])
+        assert panel.methods[name].teacher_seconds_per_epoch[0] < sum(seconds) / 2  # of two epochs each
         assert panel.settings[name]["teacher_folds"] == 2
     assert panel.methods["dr_kd"].teacher_seconds == panel.methods["cross_entropy"].train_seconds
     assert "teacher_folds" not in panel.settings["cross_entropy"]
@@ -197,3 +199,16 @@ def test_the_estimate_plans_one_after_the_other(tmp_path):
     planned = with_self_teacher(settings, tmp_path)
     assert [each.out.name for each in planned] == ["fold-1-of-2", "fold-2-of-2", tmp_path.name]
     assert [each.after and each.after.name for each in planned] == [None, "fold-1-of-2", "fold-2-of-2"]
+
+
+def test_pairs_are_of_as_many_teachers_and_of_as_many_epochs(tmp_path):
+    folded, single = ["tf_kd_self", "dr_kd"], ["tf_kd_self:teacher_folds=null", "dr_kd:teacher_folds=null"]
+    sizes = {**QUICK, "epochs": 1, "seeds": 1, "label_noise": [0], "jobs": 1}
+    methods = [*single, *folded, "dr_kd:teacher_folds=3"]  # which costs three trainings
+    done = compare(methods=methods, teacher_folds=2, out=tmp_path / "run", **sizes)
+    pairs = {(each.method, each.baseline) for each in done.results.comparisons if each.metric == "accuracy"}
+    assert {pair for pair in pairs if "tf_kd_self" in pair[1]} == {(folded[1], folded[0]), (single[1], single[0])}
+    (panel,) = done.results.panels
+    assert "teacher_folds" not in panel.settings["cross_entropy"]
+    assert {ours for ours, theirs in pairs if theirs == "cross_entropy_2x"} == {*single, *folded}
+    assert panel.costs_double == [*single, *folded]  # of which the sentences speak

@@ -30,9 +30,9 @@ def done(tmp_path_factory):
 
 
 def test_baseline_and_control_are_added_where_they_belong():
-    assert with_controls(["dr_kd"]) == ["cross_entropy", "cross_entropy_2x", "dr_kd"]
-    assert with_controls(["cs_kd"]) == ["cross_entropy", "cross_entropy_2x", "cs_kd"]
-    assert with_controls(["ps_kd", "ps_kd"]) == ["cross_entropy", "ps_kd"]
+    assert with_controls(CompareConfig(methods=["dr_kd"])) == ["cross_entropy", "cross_entropy_2x", "dr_kd"]
+    assert with_controls(CompareConfig(methods=["cs_kd"])) == ["cross_entropy", "cross_entropy_2x", "cs_kd"]
+    assert with_controls(CompareConfig(methods=["ps_kd", "ps_kd"])) == ["cross_entropy", "ps_kd"]
 
 
 def test_results_have_a_number_per_seed(done):
@@ -158,7 +158,7 @@ def test_settings_reach_only_the_methods_that_take_them(tmp_path):
             "method_options": {"ps_kd": {"alpha": 0.4}},
         },
     )
-    configs = {t.method: t.config for t in plan(config, with_controls(config.methods), tmp_path)}
+    configs = {t.method: t.config for t in plan(config, with_controls(config), tmp_path)}
     assert configs["dr_kd"].temperature == 2.0
     assert (configs["ps_kd"].method_options, configs["ps_kd"].temperature) == ({"alpha": 0.4}, None)
     control, plain = configs["cross_entropy_2x"], configs["cross_entropy"]
@@ -171,7 +171,7 @@ def test_settings_reach_only_the_methods_that_take_them(tmp_path):
 def test_a_given_teacher_teaches_every_method_that_takes_one(tmp_path):
     names = ["cross_entropy", "tf_kd_self", "dr_kd", "kd", "dr_kd_clean_view", "kd_clean_view", "ols"]
     config, _ = resolve(CompareConfig, {"methods": names, "seeds": 2, "teacher": "mine"})
-    planned = plan(config, with_controls(names), tmp_path)
+    planned = plan(config, with_controls(config), tmp_path)
     taught = {training.method: training.config.teacher for training in planned}
     assert taught == {name: None if name in ("cross_entropy", "cross_entropy_2x", "ols") else "mine" for name in taught}
     assert all(training.taught_by is None for training in planned)
@@ -192,6 +192,7 @@ def test_self_taught_methods_learn_from_a_given_teacher_as_in_train(tmp_path):
         summary = RunSummary.read(tmp_path / "run/trainings/clean-labels/seed-0" / name)
         assert summary.teacher == alone.teacher
         assert done.results.panels[0].methods[name].test["accuracy"][0] is not None
+    assert list(done.results.panels[0].methods) == ["cross_entropy", *names]  # and no control
     same = RunSummary.read(tmp_path / "run/trainings/clean-labels/seed-0/dr_kd")
     assert (same.test.nll, same.teacher_train_accuracy) == (alone.test.nll, alone.teacher_train_accuracy)
 
@@ -199,13 +200,13 @@ def test_self_taught_methods_learn_from_a_given_teacher_as_in_train(tmp_path):
 def test_a_null_of_a_file_reaches_every_training(tmp_path):
     (tmp_path / "c.yaml").write_text("limit_train: null\n")
     config, _ = resolve(CompareConfig, {}, tmp_path / "c.yaml")
-    assert {t.config.limit_train for t in plan(config, with_controls(config.methods), tmp_path)} == {None}
+    assert {t.config.limit_train for t in plan(config, with_controls(config), tmp_path)} == {None}
 
 
 def test_a_method_can_have_a_learning_rate_of_its_own(tmp_path):
     names = ["dr_kd", "dr_kd:lr=0.03:alpha=0.5", "cross_entropy:lr=1e-2"]
     config, _ = resolve(CompareConfig, {"methods": names, "seeds": 2, "lr": 0.2, "label_noise": 0})
-    planned = plan(config, with_controls(names), tmp_path)
+    planned = plan(config, with_controls(config), tmp_path)
     rates = {"cross_entropy": 0.2, "cross_entropy_2x": 0.2, "dr_kd": 0.2, names[1]: 0.03, names[2]: 0.01}
     assert [training.config.lr for training in planned] == [rates[training.method] for training in planned]
     assert len(planned) == 2 * len(rates)

@@ -46,7 +46,7 @@ def test_segmenters_are_searched_by_miou(tmp_path, monkeypatch):
     words = shlex.split(study_command(chosen, config, source))
     options = {name[2:].replace("-", "_"): value for name, value in zip(words[2::2], words[3::2], strict=True)}
     compared, _ = resolve(CompareConfig, options)
-    (baseline, *_, last) = plan(compared, with_controls(compared.methods), tmp_path / "compared")
+    (baseline, *_, last) = plan(compared, with_controls(compared), tmp_path / "compared")
     assert (baseline.config.task, baseline.config.augment, baseline.config.lr) == ("segmentation", "flip", 0.001)
     assert last.method == found.trials[0].variant
 

@@ -14,7 +14,7 @@ from drkd.runs.events import EpochDone
 from drkd.studies import ray_jobs
 
 QUICK = {"epochs": 3, "limit_train": 100, "seeds": 1, "label_noise": [0], "cache_size": "0"}
-TIMES = ("train_seconds", "seconds_per_epoch", "teacher_seconds", "environment")
+TIMES = ("train_seconds", "seconds_per_epoch", "teacher_seconds", "teacher_seconds_per_epoch", "environment")
 
 
 @pytest.fixture

@@ -162,7 +162,7 @@ def test_the_printed_commands_run_as_printed(tmp_path, monkeypatch):
     assert (compared.limit_train, compared.skip_bad_images, compared.validation) == (None, True, 0.2)
     assert (compared.cache, compared.label_noise) == ("its cache", [0.0])
     assert (compared.augment, compared.average) == ("none", "ema")
-    trained = {each.method: each.config for each in plan(compared, with_controls(compared.methods), tmp_path)}
+    trained = {each.method: each.config for each in plan(compared, with_controls(compared), tmp_path)}
     assert f"{trained[best].lr:.3g}" == best.rpartition("lr=")[2]
     assert trained["cross_entropy"].lr == found.results.baseline_lr
     config = config.model_copy(update={"cache": None, "limit_train": 60, "temperature": 2.0})

@@ -1,3 +1,5 @@
+import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -8,6 +10,9 @@ import drkd
 from asking import ask
 from drkd import Cached, CleanView, Frozen, InputError, TeacherCache
 from drkd.data.loader import Loader
+from drkd.targets.cached import fraction_found
+from drkd.utils.files import read_json
+from drkd.utils.hashing import file_hash
 
 N, K = 6, 4
 INPUTS = torch.randn(N, 3)
@@ -122,6 +127,39 @@ def test_a_training_follows_the_live_teacher_within_float16(tmp_path):
     for row, other in zip(live, asked, strict=True):
         assert other == pytest.approx(row, rel=2e-3, abs=2e-3)
     assert len(list(tmp_path.glob("*/epoch-*.npy"))) == 2
+
+
+@pytest.mark.parametrize(("older", "expected"), [(False, 2 / 3), (True, 0.0)])
+def test_a_resumed_training_knows_which_epochs_were_found_before(tmp_path, older, expected):
+    """Whose cache was lost meanwhile; a checkpoint of an older version says nothing of it."""
+    data = drkd.load_data("digits", limit_train=40)
+    out, root = tmp_path / "run", tmp_path / "cache"
+    options = {"epochs": 3, "batch_size": 20, "checkpoint_every": 1}
+
+    def start(**others):
+        student, teacher = networks()
+        frozen = Frozen(teacher)
+        target = Cached(frozen, TeacherCache(root, {"t": frozen.identity}, limit=10**6), samples=40)
+        objective = drkd.dr_kd(target, alpha=0.5)
+        drkd.fit(student, objective, data, **options, **others)
+        return fraction_found(objective.targets)
+
+    def stop(row):
+        if row["epoch"] == 1:
+            raise KeyboardInterrupt
+
+    assert start() == 0.0
+    with pytest.raises(KeyboardInterrupt):
+        start(out=out, on_epoch=stop)
+    shutil.rmtree(root)  # the newest checkpoint is in the middle of the second epoch
+    last = out / "checkpoints" / "last"
+    kept = read_json(last / "state.json")
+    assert kept.pop("cached") == [[[0, True], [1, True]]]
+    if older:
+        (last / "state.json").write_text(json.dumps(kept))
+        manifest = read_json(last / "manifest.json")
+        (last / "manifest.json").write_text(json.dumps({**manifest, "state.json": file_hash(last / "state.json")}))
+    assert start(out=out, resume=True) == expected
 
 
 def test_the_clean_view_is_what_the_teacher_says_of_plain_images():

@@ -46,7 +46,7 @@ def compare(config: ConfigFile = None, **options: object) -> int:
     _note_if_new(settings.resume, out)
     _say_start(settings, source)
     terminal = console()
-    trainings = comparison.plan(settings, comparison.with_controls(settings.methods), out)
+    trainings = comparison.plan(settings, comparison.with_controls(settings), out)
     terminal.print(f"{len(trainings)} trainings; output goes to {out}.\n{WEIGHTS}", highlight=False)
     for line in comparison.weights(trainings).values():
         terminal.print(f"  {line}", highlight=False, soft_wrap=True)

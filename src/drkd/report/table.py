@@ -186,7 +186,10 @@ def _time(results: MethodResults, base: MethodResults, *, epochs: int) -> str:
     if own is None:
         return ""
     cached = "*" if any(results.teacher_cached) else ""
-    teacher = _ratio(results.teacher_seconds, base.train_seconds)
+    if any(results.teacher_seconds_per_epoch):
+        teacher = _ratio(results.teacher_seconds_per_epoch, base.seconds_per_epoch)
+    else:  # what older versions wrote
+        teacher = _ratio(results.teacher_seconds, base.train_seconds)
     return f"{epochs * own:.2f}{cached}" + (f" + {teacher:.2f}" if teacher else "")
 
 

@@ -71,15 +71,15 @@ def takes_folds(method: str) -> bool:
     return info.teacher == "self" and not info.clean_view
 
 
-def load_fold_teachers(folder: Path, config: TrainConfig, data: TaskData) -> tuple[CrossFitted, float]:
-    """The teachers in `folder`, and how many seconds their trainings took together.
+def load_fold_teachers(folder: Path, config: TrainConfig, data: TaskData) -> tuple[CrossFitted, list[RunSummary]]:
+    """The teachers in `folder`, and what their trainings came to.
 
     Raises:
         InputError: for runs that left out other images.
     """
     folds = config.teacher_folds or 0
     networks: list[nn.Module] = []
-    seconds = 0.0
+    summaries: list[RunSummary] = []
     for expected, run in fold_runs(config, folder, folds):
         if not (run / FILE).is_file():
             inside = folder / "teacher"
@@ -93,8 +93,8 @@ def load_fold_teachers(folder: Path, config: TrainConfig, data: TaskData) -> tup
                 "of these folds"
             )
         networks.append(load_teacher(str(run), config, data))
-        seconds += RunSummary.read(run).train_seconds
-    return CrossFitted(networks, fold_numbers(cast(Data, data), folds, of_train=True) - 1), seconds
+        summaries.append(RunSummary.read(run))
+    return CrossFitted(networks, fold_numbers(cast(Data, data), folds, of_train=True) - 1), summaries
 
 
 def measure_teacher(task: Task, teacher: nn.Module, data: TaskData) -> dict[str, Any]:

@@ -60,6 +60,7 @@ class MethodResults:
         train_seconds, teacher_seconds: training time.
         skipped_images, notes: of each training.
         seconds_per_epoch: of a training's fastest epoch.
+        teacher_seconds_per_epoch: the same of its teacher, of those of folds together; older results lack it.
         teacher_cached: fraction of the epochs whose answers of the teacher were found in a cache.
     """
 
@@ -75,6 +76,7 @@ class MethodResults:
     skipped_images: list[dict[str, int] | None]
     notes: list[list[str] | None]
     seconds_per_epoch: PerSeed = field(default_factory=list)
+    teacher_seconds_per_epoch: PerSeed = field(default_factory=list)
     teacher_cached: PerSeed = field(default_factory=list)
 
     def to_json(self) -> JsonObject:
@@ -107,7 +109,7 @@ class Panel:
         name: such as `20% label noise`.
         task, data, model, epochs, label_noise, limit_train: what was trained, on what.
         chosen_on_validation: whether the epoch was.
-        costs_double: methods with a self-teacher, or that see every sample twice.
+        costs_double: methods that cost twice the epochs: with a self-teacher, two of folds, or every sample twice.
         seeds: in the order of all lists.
         methods: what each came to, the baseline first.
         settings: all settings of each method, its defaults included; its own learning rate or average if it has one.

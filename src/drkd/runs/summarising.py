@@ -1,5 +1,6 @@
 """What a training came to: its networks measured, on every split that it has."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,8 +29,9 @@ class Prepared:
     Attributes:
         config: of the run, with the precision that was chosen.
         task, data, student: what is trained, on what.
-        teacher, teacher_path, teacher_seconds: None, None and 0 without one; seconds only where it was trained here,
-            and of teachers of folds, which are trained for their students.
+        teacher, teacher_path: None without one.
+        teacher_runs: what its trainings came to, where it was trained here, and of teachers of folds, which are trained
+            for their students.
         device: where it is trained.
     """
 
@@ -39,7 +41,7 @@ class Prepared:
     student: nn.Module
     teacher: nn.Module | None
     teacher_path: str | None
-    teacher_seconds: float
+    teacher_runs: Sequence[RunSummary]
     device: torch.device
 
 
@@ -49,6 +51,7 @@ def summarise(
     """Measure what was trained."""
     task, data, teacher = prepared.task, prepared.data, prepared.teacher
     taught = {} if fitted.teacher is None else measure_teacher(task, fitted.teacher, fitted.data)
+    of_teachers = [run.seconds_per_epoch for run in prepared.teacher_runs]
     rectified = [row["rectified"] for row in result.history if "rectified" in row]
     return RunSummary(
         method=config.method,
@@ -65,7 +68,8 @@ def summarise(
         teacher_train_accuracy=taught.get("accuracy"),
         teacher_train_map50=taught.get("map50"),
         teacher_train_miou=taught.get("miou"),
-        teacher_seconds=prepared.teacher_seconds,
+        teacher_seconds=sum((run.train_seconds for run in prepared.teacher_runs), 0.0),
+        teacher_seconds_per_epoch=None if None in of_teachers else sum(filter(None, of_teachers), 0.0),
         train_seconds=result.seconds,
         skipped_images=dict(data.skipped_images),
         seconds_per_epoch=mean_seconds_per_epoch(

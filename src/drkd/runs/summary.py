@@ -43,8 +43,9 @@ class RunSummary:
         notes: warnings, once each.
         seconds_per_epoch: of the fastest epoch, validation included: whatever else the machine does only adds to it.
             With `average=swa` the mean of that before the average begins and that from then on, by their epochs.
-        teacher_cached: fraction of epochs whose teacher outputs came from a cache, since the last resume; None without
-            a cache.
+        teacher_seconds_per_epoch: the same of the teacher where it was trained here, and of those of folds their sum; 0
+            where it was not, None where it is unknown.
+        teacher_cached: fraction of epochs whose teacher outputs came from a cache, or some of them; None without one.
         data_size: `classes`, `image_size`, and the samples of `train`, `val` and `test`.
         data_fingerprint: hash of the names, labels, sizes, contents and splits of the data.
         metrics_sha256: of `metrics.csv`.
@@ -71,6 +72,7 @@ class RunSummary:
     teacher_train_map50: float | None = None
     teacher_train_miou: float | None = None
     seconds_per_epoch: float | None = None
+    teacher_seconds_per_epoch: float | None = None
     teacher_cached: float | None = None
     data_size: dict[str, int] = field(default_factory=dict)
     data_fingerprint: str | None = None
@@ -103,7 +105,7 @@ class RunSummary:
 OPTIONAL: Any = (
     *("wall_seconds", "effective_weights", "notes", "teacher_train_map50", "data_fingerprint"),
     "teacher_train_miou",
-    *("seconds_per_epoch", "teacher_cached", "data_size", "metrics_sha256"),
+    *("seconds_per_epoch", "teacher_seconds_per_epoch", "teacher_cached", "data_size", "metrics_sha256"),
 )
 """What a summary may lack."""
 

@@ -196,11 +196,12 @@ def prepare(
         refuse_without_teacher(config, {"teacher": "command line"}, [get_method(config.method)])
     trains_teacher = config.teacher is None and get_method(config.method).teacher == "self"
     teacher: nn.Module | None = None
-    teacher_path, teacher_seconds = config.teacher, 0.0
+    teacher_path = config.teacher
+    teacher_runs: list[RunSummary] = []
     if config.teacher_folds:
         check_folds(config)
         if teacher_path is not None:
-            teacher, teacher_seconds = load_fold_teachers(Path(teacher_path), config, data)
+            teacher, teacher_runs = load_fold_teachers(Path(teacher_path), config, data)
     elif teacher_path is not None:
         teacher = load_teacher(teacher_path, config, data)
     describe_weights(config)  # refuses bad settings before anything is written, and so do the next lines
@@ -219,14 +220,14 @@ def prepare(
         announce(estimated, lambda: estimate_training(config, data, student, out, teacher), on_event)
     if trains_teacher:
         teacher_path = str(out / "teacher")
-        teacher_seconds = _train_teacher(config, source, Path(teacher_path), on_event)
+        teacher_runs = _train_teacher(config, source, Path(teacher_path), on_event)
         if config.teacher_folds:
             teacher, _ = load_fold_teachers(Path(teacher_path), config, data)
         else:
             teacher, _ = load_model(teacher_path)
     if teacher is not None:
         teacher.to(device)
-    return Prepared(config, task, data, student, teacher, teacher_path, teacher_seconds, device)
+    return Prepared(config, task, data, student, teacher, teacher_path, teacher_runs, device)
 
 
 def _draw(prepared: Prepared, measured: SplitMetrics, out: Path) -> None:
@@ -237,10 +238,10 @@ def _draw(prepared: Prepared, measured: SplitMetrics, out: Path) -> None:
         warnings.warn(f"test images could not be drawn in {out}: {type(reason).__name__}: {reason}", stacklevel=2)
 
 
-def _train_teacher(config: TrainConfig, source: Source, out: Path, on_event: OnEvent) -> float:
+def _train_teacher(config: TrainConfig, source: Source, out: Path, on_event: OnEvent) -> list[RunSummary]:
     """The student's own network, trained with cross-entropy and otherwise the same settings; no average of it.
 
-    Those of folds are several. Returns how many seconds it took.
+    Those of folds are several. Returns what they came to.
     """
     keeps = config.freeze == "backbone" and as_bytes(config.cache_size) > 0
     plain: dict[str, object] = {
@@ -257,7 +258,5 @@ def _train_teacher(config: TrainConfig, source: Source, out: Path, on_event: OnE
         **dict.fromkeys(METHOD_SETTINGS),
     }
     first = config.model_copy(update=plain)
-    if not config.teacher_folds:
-        return train(first, source, out, on_event=on_event, alone=False).train_seconds
-    runs = fold_runs(first, out, config.teacher_folds)
-    return sum(train(each, source, run, on_event=on_event, alone=False).train_seconds for each, run in runs)
+    runs = fold_runs(first, out, config.teacher_folds) if config.teacher_folds else [(first, out)]
+    return [train(each, source, run, on_event=on_event, alone=False) for each, run in runs]

@@ -33,7 +33,7 @@ from drkd.studies.given import Given, name_objects
 from drkd.studies.jobs import Job, Outcome
 from drkd.studies.launchers import launch, process_count
 from drkd.studies.planned import Training
-from drkd.studies.results import BASELINE, CONTROL, as_csv, collect
+from drkd.studies.results import BASELINE, CONTROL, as_csv, collect, costs_double
 from drkd.studies.showing import ShownComparison
 from drkd.tasks.classification import default_cache
 from drkd.training.trackers import check_trackers
@@ -111,7 +111,7 @@ def run(
 def _run(config: CompareConfig, source: Mapping[str, str], out: Path, on_event: OnEvent, given: Given) -> Comparison:
     """`run` where no other process writes."""
     given.check(out)
-    trainings = plan(config, with_controls(config.methods), out)
+    trainings = plan(config, with_controls(config), out)
     if inspect_run_dir(out, config, finished=FILE) == "finished":
         results = ComparisonResults.read(out)
         if not results.failures:
@@ -129,7 +129,7 @@ def _run(config: CompareConfig, source: Mapping[str, str], out: Path, on_event: 
             taught = any(asks_teacher(training.config.method) for training in trainings)
             threads = 1 if processes > 1 else config.threads
             config = settle_precision(config, out, trainings[0].config, taught=taught, threads=threads)
-            trainings = plan(config, with_controls(config.methods), out)
+            trainings = plan(config, with_controls(config), out)
         jobs = [Job(t.name, t, after=None if t.taught_by is None else t.taught_by.name) for t in trainings]
         if config.launcher == "local":
             planned = [Planned(t.config, t.out, t.taught_by.out if t.taught_by else None) for t in trainings]
@@ -153,11 +153,10 @@ def train_planned(training: Training, on_event: OnEvent) -> RunSummary:
     return train(config, FROM_COMPARISON, training.out, name=training.name, on_event=on_event, alone=False)
 
 
-def with_controls(methods: Sequence[str]) -> list[str]:
-    """`methods` led by the baseline, and with the doubled control where one has a self-teacher or sees all twice."""
-    rest = [name for name in dict.fromkeys(methods) if name not in (BASELINE, CONTROL)]
-    used = [get_method(parse_variant(name)[0]) for name in rest]
-    needs_control = CONTROL in methods or any(method.costs_double for method in used)
+def with_controls(config: CompareConfig) -> list[str]:
+    """Its methods led by the baseline, and with the doubled control where one costs as much."""
+    rest = [name for name in dict.fromkeys(config.methods) if name not in (BASELINE, CONTROL)]
+    needs_control = CONTROL in config.methods or any(costs_double(name, config) for name in rest)
     return [BASELINE, *([CONTROL] if needs_control else []), *rest]
 
 
@@ -252,7 +251,7 @@ def _cache(config: CompareConfig, method: str, out: Path) -> dict[str, str | Non
 def _all_settings(training: TrainConfig, config: CompareConfig) -> dict[str, Any]:
     """Every setting of a training's method, and what else is not as in the rest of the comparison."""
     own = {option: getattr(training, option) for option in OWN if getattr(training, option) != getattr(config, option)}
-    if training.teacher_folds is None:  # of a method that takes none
+    if not takes_folds(training.method):  # and so has none, whatever the comparison asks of the others
         own.pop("teacher_folds", None)
     return {**all_settings(training), **own}
 

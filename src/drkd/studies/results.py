@@ -3,7 +3,7 @@
 import csv
 import io
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from itertools import product
 from operator import attrgetter
 from typing import Any, TypeVar
@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from drkd.config import CompareConfig
 from drkd.methods.info import MethodInfo
 from drkd.methods.registry import get_method, parse_variant
+from drkd.runs.fold_teachers import takes_folds
 from drkd.runs.results import ComparisonResults, Difference, MethodResults, Panel, PerSeed
 from drkd.runs.summary import RunSummary
 from drkd.studies.statistics import holm, paired
@@ -46,11 +47,8 @@ def collect(
     comparisons: list[Difference] = []
     task = get_task(config.task)
     for noise, (name, of_methods) in zip(config.label_noise, summaries.items(), strict=True):
-        base_seconds = _each(of_methods[BASELINE], lambda summary: summary.train_seconds)
         methods = {
-            method: results_of(
-                of_seeds, task, _teachers(of_seeds, base_seconds) if _info(method).teacher == "self" else None
-            )
+            method: results_of(_with_teachers(config, method, of_seeds, of_methods[BASELINE]), task)
             for method, of_seeds in of_methods.items()
         }
         panels.append(
@@ -63,7 +61,7 @@ def collect(
                 label_noise=noise,
                 limit_train=config.limit_train,
                 chosen_on_validation=config.validation > 0 and config.select == "best",
-                costs_double=[method for method in methods if _info(method).costs_double],
+                costs_double=[method for method in methods if costs_double(method, config)],
                 seeds=list(range(config.seeds)),
                 methods=methods,
                 settings=dict(settings),
@@ -74,14 +72,25 @@ def collect(
     return ComparisonResults(panels, comparisons, environment())
 
 
-def _teachers(summaries: Summaries, base_seconds: PerSeed) -> PerSeed:
-    """What the self-teachers of one method took: those of its own, or the baseline."""
-    own = _each(summaries, lambda summary: summary.teacher_seconds)
-    return [mine or base for mine, base in zip(own, base_seconds, strict=True)]
+def _with_teachers(config: CompareConfig, method: str, summaries: Summaries, baseline: Summaries) -> Summaries:
+    """The summaries with what the self-teacher took where that is the baseline; a given teacher takes nothing."""
+    if config.teacher is not None:
+        return [s and replace(s, teacher_seconds=0.0, teacher_seconds_per_epoch=0.0) for s in summaries]
+    if _info(method).teacher != "self":
+        return summaries
+    return [
+        replace(s, teacher_seconds=base.train_seconds, teacher_seconds_per_epoch=base.seconds_per_epoch)
+        if s and base and not s.teacher_seconds
+        else s
+        for s, base in zip(summaries, baseline, strict=True)
+    ]
 
 
 def as_rows(results: ComparisonResults) -> list[dict[str, Any]]:
-    """A row per panel, method and seed, by column; None where a training failed or has no such thing."""
+    """A row per panel, method and seed, by column; None where a training failed or has no such thing.
+
+    Results of an older version lack some.
+    """
     metrics = get_task(results.panels[0].task).metric_names
     rows = []
     for panel in results.panels:
@@ -93,10 +102,12 @@ def as_rows(results: ComparisonResults) -> list[dict[str, Any]]:
                 "train_seconds": method.train_seconds,
                 "teacher_seconds": method.teacher_seconds,
                 "seconds_per_epoch": method.seconds_per_epoch,
+                "teacher_seconds_per_epoch": method.teacher_seconds_per_epoch,
                 "teacher_cached": method.teacher_cached,
             }
             for number, seed in enumerate(panel.seeds):
-                values = {column: of_seeds[number] for column, of_seeds in columns.items()}
+                known = {column: of_seeds[number] for column, of_seeds in columns.items() if of_seeds}
+                values = {**dict.fromkeys(columns), **known}
                 rows.append({"panel": panel.name, "method": name, "seed": seed, **values})
     return rows
 
@@ -152,6 +163,24 @@ def _further_pairs(panel: Panel) -> list[tuple[str, str]]:
     return [*control, *alike, *rectified]
 
 
+def costs_double(name: str, config: CompareConfig) -> bool:
+    """Whether a row of a comparison costs as much as cross-entropy for twice the epochs.
+
+    Two teachers of folds cost one training together, K of them K - 1. What a given teacher cost is not known.
+
+    Example:
+        >>> config = CompareConfig(teacher_folds=3)
+        >>> [costs_double(name, config) for name in ("dr_kd", "dr_kd:teacher_folds=2", "ps_kd", "dlb")]
+        [False, True, False, True]
+    """
+    info = _info(name)
+    if info.teacher != "self":
+        return info.costs_double
+    _, own = parse_variant(name)
+    folds = own.get("teacher_folds", config.teacher_folds if takes_folds(info.name) else None)
+    return config.teacher is None and folds in (None, 2)
+
+
 def own_options(panel: Panel, name: str) -> dict[str, Any]:
     """The options of the training in which a row is not as the rest of its comparison is, such as `cutmix`."""
     return {
@@ -178,13 +207,12 @@ def _each(items: Sequence[Item | None], get: Callable[[Item], Value | None]) -> 
     return [None if item is None else get(item) for item in items]
 
 
-def results_of(summaries: Summaries, task: Task, teacher_seconds: PerSeed | None = None) -> MethodResults:
+def results_of(summaries: Summaries, task: Task) -> MethodResults:
     """What trainings with one method came to, a list per measured thing.
 
     Args:
         summaries: of the seeds.
         task: theirs.
-        teacher_seconds: of the seeds, where the teachers were trained elsewhere.
     """
     tested, validated = _each(summaries, lambda s: s.test), _each(summaries, lambda s: s.val)
     teacher: dict[str, PerSeed] = {"accuracy": _each(summaries, lambda s: s.teacher_train_accuracy)}
@@ -199,10 +227,11 @@ def results_of(summaries: Summaries, task: Task, teacher_seconds: PerSeed | None
         rectified_fraction_per_epoch=_each(summaries, lambda s: s.rectified_fraction_per_epoch),
         teacher_train=teacher,
         train_seconds=_each(summaries, lambda s: s.train_seconds),
-        teacher_seconds=teacher_seconds or _each(summaries, lambda s: s.teacher_seconds),
+        teacher_seconds=_each(summaries, lambda s: s.teacher_seconds),
         skipped_images=_each(summaries, lambda s: s.skipped_images),
         notes=_each(summaries, lambda s: s.notes),
         seconds_per_epoch=_each(summaries, lambda s: s.seconds_per_epoch),
+        teacher_seconds_per_epoch=_each(summaries, lambda s: s.teacher_seconds_per_epoch),
         teacher_cached=_each(summaries, lambda s: s.teacher_cached),
     )
 

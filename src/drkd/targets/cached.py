@@ -30,6 +30,7 @@ class Cached(Target):
         samples: their number.
 
     Attributes:
+        found: whether an epoch's answers, or some of them, were in the cache, by epoch; checkpoints keep it.
         epochs_found, epochs_asked: how many epochs' answers were found, and for how many the network was asked.
 
     Example:
@@ -54,11 +55,19 @@ class Cached(Target):
         self.cache = cache
         self.samples = samples
         self.epochs = Epochs()
-        self.epochs_found, self.epochs_asked = 0, 0
+        self.found: dict[int, bool] = {}
         self._open = -1  # the epoch that the rest is about
         self._known: NDArray[np.float16] | Tensor | None = None
         self._asked = torch.zeros(0)
         self._complete = torch.zeros(0, dtype=torch.bool)
+
+    @property
+    def epochs_found(self) -> int:
+        return sum(self.found.values())
+
+    @property
+    def epochs_asked(self) -> int:
+        return len(self.found) - self.epochs_found
 
     def forward(self, batch: StudentBatch) -> TargetOutput:
         index = batch.index_for(self)
@@ -79,14 +88,14 @@ class Cached(Target):
 
     def reset(self) -> None:
         self.epochs.reset()
+        self.found = {}
         self._open = -1
 
     def _start(self, epoch: int, like: Tensor) -> None:
         """Find the answers of `epoch`, or make room for new ones shaped like these logits."""
         self._open, self._known = epoch, None
         known = self.cache.read(epoch, rows=self.samples)
-        self.epochs_found += known is not None
-        self.epochs_asked += known is None
+        self.found[epoch] = known is not None or self.found.get(epoch, False)  # it may go on after an interruption
         if known is None:
             self._asked = torch.zeros(self.samples, *like.shape[1:], dtype=torch.float16, device=like.device)
             self._complete = torch.zeros(self.samples, dtype=torch.bool, device=like.device)
@@ -99,9 +108,8 @@ class Cached(Target):
 def fraction_found(targets: Iterable[Target]) -> float | None:
     """The fraction of epochs whose answers of the teacher were found in a cache; None without one."""
     caches = [target for target in targets if isinstance(target, Cached)]
-    found = sum(target.epochs_found for target in caches)
-    epochs = found + sum(target.epochs_asked for target in caches)
-    return found / epochs if epochs else None
+    epochs = [found for target in caches for found in target.found.values()]
+    return sum(epochs) / len(epochs) if epochs else None
 
 
 class CleanView(Target):

@@ -20,7 +20,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn, optim
 
 from drkd.objective.objective import Objective
-from drkd.targets import Frozen
+from drkd.targets import Cached, Frozen
 from drkd.training.averaging import Average
 from drkd.training.showing import ShownTraining
 from drkd.training.sums import EpochSums
@@ -100,6 +100,7 @@ class TrainState:
             "result": vars(self.result),
             "teachers": self._teachers,
             "data": self.data,
+            "cached": [list(cache.found.items()) for cache in self._caches],
         }
         if self.average is not None:
             state["average"] = self.average.name
@@ -158,6 +159,8 @@ class TrainState:
         self.best = {name: tensor.to(device, copy=True) for name, tensor in tensors["best"].items()}
         self.sums.totals = state["sums"]
         self.result = TrainResult(**state["result"])
+        for cache, found in zip(self._caches, state.get("cached", ()), strict=False):  # older checkpoints have none
+            cache.found = dict(found)
 
     def keep(self, *, copy: bool) -> None:
         """Make the student's weights the ones to keep; without `copy`, as they are at the end."""
@@ -168,6 +171,11 @@ class TrainState:
     def _teachers(self) -> list[str | None]:
         """Who teaches: the identities of the objective's frozen networks, which are no part of a checkpoint."""
         return [module.identity for module in self.objective.modules() if isinstance(module, Frozen)]
+
+    @property
+    def _caches(self) -> list[Cached]:
+        """The objective's targets that may have found their answers."""
+        return [module for module in self.objective.modules() if isinstance(module, Cached)]
 
     @property
     def _device(self) -> torch.device:
