@@ -11,10 +11,10 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-from method_pictures import interval
 from tables import compare, points
 
 from drkd.methods.registry import all_methods
+from drkd.report.labels import label_of
 from drkd.studies.comparison import CONTROL
 from drkd.studies.results import BASELINE
 from drkd.studies.statistics import holm, mean_and_deviation
@@ -64,11 +64,13 @@ def draw(beds: dict[str, Lists], figure: Any) -> None:
         for place, method in enumerate(methods):
             if (test := tests.get((method, BASELINE))) is not None:
                 colour = all_methods()[method.partition(":")[0].removesuffix("_2x")].colour
-                interval(axes, place, test, fmt="o", color=colour)
-        axes.set_xticks(range(len(methods)), methods, fontsize=6, rotation=60, ha="right")
-        axes.axhline(0, color="#444444", lw=0.8)
-        axes.set_title(name, fontsize=9)
-    panels[0].set_ylabel("points over cross-entropy")
+                mean, (low, high) = 100 * test.mean_difference, (100 * end for end in test.ci95 or ())
+                axes.errorbar(mean, place, xerr=[[mean - low], [high - mean]], fmt="o", capsize=3, color=colour)
+        axes.set_yticks(range(len(methods)), [label_of(method) for method in methods])
+        axes.axvline(0, color="#444444", lw=0.8)
+        axes.set_title(name, fontsize=10)
+        axes.set_xlabel("points over cross-entropy")
+    panels[0].invert_yaxis()
 
 
 def main() -> None:
@@ -81,7 +83,7 @@ def main() -> None:
     if options.picture:
         from matplotlib.figure import Figure
 
-        figure = Figure(figsize=(3 + 3 * len(beds), 4.4), layout="constrained")
+        figure = Figure(figsize=(5 + 3 * len(beds), 3.2), layout="constrained")
         draw(beds, figure)
         options.picture.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(options.picture, dpi=75)
