@@ -26,6 +26,7 @@ from drkd.integrations.common import (
 )
 from drkd.methods import cross_entropy, dr_kd
 from drkd.objective.objective import Objective
+from drkd.objective.protocol import end_step
 from drkd.training.loop import warn_if_nothing_was_rectified
 from drkd.utils.checks import IGNORED
 from drkd.utils.errors import InputError, NonFiniteLossError
@@ -147,10 +148,8 @@ class Loss(TrainerCallback):
                 _read_weights(model, folder)
 
     def on_step_end(self, args: Any, state: Any, control: Any, optimizer: Any = None, **others: Any) -> None:
-        if getattr(optimizer, "step_was_skipped", False):
-            self.objective.discard()
-        else:
-            self.objective.update(progress=min(1.0, state.global_step / state.max_steps), epoch=int(state.epoch))
+        made, progress = not getattr(optimizer, "step_was_skipped", False), state.global_step / state.max_steps
+        end_step(self.objective, made=made, progress=min(1.0, progress), epoch=int(state.epoch))
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **others: Any) -> None:
         if "loss" in (logs or {}):  # a row about training, not about validation

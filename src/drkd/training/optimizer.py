@@ -41,7 +41,7 @@ def make_optimizer(
         **({} if is_adamw else {"momentum": settings.momentum}),
     )
     if not is_adamw and settings.momentum:
-        # Torch's fused SGD allocates the momentum at its first step and does not write it if an overflow skips the step.
+        # Torch's fused SGD allocates it at its first step, and does not write it if an overflow skips that step.
         for parameter in parameters:
             optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
     return optimizer
