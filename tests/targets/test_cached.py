@@ -89,6 +89,17 @@ def test_an_epoch_whose_last_step_was_skipped_is_kept(tmp_path, network):
         assert torch.allclose(kept.float(), network.net(shown), rtol=2.0**-10, atol=1e-6)
 
 
+def test_an_epoch_that_begins_while_the_weight_is_0_is_kept(tmp_path, network):
+    target, asked = cached(tmp_path, network)
+    objective = drkd.kd(target, alpha_schedule="rising")
+    for step in range(2):
+        index = torch.arange(3) + 3 * step
+        objective(torch.zeros(3, K), LABELS[:3], inputs=INPUTS[index], index=index)
+        objective.update(progress=(step + 1) / 2, epoch=(step + 1) // 2)
+    assert asked == [3, 3]
+    assert target.cache.read(0, rows=N) is not None
+
+
 def test_eval_mode_keeps_nothing(tmp_path, network):
     target, _ = cached(tmp_path, network)
     epoch(target.eval(), 0)

@@ -143,6 +143,7 @@ def rows_as_csv(rows: Sequence[Mapping[str, float]]) -> str:
 
 def warn_if_nothing_was_rectified(method: str, history: Sequence[Row]) -> None:
     """Then rectification cannot have helped, and who compares methods should know."""
-    if "rectified" in history[-1] and not any(row["rectified"] for row in history):
+    fractions = [row["rectified"] for row in history if "rectified" in row]  # none where its weight was 0 all along
+    if fractions and not any(fractions):
         why = "its teacher made no mistake in training, or none that its rectifier corrects"
         warnings.warn(f"`{method}` had nothing to rectify: {why}", stacklevel=3)
