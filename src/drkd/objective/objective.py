@@ -135,7 +135,7 @@ class Objective(nn.Module):
         for term in self._terms():
             weight = term.weight_at(self.progress, self.epoch)
             if weight == 0:
-                if term.remembers and callable(term.weight) and self.training:
+                if term.remembers and self.training:
                     term(batch.logits, batch, "none")
                 parts[term.name] = logits.new_zeros(labels.shape if how == "none" else ())
                 continue

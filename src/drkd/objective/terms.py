@@ -37,7 +37,7 @@ class LossTerm(nn.Module):
     """Whether the loss is divided by the number of classes."""
 
     remembers = False
-    """Whether it keeps what it is given for later, and so is given batches on which its weight, a schedule, is 0."""
+    """Whether it keeps what it is given for later, and so is given batches on which its weight is 0."""
 
     def __init__(self, weight: Weight, name: str) -> None:
         super().__init__()
