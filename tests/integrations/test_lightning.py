@@ -180,7 +180,19 @@ def test_a_skipped_step_is_forgotten():
         made.global_step += 1
         callback.on_train_batch_end(made, module, outputs, None, 0)
         assert int(memory.seen.sum()) == seen
+        assert callback.objective.progress == made.global_step / 4
     assert callback.objective.progress == 0.75
+
+
+def test_an_epoch_ends_though_its_last_step_was_skipped():
+    callback = Distillation(drkd.ols())
+    made = SimpleNamespace(
+        global_step=4, current_epoch=1, is_last_batch=True, precision_plugin=SimpleNamespace(scaler=None)
+    )
+    callback._steps = 8.0
+    callback.on_train_batch_end(made, SimpleNamespace(automatic_optimization=True), None, None, 0)
+    assert (callback.objective.progress, callback.objective.epoch) == (0.5, 2)
+    assert callback.objective.terms[1].target.epochs.completed == 2
 
 
 def test_a_training_step_that_gives_no_loss_teaches_nothing(tmp_path):

@@ -175,6 +175,8 @@ def test_the_history_has_the_parts_and_a_teacher_that_is_always_right_is_told_of
     for row in net.history:
         assert row["train_loss"] == pytest.approx(row["train_ce"] + row["train_soft"], abs=1e-5)
         assert 0 < row["train_rectified"] < 1
+    always = drkd.dr_kd(network(), rectify=lambda logits, labels: logits + 1.0, alpha_schedule="rising")
+    assert classifier(network(), always).fit(inputs, labels).history[0]["train_rectified"] == 1  # not in batch 1
     inputs[:, 0] = labels
     with pytest.warns(UserWarning, match="`dr_kd` had nothing to rectify"):
         classifier(network(), drkd.dr_kd(lambda x: 9.0 * F.one_hot(x[:, 0].long(), 3))).fit(inputs, labels)

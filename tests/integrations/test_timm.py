@@ -144,7 +144,22 @@ def test_a_step_that_the_scaler_skips_is_forgotten():
     first, second, third = (set(batch[2].tolist()) for batch in batches(0)[:3])
     assert seen == [set(), second, second | third]
     assert not first & seen[-1]
-    assert task.objective.progress == 2 / 8
+    assert task.objective.progress == 3 / 8
+
+
+def test_an_epoch_ends_though_its_last_step_was_skipped():
+    """When the next batch comes, and when a checkpoint is written."""
+    model = small()
+    made = []
+    for ending in ("batch", "checkpoint"):
+        task = SelfDistillationTask(model, drkd.ols(), verbose=False)
+        task.follow(torch.optim.SGD(model.parameters(), lr=0.1), epochs=2, updates_per_epoch=1)
+        inputs, labels, index = batches(0)[0]
+        task(inputs, labels, index)
+        made.append(task.get_task_state() if ending == "checkpoint" else task(inputs, labels, index))
+        assert (task.objective.progress, task.objective.epoch) == (0.5, 1)
+        assert task.objective.terms[1].target.epochs.completed == 1
+    assert made[1]["updates"] == 1
 
 
 def test_without_gradients_the_loss_is_cross_entropy_and_nothing_is_learned():

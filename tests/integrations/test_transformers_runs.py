@@ -153,7 +153,19 @@ def test_a_skipped_step_is_forgotten(tmp_path):
         made(outputs, labels, 2, index=torch.tensor([0, 1]))
         made.on_step_end(None, state, None, optimizer=SimpleNamespace(step_was_skipped=skipped))
         assert int(memory.seen.sum()) == seen
-        assert made.objective.progress == (0.0 if skipped else 0.25)
+        assert made.objective.progress == 0.25
+
+
+def test_parts_are_means_over_the_batches_that_have_them():
+    made = loss(drkd.tf_kd_reg(alpha_schedule="rising"))
+    made.attached = True
+    outputs, labels = {"logits": torch.randn(4, 3, requires_grad=True)}, torch.tensor([0, 1, 2, 0])
+    made(outputs, labels, 4)  # its weight is 0: no divergence is measured
+    made.objective.update(progress=0.5, epoch=0)
+    made(outputs, labels, 4)
+    expected = made.objective(outputs["logits"], labels)["soft_kl"].item()
+    assert made.means()["soft_kl"] == pytest.approx(expected)
+    assert made.means() == {}
 
 
 def test_outputs_of_any_kind_and_no_loss_that_is_not_finite(tmp_path):
@@ -169,7 +181,7 @@ def test_outputs_of_any_kind_and_no_loss_that_is_not_finite(tmp_path):
     trainer = SelfDistillationTrainer(Plain(), arguments(tmp_path), **given)
     trainer.train()
     assert trainer.predict(image_rows(5)).predictions.shape == (5, 3)
-    trainer.distilling.sums = {"loss": torch.tensor(math.nan), "rows": torch.tensor(1.0)}
+    trainer.distilling.sums = {"loss": (torch.tensor(math.nan), torch.tensor(1))}
     with pytest.raises(drkd.NonFiniteLossError, match="`label_smoothing` is NaN or infinite; lower the learning rate"):
         trainer.log({"loss": 0.0})
 

@@ -17,6 +17,7 @@ from drkd import (
     Uniform,
 )
 from drkd.objective.losses import max_over_mean
+from drkd.objective.protocol import end_step
 from drkd.objective.terms import LAST_EPOCH, LossTerm
 
 Z, V = torch.randn(2, 4, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(4))
@@ -39,6 +40,9 @@ class Some(Target):
 
     def discard(self):
         self.calls.append(("discard",))
+
+    def end_epoch(self, epoch):
+        self.calls.append(("end_epoch", epoch))
 
 
 def soft(logits=Z):
@@ -131,6 +135,39 @@ def test_update_and_discard_reach_the_target_with_the_epoch():
     objective.update(progress=0.5)
     objective.discard()
     assert target.calls == [("update", 3), ("update", 3), ("discard",)]
+    assert (objective.progress, objective.epoch) == (0.5, 3)
+    objective.discard(progress=0.75, epoch=4)
+    assert target.calls[3:] == [("discard",), ("end_epoch", 4)]
+    assert (objective.progress, objective.epoch) == (0.75, 4)
+
+
+def test_a_target_that_learns_is_called_in_training_while_its_weight_is_0():
+    class Learning(Some):
+        def forward(self, batch):
+            self.calls.append("call")
+            return super().forward(batch)
+
+    class Plain(Learning):
+        update = Target.update
+
+    for target, calls in ((Learning, ["call"]), (Plain, [])):
+        taught = target(True, True, True, True)
+        objective = Objective("some", [Term(OneHot(), name="ce"), Term(Rectified(taught), 0.0, name="soft")])
+        objective(Z, Y)
+        objective.eval()(Z, Y)
+        assert taught.calls == calls
+
+
+def test_an_objective_whose_discard_takes_nothing_moves_all_the_same():
+    class Older(Objective):
+        def discard(self):
+            calls.append("discard")
+
+    calls, objective = [], Older("older", [Term(OneHot(), name="ce")])
+    end_step(objective, made=False, progress=0.5, epoch=1)
+    assert (calls, objective.progress, objective.epoch) == (["discard"], 0.5, 1)
+    end_step(objective, made=True, progress=0.75, epoch=2)
+    assert (calls, objective.progress, objective.epoch) == (["discard"], 0.75, 2)
 
 
 def test_a_penalty_is_a_function_of_the_logits_on_rows_that_count():

@@ -92,6 +92,18 @@ def test_an_epochs_end_forgets_it_once():
         target.train()
 
 
+def test_an_epochs_end_forgets_though_its_last_step_was_skipped():
+    target = LastBatch()
+    for index, epoch in ((0, None), (1, 1), (2, None)):
+        see(target, torch.randn(1, 4), [index])
+        if epoch is None:
+            target.update()
+        else:
+            target.discard()
+            target.end_epoch(epoch)
+    assert see(target, torch.randn(3, 4), [0, 1, 2])[1].tolist() == [False, False, True]
+
+
 def test_discard_and_eval_mode_queue_nothing():
     target = LastBatch()
     see(target, torch.randn(1, 4), [0])

@@ -79,6 +79,32 @@ def test_an_epoch_of_which_a_part_was_seen_is_not_kept(tmp_path, network):
     assert asked == [4, 2]
 
 
+def test_an_epoch_whose_last_step_was_skipped_is_kept(tmp_path, network):
+    """Each epoch has images of its own; the cache must not mix them."""
+    target, _ = cached(tmp_path, network)
+    objective = drkd.kd(target)
+    images = [INPUTS + number for number in range(3)]
+    for step in range(6):
+        number, index = step // 2, torch.arange(3) + 3 * (step % 2)
+        objective(torch.zeros(3, K), LABELS[:3], inputs=images[number][index], index=index)
+        take_in = objective.update if step != 1 else objective.discard
+        take_in(progress=(step + 1) / 6, epoch=(step + 1) // 2)
+    for number, shown in enumerate(images):
+        kept = torch.from_numpy(target.cache.read(number, rows=N).copy())
+        assert torch.allclose(kept.float(), network.net(shown), rtol=2.0**-10, atol=1e-6)
+
+
+def test_an_epoch_that_begins_while_the_weight_is_0_is_kept(tmp_path, network):
+    target, asked = cached(tmp_path, network)
+    objective = drkd.kd(target, alpha_schedule="rising")
+    for step in range(2):
+        index = torch.arange(3) + 3 * step
+        objective(torch.zeros(3, K), LABELS[:3], inputs=INPUTS[index], index=index)
+        objective.update(progress=(step + 1) / 2, epoch=(step + 1) // 2)
+    assert asked == [3, 3]
+    assert target.cache.read(0, rows=N) is not None
+
+
 def test_eval_mode_keeps_nothing(tmp_path, network):
     target, _ = cached(tmp_path, network)
     epoch(target.eval(), 0)

@@ -55,6 +55,18 @@ def test_an_epoch_without_a_step_forgets_it():
     assert torch.allclose(means(target), torch.full((3, 3), 1 / 3))
 
 
+def test_an_epoch_ends_though_its_last_step_was_skipped():
+    """The skipped step's samples count in neither epoch."""
+    target = ClassMean()
+    see(target, RIGHT[:1], LABELS[:1])
+    ask(target, 5 * RIGHT, LABELS)
+    target.discard()
+    target.end_epoch(1)
+    expected = torch.stack([RIGHT[0].softmax(0), *torch.full((2, 3), 1 / 3)])
+    assert torch.allclose(see(target, 3 * RIGHT, epoch=1), expected[:2])
+    assert torch.allclose(means(target), expected)
+
+
 def test_an_epoch_ends_once():
     target = ClassMean()
     see(target, RIGHT, epoch=1)

@@ -26,7 +26,7 @@ def state(step=0):
 
 def test_restore_puts_everything_back(tmp_path):
     saved = state(step=3)
-    saved.sums.totals = {"rows": 5.0, "ce": 0.1 + 0.2}
+    saved.sums.totals = {"loss": (0.5, 5.0), "ce": (0.1 + 0.2, 4.0)}
     saved.save(tmp_path, best=True)
     numbers = torch.rand(3)
     other = state()
@@ -34,7 +34,7 @@ def test_restore_puts_everything_back(tmp_path):
     assert torch.equal(other.student.weight, saved.student.weight)
     momenta = [o.optimizer.state_dict()["state"][0]["momentum_buffer"] for o in (saved, other)]
     assert torch.equal(*momenta)
-    assert list(other.sums.totals.items()) == [("rows", 5.0), ("ce", 0.1 + 0.2)]
+    assert list(other.sums.totals.items()) == [("loss", (0.5, 5.0)), ("ce", (0.1 + 0.2, 4.0))]
     assert other.result == saved.result
     assert torch.equal(torch.rand(3), numbers)
 

@@ -201,6 +201,23 @@ def test_a_teacher_without_mistakes_is_warned_of(data):
         drkd.fit(network(), drkd.dr_kd(right), data, **SMALL)
 
 
+@pytest.mark.parametrize("batch_size", [120, 60, 40])
+def test_parts_are_means_over_the_batches_on_which_their_term_has_a_weight(data, tmp_path, batch_size):
+    """Every target is changed; in the first batch, which may be the first epoch, the rising weight is 0."""
+    asked = []
+
+    def teacher(inputs):
+        asked.append(len(inputs))
+        return torch.zeros(len(inputs), 10)
+
+    objective = drkd.dr_kd(teacher, rectify=lambda logits, labels: logits + 1.0, alpha_schedule="rising")
+    done = drkd.fit(network(), objective, data, epochs=2, batch_size=batch_size, out=tmp_path)
+    first, second = done.history
+    assert second["rectified"] == 1.0
+    assert first.get("rectified") == (None if batch_size >= len(data.train) else 1.0)
+    assert sum(asked) == 2 * len(data.train) - min(batch_size, len(data.train))
+
+
 def test_an_explosion_stops_at_once_and_names_step_and_method(data):
     with pytest.raises(NonFiniteLossError, match=r"step \d+: the loss of `cross_entropy` is NaN or infinite"):
         drkd.fit(network(), drkd.cross_entropy(), data, lr=1e6, **SMALL)

@@ -8,6 +8,8 @@ import torch
 import drkd
 from drkd import Ema, Objective, OneHot, Term
 from drkd.methods.registry import all_methods, create
+from drkd.training.step import Stepper
+from drkd.utils.links import pointed_by
 
 SMALL = {"epochs": 3, "batch_size": 25, "lr": 0.05}
 METHODS = [name for name in all_methods() if name not in ("cross_entropy", "label_smoothing", "tf_kd_reg")]
@@ -62,6 +64,32 @@ def test_a_resumed_training_knows_what_it_was_taught(name, two, tmp_path):
     drkd.fit(network(), objective, first, **SMALL)
     found = drkd.fit(network(), objective, second, out=str(tmp_path), resume=True, **SMALL)
     assert found.history == drkd.fit(network(), make(), second, **SMALL).history
+
+
+@pytest.mark.parametrize("skipped", [4, 6])
+@pytest.mark.parametrize("name", ["max_sup", "ols", "dlb"])
+def test_a_training_resumes_to_the_bit_after_a_skipped_step(name, skipped, two, tmp_path, monkeypatch):
+    """Within an epoch of 3 steps, and at its end; where its step was skipped, the schedules and epochs go on."""
+    step = Stepper.step
+    skips = lambda stepper, batch: step(stepper, batch) and stepper.state.result.step != skipped - 1
+    monkeypatch.setattr(Stepper, "step", skips)
+    data, options = two[1], {**SMALL, "select": "last", "out": tmp_path, "checkpoint_every": skipped}
+    whole, resumed, stopping = network(), network(), create(name, {}, epochs=3)
+    expected = drkd.fit(whole, create(name, {}, epochs=3), data, **{**options, "out": None})
+    update = stopping.update
+
+    def stop(**now):
+        update(**now)
+        if now["progress"] > skipped / 9:
+            raise KeyboardInterrupt
+
+    stopping.update = stop
+    with pytest.raises(KeyboardInterrupt):
+        drkd.fit(resumed, stopping, data, **options)
+    assert pointed_by(tmp_path / "checkpoints" / "last").name == f"step-{skipped}"
+    found = drkd.fit(resumed, create(name, {}, epochs=3), data, resume=True, **options)
+    assert found.history == expected.history
+    assert all(torch.equal(value, resumed.state_dict()[key]) for key, value in whole.state_dict().items())
 
 
 def test_a_detector_begins_anew():

@@ -114,6 +114,34 @@ def test_without_the_compiler_the_arithmetic_is_torchs_own(kind, options):
     assert torch.equal(first.bias, second.bias)
 
 
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+@pytest.mark.parametrize("overflows", [(), (0,), (0, 1), (2,)])
+def test_a_step_that_a_gradient_scaler_skips_leaves_weights_and_momentum_alone(momentum, overflows):
+    """The weights are those of torch's plain SGD, which is not called for the skipped steps."""
+    generator = torch.Generator().manual_seed(0)
+    start = torch.randn(8, 3, 3, 3, generator=generator)
+    ours, theirs = nn.Conv2d(3, 8, 3, bias=False), nn.Conv2d(3, 8, 3, bias=False)
+    for network in (ours, theirs):
+        network.weight.data = start.clone().contiguous(memory_format=torch.channels_last)
+    optimizer = make_optimizer(ours, FitSettings(lr=0.1, momentum=momentum, weight_decay=0.01))
+    plain = torch.optim.SGD(theirs.parameters(), lr=0.1, momentum=momentum, weight_decay=0.01, foreach=False)
+    scaler = torch.amp.GradScaler("cpu")
+    scaler.scale(torch.ones(1))
+    for step in range(4):
+        gradient = torch.randn(8, 3, 3, 3, generator=generator).contiguous(memory_format=torch.channels_last)
+        theirs.weight.grad = gradient
+        ours.weight.grad = scaler.get_scale() * gradient
+        if step in overflows:
+            ours.weight.grad[0, 0, 0, 0] = torch.inf
+        else:
+            plain.step()
+        before = ours.weight.detach().clone()
+        scaler.step(optimizer)
+        scaler.update()
+        assert torch.equal(ours.weight, before) == (step in overflows)
+        assert torch.allclose(ours.weight, theirs.weight, rtol=1e-6, atol=1e-7)
+
+
 @pytest.mark.parametrize("name", ["sgd", "adamw"])
 def test_a_training_does_not_import_the_compiler(name, monkeypatch, tmp_path):
     """It takes longer than the rest of the start; an import of `None` fails."""

@@ -32,6 +32,7 @@ from drkd.integrations.common import (
 )
 from drkd.methods import cross_entropy, dr_kd
 from drkd.objective.objective import Objective
+from drkd.objective.protocol import end_step
 from drkd.training.loop import warn_if_nothing_was_rectified
 from drkd.utils.errors import InputError, NonFiniteLossError
 from drkd.utils.labels import MixedLabels
@@ -94,12 +95,13 @@ class Distillation(Callback):
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         stepped, self._step = trainer.global_step > self._step, trainer.global_step
         scale = _gradient_scale(trainer)
+        progress = min(1.0, trainer.global_step / self._steps)
+        completed = trainer.current_epoch + int(trainer.is_last_batch)
         overflowed = scale is not None and self._scale is not None and scale < self._scale
-        if (pl_module.automatic_optimization and not outputs) or (stepped and overflowed):
-            self.objective.discard()  # `training_step` gave no loss, or the scaler skipped the step
-        elif stepped:
-            completed = trainer.current_epoch + int(trainer.is_last_batch)
-            self.objective.update(progress=min(1.0, trainer.global_step / self._steps), epoch=completed)
+        without_loss = pl_module.automatic_optimization and not outputs  # of `training_step`
+        if without_loss or stepped:
+            made = not without_loss and not overflowed
+            end_step(self.objective, made=made, progress=progress, epoch=completed)
 
     def on_train_end(self, trainer: Any, pl_module: Any) -> None:
         if self._rectified:

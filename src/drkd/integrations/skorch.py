@@ -134,22 +134,22 @@ class SelfDistillationClassifier(NeuralNetClassifier):
         super().on_epoch_begin(net, dataset_train=dataset_train, **others)
         self.steps_per_epoch_ = len(self.get_iterator(dataset_train, training=True))
         self.step_ = 0
-        self.sums_: dict[str, float] = {}
+        self.sums_: dict[str, tuple[float, int]] = {}  # and their rows: a term of weight 0 has only some parts
 
     def on_batch_end(self, net: Any, batch: Any = None, training: bool = False, **others: Any) -> None:
         super().on_batch_end(net, batch=batch, training=training, **others)
         if training:  # skorch makes a step for every batch
             self.step_ += 1
             rows = get_len(batch[0])
-            for name, value in {**self.criterion_.parts, "rows": torch.ones(())}.items():
-                self.sums_[name] = self.sums_.get(name, 0.0) + value.item() * rows
+            for name, value in self.criterion_.parts.items():
+                total, counted = self.sums_.get(name, (0.0, 0))
+                self.sums_[name] = total + value.item() * rows, counted + rows
             done = (len(self.history) - 1) * self.steps_per_epoch_ + self.step_
             progress = min(1.0, done / (self.max_epochs * self.steps_per_epoch_))
             self.criterion_.objective.update(progress=progress, epoch=done // self.steps_per_epoch_)
 
     def on_epoch_end(self, net: Any, **others: Any) -> None:
-        rows = self.sums_.pop("rows", 1.0)
-        for name, total in self.sums_.items():
+        for name, (total, rows) in self.sums_.items():
             self.history.record(f"train_{name}", total / rows)
         super().on_epoch_end(net, **others)
 

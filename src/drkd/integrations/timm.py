@@ -22,6 +22,7 @@ from drkd.integrations.common import (
     validation_loss,
 )
 from drkd.objective.objective import Objective
+from drkd.objective.protocol import end_step
 from drkd.utils.errors import InputError
 from drkd.utils.labels import MixedLabels
 
@@ -84,7 +85,7 @@ class SelfDistillationTask(ClassificationTask):
             optimizer: the one that trains the model, as timm made it.
             epochs, updates_per_epoch: the length of the training, in optimizer steps.
             accumulation: batches per step. A step that a gradient scaler skips is known by it: its batches are
-                forgotten when the next one comes.
+                forgotten when the next one comes, or a checkpoint.
         """
         if min(epochs, updates_per_epoch, accumulation) < 1:
             raise InputError(
@@ -108,9 +109,7 @@ class SelfDistillationTask(ClassificationTask):
                 f"`{self.objective.name}` changes during training and does not see the steps; call "
                 "task.follow(optimizer, epochs=..., updates_per_epoch=...) before training"
             )
-        if self._length is not None and self._calls == self._length[2]:  # a whole step's batches, and no step since
-            self.objective.discard()
-            self._calls = 0
+        self._forget_skipped()
         logits = self.trainable_module(input)
         losses = self.objective(logits, target, inputs=input, index=index)
         self._calls += 1
@@ -119,6 +118,7 @@ class SelfDistillationTask(ClassificationTask):
     def get_task_state(self, module: nn.Module | None = None, ema: bool = False) -> dict[str, Any]:
         if ema:
             return {}
+        self._forget_skipped()
         return {
             "learned": self.objective.state_dict(),
             "progress": progress_state(self.objective),
@@ -141,8 +141,16 @@ class SelfDistillationTask(ClassificationTask):
 
     def _stepped(self, optimizer: Any, args: Any, others: Any) -> None:
         """Called by the optimizer after each step."""
+        self._end_step(made=True)
+
+    def _forget_skipped(self) -> None:
+        """A whole step's batches and no step since: a gradient scaler skipped it."""
+        if self._length is not None and self._calls == self._length[2]:
+            self._end_step(made=False)
+
+    def _end_step(self, *, made: bool) -> None:
         epochs, updates_per_epoch, _ = cast(tuple[int, int, int], self._length)
-        self._updates += 1
+        self._updates += 1  # timm counts skipped ones, too
         self._calls = 0
         progress = min(1.0, self._updates / (epochs * updates_per_epoch))
-        self.objective.update(progress=progress, epoch=self._updates // updates_per_epoch)
+        end_step(self.objective, made=made, progress=progress, epoch=self._updates // updates_per_epoch)

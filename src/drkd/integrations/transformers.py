@@ -26,6 +26,7 @@ from drkd.integrations.common import (
 )
 from drkd.methods import cross_entropy, dr_kd
 from drkd.objective.objective import Objective
+from drkd.objective.protocol import end_step
 from drkd.training.loop import warn_if_nothing_was_rectified
 from drkd.utils.checks import IGNORED
 from drkd.utils.errors import InputError, NonFiniteLossError
@@ -79,7 +80,7 @@ class Loss(TrainerCallback):
 
     def __init__(self, objective: Objective) -> None:
         self.resume_from: Path | None = None  # the folder of the Trainer's checkpoint, where it is not the usual one
-        self.sums: dict[str, Tensor] = {}
+        self.sums: dict[str, tuple[Tensor, Tensor]] = {}  # and the rows of each: a term of weight 0 has only some parts
         self.attached = False
         self.use(objective)
 
@@ -118,8 +119,9 @@ class Loss(TrainerCallback):
             )
         check_mixed(self.objective, labels)
         losses: dict[str, Tensor] = self.objective(logits, labels, inputs=inputs, index=index)
-        for name, value in {**losses, "rows": torch.ones_like(losses["loss"])}.items():
-            self.sums[name] = self.sums.get(name, torch.zeros_like(value)) + value.detach() * rows
+        for name, value in losses.items():
+            total, counted = self.sums.get(name, (torch.zeros_like(value), torch.zeros_like(rows)))
+            self.sums[name] = total + value.detach() * rows, counted + rows
         return losses["loss"] * share
 
     def means(self) -> dict[str, float]:
@@ -128,12 +130,11 @@ class Loss(TrainerCallback):
         Raises:
             NonFiniteLossError: if the loss is NaN or infinite; on the CPU the objective itself stops at once.
         """
-        totals = {name: value.item() for name, value in self.sums.items()}
+        means = {name: total.item() / max(1, rows.item()) for name, (total, rows) in self.sums.items()}
         self.sums = {}
-        rows = max(1.0, totals.pop("rows", 1.0))
-        if not math.isfinite(totals.get("loss", 0.0)):
+        if not math.isfinite(means.get("loss", 0.0)):
             raise NonFiniteLossError(f"the loss of `{self.objective.name}` is NaN or infinite; lower the learning rate")
-        return {name: total / rows for name, total in totals.items()}
+        return means
 
     def on_train_begin(self, args: Any, state: Any, control: Any, model: Any = None, **others: Any) -> None:
         self.attached = True
@@ -147,10 +148,8 @@ class Loss(TrainerCallback):
                 _read_weights(model, folder)
 
     def on_step_end(self, args: Any, state: Any, control: Any, optimizer: Any = None, **others: Any) -> None:
-        if getattr(optimizer, "step_was_skipped", False):
-            self.objective.discard()
-        else:
-            self.objective.update(progress=min(1.0, state.global_step / state.max_steps), epoch=int(state.epoch))
+        made, progress = not getattr(optimizer, "step_was_skipped", False), state.global_step / state.max_steps
+        end_step(self.objective, made=made, progress=min(1.0, progress), epoch=int(state.epoch))
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **others: Any) -> None:
         if "loss" in (logs or {}):  # a row about training, not about validation

@@ -8,12 +8,12 @@ A loop does three things with an objective, whatever the method:
     losses["loss"].backward(); optimizer.step()
     objective.update(progress=p, epoch=e)                # p: fraction of the training done, e: completed epochs
 
-Calling changes nothing, `update` does; `discard` replaces it where the optimizer step was skipped. `needs` says which
-of `inputs` and `index` a call must get, and what the batches must be made of: `pairs` or `replay`, see
-`drkd.data.loader`; `prepare` is called once before training, and `reset` where there is nothing to look at: both forget
-what an earlier training taught. The terms are in `terms.py`. A method that is no sum of
-them is an `nn.Module` with these, with `name`, `progress` and `epoch`, and with `effective_weights` and
-`describe_weights` for the command line.
+Calling changes nothing, `update` does; `discard`, called alike, replaces it where the optimizer step was skipped.
+`needs` says which of `inputs` and `index` a call must get, and what the batches must be made of: `pairs` or `replay`,
+see `drkd.data.loader`; `prepare` is called once before training, and `reset` where there is nothing to look at: both
+forget what an earlier training taught. The terms are in `terms.py`. A method that is no sum of them is an `nn.Module`
+with these, with `name`, `progress` and `epoch`, and with `effective_weights` and `describe_weights` for the command
+line.
 """
 
 import math
@@ -135,7 +135,7 @@ class Objective(nn.Module):
         for term in self._terms():
             weight = term.weight_at(self.progress, self.epoch)
             if weight == 0:
-                if term.remembers:
+                if term.remembers and self.training:
                     term(batch.logits, batch, "none")
                 parts[term.name] = logits.new_zeros(labels.shape if how == "none" else ())
                 continue
@@ -190,19 +190,20 @@ class Objective(nn.Module):
         Raises:
             InputError: for a progress outside [0, 1], or an epoch that is no whole number from 0 on.
         """
-        if progress is not None:
-            check_fraction("progress", progress)
-            vars(self)["progress"] = progress  # a module's own way to set an attribute takes longer than a small loss
-        if epoch is not None:
-            check_count("epoch", epoch, at_least=0)
-            vars(self)["epoch"] = epoch
+        self._move(progress, epoch)
         for target in self.targets:
             target.update(self.epoch)
 
-    def discard(self) -> None:
-        """Forget the calls since the last update: their optimizer step was skipped."""
+    def discard(self, progress: float | None = None, epoch: int | None = None) -> None:
+        """Forget the calls since the last update: their optimizer step was skipped.
+
+        It takes what `update` takes, since schedules move and epochs end all the same.
+        """
+        self._move(progress, epoch)
         for target in self.targets:
             target.discard()
+            if epoch is not None:
+                target.end_epoch(epoch)
 
     def effective_weights(self, num_classes: int) -> dict[str, float]:
         """Each term's final weight on its cross-entropy (or penalty), summed over K and averaged over rows.
@@ -230,6 +231,15 @@ class Objective(nn.Module):
             'tf_kd_reg: ce 0.5, soft 8 (public code: 8 K)'
         """
         return f"{self.name}: {', '.join(term.describe_weight() for term in self._terms())}"
+
+    def _move(self, progress: float | None, epoch: int | None) -> None:
+        """Move the schedules."""
+        if progress is not None:
+            check_fraction("progress", progress)
+            vars(self)["progress"] = progress  # a module's own way to set an attribute takes longer than a small loss
+        if epoch is not None:
+            check_count("epoch", epoch, at_least=0)
+            vars(self)["epoch"] = epoch
 
     def _distributions(self, logits: Tensor, labels: Tensor | MixedLabels) -> tuple[MixedLabels | None, Tensor, bool]:
         """Labels that name several classes, the heaviest class of each row, and whether all rows count."""

@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from drkd.objective.losses import hard_cross_entropy, mixed_cross_entropy, soft_cross_entropy_and_entropy
 from drkd.objective.schedules import Weight
-from drkd.targets import StudentBatch, Target
-from drkd.targets.base import Queue, ask
+from drkd.targets import Ema, StudentBatch, Target
+from drkd.targets.base import ask
 from drkd.utils.arguments import check_arguments
 from drkd.utils.checks import IGNORED, check_choice, check_temperature
 from drkd.utils.errors import InputError
@@ -37,7 +37,7 @@ class LossTerm(nn.Module):
     """Whether the loss is divided by the number of classes."""
 
     remembers = False
-    """Whether it keeps what it is given for later, and so has to be given batches on which its weight is 0."""
+    """Whether it keeps what it is given for later, and so is given batches on which its weight is 0."""
 
     def __init__(self, weight: Weight, name: str) -> None:
         super().__init__()
@@ -112,7 +112,7 @@ class Term(LossTerm):
         self.averaged_in_public = averaged_in_public
         self.without_target = without_target
         self.needs = target.needs
-        self.remembers = any(isinstance(part, Queue) for part in target.modules())
+        self.remembers = any(_remembers(part) for part in target.modules())
 
     def final_weight(self, num_classes: int) -> float:
         return super().final_weight(num_classes) * self.scale / (num_classes if self.class_mean else 1)
@@ -188,6 +188,17 @@ def _mixed_loss(logits: Tensor, batch: StudentBatch, reduction: RowReduction) ->
     probs = cast(MixedLabels, batch.mixed).probs
     rows = _only(mixed_cross_entropy(logits, probs), None if batch.all_counted else batch.labels != IGNORED)
     return rows if reduction == "none" else rows.sum()
+
+
+def _remembers(part: nn.Module) -> bool:
+    """Whether `update` takes in what a target was called with; a running average only looks at the student's weights.
+
+    Example:
+        >>> from drkd import Frozen, Memory
+        >>> _remembers(Memory()), _remembers(Frozen(abs)), _remembers(Ema(nn.Linear(2, 3)))
+        (True, False, False)
+    """
+    return isinstance(part, Target) and type(part).update is not Target.update and not isinstance(part, Ema)
 
 
 def _only(values: Tensor, rows: Tensor | None) -> Tensor:

@@ -124,8 +124,8 @@ class TargetOutput:
 class Target(nn.Module):
     """What every target is. Abstract: `forward` is the subclass's; the rest has a default.
 
-    An objective finds all targets in it, also those inside of others, and calls `reset`, `prepare`, `update` and
-    `discard` of each. A target that wraps another one forwards none of them.
+    An objective finds all targets in it, also those inside of others, and calls `reset`, `prepare`, `update`,
+    `discard` and `end_epoch` of each. A target that wraps another one forwards none of them.
     """
 
     needs: frozenset[str] = frozenset()
@@ -145,6 +145,9 @@ class Target(nn.Module):
 
     def discard(self) -> None:
         """Forget the calls since the last update: their step was skipped."""
+
+    def end_epoch(self, epoch: int) -> None:
+        """Do what `update` does at the end of an epoch; called after `discard`, with the number of completed epochs."""
 
 
 def ask(target: Target, batch: StudentBatch) -> TargetOutput:

@@ -74,6 +74,9 @@ class LastBatch(Target):
         if rows := self.queue.take():
             self.index = torch.cat([index for index, _ in rows])
             self.logits = torch.cat([logits for _, logits in rows])
+        self.end_epoch(epoch)
+
+    def end_epoch(self, epoch: int) -> None:
         if self.epochs.ended(epoch):  # the next batch replays nothing; what it has in common with the last is chance
             self.index, self.logits = self.index[:0], self.logits[:0]
 

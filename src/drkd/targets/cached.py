@@ -83,6 +83,9 @@ class Cached(Target):
         return TargetOutput(rounded.float())
 
     def update(self, epoch: int = 0) -> None:
+        self.end_epoch(epoch)
+
+    def end_epoch(self, epoch: int) -> None:
         if self.epochs.ended(epoch) and self._open == epoch - 1 and self._known is None and self._complete.all():
             self.cache.write(self._open, self._asked.cpu().numpy())
 

@@ -67,6 +67,9 @@ class ClassMean(Target):
             label_index = labels.flatten().clamp(min=0)
             self.sums.index_add_(0, label_index, probs * right[:, None])
             self.counts.index_add_(0, label_index, right)
+        self.end_epoch(epoch)
+
+    def end_epoch(self, epoch: int) -> None:
         if self.epochs.ended(epoch):
             uniform = torch.full_like(self.sums, 1 / max(1, len(self.counts)))
             mean = self.sums / self.counts.clamp(min=torch.finfo(self.counts.dtype).tiny)[:, None]

@@ -157,7 +157,7 @@ class TrainState:
             torch.cuda.set_rng_state(tensors["rng"]["cuda"])
         device = self._device  # copied: what safetensors reads is the open file, which Windows would not delete
         self.best = {name: tensor.to(device, copy=True) for name, tensor in tensors["best"].items()}
-        self.sums.totals = state["sums"]
+        self.sums.totals = {name: (total, rows) for name, (total, rows) in state["sums"].items()}
         self.result = TrainResult(**state["result"])
         for cache, found in zip(self._caches, state.get("cached", ()), strict=False):  # older checkpoints have none
             cache.found = dict(found)

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from drkd.config import FitSettings
+from drkd.objective.protocol import end_step
 from drkd.training.checkpoint import CheckpointPolicy, TrainResult, TrainState
 from drkd.training.signals import deferred
 from drkd.training.step import Stepper
@@ -68,12 +69,10 @@ def run_epochs(
             for batch in stepper.learner.loader.batches(epoch, start=first):
                 stepped = stepper.step(batch)
                 result.step += 1
-                if stepped:
-                    objective.update(progress=result.step / steps, epoch=result.step // steps_per_epoch)
-                    if average is not None:
-                        average.after_step()
-                else:
-                    objective.discard()
+                completed = result.step // steps_per_epoch
+                end_step(objective, made=stepped, progress=result.step / steps, epoch=completed)
+                if stepped and average is not None:
+                    average.after_step()
                 now = time.perf_counter()
                 result.seconds = earlier + now - started
                 if now >= meter.due:
@@ -144,6 +143,7 @@ def rows_as_csv(rows: Sequence[Mapping[str, float]]) -> str:
 
 def warn_if_nothing_was_rectified(method: str, history: Sequence[Row]) -> None:
     """Then rectification cannot have helped, and who compares methods should know."""
-    if "rectified" in history[-1] and not any(row["rectified"] for row in history):
+    fractions = [row["rectified"] for row in history if "rectified" in row]  # none where its weight was 0 all along
+    if fractions and not any(fractions):
         why = "its teacher made no mistake in training, or none that its rectifier corrects"
         warnings.warn(f"`{method}` had nothing to rectify: {why}", stacklevel=3)

@@ -40,6 +40,10 @@ def make_optimizer(
         fused=fused,
         **({} if is_adamw else {"momentum": settings.momentum}),
     )
+    if not is_adamw and settings.momentum:
+        # Torch's fused SGD allocates it at its first step, and does not write it if an overflow skips that step.
+        for parameter in parameters:
+            optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
     return optimizer
 
 

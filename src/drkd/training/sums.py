@@ -13,11 +13,12 @@ class EpochSums:
     """Sums over the running epoch, in float64, batch by batch.
 
     Attributes:
-        totals: by name, `rows` among them: their number. Whole only after `flush`.
+        totals: by name, the sum and the number of its rows: a term of weight 0 is not computed, so that a batch may
+            lack some names. Whole only after `flush`.
     """
 
     def __init__(self) -> None:
-        self.totals: dict[str, float] = {}
+        self.totals: dict[str, tuple[float, float]] = {}
         self._waiting: list[StepLosses] = []
 
     def add(self, losses: StepLosses) -> None:
@@ -37,27 +38,26 @@ class EpochSums:
         correct = _read([losses.correct for losses in waiting if losses.correct is not None])
         for number, means in enumerate(parts.tolist()):
             for name, mean in zip(names, means, strict=True):
-                self._add(name, mean * rows[number])
+                self._add(name, mean * rows[number], rows[number])
             if correct:
-                self._add("train_accuracy", correct[number])
-            self._add("rows", rows[number])
+                self._add("train_accuracy", correct[number], rows[number])
 
-    def _add(self, name: str, value: float) -> None:
-        self.totals[name] = self.totals.get(name, 0.0) + value
+    def _add(self, name: str, value: float, rows: float) -> None:
+        total, counted = self.totals.get(name, (0.0, 0.0))
+        self.totals[name] = total + value, counted + rows
 
     def mean(self, name: str) -> float:
         """The mean so far of one of them, over this rank's rows; it reads what waits on the device."""
         self.flush()
-        return self.totals[name] / self.totals["rows"]
+        total, rows = self.totals[name]
+        return total / max(1, rows)
 
     def means(self) -> dict[str, float]:
         """The sums of all ranks over their rows; the next epoch begins at 0."""
         self.flush()
         totals, self.totals = self.totals, {}
         reduced = add_up(torch.tensor(list(totals.values()), dtype=torch.float64)).tolist()
-        means = dict(zip(totals, reduced, strict=True))
-        rows = means.pop("rows")
-        return {name: total / rows for name, total in means.items()}
+        return {name: total / max(1, rows) for name, (total, rows) in zip(totals, reduced, strict=True)}
 
 
 def _read(numbers: list[torch.Tensor | int]) -> list[float]:
