@@ -116,7 +116,10 @@ def test_a_memory_keeps_the_last_of_what_comes_twice():
         assert memory.seen.tolist()[:4] == [True, True, False, True]
 
 
-@given(st.lists(st.integers(0, 5), max_size=12))
-def test_last_visits_are_those_of_a_loop(index):
-    expected = [max(row for row, other in enumerate(index) if other == each) for each in index]
-    assert last_visits(torch.tensor(index, dtype=torch.long)).tolist() == expected
+@given(st.lists(st.tuples(st.integers(0, 5), st.booleans()), max_size=12))
+def test_last_visits_are_those_of_a_loop(visits):
+    """The last that counts; of a sample whose visits all do not, the last."""
+    of_sample = lambda each: [(counts, row) for row, (other, counts) in enumerate(visits) if other == each]
+    expected = [max(of_sample(each))[1] for each, _ in visits]
+    index, counts = torch.tensor(visits, dtype=torch.long).view(-1, 2).unbind(1)
+    assert last_visits(index, counts.bool()).tolist() == expected
