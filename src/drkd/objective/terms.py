@@ -47,10 +47,14 @@ class LossTerm(nn.Module):
     def weight_at(self, progress: float, epoch: int) -> float:
         return self.weight(progress, epoch) if callable(self.weight) else self.weight
 
-    def final_weight(self, num_classes: int) -> float:
-        """The weight at the end of the training, on a loss that is summed over the classes."""
+    def effective_weight(self, num_classes: int, progress: float, epoch: int) -> float:
+        """The weight at some time of the training, on a loss that is summed over the classes."""
         del num_classes
-        return self.weight_at(1.0, LAST_EPOCH)
+        return self.weight_at(progress, epoch)
+
+    def final_weight(self, num_classes: int) -> float:
+        """The effective weight at the end of the training."""
+        return self.effective_weight(num_classes, 1.0, LAST_EPOCH)
 
     def describe_weight(self) -> str:
         return f"{self.name} {self.final_weight(num_classes=1):g}"
@@ -114,8 +118,9 @@ class Term(LossTerm):
         self.needs = target.needs
         self.remembers = any(isinstance(part, Queue) for part in target.modules())
 
-    def final_weight(self, num_classes: int) -> float:
-        return super().final_weight(num_classes) * self.scale / (num_classes if self.class_mean else 1)
+    def effective_weight(self, num_classes: int, progress: float, epoch: int) -> float:
+        weight = super().effective_weight(num_classes, progress, epoch)
+        return weight * self.scale / (num_classes if self.class_mean else 1)
 
     def describe_weight(self) -> str:
         weight = f"{self.final_weight(num_classes=1):g}"
