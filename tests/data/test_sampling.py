@@ -10,7 +10,7 @@ import drkd
 from coded import make, shown
 from drkd import Memory
 from drkd.data.augment import Augmentation, augment
-from drkd.data.loader import VIEWS
+from drkd.data.loader import PARTNER, VIEWS
 from drkd.data.sampling import balanced_order, repetitions
 from drkd.targets import StudentBatch
 from drkd.targets.memory import last_visits
@@ -87,6 +87,21 @@ def test_a_sample_that_comes_again_is_augmented_anew():
     pixels = loader.split.inputs[order]
     plain = augment(pixels, order, loader.augmentation, seed=8, epoch=4, view=VIEWS * again)
     assert torch.equal(inputs, plain.float().div(255).sub(loader.mean).div(loader.std))
+
+
+def test_the_partner_of_a_sample_that_comes_again_is_augmented_anew():
+    """The same partner, in a view that is not the sample's own nor that of an earlier time."""
+    loader = make(len(RARE), 10, labels=RARE, needs=BALANCED | {"pairs"}, augmentation=Augmentation(pad=1), seed=8)
+    own, partner, inputs = [], [], []
+    for batch in loader.batches(4):
+        (ours, theirs), (_, shown_partner) = batch.index.chunk(2), batch.inputs.chunk(2)
+        assert (batch.labels.chunk(2)[1] == -100).all()
+        own, partner, inputs = [*own, ours], [*partner, theirs], [*inputs, shown_partner]
+    order, rows = torch.cat(own), torch.cat(partner)
+    again = repetitions(order.numpy())
+    assert again.max() >= 5
+    plain = augment(loader.split.inputs[rows], rows, loader.augmentation, seed=8, epoch=4, view=PARTNER + VIEWS * again)
+    assert torch.equal(torch.cat(inputs), plain.float().div(255).sub(loader.mean).div(loader.std))
 
 
 @pytest.mark.parametrize("needs", [{"replay"}, {"pairs"}, {"replay", "pairs"}])
