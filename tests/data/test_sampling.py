@@ -10,7 +10,7 @@ import drkd
 from coded import make, shown
 from drkd import Memory
 from drkd.data.augment import Augmentation, augment
-from drkd.data.loader import VIEWS
+from drkd.data.loader import PARTNER, VIEWS
 from drkd.data.sampling import balanced_order, repetitions
 from drkd.targets import StudentBatch
 from drkd.targets.memory import last_visits
@@ -89,6 +89,21 @@ def test_a_sample_that_comes_again_is_augmented_anew():
     assert torch.equal(inputs, plain.float().div(255).sub(loader.mean).div(loader.std))
 
 
+def test_the_partner_of_a_sample_that_comes_again_is_augmented_anew():
+    """The same partner, in a view that is not the sample's own nor that of an earlier time."""
+    loader = make(len(RARE), 10, labels=RARE, needs=BALANCED | {"pairs"}, augmentation=Augmentation(pad=1), seed=8)
+    own, partner, inputs = [], [], []
+    for batch in loader.batches(4):
+        (ours, theirs), (_, shown_partner) = batch.index.chunk(2), batch.inputs.chunk(2)
+        assert (batch.labels.chunk(2)[1] == -100).all()
+        own, partner, inputs = [*own, ours], [*partner, theirs], [*inputs, shown_partner]
+    order, rows = torch.cat(own), torch.cat(partner)
+    again = repetitions(order.numpy())
+    assert again.max() >= 5
+    plain = augment(loader.split.inputs[rows], rows, loader.augmentation, seed=8, epoch=4, view=PARTNER + VIEWS * again)
+    assert torch.equal(torch.cat(inputs), plain.float().div(255).sub(loader.mean).div(loader.std))
+
+
 @pytest.mark.parametrize("needs", [{"replay"}, {"pairs"}, {"replay", "pairs"}])
 def test_replay_and_pairs_go_with_it(needs):
     last = None
@@ -116,7 +131,10 @@ def test_a_memory_keeps_the_last_of_what_comes_twice():
         assert memory.seen.tolist()[:4] == [True, True, False, True]
 
 
-@given(st.lists(st.integers(0, 5), max_size=12))
-def test_last_visits_are_those_of_a_loop(index):
-    expected = [max(row for row, other in enumerate(index) if other == each) for each in index]
-    assert last_visits(torch.tensor(index, dtype=torch.long)).tolist() == expected
+@given(st.lists(st.tuples(st.integers(0, 5), st.booleans()), max_size=12))
+def test_last_visits_are_those_of_a_loop(visits):
+    """The last that counts; of a sample whose visits all do not, the last."""
+    of_sample = lambda each: [(counts, row) for row, (other, counts) in enumerate(visits) if other == each]
+    expected = [max(of_sample(each))[1] for each, _ in visits]
+    index, counts = torch.tensor(visits, dtype=torch.long).view(-1, 2).unbind(1)
+    assert last_visits(index, counts.bool()).tolist() == expected

@@ -106,6 +106,15 @@ def test_a_distribution_weighs_by_its_shares():
     torch.testing.assert_close(expected, theirs)
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_autocast_weighs_distributions_in_full_precision(dtype):
+    shares, w = torch.softmax(V, dim=1), torch.tensor(W, dtype=torch.float64)
+    losses, by_row = -(shares * Z.log_softmax(1)).sum(1), (shares * w).sum(1)
+    with torch.autocast("cpu", dtype):
+        ours = drkd.cross_entropy(class_weights=W)(Z.float(), shares.float())["loss"]
+    assert ours.item() == pytest.approx(((by_row * losses).sum() / by_row.sum()).item(), rel=1e-6)
+
+
 def test_balanced_goes_by_the_training_labels(tmp_path):
     data = drkd.load_data("digits", limit_train=60)
     data.train.labels[:20] = 9

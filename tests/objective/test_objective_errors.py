@@ -128,6 +128,24 @@ def test_extreme_weights_are_warned_of():
         drkd.tf_kd_reg(alpha=0.9, temperature=20.0)
 
 
+@pytest.mark.parametrize(
+    ("schedule", "message"),
+    [
+        ("linear", r"weighs its soft target 380 times at first: above 100"),
+        ("cosine", r"weighs its soft target 380 times at first: above 100"),
+        ("rising", r"weighs its soft target 380 times: above 100"),
+    ],
+)
+def test_extreme_weights_that_fall_or_rise_are_warned_of(schedule, message):
+    """alpha .95 and T 20: 0.95 * 400 at the start or at the end; with alpha .24 it is 96, which nobody is warned of."""
+    with pytest.warns(UserWarning, match=message):
+        drkd.kd(lambda inputs: V, 0.95, 20.0, alpha_schedule=schedule)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        objective = drkd.kd(lambda inputs: V, 0.24, 20.0, alpha_schedule=schedule)
+        assert objective.effective_weights(10)["soft"] == pytest.approx(96.0 if schedule == "rising" else 0.0)
+
+
 def test_reference_weights_are_warned_of_once_the_classes_are_known():
     """alpha .95, T 6, multiplier 50 at 10 classes: 171 times."""
     with warnings.catch_warnings():

@@ -79,3 +79,13 @@ def test_multiplier_without_the_reference_convention_is_an_error():
 def test_unknown_convention_is_an_error():
     with pytest.raises(drkd.InputError, match="batchmean or reference"):
         drkd.kd(lambda inputs: inputs, convention="mean")
+
+
+def test_label_smoothing_that_rules_the_label_out_is_an_error():
+    """With no weight on the label the virtual teacher has no finite logits; with none on the others it is the label."""
+    with pytest.raises(drkd.InputError, match='epsilon must be below 1 with convention="reference", got 1'):
+        drkd.label_smoothing(1.0, convention="reference")
+    z, _, y = case(5)
+    for epsilon in (0.0, 0.999):
+        ours = drkd.label_smoothing(epsilon, convention="reference")(torch.tensor(z), torch.tensor(y))["loss"]
+        assert ours.item() == pytest.approx(public_code.label_smoothing(z, y, epsilon)[0], rel=1e-6)

@@ -228,3 +228,23 @@ def test_temperatures_soften_each_side_by_its_own():
     term = Term(Some(True, True, True, True), name="soft", scale=3.0, target_temperature=2.0, student_temperature=0.5)
     expected = -3 * ((V / 2).softmax(1) * (2 * Z).log_softmax(1)).sum(1)
     assert ask(term)["loss"].tolist() == pytest.approx([*expected[:3].tolist(), 0])
+
+
+@pytest.mark.parametrize("reduction", ["none", "sum"])
+@pytest.mark.parametrize("distributions", [False, True])
+def test_a_term_of_labels_has_its_scale_and_temperature(distributions, reduction):
+    """`-scale sum_k label_k log softmax(z / T)_k`, and its gradient; of the fourth row nothing counts."""
+    label = torch.eye(3, dtype=torch.float64)[Y.clamp(min=0)]
+    label = 0.75 * label + 0.25 * label[[1, 2, 0, 3]] if distributions else label
+    batch = StudentBatch(Z, Y, mixed=drkd.MixedLabels(label) if distributions else None)
+    logits = Z.clone().requires_grad_()
+    counted = torch.tensor([1.0, 1.0, 1.0, 0.0])
+    for options, scale, temperature in (
+        ({"scale": 4.0, "student_temperature": 2.0}, 4.0, 2.0),
+        ({"scale": 6.0, "class_mean": True}, 2.0, 1.0),
+    ):
+        ours = Term(OneHot(), name="ce", **options)(logits, batch, reduction)["loss"]
+        expected = -scale * (label * (Z / temperature).log_softmax(1)).sum(1) * counted
+        assert torch.allclose(ours, expected if reduction == "none" else expected.sum())
+        slope = scale / temperature * ((Z / temperature).softmax(1) - label) * counted[:, None]
+        assert torch.allclose(torch.autograd.grad(ours.sum(), logits)[0], slope)

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from asking import ask
-from drkd import ClassMean, swap
+from drkd import ClassMean, MixedLabels, StudentBatch, swap
 from oracles.neighbours import class_means
 
 RIGHT = torch.tensor([[2.0, 0.0, 1.0], [0.0, 3.0, 1.0]])
@@ -121,3 +121,17 @@ def test_half_precision_is_averaged_in_float32():
     target.update(epoch=1)
     assert target.means.dtype is torch.float32
     assert torch.allclose(means(target)[:2], RIGHT.softmax(1))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_autocast_averages_distributions_in_full_precision(dtype):
+    target, logits = ClassMean(), torch.tensor([[40.0, 0.0, -30.0], [1.0, 3.0, 0.0], [0.0, 1.0, 2.0]])
+    labels = torch.tensor([[0.9, 0.1, 0.0], [0.07, 0.8, 0.13], [0.0, 0.3, 0.7]])
+    with torch.autocast("cpu", dtype):
+        for epoch in (1, 2):  # by what the first gave, the second is taught
+            taught = target(StudentBatch(logits, labels.argmax(1), mixed=MixedLabels(labels))).logits
+            target.update(epoch)
+    shares, said = labels.double(), logits.double().softmax(1)
+    expected = shares @ ((shares.T @ said) / shares.sum(0)[:, None])
+    assert taught.dtype is torch.float32
+    assert torch.allclose(taught.double().exp(), expected, rtol=1e-5, atol=0)

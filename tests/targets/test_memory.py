@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asking import ask
-from drkd import InputError, Memory, online_dr_kd, ps_kd
+from drkd import InputError, Memory, MixedLabels, StudentBatch, online_dr_kd, ps_kd
 
 LABELS = torch.zeros(2, dtype=torch.long)
 
@@ -67,6 +67,21 @@ def test_rows_that_are_not_finite_are_not_written():
     memory.update()
     assert memory.seen.tolist()[:2] == [True, False]
     assert memory.table.isfinite().all()
+
+
+@pytest.mark.parametrize("keep", ["full", "half", 3])
+@pytest.mark.parametrize("weights", [[1.0, 0.5, 1.0], [0.5, 1.0, 1.0]])
+def test_a_sample_that_comes_alone_and_mixed_is_remembered(keep, weights):
+    """Of rows 0 and 1, both of sample 4, one is a mixture; sample 2 has a row that is finite and one that is not."""
+    memory, logits = Memory(keep=keep), torch.tensor([[5.0, 1.0, 0.0], [0.0, 4.0, 1.0], [1.0, 2.0, 3.0]])
+    mixed = MixedLabels(torch.eye(3), torch.tensor(weights), torch.tensor([1, 2, 4]))
+    memory(StudentBatch(logits, torch.tensor([0, 1, 2]), index=torch.tensor([4, 4, 2]), mixed=mixed))
+    visit(memory, torch.tensor([[7.0, 8.0, 9.0], [torch.inf, 0.0, 0.0]]), [2, 2])
+    memory.update()
+    assert memory.seen.nonzero().flatten().tolist() == [2, 4]
+    remembered, _ = visit(memory, logits[:2], [4, 2])
+    plain = logits[weights.index(1.0)]
+    assert torch.allclose(remembered.softmax(1), torch.stack([plain, torch.tensor([7.0, 8.0, 9.0])]).softmax(1))
 
 
 def test_grows_without_losing_anything():

@@ -108,12 +108,14 @@ def test_never_in_place(rectify):
 
 @every
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
-def test_keeps_the_float_type(rectify, dtype):
-    logits = torch.tensor([[1, 0], [1, 0]], dtype=dtype)
-    after = logits_of(rectify(logits, torch.tensor([1, 0])))
-    assert after.dtype is dtype
-    exact = logits_of(rectify(logits.double(), torch.tensor([1, 0])))
-    assert torch.allclose(after.double(), exact, rtol=1e-2)
+@pytest.mark.parametrize("distributions", [False, True])
+def test_values_that_are_new_have_at_least_float32_others_keep_their_type(rectify, dtype, distributions):
+    logits, labels = torch.tensor([[1, 0], [1, 0]], dtype=dtype), torch.tensor([1, 0])
+    labels = torch.eye(2)[labels] if distributions else labels
+    after = logits_of(rectify(logits, labels))
+    assert after.dtype is (torch.promote_types(dtype, torch.float32) if rectify is smooth else dtype)
+    exact = logits_of(rectify(logits.double(), labels))
+    assert torch.allclose(after.double(), exact, rtol=1e-6)
 
 
 @every

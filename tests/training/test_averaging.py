@@ -1,6 +1,7 @@
 """What is averaged is what is measured, chosen, kept and deployed; the training itself does not notice."""
 
 import copy
+from fractions import Fraction
 
 import pytest
 import torch
@@ -9,10 +10,11 @@ from torch import nn
 
 import drkd
 from drkd import Ema, InputError
-from drkd.config import TrainConfig, resolve
+from drkd.config import FitSettings, TrainConfig, resolve
 from drkd.data.loader import Loader
 from drkd.runs.training import train
 from drkd.tasks.loading import load_model
+from drkd.training.averaging import first_averaged_epoch
 from drkd.training.step import Stepper
 
 SMALL = {"epochs": 4, "batch_size": 30, "lr": 0.1, "schedule": "constant"}
@@ -85,6 +87,15 @@ def test_swa_by_hand(data, begin, first):
         for name, value in mean.items():
             assert torch.allclose(ours[name], value, rtol=1e-4, atol=1e-5), (epoch, name)
     assert losses(done) == losses(expected)
+
+
+@pytest.mark.parametrize("begin", ["0", "0.07", "0.25", "0.3", "0.5", "0.55", "0.75", "0.9", "0.99"])
+def test_swa_begins_once_its_fraction_of_the_training_is_done(begin):
+    """Not before, at the first epoch that ends then; by exact fractions, of up to 100 epochs."""
+    for epochs in range(1, 101):
+        first = first_averaged_epoch(FitSettings(epochs=epochs, average=f"swa:{begin}"))
+        done = [epoch for epoch in range(epochs) if Fraction(epoch + 1, epochs) >= Fraction(begin)]
+        assert first == done[0]
 
 
 def test_frozen_norms_and_dropout_are_frozen_where_swa_measures_the_others(data):

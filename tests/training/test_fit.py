@@ -243,3 +243,22 @@ def test_a_gradient_that_is_not_finite_stops_before_the_update(data, tmp_path):
     ):
         drkd.fit(student, drkd.cross_entropy(), data, **SMALL)
     assert torch.equal(weights(student), before)
+
+
+@pytest.mark.parametrize("distributions", [False, True])
+def test_rows_that_the_objective_ignores_do_not_count_in_the_means(data, distributions):
+    """Class 3 is ignored; at a learning rate of almost nothing each batch is answered as by the untrained network."""
+    student, start, labels = network(), network(), data.train.labels
+    votes = nn.functional.one_hot(labels, 10).float() if distributions else None
+    marked = replace(data, train=replace(data.train, probs=votes))
+    options = {"epochs": 1, "batch_size": 8, "lr": 1e-12, "select": "last"}
+    (row,) = drkd.fit(student, drkd.cross_entropy(ignore_index=3), marked, **options).history
+    batches = list(Loader(data, data.train, batch_size=8, training=True).batches())
+    logits = torch.cat([start.train()(batch.inputs) for batch in batches])
+    labels = torch.cat([batch.labels for batch in batches])
+    counted = labels != 3
+    assert 0 < (~counted).sum() < len(labels)
+    expected = nn.functional.cross_entropy(logits[counted], labels[counted])
+    assert row["loss"] == pytest.approx(expected.item(), rel=1e-5)
+    right = logits[counted].argmax(1) == labels[counted]
+    assert row["train_accuracy"] == pytest.approx(right.double().mean().item())

@@ -11,7 +11,7 @@ A method declares what it needs of the batches, and the loader provides it:
 
     replay    the samples of the previous batch come first, in a second view (none in an epoch's first batch)
     pairs     after all others, a partner for each of them: another sample of its class, with the ignored label
-    balanced  each class equally often (`drkd.data.sampling`); a sample that comes again is seen in another view
+    balanced  each class equally often (`drkd.data.sampling`); a sample that comes again, and its partner, in a new view
 """
 
 from collections.abc import Generator, Iterable, Iterator, Sequence
@@ -220,7 +220,7 @@ class Loader:
         if self.world_size > 1 and (of_all_ranks := int(self._counts[order[begin:end]].sum())):
             loss_scale = sum(int(self._counts[rows].sum()) for rows, _ in parts) * self.world_size / of_all_ranks
         if partners is not None:
-            parts += [(partners[rows], PARTNER) for rows, _ in parts]
+            parts += [(partners[rows], PARTNER + VIEWS * (view // VIEWS)) for rows, view in parts]
         if self.world_size > 1 and self.mixing:  # each row's neighbour is another rank's
             neighbours = np.roll(np.arange(begin, end), -1)[self.rank :: self.world_size]
             parts.append((order[neighbours], FIRST if repeated is None else FIRST + VIEWS * repeated[neighbours]))
@@ -248,7 +248,7 @@ class Loader:
         index = send(ours, self.device)
         labels = self._labels.index_select(0, index)
         if self.pairs:
-            taken = send(torch.from_numpy(views == PARTNER), self.device).view(-1, *[1] * (labels.dim() - 1))
+            taken = send(torch.from_numpy(views % VIEWS == PARTNER), self.device).view(-1, *[1] * (labels.dim() - 1))
             labels.masked_fill_(taken, 0 if labels.is_floating_point() else IGNORED)
         how = self.augmentation
         uniforms = random_numbers(self.seed, epoch, views, rows, count=how.numbers) if how.numbers else np.empty((0, 0))

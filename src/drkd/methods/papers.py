@@ -49,7 +49,7 @@ def label_smoothing(
 ) -> Objective:
     """Label smoothing (arXiv 1512.00567): (1 - e) CE(y, p) + e CE(1/K, p).
 
-    The public code spreads e over the K - 1 wrong classes only: `convention="reference"`.
+    The public code spreads e over the K - 1 wrong classes only: `convention="reference"`, for e below 1.
 
     Example:
         >>> import torch
@@ -57,7 +57,11 @@ def label_smoothing(
         tensor(1.3863)
     """
     check_fraction("epsilon", epsilon)
-    if is_reference(convention, 1.0) and 0 < epsilon < 1:
+    if is_reference(convention, 1.0) and epsilon > 0:
+        if epsilon == 1:
+            raise InputError(
+                'epsilon must be below 1 with convention="reference", got 1: it would rule the label out; lower it'
+            )
         return Objective("label_smoothing", [Term(Virtual(1 - epsilon), name="smoothing")], **options)
     terms = [Term(OneHot(), 1 - epsilon, name="ce"), Term(Uniform(), epsilon, name="smoothing")]
     return Objective("label_smoothing", terms, **options)

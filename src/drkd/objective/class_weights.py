@@ -128,7 +128,8 @@ def row_weights(weights: Tensor, labels: Tensor) -> Tensor:
         tensor([2.])
     """
     if labels.is_floating_point():
-        return torch.einsum("bk...,k->b...", labels.to(weights.dtype), weights)
+        with torch.autocast(weights.device.type, enabled=False):  # which would multiply in half precision
+            return torch.einsum("bk...,k->b...", labels.to(weights.dtype), weights)
     counted = labels != IGNORED
     return weights[labels.where(counted, 0)].where(counted, 0.0)
 

@@ -209,7 +209,7 @@ class Objective(nn.Module):
         """Each term's final weight on its cross-entropy (or penalty), summed over K and averaged over rows.
 
         Divide nothing, multiply by K to compare with the weight on the public code's KL, which is averaged over K.
-        Warns of weights above 100.
+        Warns of weights above 100, at the start of a training or at its end.
 
         Example:
             >>> import drkd
@@ -268,11 +268,12 @@ class Objective(nn.Module):
 
     def _warn_of_extremes(self, terms: Sequence[LossTerm], num_classes: int) -> None:
         for term in terms:
-            weight = term.final_weight(num_classes)
-            if weight > EXTREME_WEIGHT:
+            first, final = term.effective_weight(num_classes, 0.0, 0), term.final_weight(num_classes)
+            if (weight := max(first, final)) > EXTREME_WEIGHT:
+                when = " at first" if first > final else ""
                 warnings.warn(
-                    f"`{self.name}` weighs its {term.name} target {weight:.0f} times: above {EXTREME_WEIGHT:.0f} the "
-                    "labels hardly count and training may diverge; lower alpha or temperature, or the learning rate",
+                    f"`{self.name}` weighs its {term.name} target {weight:.0f} times{when}: above {EXTREME_WEIGHT:.0f} "
+                    "the labels hardly count and training may diverge; lower alpha, temperature or the learning rate",
                     stacklevel=3,
                 )
 

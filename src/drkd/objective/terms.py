@@ -47,10 +47,14 @@ class LossTerm(nn.Module):
     def weight_at(self, progress: float, epoch: int) -> float:
         return self.weight(progress, epoch) if callable(self.weight) else self.weight
 
-    def final_weight(self, num_classes: int) -> float:
-        """The weight at the end of the training, on a loss that is summed over the classes."""
+    def effective_weight(self, num_classes: int, progress: float, epoch: int) -> float:
+        """The weight at some time of the training, on a loss that is summed over the classes."""
         del num_classes
-        return self.weight_at(1.0, LAST_EPOCH)
+        return self.weight_at(progress, epoch)
+
+    def final_weight(self, num_classes: int) -> float:
+        """The effective weight at the end of the training."""
+        return self.effective_weight(num_classes, 1.0, LAST_EPOCH)
 
     def describe_weight(self) -> str:
         return f"{self.name} {self.final_weight(num_classes=1):g}"
@@ -76,9 +80,9 @@ class Term(LossTerm):
         target: who teaches.
         weight, name: see `LossTerm`.
         scale: constant factor, such as T^2.
-        target_temperature, student_temperature: divide the logits of each side.
+        target_temperature, student_temperature: divide the logits of each side; labels (`OneHot`) are not softened.
         class_mean: report and sum the KL divergence divided by the number of classes, as the public code does,
-            instead of the cross-entropy.
+            instead of the cross-entropy; with labels, the cross-entropy divided by it.
         averaged_in_public: whether the papers' public code takes the mean over the classes; for `describe_weight` only.
         without_target: what a row without a target becomes: plain cross-entropy with its `label`, or `nothing`, and
             then the mean is over the rows that have one.
@@ -114,8 +118,9 @@ class Term(LossTerm):
         self.needs = target.needs
         self.remembers = any(_remembers(part) for part in target.modules())
 
-    def final_weight(self, num_classes: int) -> float:
-        return super().final_weight(num_classes) * self.scale / (num_classes if self.class_mean else 1)
+    def effective_weight(self, num_classes: int, progress: float, epoch: int) -> float:
+        weight = super().effective_weight(num_classes, progress, epoch)
+        return weight * self.scale / (num_classes if self.class_mean else 1)
 
     def describe_weight(self) -> str:
         weight = f"{self.final_weight(num_classes=1):g}"
@@ -127,9 +132,14 @@ class Term(LossTerm):
     def forward(self, logits: Tensor, batch: StudentBatch, reduction: RowReduction) -> dict[str, Tensor]:
         output, labels = ask(self.target, batch), batch.labels
         if output.logits is None:
+            if self.student_temperature != 1:
+                logits = logits / self.student_temperature
             if batch.mixed is not None:
-                return {"loss": _mixed_loss(logits, batch, reduction)}
-            return {"loss": hard_cross_entropy(logits, labels, ignore_index=IGNORED, reduction=reduction)}
+                loss = _mixed_loss(logits, batch, reduction)
+            else:
+                loss = hard_cross_entropy(logits, labels, ignore_index=IGNORED, reduction=reduction)
+            factor = self.scale / logits.shape[1] if self.class_mean else self.scale
+            return {"loss": loss if factor == 1 else factor * loss}
         valid = output.valid
         if valid is not None and valid.device.type == "cpu" and valid.all():
             valid = None  # spares a cross-entropy that no row takes

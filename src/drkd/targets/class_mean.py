@@ -48,7 +48,9 @@ class ClassMean(Target):
             if batch.mixed.weight is not None:
                 adds = adds & batch.per_row(batch.mixed.weight == 1)
             self.queue.add(probs * adds.unsqueeze(-1), logits)
-            return TargetOutput((probs @ self.means).clamp(min=tiny).log().movedim(-1, 1).to(logits.dtype))
+            with torch.autocast(logits.device.type, enabled=False):  # which would multiply in half precision
+                taught = probs @ self.means
+            return TargetOutput(taught.clamp(min=tiny).log().movedim(-1, 1).to(logits.dtype))
         self.queue.add(labels, logits)
         label_index = labels.clamp(0, classes - 1)  # ignored rows get some target; they do not count
         return TargetOutput(self.means[label_index].clamp(min=tiny).log().movedim(-1, 1).to(logits.dtype))
@@ -60,7 +62,8 @@ class ClassMean(Target):
                 weights = labels.flatten(0, -2)
                 right = logits.argmax(dim=1).flatten() == weights.argmax(dim=1)
                 weights = weights * right[:, None]
-                self.sums += weights.T @ probs
+                with torch.autocast(logits.device.type, enabled=False):
+                    self.sums += weights.T @ probs
                 self.counts += weights.sum(dim=0)
                 continue
             right = (logits.argmax(dim=1) == labels).flatten().to(self.sums.dtype)  # never for ignored rows

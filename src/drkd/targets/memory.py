@@ -20,9 +20,9 @@ class Memory(Target):
     """The student's own logits at its last visit of the sample, kept by sample index (PS-KD, arXiv 2006.12000).
 
     A sample that was never visited has no target yet. In training mode a call queues its rows; `update` writes them.
-    Rows with non-finite logits are never written. If a sample occurs twice, the last row counts. A mixed image (mixup,
-    cutmix) learns the weighted mean of both samples' remembered probabilities, and is not remembered itself, because
-    its prediction is valid for neither sample.
+    Rows with non-finite logits are never written. If a sample occurs twice, its last finite row counts. A mixed image
+    (mixup, cutmix) learns the weighted mean of both samples' remembered probabilities, and is not remembered itself,
+    because its prediction is valid for neither sample.
 
     Args:
         size: number of samples, if known. `drkd.fit` fills it in; otherwise the table grows as needed. Loading a state
@@ -92,7 +92,7 @@ class Memory(Target):
         for index, said in self.queue.take():
             self._fit(said, index)  # other ranks' samples may lie beyond our own
             all_differ = said.device.type == "cpu" and len(set(index.tolist())) == len(index)
-            logits = said if all_differ else said[last_visits(index)]
+            logits = said if all_differ else said[last_visits(index, said.isfinite().flatten(1).all(dim=1))]
             finite = logits.isfinite()
             if logits.device.type == "cpu" and finite.all():  # as almost always
                 for name, values in self._pack(logits).items():
@@ -161,12 +161,17 @@ class Memory(Target):
         super()._load_from_state_dict(state, prefix, *args)
 
 
-def last_visits(index: Tensor) -> Tensor:
+def last_visits(index: Tensor, counts: Tensor) -> Tensor:
     """For each row of `index` (B,), the last row of the same sample: writing those, no order of the writes matters.
 
+    It is the last of those that count (B,), if any of them does. No accelerator has to wait for that.
+
     Example:
-        >>> last_visits(torch.tensor([4, 9, 4]))
+        >>> last_visits(torch.tensor([4, 9, 4]), torch.tensor([True, True, True]))
         tensor([2, 1, 2])
+        >>> last_visits(torch.tensor([4, 9, 4]), torch.tensor([True, True, False]))
+        tensor([0, 1, 0])
     """
-    ordered, rows = index.sort(stable=True)
-    return rows[torch.searchsorted(ordered, index, right=True) - 1]
+    doubled = 2 * index.long()
+    ordered, rows = (doubled + counts).sort(stable=True)  # of each sample, the rows that count come last
+    return rows[torch.searchsorted(ordered, doubled + 1, right=True) - 1]

@@ -1,5 +1,6 @@
 """Rectifiers: pure functions that correct a teacher's logits with the labels. Never in place.
 
+`swap` and `drop` give logits of the teacher's type, `bayes` and `smooth`, which compute new ones, at least float32.
 All leave a row as it is where the label attains the largest logit, alone or in a tie, and where the label is
 `ignore_index`; they differ in what becomes of the others. `bayes` alone moves all rows that have a label.
 
@@ -86,6 +87,7 @@ def bayes(logits: Tensor, labels: Tensor, *, wrong: float = WRONG, ignore_index:
     if logits.shape[1] < 2:
         raise InputError(f"`bayes` needs at least 2 classes, got logits {tuple(logits.shape)}")
     lift = math.log((1 - wrong) * (logits.shape[1] - 1) / wrong)
+    logits = _widened(logits)
     if mixed is not None:
         weights = mixed[0].probs
         return logits + (lift * (weights - weights.amin(dim=1, keepdim=True))).to(logits.dtype)
@@ -153,7 +155,7 @@ def smooth(logits: Tensor, labels: Tensor, *, correct_prob: float = 0.9, ignore_
     classes = logits.shape[1]
     if classes < 2:
         raise InputError(f"`smooth` needs at least 2 classes, got logits {tuple(logits.shape)}")
-    other = (1 - correct_prob) / (classes - 1)
+    other, logits = (1 - correct_prob) / (classes - 1), _widened(logits)
     if mixed is not None:
         smoothed = (other + (correct_prob - other) * mixed[0].probs).log().to(logits.dtype)
     else:
@@ -206,6 +208,11 @@ def rectifier_of(name: str) -> Callable[[Tensor, Tensor], Tensor | tuple[Tensor,
     if number is None:
         return RECTIFIERS[kind]
     return partial(bayes, wrong=number)
+
+
+def _widened(logits: Tensor) -> Tensor:
+    """`logits` in at least float32."""
+    return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
 
 def _mistakes(logits: Tensor, labels: Tensor, ignore_index: int, caller: str) -> Tensor:

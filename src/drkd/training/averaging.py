@@ -5,6 +5,7 @@
 one more pass over the training split. Either leaves the training itself as it is, to the bit.
 """
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -207,4 +208,5 @@ def first_averaged_epoch(settings: FitSettings) -> int:
 
 
 def _first_epoch(begin: float, epochs: int) -> int:
-    return max(round(begin * epochs), 1) - 1
+    """The first epoch (from 0) at whose end the fraction `begin`, below 1, of the training is done."""
+    return max(math.ceil(begin * epochs - 1e-9), 1) - 1  # 0.07 * 100 is 7.000000000000001

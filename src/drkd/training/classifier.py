@@ -16,7 +16,7 @@ from drkd.training.compilation import Compiled, should_compile
 from drkd.training.learner import Learner, StepLosses
 from drkd.training.metrics import accuracy_and_nll, batch_to_measure, predict_logits
 from drkd.utils.checks import IGNORED
-from drkd.utils.distributed import from_rank_0, rank, world_size
+from drkd.utils.distributed import add_up, from_rank_0, rank, world_size
 from drkd.utils.errors import InputError
 from drkd.utils.labels import MixedLabels
 
@@ -50,7 +50,9 @@ class ClassifierLearner(Learner[Data, Batch]):
             raise InputError(f"`{objective.name}` needs {missing}, which the loader does not provide")
         self.loader.mixing = check_mixing(settings, objective)
         self.loader.mixing.check_inputs(data.train.inputs)
-        self.some_ignored = "pairs" in objective.needs or bool((data.train.labels == IGNORED).any())
+        self.ignore_index = getattr(objective, "ignore_index", IGNORED)
+        others_ignored = self.ignore_index != IGNORED or bool((data.train.labels == IGNORED).any())
+        self.some_ignored = others_ignored or "pairs" in objective.needs
         self.validation = self._in_order(data, data.val, settings)
         self.metric = "val_accuracy" if settings.select == "best" and len(data.val) else None
         objective.prepare(self._in_order(data, data.train, settings))
@@ -78,8 +80,12 @@ class ClassifierLearner(Learner[Data, Batch]):
         labels = batch.labels
         if isinstance(labels, MixedLabels) or labels.is_floating_point():  # accuracy goes by the heaviest class
             labels = (labels if isinstance(labels, MixedLabels) else MixedLabels(labels)).heaviest
+        if self.ignore_index != IGNORED:
+            labels = labels.where(labels != self.ignore_index, IGNORED)
         correct = (logits.detach().argmax(dim=1) == labels).sum()
         rows = (labels != IGNORED).sum() if self.some_ignored else labels.numel()
+        if isinstance(rows, Tensor) and self.ignore_index != IGNORED and world_size() > 1:
+            total = loss * (rows * world_size() / add_up(rows).clamp(min=1))  # the loader's scale counts them all
         return StepLosses(total, {**losses, "loss": loss.detach()}, rows, correct)
 
     def _forward(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
