@@ -40,7 +40,7 @@ def table(panel: Mapping[str, Any]) -> str:
             f"{means['ece']:.1f}",
             f"{means['aurc']:.0f}",
             _percent(lists["rectified_fraction"]),
-            _percent(lists["train_accuracy"]),
+            _percent(lists.get("train_accuracy", [])),
         ]
         lines.append("| " + " | ".join(cells) + " |")
     lines.append("")
@@ -79,4 +79,4 @@ def points(test: Any) -> str:
 
 
 def _percent(values: list[float | None]) -> str:
-    return "" if None in values else f"{100 * mean_and_deviation(values)[0]:.1f}"
+    return "" if not values or None in values else f"{100 * mean_and_deviation(values)[0]:.1f}"

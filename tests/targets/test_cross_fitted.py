@@ -78,7 +78,7 @@ def test_answers_are_kept_as_those_of_one_network_are(tmp_path):
         output = target(batch_of([2, 0, 1], inputs))
         assert torch.equal(output.logits, expected.half().float())
         target.update(epoch=1)
-        assert target.epochs_found == found
+        assert target.found == {0: bool(found)}
 
 
 def test_rectified_by_the_labels_like_any_other():

@@ -39,6 +39,14 @@ def test_restore_puts_everything_back(tmp_path):
     assert torch.equal(torch.rand(3), numbers)
 
 
+def test_sums_of_an_older_version_are_refused(tmp_path):
+    saved = state()
+    saved.sums.totals = {"loss": 0.5, "rows": 5.0}
+    saved.save(tmp_path, best=True)
+    with pytest.raises(InputError, match="written within an epoch by an older drkd"):
+        state().restore(tmp_path)
+
+
 def test_nothing_to_restore(tmp_path):
     assert not state().restore(tmp_path)
 

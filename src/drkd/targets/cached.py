@@ -31,7 +31,6 @@ class Cached(Target):
 
     Attributes:
         found: whether an epoch's answers, or some of them, were in the cache, by epoch; checkpoints keep it.
-        epochs_found, epochs_asked: how many epochs' answers were found, and for how many the network was asked.
 
     Example:
         >>> import tempfile
@@ -60,14 +59,6 @@ class Cached(Target):
         self._known: NDArray[np.float16] | Tensor | None = None
         self._asked = torch.zeros(0)
         self._complete = torch.zeros(0, dtype=torch.bool)
-
-    @property
-    def epochs_found(self) -> int:
-        return sum(self.found.values())
-
-    @property
-    def epochs_asked(self) -> int:
-        return len(self.found) - self.epochs_found
 
     def forward(self, batch: StudentBatch) -> TargetOutput:
         index = batch.index_for(self)

@@ -146,6 +146,11 @@ class TrainState:
                 f"the training in {directory.parent.parent} started with average={state.get('average')}, now it is "
                 f"{average}; use the same, or choose another --out"
             )
+        if not all(isinstance(sums, list) for sums in state["sums"].values()):
+            raise InputError(
+                f"{directory} was written within an epoch by an older drkd, whose sums this one cannot go on with; "
+                "resume with that version until the epoch ends, or choose another --out"
+            )
         self.student.load_state_dict(tensors["student"])
         if self.average is not None and self.average.state() is not None:
             self.average.load(load_file(directory / "average.safetensors"))
