@@ -6,7 +6,7 @@
 
 For every (alpha, temperature) it prints the validation accuracy minus cross-entropy's, in points, with its standard
 error over seeds. A self-teacher is the cross-entropy network of the same seed. The choice does not look at the test
-split. Results are kept under --out, and a second call goes on where the first stopped.
+split. Results are kept under --out, and a second call resumes where the first stopped.
 """
 
 import argparse

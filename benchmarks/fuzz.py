@@ -52,7 +52,7 @@ SECONDS = 300
 """How long a case may take: far more than any does, also on a machine that others use."""
 
 MEMORY = 12 * 2**30
-"""Bytes of address space that a process may have: what asks for more gets an error, and the machine goes on."""
+"""Bytes of address space that a process may have: what asks for more gets an error, and the machine keeps running."""
 
 KINDS = {"lines": 1000, "annotations": 200, "calls": 200}
 SHORT = {"lines": 60, "annotations": 20, "calls": 40}

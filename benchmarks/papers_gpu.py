@@ -1,4 +1,4 @@
-"""The papers' networks on whole data sets on a GPU, in sittings of a few minutes, each of which goes on from the last.
+"""The papers' networks on whole data sets on a GPU, in sessions of a few minutes, each of which resumes the last.
 
     python benchmarks/papers_gpu.py D1 --data FOLDER --out runs/papers --minutes 8 --total-minutes 30
     python benchmarks/papers_gpu.py D1 --data FOLDER --out runs/papers --dry-run     # tiny, on the processor
@@ -8,9 +8,9 @@
     D3   MobileNetV2, Tiny ImageNet in full at 64, 2 seeds
     D4   ResNet-18 and ShuffleNetV2 there
 
-The first sitting measures for up to a minute how many images a second `--jobs` trainings at once get through, chooses
-the epochs that fit `--total-minutes` (30 at most), and keeps both in OUT/STAGE/plan.json. A sitting ends by itself
-after `--minutes`; the same command then goes on from the checkpoints. OUT/results.csv has a row for every training
+The first session measures for up to a minute how many images a second `--jobs` trainings at once get through, chooses
+the epochs that fit `--total-minutes` (30 at most), and keeps both in OUT/STAGE/plan.json. A session ends by itself
+after `--minutes`; the same command then resumes from the checkpoints. OUT/results.csv has a row for every training
 that is finished, as soon as it is; a stage that is done prints its table with paired differences. The last epoch is
 measured, nothing is chosen on the test split, and no validation images are held out. Methods have the package's
 defaults; `--averages` measures the average (`--average ema`) of each in a comparison of its own.
@@ -78,7 +78,7 @@ def with_human_labels(data: Path, name: str, out: Path) -> Path:
 
 
 def plan_of(stage: str, out: Path, total_minutes: float, jobs: int, dry: bool) -> dict[str, Any]:
-    """What the first sitting measured and chose; the later ones read it."""
+    """What the first session measured and chose; the later ones read it."""
     if (out / "plan.json").exists():
         return dict(read_json(out / "plan.json"))
     name, networks, seeds = STAGES[stage]
@@ -131,8 +131,8 @@ def main() -> None:
     parser.add_argument("stage", choices=STAGES)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--minutes", type=float, default=8, help="of this sitting")
-    parser.add_argument("--total-minutes", type=float, default=30, help="of all sittings of the stage")
+    parser.add_argument("--minutes", type=float, default=8, help="of this session")
+    parser.add_argument("--total-minutes", type=float, default=30, help="of all sessions of the stage")
     parser.add_argument("--jobs", type=int, default=4)
     parser.add_argument("--averages", action="store_true")
     parser.add_argument("--dry-run", action="store_true")
@@ -175,7 +175,7 @@ def main() -> None:
         try:
             print(drkd.compare(**asked, out=str(folder / network), on_event=note))
         except KeyboardInterrupt:
-            print(f"{arguments.stage}: the sitting is over; the same command goes on", flush=True)
+            print(f"{arguments.stage}: the session is over; the same command resumes it", flush=True)
             sys.exit(130)
     signal.setitimer(signal.ITIMER_REAL, 0)
 

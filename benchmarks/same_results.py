@@ -68,7 +68,7 @@ def main() -> None:
 
 
 def train(root: Path, name: str, options: list[str]) -> None:
-    """One training; `resumed` is ended by SIGTERM in the middle and goes on."""
+    """One training; `resumed` is ended by SIGTERM in the middle and resumed."""
     command = [sys.executable, "-m", "drkd", "train", *options, "--out", name]
     env = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
     if name == "resumed":

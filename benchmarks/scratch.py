@@ -5,7 +5,7 @@
     python benchmarks/scratch.py worse_label --data FOLDER --out runs/scratch
 
 `clean_label` has CIFAR-10's own labels, `worse_label` those of CIFAR-10N, of which 40% are wrong; test labels are
-right. The network has 9.3 million multiply-adds. Stop it whenever you like: the same command goes on from the
+right. The network has 9.3 million multiply-adds. Stop it whenever you like: the same command resumes from the
 checkpoints, and OUT/LABELS/results.csv and the report are written when all seeds are there. The last epoch is
 measured, nothing is chosen on the test split, and no validation images are held out.
 

@@ -6,7 +6,7 @@ Beside cross-entropy: the running average of cross-entropy's own weights, which 
 teacher, rectified by the swap, by dropping its mistakes, and not at all; and the average at the end of the swap's
 training in place of its student. Decays, or alpha and temperature, are chosen on the validation split with the first
 two seeds; the last epoch is then measured on the test split with all seeds. Trainings are as in study.py with `--select
-last`; what is measured is kept under OUT, and a second call goes on where the first stopped.
+last`; what is measured is kept under OUT, and a second call resumes where the first stopped.
 """
 
 import argparse

@@ -1,11 +1,11 @@
 """The papers' networks on Tiny ImageNet and CIFAR-10 in full, with published settings and with ours, on a GPU.
 
     python benchmarks/evidence/campaign.py --tiny-imagenet FOLDER --cifar10 FOLDER --epochs 40 --jobs 6
-    timeout -s INT 9m python benchmarks/evidence/campaign.py ...     # a sitting of nine minutes; the next goes on
+    timeout -s INT 9m python benchmarks/evidence/campaign.py ...     # a session of nine minutes; the next resumes it
     python benchmarks/evidence/campaign.py ... --dry-run             # a few images, one epoch, on the processor
 
 Every network on every data set is an ordinary comparison under OUT/DATA/NETWORK, several trainings at a time on one
-GPU, with a checkpoint every 30 seconds: what a sitting that ends early has done is done. The training is that of the
+GPU, with a checkpoint every 30 seconds: a session that ends early loses nothing. The training is that of the
 recipes (tf_kd/tiny_imagenet, dr_kd/cifar10) but for its length, its precision and a validation split of 2%, on which
 nothing is chosen: the network of the last epoch is measured. The methods of the papers have the settings of the
 network's recipes on Tiny ImageNet, those of MobileNetV2 where a network has none; then come the package's defaults.

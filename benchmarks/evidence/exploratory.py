@@ -7,7 +7,7 @@ smoothing, KD from the larger one. For the larger one: cross-entropy, label smoo
 from its own self after `--poor-epoch`, and KD from its finished self (Tf-KD_self). Every teacher is trained with the
 seed and on the images of its student. alpha and temperature, or epsilon, are chosen on the validation split with the
 first two seeds, four settings each; the network of the last epoch is then measured on the test split with all seeds.
-Every training is an ordinary run under OUT/seed-S; a second call goes on where the first stopped.
+Every training is an ordinary run under OUT/seed-S; a second call resumes where the first stopped.
 """
 
 import argparse

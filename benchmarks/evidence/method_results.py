@@ -1,4 +1,4 @@
-"""What `methods.py` and `rectifiers.py` wrote, read for `method_tables.py` and `method_pictures.py`. Nothing to run."""
+"""What `methods.py` and `rectifiers.py` wrote, read for `method_tables.py` and `method_plots.py`. Nothing to run."""
 
 import csv
 from collections import defaultdict

@@ -1,10 +1,10 @@
-"""Tables and pictures of `methods.py`.
+"""Tables and plots of `methods.py`.
 
     python benchmarks/evidence/method_tables.py average rectifiers-final.csv average.csv --without cub50
-    python benchmarks/evidence/method_tables.py map rectifiers-final.csv map.csv --without cub50 --picture map.png
+    python benchmarks/evidence/method_tables.py map rectifiers-final.csv map.csv --without cub50 --plot map.png
     python benchmarks/evidence/method_tables.py calibration rectifiers-final.csv map.csv --without cub50
-    python benchmarks/evidence/method_tables.py tuned tuned.csv --picture docs/evidence/tuned.png
-    python benchmarks/evidence/method_tables.py online online.csv --picture docs/evidence/online.png
+    python benchmarks/evidence/method_tables.py tuned tuned.csv --plot docs/evidence/tuned.png
+    python benchmarks/evidence/method_tables.py online online.csv --plot docs/evidence/online.png
 
 Tables of `methods.py`, and of `rectifiers.py final`, which has the same rows at 12 epochs with all training images.
 Points are paired by seed, intervals are of 95%, and Holm's correction is over all lines of a table that have a p.
@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from method_pictures import draw_average, draw_calibration, draw_map, draw_online, draw_tuned
+from method_plots import draw_average, draw_calibration, draw_map, draw_online, draw_tuned
 from method_results import NAMES, Results, soft_of, wrong
 
 from drkd.studies.statistics import Paired, holm
@@ -183,19 +183,19 @@ def main() -> None:
     parser.add_argument("question", choices=[*QUESTIONS])
     parser.add_argument("tables", type=Path, nargs="+", help="of methods.py or rectifiers.py, but for `tuned`")
     parser.add_argument("--without", default="", help="beds whose names start so")
-    parser.add_argument("--picture", type=Path)
+    parser.add_argument("--plot", type=Path)
     options = parser.parse_args()
     results = Results(options.tables, options.without)
     table, draw = QUESTIONS[options.question]
     print("\n".join(table(results)))
-    if options.picture:
+    if options.plot:
         from matplotlib.figure import Figure
 
         large = options.question in ("map", "calibration")
         figure = Figure(figsize=(14, 7) if large else (11, 4.4), layout="constrained")
         draw(results, figure)
-        options.picture.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(options.picture, dpi=75)
+        options.plot.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(options.plot, dpi=75)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""Tables and the picture of `rectifiers.py`.
+"""Tables and the plot of `rectifiers.py`.
 
     python benchmarks/evidence/rectifier_tables.py choose.csv      # points over cross-entropy +- standard error
-    python benchmarks/evidence/rectifier_tables.py final.csv --picture docs/evidence/rectifier.png
+    python benchmarks/evidence/rectifier_tables.py final.csv --plot docs/evidence/rectifier.png
     python benchmarks/evidence/rectifier_tables.py tuned.csv         # and weights.csv
     python benchmarks/evidence/rectifier_tables.py tune.csv            # cross-entropy by its settings
 
@@ -209,7 +209,7 @@ def draw(results: Results, path: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("table", type=Path)
-    parser.add_argument("--picture", type=Path)
+    parser.add_argument("--plot", type=Path)
     options = parser.parse_args()
     results = Results(options.table)
     sources = {key[1] for key in results.rows}
@@ -221,8 +221,8 @@ def main() -> None:
         print("\n".join([*accuracy_tables(results), *against_baseline(results)]))
     else:
         print("\n".join(accuracy_tables(results)))
-    if options.picture:
-        draw(results, options.picture)
+    if options.plot:
+        draw(results, options.plot)
 
 
 if __name__ == "__main__":

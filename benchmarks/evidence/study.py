@@ -7,7 +7,7 @@
 Stage `sweep`: for each noise level every method at six settings, so that all have the same budget, judged by the
 validation accuracy at the chosen epoch, mean over the sweep's seeds. Stage `final`: each method at its best setting,
 with more seeds, measured on the test split, which decides nothing. Both are ordinary comparisons under OUT/NAME, with
-their reports; a second call goes on where the first stopped. Stage `tables` prints what the log and the guide show.
+their reports; a second call resumes where the first stopped. Stage `tables` prints what the log and the guide show.
 """
 
 import argparse

@@ -1,6 +1,6 @@
-"""Networks whose weights are all trained: tables and a picture from the `results.csv` of comparisons.
+"""Networks whose weights are all trained: tables and a plot from the `results.csv` of comparisons.
 
-    python benchmarks/evidence/whole.py "birds, fine-tuned=whole-birds.csv" --picture docs/evidence/whole.png
+    python benchmarks/evidence/whole.py "birds, fine-tuned=whole-birds.csv" --plot docs/evidence/whole.png
 
 Points are paired by seed, intervals are of 95%, and Holm's correction is over all differences of a comparison.
 """
@@ -50,18 +50,18 @@ def draw(panels: Sequence[dict[str, Any]], figure: Any) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("results", nargs="+", metavar="NAME=FILE")
-    parser.add_argument("--picture", type=Path)
+    parser.add_argument("--plot", type=Path)
     options = parser.parse_args()
     panels = [read(name, Path(path)) for name, _, path in (each.partition("=") for each in options.results)]
     for panel in panels:
         print(f"{table(panel)}\n\n{minutes(panel):.0f} minutes of training\n")
-    if options.picture:
+    if options.plot:
         from matplotlib.figure import Figure
 
         figure = Figure(figsize=(5 + 3 * len(panels), 3.2), layout="constrained")
         draw(panels, figure)
-        options.picture.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(options.picture, dpi=75)
+        options.plot.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(options.plot, dpi=75)
 
 
 if __name__ == "__main__":

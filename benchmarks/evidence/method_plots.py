@@ -1,4 +1,4 @@
-"""Pictures of `method_tables.py`. Nothing to run."""
+"""Plots of `method_tables.py`. Nothing to run."""
 
 from typing import Any
 
