@@ -141,7 +141,7 @@ def _of_studies(runs: Runs) -> dict[str, Reading]:
 
     import drkd
     from drkd.integrations.common import read_learned, write_learned
-    from drkd.report.page import pictures_of_first_seed
+    from drkd.report.page import images_of_first_seed
     from drkd.report.plots import read_curves
     from drkd.report.rendering import settings_of
     from drkd.runs.results import ComparisonResults
@@ -175,7 +175,7 @@ def _of_studies(runs: Runs) -> dict[str, Reading]:
         image.resize((64, 64)).save(cases)
     return {
         "learned by an objective": Reading([runs.run.parent / "learned.safetensors"], remembered),
-        "cases.png": Reading([cases], lambda: pictures_of_first_seed(results.panels[0], runs.compared)),
+        "cases.png": Reading([cases], lambda: images_of_first_seed(results.panels[0], runs.compared)),
         "results.json": Reading([runs.compared / "results.json"], lambda: ComparisonResults.read(runs.compared)),
         "config.yaml, report": Reading(
             [runs.compared / "config.yaml"], lambda: settings_of(runs.compared / "config.yaml")

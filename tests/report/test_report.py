@@ -13,7 +13,7 @@ from rich.console import Console
 import drkd
 from drkd import InputError
 from drkd.report import print_results, write_report
-from drkd.report.page import pictures_of_first_seed
+from drkd.report.page import images_of_first_seed
 from drkd.report.plots import read_curves
 from drkd.report.table import columns_of, legend_of, rows, title
 from drkd.tasks import get_task
@@ -186,7 +186,7 @@ def test_images_of_cases_that_were_damaged_are_left_out(done, tmp_path):
     trained = out / "trainings" / "clean-labels" / "seed-0"
     for method in ("dr_kd", "label_smoothing"):
         Image.new("RGB", (8, 8)).save(trained / method / "cases.png")
-    found = pictures_of_first_seed(panel, out)
+    found = images_of_first_seed(panel, out)
     assert [label for label, drawn in found.items() if drawn.cases] == ["Label smoothing", "DR-KD"]
     assert all(len(drawn.mistakes) == 12 for drawn in found.values())
     flip(trained / "dr_kd" / "cases.png")
@@ -195,6 +195,6 @@ def test_images_of_cases_that_were_damaged_are_left_out(done, tmp_path):
         pytest.warns(UserWarning, match=r"dr_kd/cases\.png is damaged and skipped"),
         pytest.warns(UserWarning, match=r"tf_kd_self/mistakes\.json is damaged and left out"),
     ):
-        found = pictures_of_first_seed(panel, out)
+        found = images_of_first_seed(panel, out)
     assert not found["DR-KD"].cases
     assert "Tf-KD_self" not in found

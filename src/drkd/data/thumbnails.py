@@ -25,9 +25,9 @@ def thumbnail(image: Tensor) -> str:
         'data:image/png;base64,'
     """
     pixels = image.cpu().numpy()
-    picture = Image.fromarray(pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0))
-    picture.thumbnail((SIDE, SIDE))
-    kind = "png" if max(picture.size) <= FEW_PIXELS else "jpeg"
+    small = Image.fromarray(pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0))
+    small.thumbnail((SIDE, SIDE))
+    kind = "png" if max(small.size) <= FEW_PIXELS else "jpeg"
     file = io.BytesIO()
-    picture.save(file, kind, **({} if kind == "png" else {"quality": 80}))
+    small.save(file, kind, **({} if kind == "png" else {"quality": 80}))
     return f"data:image/{kind};base64,{base64.b64encode(file.getvalue()).decode()}"

@@ -6,7 +6,7 @@ from pathlib import Path
 from drkd.report.classes import MOST_CLASSES, ClassTable, Confusion, class_table, confusions
 from drkd.report.labels import label_of
 from drkd.report.plots import draw_all
-from drkd.report.rendering import Pictures, figures_of, pictures_of, render, settings_of
+from drkd.report.rendering import RunImages, figures_of, images_of, render, settings_of
 from drkd.report.sentences import conclusions, headline
 from drkd.report.table import columns_of, legend_of, rows, title
 from drkd.runs.directory import method_dirname
@@ -63,7 +63,7 @@ def write_report(out: Path) -> Path:
 
 @dataclass(frozen=True)
 class ShownPanel:
-    """What the template shows of a panel; `pictures` are those of the first seed, by the label of the method."""
+    """What the template shows of a panel; `images` are those of the first seed, by the label of the method."""
 
     title: str
     headline: str
@@ -72,7 +72,7 @@ class ShownPanel:
     figures: list[tuple[str, str]]
     classes: ClassTable | None
     confusions: list[Confusion]
-    pictures: dict[str, Pictures]
+    images: dict[str, RunImages]
     seeds: int
 
 
@@ -86,13 +86,13 @@ def _shown(panel: Panel, results: ComparisonResults, out: Path, figures: list[tu
         figures=figures,
         classes=class_table(panel),
         confusions=confusions(panel),
-        pictures=pictures_of_first_seed(panel, out),
+        images=images_of_first_seed(panel, out),
         seeds=len(panel.seeds),
     )
 
 
-def pictures_of_first_seed(panel: Panel, out: Path) -> dict[str, Pictures]:
+def images_of_first_seed(panel: Panel, out: Path) -> dict[str, RunImages]:
     """What the trainings of the first seed drew, by the label of their method; not of those that drew nothing."""
     folder = out / "trainings" / panel.name.replace(" ", "-") / f"seed-{panel.seeds[0]}"
-    found = {label_of(method): pictures_of(folder / method_dirname(method)) for method in panel.methods}
+    found = {label_of(method): images_of(folder / method_dirname(method)) for method in panel.methods}
     return {label: drawn for label, drawn in found.items() if drawn.mistakes or drawn.cases}

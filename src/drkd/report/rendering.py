@@ -12,7 +12,7 @@ from PIL import Image
 
 from drkd.config import read_written
 from drkd.report.figures import inline
-from drkd.tasks.gallery import Picture, read_gallery
+from drkd.tasks.gallery import GalleryImage, read_gallery
 from drkd.utils.files import write_text
 
 
@@ -29,18 +29,18 @@ def figures_of(plots: Mapping[str, Path], captions: Mapping[str, str], prefix: s
 
 
 @dataclass(frozen=True)
-class Pictures:
+class RunImages:
     """The images that a training left: a gallery of its surest mistakes, and a drawing of cases, a PNG in base64."""
 
-    mistakes: list[Picture]
+    mistakes: list[GalleryImage]
     cases: str
 
 
-def pictures_of(run: Path) -> Pictures:
+def images_of(run: Path) -> RunImages:
     """Those in a run directory; empty where there are none."""
     cases = run / "cases.png"
     drawn = base64.b64encode(cases.read_bytes()).decode() if cases.is_file() and _is_whole(cases) else ""
-    return Pictures(read_gallery(run), drawn)
+    return RunImages(read_gallery(run), drawn)
 
 
 def _is_whole(file: Path) -> bool:

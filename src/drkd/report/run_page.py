@@ -9,7 +9,7 @@ from drkd.report.exports import describe_measurement, draw_exports, export_rows,
 from drkd.report.figures import inline
 from drkd.report.labels import label_of
 from drkd.report.plots import draw_run, read_columns
-from drkd.report.rendering import figures_of, pictures_of, render, settings_of
+from drkd.report.rendering import figures_of, images_of, render, settings_of
 from drkd.runs.results import Panel
 from drkd.runs.summary import RunSummary
 from drkd.studies.results import results_of
@@ -54,7 +54,7 @@ def write_run_report(run: Path) -> Path:
         classes=columns_by_class(results, task.class_metric),
         most_classes=MOST_CLASSES,
         confusions=[found] if (found := confusion_of(label_of(summary.method), results)) else [],
-        pictures=pictures_of(run),
+        images=images_of(run),
         exports=_exports(run),
         notes=summary.notes,
         settings=settings_of(run / "config.yaml"),

@@ -17,7 +17,7 @@ FILE = "mistakes.json"
 
 
 @dataclass(frozen=True)
-class Picture:
+class GalleryImage:
     """An image of a gallery.
 
     Attributes:
@@ -50,19 +50,19 @@ def write_gallery(mistakes: Sequence[Mistake], split: Split, out: Path) -> None:
     if images.dtype != torch.uint8:
         return
     names = split.names or [""] * len(split)
-    pictures = [
-        Picture(thumbnail(image), str(names[each["index"]]), **each)
+    gallery = [
+        GalleryImage(thumbnail(image), str(names[each["index"]]), **each)
         for image, each in zip(images, mistakes, strict=True)
     ]
-    write_checked_json(out / FILE, {"mistakes": [asdict(each) for each in pictures]})
+    write_checked_json(out / FILE, {"mistakes": [asdict(each) for each in gallery]})
 
 
-def read_gallery(run: Path) -> list[Picture]:
+def read_gallery(run: Path) -> list[GalleryImage]:
     """What `write_gallery` wrote; a file that is damaged is warned of and left out."""
     if not (run / FILE).is_file():
         return []
     try:
-        found = [Picture(**each) for each in read_json(run / FILE, needs=["mistakes"])["mistakes"]]
+        found = [GalleryImage(**each) for each in read_json(run / FILE, needs=["mistakes"])["mistakes"]]
         if not all(each.image.startswith("data:image/") for each in found):
             raise InputError("one of its images is a link")
         return found

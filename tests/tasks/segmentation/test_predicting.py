@@ -1,4 +1,4 @@
-"""What a segmenter says of files: masks in their size, tables, pictures."""
+"""What a segmenter says of files: masks in their size, tables, drawings."""
 
 import csv
 import json
@@ -109,7 +109,7 @@ def test_turned_photos_get_upright_masks(run, tmp_path):
         assert drawn.size == image.size
 
 
-def test_the_command_line_writes_masks_tables_and_pictures(run, photos, tmp_path, capsys):
+def test_the_command_line_writes_masks_tables_and_drawings(run, photos, tmp_path, capsys):
     folder, masks = photos
     (folder / "bad.png").write_bytes(b"no image")
     out = tmp_path / "found.csv"

@@ -65,9 +65,9 @@ def load_segmentation(
         ...     for kind, mode in (("images", "RGB"), ("masks", "L")):
         ...         Path(folder, kind).mkdir()
         ...         for number in range(10):
-        ...             picture = Image.new(mode, (8, 4))
-        ...             picture.paste(1, (0, 0, 4, 4)) if mode == "L" else None
-        ...             picture.save(f"{folder}/{kind}/{number}.png")
+        ...             image = Image.new(mode, (8, 4))
+        ...             image.paste(1, (0, 0, 4, 4)) if mode == "L" else None
+        ...             image.save(f"{folder}/{kind}/{number}.png")
         ...     data = load_segmentation(folder, image_size=8, validation=0)
         >>> len(data.train) + len(data.test), data.classes, data.test[0][1][0].tolist()
         (10, ('0', '1'), [1, 1, 1, 1, 0, 0, 0, 0])

@@ -61,9 +61,9 @@ def draw_cases(found: Sequence[Tensor], split: SegmentationSplit, classes: Seque
 
 def coloured(labels: Tensor, mask: Tensor) -> NDArray[np.float64]:
     """Classes (S, S) in colours (S, S, 3); grey where the true mask ignores them."""
-    picture: NDArray[np.float64] = COLOURS[labels.numpy()] / 255
-    picture[mask.numpy() == IGNORE] = GREY
-    return picture
+    image: NDArray[np.float64] = COLOURS[labels.numpy()] / 255
+    image[mask.numpy() == IGNORE] = GREY
+    return image
 
 
 def image_iou(found: Tensor, mask: Tensor) -> float | None:
