@@ -17,7 +17,7 @@ ALIKE = 3
 
 
 def check_with_progress(data: str, task: str) -> Findings:
-    """The check of a task; it reports how far it is, as other passes over data do."""
+    """The check of a task; it reports its progress, as other passes over data do."""
     meter: Meter | None = None
 
     def report(done: int, total: int) -> None:

@@ -40,7 +40,7 @@ class WithoutEffect(NamedTuple):
 
 
 OF_LABELS = ("classification", "multilabel")
-"""Tasks whose teachers are asked about images alone."""
+"""Tasks whose teachers get images alone."""
 
 WEIGHED = ("classification", "segmentation")
 """Tasks whose classes can be given weights."""

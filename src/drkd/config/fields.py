@@ -74,7 +74,7 @@ def _part(value: Any) -> Any:
 
 
 Part = Annotated[Literal["backbone"] | int, BeforeValidator(_part)]
-"""What of a network is meant: its backbone, or so many blocks."""
+"""Which part of a network is meant: its backbone, or a number of blocks."""
 
 
 def _whole(value: str) -> str:

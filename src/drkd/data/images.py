@@ -187,7 +187,7 @@ def decode_all(
 ) -> Tensor:
     """Decode into uint8 (N, C, size, size); an image of another size is scaled and cropped.
 
-    About its centre, with `margin` around it. How far it is is reported under the name `what`, if that is given.
+    About its centre, with `margin` around it. Progress is reported under the name `what`, if that is given.
 
     Raises:
         InputError: that names all images that cannot be read; where `failed` takes them in by position, they are

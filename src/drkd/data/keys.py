@@ -19,7 +19,7 @@ def image_keys(split: Split) -> NDArray[np.void]:
     """A key of 16 bytes for each sample of a split: equal where the network gets the same image before normalisation.
 
     Of images in memory it is a digest of their pixels. Of images still in files it is one of the path, size and
-    modification time, or of the file's bytes where those are at hand, with how the images are to be decoded.
+    modification time, or of the file's bytes where those are in memory, with how the images are to be decoded.
 
     Example:
         >>> same = torch.zeros(2, 1, 4, 4, dtype=torch.uint8)

@@ -23,7 +23,7 @@ class Preprocessing:
     interpolation: str | None = None
 
     def statistics(self, channels: int) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
-        """Mean and deviation for images of so many channels; None where they are left to the data.
+        """Mean and deviation for images of `channels` channels; None where they come from the data.
 
         Grey images get the mean over the colours, colour images the grey value three times.
 

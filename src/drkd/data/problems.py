@@ -16,7 +16,7 @@ from drkd.utils.text import printable
 Severity = Literal["error", "warning", "note"]
 
 NAMED = 3
-"""So many bad images are named in one message; the others are counted."""
+"""The most bad images named in one message; the others are counted."""
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ Images = Tensor | LazyImages
 Statistics = tuple[tuple[float, ...], tuple[float, ...]]
 
 MIXED_SIZE = 64
-"""Side length for images of differing sizes where none is asked for."""
+"""Default side length for images of differing sizes."""
 
 DIFFER = (
     f"the images differ in size or are not square: scaled and cropped to {MIXED_SIZE}x{MIXED_SIZE}; choose with "
@@ -117,7 +117,7 @@ def read_cifar(name: str, root: Path, download: bool, wanted: Preprocessing) -> 
 
 
 def _as_wanted(raw: Raw, wanted: Preprocessing) -> Raw:
-    """Says of images that were brought to what is wanted that they were."""
+    """`raw`, marked as cropped and scaled as wanted."""
     return replace(raw, margin=wanted.margin or raw.margin, interpolation=wanted.interpolation or raw.interpolation)
 
 

@@ -29,7 +29,7 @@ DECODING = 2
 """How images in files become pixels: another number where a file gives other ones. 1 decoded every JPEG whole."""
 
 SAMPLED = 256
-"""So many rows of data that are no files go into the fingerprint."""
+"""How many rows go into the fingerprint of data that are no files."""
 
 
 class FileRecord(NamedTuple):

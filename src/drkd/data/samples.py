@@ -24,7 +24,7 @@ GREY = ("1", "L", "LA", "I", "I;16", "I;16B")
 """Modes of Pillow without colour."""
 
 REPEATED = 3
-"""So many items are asked for twice, to find data sets that augment."""
+"""How many items are read twice, to find data sets that augment."""
 
 
 @dataclass(frozen=True)

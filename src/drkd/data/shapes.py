@@ -20,7 +20,7 @@ CLASSES = ("ground", "disc", "square", "triangle", "cross")
 """In the order of a mask's values."""
 
 SIZE = 64
-"""Side length unless another one is asked for."""
+"""Default side length."""
 
 COUNTS = {"train": 240, "test": 120}
 

@@ -1,4 +1,4 @@
-"""What an exported file says of itself. Loads no torch: `drkd.models.files.ModelInfo` does, which this is made from."""
+"""What an exported file records about itself. Loads no torch, unlike its source, `drkd.models.files.ModelInfo`."""
 
 import json
 from collections.abc import Mapping

@@ -75,7 +75,7 @@ def masks_of(sessions: Iterable[Session], pixels: Pixels) -> list[Masks]:
 
 
 def compare_masks(before: Masks, after: Masks, truth: Sequence[Tensor], classes: Sequence[str]) -> MaskParity:
-    """What the network says of each image, what its export says, and what is true, with 255 where that is not known.
+    """The network's predictions for each image, its export's, and the true classes, 255 where they are not known.
 
     Raises:
         InputError: if no pixel's true class is known.

@@ -1,4 +1,4 @@
-"""What a trained network, or a file exported from it, says of images: classes, boxes on them, or masks."""
+"""Predictions of a trained network, or of a file exported from it: classes, boxes or masks."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
@@ -43,7 +43,7 @@ def predict_files(
         source: a run directory, its model file, or a file of `drkd export`, which runs in its own runtime; or what
             `open_source` gave.
         images: an image, or a folder that stands for all images below it; or several of them.
-        top: give so many predictions for each image, the most probable class first (default: the most probable class;
+        top: predictions to give for each image, the most probable class first (default: the most probable class;
             of several labels at once, those of a probability of 0.5 or more).
         probabilities: give every prediction the probabilities of all classes.
         boxes: of a detector: which ones, and whether to draw them; of a segmenter: what to draw and write.

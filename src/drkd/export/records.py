@@ -44,7 +44,7 @@ class ExportRecord:
         format: see `drkd.export.writing.FORMATS`.
         bytes: the size of all its files.
         checksums: their SHA-256, by name.
-        manifest: what it says of itself.
+        manifest: what it records about itself.
         split: what it was checked on.
         parity: what was found.
         tolerance: what was allowed.

@@ -37,7 +37,7 @@ class Session(ABC):
 
     Attributes:
         module: what it imports to run.
-        info: what the file says of itself.
+        info: what the file records about itself.
         runtime: what computes, with its version.
     """
 

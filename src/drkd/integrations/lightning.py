@@ -65,7 +65,7 @@ class Distillation(Callback):
         self.validation = validation_loss(objective)
         self._steps = 0.0  # of the whole training
         self._step = 0  # optimizer steps made so far
-        self._scale: float | None = None  # of the gradients, before the step at hand
+        self._scale: float | None = None  # of the gradients, before the current step
         self._random: RandomState | None = None  # from a checkpoint
         self._rectified: list[dict[str, float]] = []  # the part of each epoch
 

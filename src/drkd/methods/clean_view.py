@@ -1,6 +1,6 @@
 """The papers' distillation with a teacher that sees every image once, un-augmented: cheaper, and other methods.
 
-The student sees augmented images as ever, and is taught what the teacher says of the plain ones. Notation as in
+The student sees augmented images as usual, and learns what the teacher predicts for the plain ones. Notation as in
 `papers.py`; w are the teacher's logits on the plain image. "A good teacher is patient and consistent" (arXiv
 2106.05237) calls this a fixed teacher, and finds it worse than one that sees what the student sees.
 """

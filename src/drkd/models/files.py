@@ -129,7 +129,7 @@ def write_model(path: Path, tensors: Mapping[str, Tensor], info: ModelInfo) -> N
 
 
 def read_model(source: str | Path) -> tuple[dict[str, Tensor], ModelInfo]:
-    """The weights in a run directory or in its `model.safetensors`, and what the file says of them.
+    """The weights in a run directory or in its `model.safetensors`, and what the file records about them.
 
     Raises:
         InputError: if there is no such file, drkd did not write it, or it is damaged.

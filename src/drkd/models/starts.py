@@ -144,7 +144,7 @@ def _file_in(path: Path) -> Path:
 
 
 def _said_of(file: Path, beside: Path) -> tuple[Preprocessing | None, str]:
-    """What a file of drkd, or a configuration of timm beside it, says of the images."""
+    """The preprocessing that a file of drkd, or a configuration of timm beside it, records."""
     about = read_about(file) if file.is_file() else {}
     if "model" in about:
         return ModelInfo.from_json(about, file).preprocessing, f"{file} says so"
@@ -181,7 +181,7 @@ def known_to_timm(name: str) -> str:
 
 
 def _config_of_timm(name: str) -> "PretrainedCfg | None":
-    """What timm says of the weights that a name stands for; without a tag, of those that it takes first."""
+    """timm's record of the weights that a name stands for; without a tag, of those that it takes first."""
     from timm.models import get_pretrained_cfg
 
     known_to_timm(name)

@@ -18,7 +18,7 @@ from drkd.utils.files import read_checkpoint, warn_unchecked
 Tensors = Mapping[str, Tensor]
 
 NAMED = 4
-"""So many names are in a message."""
+"""The most names in a message."""
 
 ENOUGH = 0.5
 """A file that has less than this fraction of the network's tensors is refused."""

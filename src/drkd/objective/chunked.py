@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 LARGE_CLASSES = 4096
-"""From so many classes on, and `LARGE_SIZE` elements, logits are large."""
+"""Logits are large from this many classes and `LARGE_SIZE` elements on."""
 
 LARGE_SIZE = 2**20
 """4 MB in float32: beyond a core's own cache, where every further pass over the logits waits for memory."""

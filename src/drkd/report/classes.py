@@ -54,7 +54,7 @@ class Confusion:
     Attributes:
         method: its label.
         classes: all of them, if they are few enough for a matrix.
-        percent: a row per class, of it so many percent are taken for each class; empty without a matrix.
+        percent: a row per class: the percentage of its images that are taken for each class; empty without a matrix.
         pairs: of many classes (class, what it was taken for, how often, of how many).
     """
 

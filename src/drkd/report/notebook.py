@@ -13,7 +13,7 @@ from drkd.tasks import get_task
 from drkd.utils.tables import escape_latex, html_table, latex_table
 
 METRICS = 3
-"""So many metrics are in a notebook's table; `to_frame` and the report have all."""
+"""The most metrics in a notebook's table; `to_frame` and the report have all."""
 
 IN_PAPER = ("method", "difference", "p", "time")
 """The columns of a table for a paper, beside the metric that is compared."""

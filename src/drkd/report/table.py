@@ -21,7 +21,7 @@ from drkd.utils.text import counted, printable
 Value = TypeVar("Value")
 
 WIDE = 148
-"""A terminal of so many characters holds all columns side by side; a narrower one gets two tables."""
+"""A terminal this wide, in characters, holds all columns side by side; a narrower one gets two tables."""
 
 MAIN_COLUMNS = ("method", "difference", "p", "time")
 """Those of the first of two tables, beside the metric that is compared."""

@@ -1,4 +1,4 @@
-"""What a configuration describes, built: the network, the method, what a model file says of them."""
+"""What a configuration describes, built: the network, the method, what a model file records about them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -20,7 +20,7 @@ from drkd.utils.errors import InputError
 
 
 def model_info(config: TrainConfig, data: TaskData, temperature: float | None = None) -> ModelInfo:
-    """What a model file says of itself: enough to build the network, to feed it and to read its answers."""
+    """What a model file records about itself: enough to build the network, to feed it and to read its answers."""
     return ModelInfo(
         model=untagged(config.model),
         classes=tuple(data.classes),

@@ -70,7 +70,7 @@ def data_of(
 
     Args:
         source: a run directory, or its model file.
-        info: what the model file says of itself.
+        info: what the model file records about itself.
         data: a data set or folder in place of the run's.
         split: which one is measured on; `either` where that is chosen later.
 

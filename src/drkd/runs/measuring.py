@@ -77,7 +77,7 @@ class Cost:
     image_size: int
 
     def seconds(self, epochs: int, checkpoint_every: str, *, has_features: bool = False) -> float:
-        """Of a training of so many epochs; `has_features` where another one has asked the backbone already."""
+        """Of a training of `epochs` epochs; `has_features` where another one has kept the features already."""
         head = min(self.head_epochs, epochs)
         steps = self.steps * ((epochs - head) * self.step + head * self.head_step) + epochs * self.epoch
         every = str(checkpoint_every)
@@ -256,7 +256,7 @@ class Steps:
             return sum(_seconds(lambda: stepper.state.save(Path(folder), best=True)) for _ in range(SAVES)) / SAVES
 
     def stepper(self, rows: int, epoch: int = 0) -> Stepper[Any]:
-        """What makes steps on batches of so many rows, ready for those of `epoch`."""
+        """What makes steps on batches of `rows` rows, ready for those of `epoch`."""
         config = self.config.model_copy(update={"batch_size": rows})
         data = replace(cast(Any, self.data), train=_some(self.data.train, max(SAMPLES, 2 * rows)))
         student = copy.deepcopy(self.network)

@@ -142,7 +142,7 @@ def measure_methods(config: BenchConfig, *, clock: Clock = time.perf_counter) ->
 
 
 def measure_loader(config: BenchConfig, *, samples: int, clock: Clock = time.perf_counter) -> Spread:
-    """Images per second of the training loader alone, in epochs of so many."""
+    """Images per second of the training loader alone, in epochs of `samples`."""
     data = made_up(config, samples)
     loader = assemble(new_network(config), create(BASELINE, {}), data, settings_of(config, data)).learner.loader
     epochs = itertools.count()

@@ -167,7 +167,7 @@ def plan(config: CompareConfig, names: Sequence[str], out: Path) -> list[Trainin
     for noise in config.label_noise:
         for seed in range(config.seeds):
             baseline: Training | None = None  # teaches the self-taught methods of its seed
-            of_folds: dict[int, list[Training]] = {}  # the teachers of so many folds
+            of_folds: dict[int, list[Training]] = {}  # teachers, by the number of folds
             for name in names:
                 method, own = parse_variant(BASELINE if name == CONTROL else name)
                 of_training = {option: own.pop(option) for option in OWN if option in own}

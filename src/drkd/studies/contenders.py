@@ -115,7 +115,7 @@ class Contender:
         return peak_bytes(self.step, self.device)
 
     def _cached(self, samples: int, config: BenchConfig) -> Cached:
-        """A teacher whose answers for the epoch at hand, made up, lie in a cache on disk as long as this is there."""
+        """A teacher whose made-up answers for the current epoch are in a cache on disk, as long as this object exists."""
         folder = Path(tempfile.mkdtemp())
         weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
         answers = torch.randn(samples, config.classes).half().numpy()
@@ -125,7 +125,7 @@ class Contender:
 
 
 def made_up(config: BenchConfig, samples: int) -> Any:
-    """So many training images of noise; the other splits are empty."""
+    """Training images of noise; the other splits are empty."""
     return get_task(config.task).made_up(config, samples)
 
 

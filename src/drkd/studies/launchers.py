@@ -42,6 +42,6 @@ def launch(
 
 
 def process_count(config: CompareConfig | TuneConfig, jobs: int) -> int:
-    """How many processes of this machine do so many jobs."""
+    """How many processes of this machine share `jobs` jobs."""
     usual = processor_count() if choose_device(config.device).type == "cpu" else 1
     return min(config.jobs or usual, jobs)

@@ -26,7 +26,7 @@ BEGUN = "begun"
 """The folder of the trials that are not in `FILE` yet."""
 
 FIRST_EPOCHS, FIRST_TRIALS = 3, 4
-"""No trial ends before this epoch, nor before so many have finished."""
+"""No trial ends before this epoch, nor before this many trials have finished."""
 
 Options = Mapping[str, str | float]
 """Options of a training by name; or the parameters of a trial as the sampler gave them, by its names."""
@@ -180,7 +180,7 @@ def _study(over: Sequence[Trial], space: Space | None) -> "optuna.Study":
                 distributions=asked.distributions,
                 intermediate_values=dict(enumerate(trial.scores)),
             )
-        except (TypeError, ValueError) as reason:  # what Optuna says of parameters that nobody proposed
+        except (TypeError, ValueError) as reason:  # Optuna's errors for parameters that nobody proposed
             raise InputError(f"{FILE} is damaged: {reason}; start a new search in another --out") from reason
         study.add_trial(known)
     return study

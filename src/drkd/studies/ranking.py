@@ -15,12 +15,12 @@ from drkd.utils.text import spreadsheet_cell
 TABLE = "suspects.csv"
 
 SHOWN = 50
-"""So many of the first come with their pixels."""
+"""How many of the first come with their pixels."""
 
 
 @dataclass(frozen=True)
 class Suspect:
-    """An image and what the network says of its label.
+    """An image and what the network makes of its label.
 
     Attributes:
         rank: from 1, the most suspect.
@@ -85,7 +85,7 @@ class Suspects:
 def contradictions(probs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     """How surely each label is contradicted, and the most probable other class.
 
-    The score is the logarithm of the odds of that class to the label: by so much the largest of the other logits
+    The score is the logarithm of the odds of that class to the label: how far the largest of the other logits
     exceeds the label's. Above 0 the label is contradicted, and rectification would swap these two logits.
 
     Args:

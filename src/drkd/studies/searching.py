@@ -61,7 +61,7 @@ class Attempt:
     Attributes:
         training: of the trial; events call it by its method.
         over: the trials that it is judged by.
-        begun: the file that says how far it is.
+        begun: the file that records its progress.
         until: when no trial begins any more, in seconds since 1970.
     """
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from drkd.studies.found import TuneResults
 
 MOST_TRIALS = 10
-"""So many trials are shown, the best ones."""
+"""The most trials shown, the best ones."""
 
 LUCK = (
     "One seed, and the best of many on one validation split: part of its lead is luck. Compare it over several seeds."

@@ -49,7 +49,7 @@ def run_jobs_on_slurm(
         at_once: how many jobs Slurm has at a time (default: all that wait for no other).
 
     Raises:
-        InputError: where submitit is not installed, there is no Slurm, or it refuses what is asked for.
+        InputError: where submitit is not installed, there is no Slurm, or it refuses the options.
         RuntimeError: for a job that ended without a result.
     """
     submitter = _executor(asked, folder)

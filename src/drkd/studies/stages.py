@@ -39,7 +39,7 @@ def stages_of(config: TuneConfig, source: Mapping[str, str]) -> list[str]:
     """The stages of a search: those that are asked for, or all whose options were not given.
 
     Raises:
-        InputError: where something is asked for that was given.
+        InputError: for a stage in `search` whose option was given.
     """
     given = {
         "average": [name for name in ("average",) if was_given(config, source, name)],
@@ -55,7 +55,7 @@ def stages_of(config: TuneConfig, source: Mapping[str, str]) -> list[str]:
 
 
 def augmentations(config: TuneConfig, data: TaskData) -> list[Options]:
-    """What is tried beside the usual augmentation; nothing where every image is asked for once, as `--freeze backbone`.
+    """What is tried beside the usual augmentation; nothing where the network sees every image once, as with `--freeze backbone`.
 
     Args:
         config: of the search.

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 FEWEST_PAIRS = 3
-"""A test needs so many pairs."""
+"""The fewest pairs for a test."""
 
 
 @dataclass(frozen=True)

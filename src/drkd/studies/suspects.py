@@ -201,7 +201,7 @@ def load(config: TrainConfig) -> Data:
 
 
 def train_and_ask(training: Training, on_event: OnEvent) -> RunSummary:
-    """The work of one job: a training, and what its network says of the images that it left out."""
+    """The work of one job: a training, and its network's predictions for the images that it left out."""
 
     def of_student(event: Event) -> None:  # a self-teacher that is trained first has another name
         if event.run == training.name:

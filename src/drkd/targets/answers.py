@@ -1,4 +1,4 @@
-"""What a student says of each training sample while it is trained; nothing learns from it."""
+"""What a student predicts for each training sample while it is trained; nothing learns from it."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""The target that remembers what the student says of each class."""
+"""The target that remembers what the student predicts for each class."""
 
 import torch
 from torch import Tensor

@@ -11,7 +11,7 @@ from drkd.utils.checks import check_count
 from drkd.utils.errors import InputError
 
 Keep = Literal["full", "half"] | int
-"""What is kept of a sample's logits: all, all in float16, or so many of the largest."""
+"""What is kept of a sample's logits: all, all in float16, or a number of the largest."""
 
 TABLES = ("table", "topk_index", "rest", "seen")
 

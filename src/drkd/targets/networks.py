@@ -271,7 +271,7 @@ def _places(module: nn.Module) -> list[tuple[dict[str, Tensor], str]]:
 
 
 def _asked(network: Callable[..., Tensor], inputs: Any, who: str) -> Any:
-    """What a network says of inputs; those that it cannot take are refused, its other errors are its own."""
+    """A network's output for inputs; those that it cannot take are refused, its other errors are its own."""
     try:
         with torch.no_grad():
             return network(inputs)

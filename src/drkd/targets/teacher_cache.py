@@ -64,7 +64,7 @@ class TeacherCache:
         self.full = False
 
     def read(self, epoch: int, *, rows: int) -> NDArray[Any] | None:
-        """The answers of `epoch` as a read-only memory map with so many `rows`, or None if there are none.
+        """The answers of `epoch` as a read-only memory map of `rows` rows, or None if there are none.
 
         Raises:
             InputError: for a file that is damaged or belongs to something else.

@@ -40,7 +40,7 @@ class Asked:
     """What `predict_files` was asked for; a task refuses what has no effect there.
 
     Attributes:
-        top: so many of the most probable classes.
+        top: how many of the most probable classes.
         probabilities: those of all classes too.
         boxes: of a detector, and what a segmenter writes.
     """

@@ -14,7 +14,7 @@ class SplitMetrics(Protocol):
 
 
 class Described(Protocol):
-    """What a model file or an exported file says of its network."""
+    """What a model file or an exported file records about its network."""
 
     @property
     def classes(self) -> tuple[str, ...]: ...

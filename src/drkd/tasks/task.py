@@ -57,7 +57,7 @@ class Task(ABC):
         outputs: what it answers, by name.
         varying: which dimensions of its input may have any length, by name.
         most_images: how many it takes at once; None for any number.
-        batch: how many it is given at once unless something else is asked for; a mask takes more memory than a class.
+        batch: how many it gets at once by default; a mask takes more memory than a class.
         asked: which fields of `Asked` have an effect.
         answer_formats: in which `drkd predict` writes answers.
         answer_columns: of its table.
@@ -110,7 +110,7 @@ class Task(ABC):
 
     @abstractmethod
     def made_up(self, config: "BenchConfig", samples: int) -> TaskData:
-        """So many random images to train on, and none in the other splits: what a step costs is measured with them."""
+        """Random images to train on, and none in the other splits: the cost of a step is measured with them."""
 
     @abstractmethod
     def list_files(self, name: str) -> "Mapping[str, FileRecord]":

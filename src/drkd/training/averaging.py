@@ -197,7 +197,7 @@ def make_average(student: nn.Module, objective: nn.Module, settings: FitSettings
 
 
 def first_averaged_epoch(settings: FitSettings) -> int:
-    """The first epoch (from 0) that ends with an average; 0 where none is asked for.
+    """The first epoch (from 0) that ends with an average; 0 without averaging.
 
     Example:
         >>> first_averaged_epoch(FitSettings(epochs=8, average="swa")), first_averaged_epoch(FitSettings(average="ema"))

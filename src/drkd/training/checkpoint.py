@@ -66,7 +66,7 @@ class TrainState:
         student, objective, optimizer, scaler: what is trained, and with what.
         best: the student's weights at the epoch chosen so far.
         sums: the running epoch's sums over batches.
-        result: how far it is.
+        result: its progress.
         data: fingerprint of what it is trained on; None if that is not known.
         average: of the student's weights, what is kept in their place; None where the student itself is.
     """

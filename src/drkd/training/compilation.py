@@ -47,7 +47,7 @@ def choose_memory_format(choice: MemoryFormat, student: nn.Module) -> torch.memo
 def should_compile(
     choice: Compile, student: nn.Module, image: tuple[int, ...], *, images: int, device: torch.device
 ) -> bool:
-    """Whether to compile a training on so many `images`, epochs counted, of shape (C, H, W) or any other.
+    """Whether to compile a training on `images` images in all epochs together, of shape (C, H, W) or any other.
 
     `auto` compiles a long training on a processor where a C++ compiler is; on an accelerator it does not, for lack of
     measurements.

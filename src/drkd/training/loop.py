@@ -44,7 +44,7 @@ def run_epochs(
     """Train from where `state` is to the last step.
 
     Args:
-        state: what is trained, how far it is, and at the end the weights to keep.
+        state: what is trained, its progress, and at the end the weights to keep.
         stepper: makes a step of a batch, and the row of an epoch.
         settings: of the training.
         metric: keep the epoch with the highest, of those that have an average if there is to be one; None keeps the

@@ -28,7 +28,7 @@ class SelfDistillation:
 
     Attributes:
         student: the distilled network, at its best epoch on validation, or at its last if requested.
-        self_teacher: the network trained with cross-entropy, likewise.
+        self_teacher: the network trained with cross-entropy, at an epoch chosen the same way.
         student_test: its metrics on the test split.
         self_teacher_test: its metrics on the test split.
         self_teacher_train_accuracy: on the training split without augmentation; at 1.0 there is nothing to rectify.

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 MOST_EPOCHS = 12
-"""Of more epochs so many are shown, evenly spaced, and the selected one."""
+"""The most epochs shown: evenly spaced ones, and the selected one."""
 
 Cells = list[dict[str, str]]
 

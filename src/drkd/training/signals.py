@@ -1,4 +1,4 @@
-"""Signals that wait: the first one lets the step at hand finish and be saved, a second one leaves at once."""
+"""Signals that wait: the first one lets the current step finish and be saved, a second one leaves at once."""
 
 import signal
 import sys

@@ -221,7 +221,7 @@ def read_about(path: Path) -> JsonObject:
 
 
 def _checked(path: Path, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """`tensors`, if they and what `path` says of them are what drkd wrote; files of others have no checksum."""
+    """`tensors`, if they and the metadata of `path` are what drkd wrote; files of others have no checksum."""
     about = read_about(path)
     written = about.pop("sha256", None)
     if about and written is None:

@@ -62,7 +62,7 @@ def mix_labels(
 
     Args:
         labels: of the samples, integers (B,), or distributions (B, K).
-        partners: of the others, likewise.
+        partners: the same of the others.
         weight: (B,) in [0, 1].
         num_classes: K.
         partner_index: see `MixedLabels`.

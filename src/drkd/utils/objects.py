@@ -17,7 +17,7 @@ PREFIX = "object:"
 """How the name of an object begins where an option expects the name of data or of a network."""
 
 LASTING = 16
-"""So many objects stay known, so that what is done with a run afterwards finds them."""
+"""How many objects stay known, so that what is done with a run afterwards finds them."""
 
 _known: dict[str, Any] = {}
 

@@ -20,7 +20,7 @@ class Progress:
 
     Attributes:
         what: the work, such as `epoch 3` or `evaluation`.
-        done, total: so many of all.
+        done, total: how many of how many.
         unit: what is counted, in the plural.
         loss: its mean so far, of training.
 

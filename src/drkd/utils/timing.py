@@ -12,7 +12,7 @@ from typing import TypeVar
 import torch
 
 WARM_UP = 2
-"""Rounds that are not counted: caches fill, memory is asked for, an accelerator chooses its kernels."""
+"""Rounds that are not counted: caches fill, memory is allocated, an accelerator chooses its kernels."""
 
 Clock = Callable[[], float]
 Spread = dict[str, float]

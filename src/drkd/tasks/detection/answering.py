@@ -1,4 +1,4 @@
-"""What a deployed detector says of images, as rows of `drkd predict`."""
+"""Predictions of a deployed detector, as rows of `drkd predict`."""
 
 import hashlib
 from collections.abc import Iterator, Sequence

@@ -56,7 +56,7 @@ def load_detection(
         seed: of the validation split, where the folder has none, and of the limits.
         validation: part of the training split held out where the folder has no `val`, or no `test`: then its `val` is
             the test split; 0 holds none out, and leaves the folder's own aside.
-        limit_train, limit_test: keep so many images, drawn by `seed`; the test split's always alike.
+        limit_train, limit_test: the most images to keep, drawn by `seed`; the test split's are always the same.
         image_size: see `create_detector`; images are scaled down to it once.
         augment: `flip` (default), `none`, `ssd` and others, see `drkd.tasks.detection.augment`.
         skip_bad_images: leave out images that cannot be read or whose boxes are wrong.

@@ -26,8 +26,8 @@ def draw_cases(found: Sequence[Found], split: DetectionSplit, classes: Sequence[
     """Write a PNG with the images of a split on which the detections fit best (above) and worst (below).
 
     Args:
-        found: what the detector says of each image of `split`.
-        split: images and true boxes; images without any are left aside.
+        found: what the detector predicts for each image of `split`.
+        split: images and true boxes; images without any are left out.
         classes: names of the labels 1, 2, ...
         file: where to.
     """

@@ -15,7 +15,7 @@ BATCH = 8
 """Images that are measured at a time."""
 
 Found = dict[str, Tensor]
-"""What a detector says of one image: `boxes` (n, 4), `labels` and `scores` (n,), the most certain first."""
+"""A detector's predictions for one image: `boxes` (n, 4), `labels` and `scores` (n,), the most certain first."""
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from drkd.tasks.detection.yolo import find_yolo, read_yolo
 from drkd.utils.errors import InputError
 
 SLACK = 1.0
-"""Boxes may reach so many pixels beyond the image, since some tools count pixels from 1; they are cut off there."""
+"""Boxes may reach this many pixels beyond the image, since some tools count pixels from 1; they are cut off there."""
 
 SIDEWAYS = (5, 6, 7, 8)
 """EXIF orientations that exchange width and height."""

@@ -90,7 +90,7 @@ def load_multilabel(
         name: the folder.
         seed, validation: of the validation split where the folder has none, drawn image by image by a hash of name and
             seed; 0 for none.
-        limit_train, limit_test: keep so many images, those with the lowest hash.
+        limit_train, limit_test: the most images to keep, those with the lowest hash.
         image_size: scale and crop images to this side length, or as a network wants them; by default their own.
         augment: as for `drkd.load_data`; crop_flip by default.
         skip_bad_images: leave out images that cannot be read, and rows that are wrong.

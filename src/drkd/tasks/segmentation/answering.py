@@ -1,4 +1,4 @@
-"""What a deployed segmenter says of images, as rows of `drkd predict`."""
+"""Predictions of a deployed segmenter, as rows of `drkd predict`."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path

@@ -20,7 +20,7 @@ from drkd.utils.device import send, this_device
 from drkd.utils.errors import InputError
 
 LARGE = 256 * 256
-"""Images of so many pixels are made by threads, ahead of the step; fewer would wait for each other."""
+"""From this many pixels on, threads make images ahead of the step; with fewer they would wait for each other."""
 
 
 class SegmentationBatch(NamedTuple):

@@ -49,7 +49,7 @@ def load_segmentation(
         name: the folder; or `shapes`, made images that are embedded.
         seed, validation: of the validation split where the folder has none, or no `test`: then its `val` is the test
             split. Drawn image by image by a hash of path and seed; 0 for none.
-        limit_train, limit_test: keep so many images, those with the lowest hash.
+        limit_train, limit_test: the most images to keep, those with the lowest hash.
         image_size: images are scaled until their longer side is so long, and padded to a square (256); or as a network
             wants them.
         augment: see `drkd.tasks.segmentation.augment`; scale_crop+flip by default.

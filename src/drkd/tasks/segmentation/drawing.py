@@ -18,7 +18,7 @@ EACH = 4
 """Images of either end."""
 
 NAMED = 20
-"""So many classes are in the legend."""
+"""The most classes in the legend."""
 
 GREY = (0.85, 0.85, 0.85)
 """Of pixels that do not count."""
@@ -30,7 +30,7 @@ def draw_cases(found: Sequence[Tensor], split: SegmentationSplit, classes: Seque
 
     Args:
         found: the classes uint8 (S, S) that a segmenter gives each image of `split`.
-        split: images and true masks; images without a pixel that counts are left aside.
+        split: images and true masks; images without a pixel that counts are left out.
         classes: their names.
         file: where to.
     """

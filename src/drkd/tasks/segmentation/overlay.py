@@ -13,7 +13,7 @@ from drkd.tasks.segmentation.palette import COLOURS
 from drkd.utils.text import printable
 
 NAMED = 20
-"""Of so many classes on an image, those with the most pixels, the names are shown, if its upper half has room."""
+"""The most classes whose names are shown on an image, those with the most pixels, if its upper half has room."""
 
 
 def mask_path(file: Path, folder: Path) -> Path:
