@@ -29,7 +29,7 @@ LEGEND = (
 
 @dataclass(frozen=True)
 class ExportedFile:
-    """What is known of a file; `parity` and `split` are None if it was never checked, `measured` if it was not timed."""
+    """What is known of a file; `parity` and `split` are None if it was never checked, `measured` if never timed."""
 
     file: str
     bytes: int

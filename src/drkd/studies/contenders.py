@@ -115,7 +115,7 @@ class Contender:
         return peak_bytes(self.step, self.device)
 
     def _cached(self, samples: int, config: BenchConfig) -> Cached:
-        """A teacher whose made-up answers for the current epoch are in a cache on disk, as long as this object exists."""
+        """A teacher whose made-up answers for the current epoch are in a cache on disk while this object exists."""
         folder = Path(tempfile.mkdtemp())
         weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
         answers = torch.randn(samples, config.classes).half().numpy()

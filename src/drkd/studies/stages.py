@@ -55,7 +55,7 @@ def stages_of(config: TuneConfig, source: Mapping[str, str]) -> list[str]:
 
 
 def augmentations(config: TuneConfig, data: TaskData) -> list[Options]:
-    """What is tried beside the usual augmentation; nothing where the network sees every image once, as with `--freeze backbone`.
+    """What is tried beside the usual augmentation; nothing with `--freeze backbone`, which reads every image once.
 
     Args:
         config: of the search.
