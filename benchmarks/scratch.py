@@ -23,7 +23,7 @@ from torch import Tensor, nn
 import drkd
 
 METHODS = (
-    *("cross_entropy", "cross_entropy:average=ema", "tf_kd_self", "dr_kd", "online_dr_kd"),
+    *("cross_entropy", "cross_entropy:average=ema", "label_smoothing", "tf_kd_self", "dr_kd", "ps_kd", "online_dr_kd"),
     *("online_dr_kd:rectify=bayes:alpha=0.9:temperature=4", "online_dr_kd:source=ema:average=ema"),
 )
 OPTIONS: dict[str, Any] = {
