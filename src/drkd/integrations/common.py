@@ -133,11 +133,11 @@ def check_mixed(objective: Objective, labels: object) -> None:
         )
 
 
-def count_rows(labels: Tensor | MixedLabels) -> int:
-    """How many rows count."""
+def count_rows(objective: Objective, labels: Tensor | MixedLabels) -> int:
+    """How many rows count for an objective, which may have an ignored label of its own."""
     if isinstance(labels, MixedLabels) or labels.is_floating_point():
         labels = (labels if isinstance(labels, MixedLabels) else MixedLabels(labels)).heaviest
-    return int((labels != IGNORED).sum())
+    return int(((labels != IGNORED) & (labels != getattr(objective, "ignore_index", IGNORED))).sum())
 
 
 def validation_loss(objective: Objective) -> Objective:

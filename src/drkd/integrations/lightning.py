@@ -153,9 +153,9 @@ class Distilling:
 
         Args:
             logits: (B, K), of the student.
-            labels: (B,), integers; -100 for rows that do not count. Or distributions (B, K), such as those of
-                torchvision's MixUp and CutMix; a method that remembers samples has to be told what was mixed, by
-                `drkd.MixedLabels`.
+            labels: (B,), integers; -100, or the objective's `ignore_index`, for rows that do not count. Or
+                distributions (B, K), such as those of torchvision's MixUp and CutMix; a method that remembers samples
+                has to be told what was mixed, by `drkd.MixedLabels`.
             inputs: what the student saw, for the teacher.
             index: (B,), the samples' numbers, for methods that remember samples.
 
@@ -178,9 +178,9 @@ class Distilling:
         check_mixed(objective, labels)
         need_index(objective, index, ", and pass the last element of each batch as index=")
         losses: dict[str, Tensor] = objective(logits, labels, inputs=inputs, index=index)
-        rows = count_rows(labels)
-        parts = {f"train_{name}": value.detach() for name, value in losses.items()}
-        self.log_dict(parts, on_step=False, on_epoch=True, batch_size=max(1, rows))
+        if rows := count_rows(objective, labels):
+            parts = {f"train_{name}": value.detach() for name, value in losses.items()}
+            self.log_dict(parts, on_step=False, on_epoch=True, batch_size=rows)
         return losses["loss"]
 
 
