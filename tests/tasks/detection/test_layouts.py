@@ -148,6 +148,29 @@ def test_what_systems_leave_in_voc_is_no_annotation(tmp_path, lists):
     assert errors(root.parent) == warned(root.parent) == []
 
 
+@pytest.mark.parametrize(
+    ("box", "kept"),
+    [
+        ([64, 9, 1, 5], None),
+        ([-1, 9, 1, 5], None),
+        ([9, 48, 5, 1], None),
+        ([9, -1, 5, 1], None),
+        ([63, 9, 2, 5], [63, 9, 64, 14]),
+    ],
+)
+def test_a_box_of_which_nothing_lies_on_the_image_is_refused(tmp_path, box, kept):
+    """Boxes may reach a pixel beyond the edge and are cut off there: of these nothing would be left to train on."""
+    root = write_coco(tmp_path / "coco")
+    edit(root, lambda content: content["annotations"][0].update(bbox=box))
+    if kept is not None:
+        assert load_detection(root).train.targets[0]["boxes"][0].tolist() == kept
+        return
+    [line] = errors(root)
+    assert "lies beyond the edge of the image of 64x48 pixels" in line
+    with pytest.raises(InputError, match="lies beyond the edge"):
+        load_detection(root)
+
+
 def test_a_second_year_is_named(tmp_path):
     for year in ("VOC2007", "VOC2012"):
         write_voc(tmp_path / year)

@@ -109,4 +109,6 @@ def _wrong_box(box: Box, width: int, height: int) -> tuple[str, str] | None:
         return "is empty: its right and bottom must lie beyond its left and top; fix or remove it", "empty box"
     if left < -SLACK or top < -SLACK or right > width + SLACK or bottom > height + SLACK:
         return f"reaches outside the image of {width}x{height} pixels; fix or remove it", "box outside"
+    if min(right, width) <= max(left, 0) or min(bottom, height) <= max(top, 0):  # cut off, it would be empty
+        return f"lies beyond the edge of the image of {width}x{height} pixels; fix or remove it", "box outside"
     return None
