@@ -171,6 +171,23 @@ def test_a_box_of_which_nothing_lies_on_the_image_is_refused(tmp_path, box, kept
         load_detection(root)
 
 
+def test_an_image_in_two_splits_is_refused(tmp_path):
+    """What is trained on must not be measured; names that a list of VOC has twice count once."""
+    voc = write_voc(tmp_path / "voc", train=4, val=2, test=0)
+    (voc / "ImageSets/Main/train.txt").write_text("000\n001\n001\n")
+    assert check_boxes(voc).images == {"train": 2, "val": 2}
+    (voc / "ImageSets/Main/val.txt").write_text("001\n002\n")
+    coco = write_coco(tmp_path / "coco")
+    edit(coco, lambda content: content["images"].append({"id": 99, "file_name": "000.png"}))
+    edit(coco, lambda content: content["images"].append({"id": 98, "file_name": "../train/003.png"}), split="val")
+    found = {voc: ["1 image in two splits: JPEGImages/001.png"], coco: ["1 image twice in a split: train/000.png"]}
+    found[coco].append("1 image in two splits: train/003.png")
+    for root, lines in found.items():
+        assert errors(root) == [f"{root} lists {line}; keep one entry of each" for line in lines]
+        with pytest.raises(InputError, match="in two splits"):
+            load_detection(root, skip_bad_images=True)
+
+
 def test_a_second_year_is_named(tmp_path):
     for year in ("VOC2007", "VOC2012"):
         write_voc(tmp_path / year)

@@ -89,11 +89,8 @@ def test_lists_folders_inside_and_voc_are_the_same_data(tmp_path):
 
 def coco(root, **changes):
     (root / "images").mkdir(parents=True)
-    for name in ("a", "b", "c"):
-        Image.new("RGB", (8, 4)).save(root / "images" / f"{name}.png")
     square = {"image_id": 0, "category_id": 7, "segmentation": [[0, 0, 4, 0, 4, 4, 0, 4]]}
     content = {
-        "images": [{"id": n, "file_name": f"{name}.png", "width": 8, "height": 4} for n, name in enumerate("abc")],
         "annotations": [
             {"id": 0, **square, **changes},
             {"id": 1, **square, "category_id": 3, "segmentation": [[2, 0, 6, 0, 6, 4, 2, 4]]},
@@ -101,8 +98,11 @@ def coco(root, **changes):
         ],
         "categories": [{"id": 7, "name": "dog"}, {"id": 3, "name": "cat"}],
     }
-    for split in ("train", "test"):
-        (root / f"instances_{split}.json").write_text(json.dumps(content))
+    for split, names in (("train", "abc"), ("test", "def")):
+        for name in names:
+            Image.new("RGB", (8, 4)).save(root / "images" / f"{name}.png")
+        rows = [{"id": n, "file_name": f"{name}.png", "width": 8, "height": 4} for n, name in enumerate(names)]
+        (root / f"instances_{split}.json").write_text(json.dumps({**content, "images": rows}))
     return root
 
 
@@ -227,3 +227,15 @@ def test_run_length_codes_are_drawn_by_columns(tmp_path):
     with pytest.warns(UserWarning, match="show class 0 alone"):
         data = load_segmentation(coco(tmp_path / "set", segmentation=code), image_size=8, validation=0)
     assert data.train[0][1][0].tolist() == [0, 2, 255, 1, 1, 1, 0, 0]
+
+
+def test_an_image_in_two_lists_is_refused(tmp_path):
+    """What is trained on must not be measured; a line that is there twice counts once."""
+    root = write_flat(tmp_path / "set", 6)
+    for split, lines in (("train", "0\n1\n2\n2\n"), ("val", "2.jpg\n3\n"), ("test", "4\n5\n")):
+        (root / f"{split}.txt").write_text(lines)
+    for skip in (False, True):
+        with pytest.raises(InputError, match=r"set lists 1 image in two splits: images/2.jpg; keep one entry"):
+            load_segmentation(root, image_size=16, skip_bad_images=skip)
+    (root / "val.txt").write_text("3\n")
+    assert len(load_segmentation(root, image_size=16).train) == 3

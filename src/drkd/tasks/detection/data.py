@@ -35,6 +35,9 @@ TEST_PART = 0.2
 Each image by a hash of its name, as images are drawn for validation by a hash of the name and the seed.
 """
 
+OF_THE_FOLDER = ("empty split", "duplicate")
+"""Problems that `skip_bad_images` does not pass over."""
+
 ANNOTATION_SUFFIXES = {".xml", ".json", ".txt", ".yaml", ".yml"}
 
 
@@ -87,7 +90,7 @@ def load_detection(
     files = list_files(name)
     found, problems, splits = _read(str(name), size, f"{Path(name).resolve()} {DataRecord((), files).fingerprint}")
     errors = [each for each in problems if each.severity == "error"]
-    if fatal := [each for each in errors if not skip_bad_images or each.kind == "empty split"]:
+    if fatal := [each for each in errors if not skip_bad_images or each.kind in OF_THE_FOLDER]:
         raise InputError(describe_errors(fatal))
     if errors:
         warnings.warn(f"left out: {describe_errors(errors)}", stacklevel=2)

@@ -58,7 +58,7 @@ def _names(path: Path, known: Collection[str], on_problem: OnProblem) -> list[st
         on_problem(problem_at(path, f"cannot be read as a list of names: {why}; fix it", "damaged file"))
         return []
     names = [line.strip() for line in lines if line.strip()]
-    return [name if name in known else re.sub(r"\s+(-1|0|1)$", "", name) for name in names]
+    return list(dict.fromkeys(name if name in known else re.sub(r"\s+(-1|0|1)$", "", name) for name in names))
 
 
 def _images(home: Path) -> dict[str, list[Path]]:

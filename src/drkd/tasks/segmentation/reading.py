@@ -7,12 +7,13 @@
 What is wrong goes to `on_problem`, image by image.
 """
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from drkd.data.files import SPLIT_FOLDERS, files_below, is_image, read_bytes, visible
-from drkd.data.problems import OnProblem, problem_at, shown, some
+from drkd.data.problems import OnProblem, problem_at, refuse_twice, shown, some
 from drkd.tasks.detection.coco import find_coco
 from drkd.tasks.segmentation.coco import read_coco
 from drkd.tasks.segmentation.masks import Pair
@@ -81,6 +82,8 @@ def list_pairs(root: Path, on_problem: OnProblem) -> Listed:
     for split in {"train": None, **splits}:
         if not splits.get(split):
             on_problem(problem_at(root, f"has no images in the {split} split that can be used", "empty split"))
+    names = {split: [os.path.relpath(pair.image, root) for pair in part] for split, part in splits.items()}
+    refuse_twice(root, names, on_problem)
     return Listed(
         classes, {"train": [], **splits}, {split: len(part) - len(splits[split]) for split, part in found.items()}
     )
