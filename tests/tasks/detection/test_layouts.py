@@ -204,6 +204,14 @@ def test_trainval_holds_the_images_of_val(tmp_path):
     assert check_boxes(root).images == {"train": 8, "test": 3}
 
 
+def test_lists_without_one_for_training_are_refused(tmp_path):
+    """The images of the test list would be trained on."""
+    root = write_voc(tmp_path / "voc")
+    (root / "ImageSets/Main/train.txt").unlink()
+    with pytest.raises(InputError, match=r"Main has val.txt and test.txt, but no train.txt or trainval.txt; add one"):
+        check_boxes(root)
+
+
 def test_images_and_annotations_that_do_not_pair(tmp_path):
     root = write_voc(tmp_path / "voc", train=9, val=0, test=0, lists=False)
     draw(50)[0].save(root / "JPEGImages" / "alone.png")

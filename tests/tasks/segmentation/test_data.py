@@ -239,3 +239,10 @@ def test_an_image_in_two_lists_is_refused(tmp_path):
             load_segmentation(root, image_size=16, skip_bad_images=skip)
     (root / "val.txt").write_text("3\n")
     assert len(load_segmentation(root, image_size=16).train) == 3
+
+
+def test_lists_without_one_for_training_are_refused(tmp_path):
+    root = write_flat(tmp_path / "set", 2)
+    (root / "test.txt").write_text("0\n")
+    with pytest.raises(InputError, match=r"set has test.txt, but no train.txt or trainval.txt; add one, or remove"):
+        check_masks(root)

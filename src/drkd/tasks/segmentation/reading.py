@@ -15,6 +15,7 @@ from pathlib import Path
 from drkd.data.files import SPLIT_FOLDERS, files_below, is_image, read_bytes, visible
 from drkd.data.problems import OnProblem, problem_at, refuse_twice, shown, some
 from drkd.tasks.detection.coco import find_coco
+from drkd.tasks.detection.voc import refuse_lists
 from drkd.tasks.segmentation.coco import read_coco
 from drkd.tasks.segmentation.masks import Pair
 from drkd.utils.errors import InputError
@@ -163,6 +164,9 @@ def _in_lists(folder: Path, places: tuple[Path, Path], on_problem: OnProblem) ->
     """The images that `train.txt` and its like name; without lists all, for training.
 
     Masks without images, and images in no list, are only then reported.
+
+    Raises:
+        InputError: for lists without one for training.
     """
     lists = {split: folder / f"{split}.txt" for split in LISTS}
     if not lists["train"].exists():
@@ -170,6 +174,7 @@ def _in_lists(folder: Path, places: tuple[Path, Path], on_problem: OnProblem) ->
         if lists["train"].exists():
             del lists["val"]  # its images are in it
     if not lists["train"].exists():
+        refuse_lists(folder, [split for split, file in lists.items() if file.exists()])
         return {"train": _pairs(*places, on_problem)}
     of_images, of_masks = (_by_name(each, on_problem) for each in places)
     found: dict[str, list[Pair | None]] = {}
