@@ -246,3 +246,20 @@ def test_lists_without_one_for_training_are_refused(tmp_path):
     (root / "test.txt").write_text("0\n")
     with pytest.raises(InputError, match=r"set has test.txt, but no train.txt or trainval.txt; add one, or remove"):
         check_masks(root)
+
+
+@pytest.mark.parametrize("categories", [254, 255])
+def test_more_categories_than_a_mask_has_values_are_refused(tmp_path, categories):
+    """Class 255 would be ignored, and 256 would be background."""
+    root = coco(tmp_path / "set", category_id=categories)
+    for file in root.glob("*.json"):
+        content = json.loads(file.read_text())
+        content["categories"] = [{"id": number, "name": f"c{number}"} for number in range(1, categories + 1)]
+        file.write_text(json.dumps(content))
+    if categories == 255:
+        with pytest.raises(InputError, match=r"has 255 categories, but masks have 254 at most"):
+            load_segmentation(root, image_size=8, skip_bad_images=True)
+        return
+    with pytest.warns(UserWarning, match="4 masks of .* show class 0 alone"):
+        data = load_segmentation(root, image_size=8, validation=0)
+    assert data.train[0][1][0].tolist() == [254, 254, 255, 255, 3, 3, 0, 0]
