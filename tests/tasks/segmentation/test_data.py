@@ -117,6 +117,14 @@ def test_polygons_are_drawn_and_contradictions_and_crowds_ignored(tmp_path):
     assert found.images == {"train": 3, "test": 3}
 
 
+@pytest.mark.parametrize(("crowd", "there"), [(0, 2), ("0", 2), (None, 2), (1, 255), ("1", 255), (True, 255)])
+def test_only_crowds_are_crowds(tmp_path, crowd, there):
+    """Some tools write numbers in quotes."""
+    with pytest.warns(UserWarning, match="show class 0 alone"):
+        data = load_segmentation(coco(tmp_path / "set", iscrowd=crowd), image_size=8, validation=0)
+    assert data.train[0][1][0, 0] == there
+
+
 def test_without_pycocotools_pillow_draws(monkeypatch):
     mask = Polygons("a.json", (8, 4), (Shape(1, [[0, 0, 3, 0, 3, 3, 0, 3]]),))
     monkeypatch.setitem(__import__("sys").modules, "pycocotools", None)

@@ -93,7 +93,7 @@ def _pairs(
             on_problem(problem_at(file, reason, "damaged shape"))
             bad.add(image)
         else:
-            shapes[image].append(Shape(labels[row["category_id"]], outline, bool(row.get("iscrowd"))))
+            shapes[image].append(Shape(labels[row["category_id"]], outline, row.get("iscrowd") in (1, True, "1")))
     folders = _folders(root, split, file)
     return [
         None if row["id"] in bad else _pair(root, folders, file, row, shapes[row["id"]], on_problem)
