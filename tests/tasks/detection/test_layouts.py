@@ -188,6 +188,21 @@ def test_an_image_in_two_splits_is_refused(tmp_path):
             load_detection(root, skip_bad_images=True)
 
 
+@pytest.mark.parametrize("split", ["val", "test"])
+@pytest.mark.parametrize("crowds", [False, True])
+@pytest.mark.filterwarnings("ignore:.* have no boxes")
+def test_a_split_without_boxes_is_refused_before_a_training(tmp_path, split, crowds):
+    """A whole training would end in an error where it is measured."""
+    root = write_coco(tmp_path / "coco")
+
+    def change(content):
+        content["annotations"] = [row | {"iscrowd": 1} for row in content["annotations"]] if crowds else []
+
+    edit(root, change, split)
+    with pytest.raises(InputError, match=f"the {split} split of .* has 3 images, but no box to measure against"):
+        load_detection(root)
+
+
 def test_a_second_year_is_named(tmp_path):
     for year in ("VOC2007", "VOC2012"):
         write_voc(tmp_path / year)

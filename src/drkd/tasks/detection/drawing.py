@@ -14,7 +14,7 @@ from matplotlib.patches import Rectangle
 from torch import Tensor
 
 from drkd.tasks.detection.metrics import Found
-from drkd.tasks.detection.splits import DetectionSplit, Target
+from drkd.tasks.detection.splits import DetectionSplit, Target, counted_boxes
 from drkd.utils.plain_plots import plain_text, shorten
 
 EACH = 4
@@ -33,7 +33,7 @@ def draw_cases(found: Sequence[Found], split: DetectionSplit, classes: Sequence[
         classes: names of the labels 1, 2, ...
         file: where to.
     """
-    counted = [row for row, target in enumerate(split.targets) if len(_without_crowds(target)[0]["boxes"])]
+    counted = [row for row, target in enumerate(split.targets) if counted_boxes(target)]
     scores = {row: image_ap(found[row], split.targets[row]) for row in counted}
     ranked = sorted(scores, key=lambda row: (-scores[row], row))
     count = min(EACH, (len(ranked) + 1) // 2)
