@@ -271,3 +271,12 @@ def test_more_categories_than_a_mask_has_values_are_refused(tmp_path, categories
     with pytest.warns(UserWarning, match="4 masks of .* show class 0 alone"):
         data = load_segmentation(root, image_size=8, validation=0)
     assert data.train[0][1][0].tolist() == [254, 254, 255, 255, 3, 3, 0, 0]
+
+
+def test_a_split_without_a_pixel_that_counts_is_refused_before_a_training(tmp_path):
+    """A whole training would end in an error where it is measured."""
+    root = write_masks(tmp_path / "set")
+    for file in (root / "test" / "masks").iterdir():
+        Image.new("L", (64, 48), 255).save(file)
+    with pytest.raises(InputError, match=r"masks has 3 masks of a split, and all pixels are ignored"):
+        load_segmentation(root, image_size=16, skip_bad_images=True)
