@@ -9,6 +9,7 @@ from PIL import Image
 
 from drkd.data import images
 from drkd.data.images import LazyImages, common_size, decode, decode_all, load_images
+from drkd.data.preprocessing import Preprocessing, scaled
 from drkd.utils.errors import InputError
 
 
@@ -35,6 +36,19 @@ def saved(folder, count=5, size=8):
 
 def test_a_colour_image_keeps_its_pixels():
     assert np.array_equal(decode(png(colour()), 8), pixels_of(colour()))
+
+
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
+@pytest.mark.parametrize(("side", "size", "margin"), [(32, 32, 1.143), (32, 48, 1.143), (32, 32, 1.0), (32, 16, 1.25)])
+def test_an_image_in_a_file_is_what_it_is_in_memory(side, size, margin, interpolation):
+    """What was measured in memory is what `drkd predict` sees; Pillow and torchvision round differently."""
+    image = colour(side, side)
+    in_file = decode(png(image), size, 3, margin, interpolation=interpolation)
+    there = torch.from_numpy(pixels_of(image).copy())[None]
+    in_memory = scaled(there, Preprocessing(size, margin=margin, interpolation=interpolation))[0].numpy()
+    assert np.abs(in_file.astype(int) - in_memory).max() <= 1
+    if margin == 1 and side == size:
+        assert np.array_equal(in_file, pixels_of(image))
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "I;16"])

@@ -79,6 +79,15 @@ def test_the_check_counts_what_the_two_answer(run, exported):
         assert parity.agreement == (logits.argmax(axis=1) == answers.argmax(axis=1)).mean()
 
 
+def test_logits_of_int8_are_not_rounded_to_what_calibration_saw(run, exported):
+    """Of no calibration image, and of no few values: 8 bits would cut off the surest images and make ties."""
+    session = open_session(exported["int8"].path)
+    seen = session(DATA.train.inputs[exporting._spread(DATA.train, 256)].numpy())
+    bright = session(np.random.default_rng(0).choice([0, 255], (400, 1, 8, 8)).astype(np.uint8))
+    assert bright.max() > seen.max()
+    assert len(np.unique(bright)) > 1000
+
+
 @pytest.mark.parametrize("name", ["onnx", "int8", "torch"])
 def test_a_file_says_what_it_is(run, exported, name):
     model, info = load_model(run)

@@ -82,21 +82,33 @@ def test_the_card_names_no_path_on_this_machine(run, tmp_path):
 
 @pytest.mark.parametrize(
     ("given", "said"),
-    [("", "a frozen copy of the network itself"), ("teacher: /home/me/big\n", "another network, `big`")],
+    [
+        ("", "teacher is a frozen copy of the network itself"),
+        ("teacher: /home/me/big\n", "teacher is another network, `big`"),
+        (
+            "teacher: out/trainings/clean-labels/seed-0/cross_entropy\n",
+            "teacher is a frozen copy of the network itself",
+        ),
+        ("teacher: out/trainings/clean-labels/seed-1/cross_entropy\n", "teacher is another network, `cross_entropy`"),
+        ("teacher_folds: 2\n", "teachers are 2 copies of the network itself, each trained without the images that it"),
+        ("teacher: a/teachers-2\nteacher_folds: 2\n", "teachers are 2 copies of the network itself, each trained"),
+    ],
 )
 def test_the_card_says_who_taught(run, tmp_path, given, said):
     _, info = load_model(run)
     summary = json.loads((run / "summary.json").read_text())
     del summary["sha256"]
     taught = {**summary, "method": "kd", "teacher": {"path": "teacher", "sha256": "0"}}
-    (tmp_path / "summary.json").write_text(json.dumps(taught))
+    out = tmp_path / "trainings" / "clean-labels" / "seed-0" / "kd"
+    out.mkdir(parents=True)
+    (out / "summary.json").write_text(json.dumps(taught))
     lines = (run / "config.yaml").read_text().splitlines(keepends=True)
-    own = [line for line in lines if not line.startswith(("#", "teacher:"))]
-    (tmp_path / "config.yaml").write_text("".join(own) + given)
+    own = [line for line in lines if not line.startswith(("#", "teacher:", "teacher_folds:"))]
+    (out / "config.yaml").write_text("".join(own) + given)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of what differs from the weights' own record
-        card = model_card(tmp_path, info, "me/mine")
-    assert f"- Method: `kd`; the teacher is {said}\n" in card
+        card = model_card(out, info, "me/mine")
+    assert f"- Method: `kd`; the {said}" in card
 
 
 def test_the_card_names_the_first_of_many_classes(run):

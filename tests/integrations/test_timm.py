@@ -129,11 +129,12 @@ def test_timms_checkpoints_hold_what_was_learned(tmp_path, method):
     assert (resumed.objective.progress, resumed.objective.epoch) == (1.0, 4)
 
 
-def test_a_step_that_the_scaler_skips_is_forgotten():
-    """Finite logits whose scaled gradient overflows."""
+@pytest.mark.parametrize("fused", [False, True])
+def test_a_step_that_the_scaler_skips_is_forgotten(fused):
+    """Finite logits whose scaled gradient overflows; a fused optimizer is called for that step, too."""
     model = small()
     task = SelfDistillationTask(model, drkd.online_dr_kd(), verbose=False)
-    optimizer, scaler = torch.optim.SGD(model.parameters(), lr=0.1), NativeScaler("cpu")
+    optimizer, scaler = torch.optim.SGD(model.parameters(), lr=0.1, fused=fused), NativeScaler("cpu")
     task.follow(optimizer, epochs=2, updates_per_epoch=4)
     seen = []
     for number, (inputs, labels, index) in enumerate(batches(0)[:3]):

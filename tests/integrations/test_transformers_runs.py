@@ -11,6 +11,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 import torch.nn.functional as F
+from accelerate import Accelerator
+from accelerate.optimizer import AcceleratedOptimizer
 from transformers import (
     Trainer,
     TrainerCallback,
@@ -154,6 +156,28 @@ def test_a_skipped_step_is_forgotten(tmp_path):
         made.on_step_end(None, state, None, optimizer=SimpleNamespace(step_was_skipped=skipped))
         assert int(memory.seen.sum()) == seen
         assert made.objective.progress == 0.25
+
+
+@pytest.mark.parametrize("fused", [False, True])
+def test_a_step_that_overflows_is_forgotten(fused):
+    """With accelerate's own optimizer and scaler; a Trainer's default optimizer is fused, and called all the same."""
+    Accelerator(cpu=True)
+    made = loss(drkd.max_sup())
+    made.use(drkd.online_dr_kd())
+    made.attached = True
+    network = torch.nn.Linear(4, 3)
+    inner, scaler = torch.optim.SGD(network.parameters(), lr=0.1, fused=fused), torch.amp.GradScaler("cpu")
+    optimizer = AcceleratedOptimizer(inner, device_placement=False, scaler=scaler)
+    state = SimpleNamespace(global_step=1, max_steps=4, epoch=0.25)
+    memory = made.objective.terms[1].target.target
+    for large, seen in ((1e38, 0), (1.0, 2)):
+        value = made({"logits": network(torch.ones(2, 4))}, torch.tensor([0, 1]), 2, index=torch.tensor([0, 1]))
+        scaler.scale(value * large).backward()
+        made.on_pre_optimizer_step(None, state, None, optimizer=optimizer)
+        optimizer.step()
+        optimizer.zero_grad()
+        made.on_step_end(None, state, None, optimizer=optimizer)
+        assert int(memory.seen.sum()) == seen
 
 
 def test_parts_are_means_over_the_batches_that_have_them():

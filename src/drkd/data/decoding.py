@@ -63,7 +63,7 @@ def decode(
         if uniforms is not None:
             left, top, wide, high = crop_box(uniforms, width, height)
             image = scaled_part(image, (left, top, left + wide, top + high), (size, size), resample, reduced)
-        elif (width, height) != (size, size):
+        elif (width, height) != (wanted, wanted) or wanted != size:
             scale = wanted / min(width, height)
             wide, high = (max(size, round(side * scale)) for side in (width, height))
             left, top = (wide - size) // 2, (high - size) // 2

@@ -49,13 +49,14 @@ def scaled(images: Tensor, wanted: Preprocessing) -> Tensor:
         torch.Size([5, 1, 16, 16])
     """
     size = wanted.image_size or images.shape[-1]
-    side = round(size * (wanted.margin or 1.0))
+    side = max(size, round(size * (wanted.margin or 1.0)))
     if side == size == images.shape[-1]:
         return images  # and torchvision is not imported
 
     from torchvision.transforms.v2 import InterpolationMode
-    from torchvision.transforms.v2.functional import center_crop, resize
+    from torchvision.transforms.v2.functional import resize
 
     if side != images.shape[-1]:
         images = resize(images, [side, side], InterpolationMode(wanted.interpolation or "bilinear"))
-    return images if side == size else center_crop(images, [size, size]).contiguous()
+    start = (side - size) // 2  # as for images in files, where torchvision's centre may be a pixel further
+    return images if side == size else images[:, :, start : start + size, start : start + size].contiguous()

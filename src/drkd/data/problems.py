@@ -5,13 +5,14 @@ collects all.
 """
 
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from drkd.utils.errors import InputError
-from drkd.utils.text import printable
+from drkd.utils.text import counted, printable
 
 Severity = Literal["error", "warning", "note"]
 
@@ -90,6 +91,27 @@ def describe_errors(problems: Iterable[Problem], most: int = 20) -> str:
 def problem_at(location: Path, reason: str, kind: str, severity: Severity = "error") -> Problem:
     """A finding about a file or folder."""
     return Problem(severity, shown(location), reason, kind)
+
+
+def refuse_twice(root: Path, splits: Mapping[str, Sequence[str]], on_problem: OnProblem) -> None:
+    """Report images that a split lists twice, and those in two splits: what was trained on would be measured.
+
+    Args:
+        root: the folder.
+        splits: the names of the images of each.
+        on_problem: what is wrong goes there.
+
+    Example:
+        >>> refuse_twice(Path("cells"), {"train": ["1.png", "2.png"], "val": ["2.png"]}, lambda found: print(found))
+        cells lists 1 image in two splits: 2.png; keep one entry of each
+    """
+    first: dict[str, str] = {}
+    shared = {name for split, names in splits.items() for name in names if first.setdefault(name, split) != split}
+    again = {name for names in splits.values() for name, times in Counter(names).items() if times > 1}
+    for found, what in ((again, "twice in a split"), (shared, "in two splits")):
+        if found:
+            reason = f"lists {counted(len(found), 'image')} {what}: {some(sorted(found))}; keep one entry of each"
+            on_problem(problem_at(root, reason, "duplicate"))
 
 
 def some(names: Sequence[object]) -> str:

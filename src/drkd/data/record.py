@@ -25,8 +25,9 @@ SPLIT_NAMES = {"train", "training", "val", "valid", "validation", "test", "testi
 HASHED_BYTES = 2 * 10**9
 """Files of a data set are hashed where they take no more together; of larger ones a record knows names and sizes."""
 
-DECODING = 2
-"""How images in files become pixels: another number where a file gives other ones. 1 decoded every JPEG whole."""
+DECODING = 3
+"""How images in files become pixels: another number where a file gives other ones. 1 decoded every JPEG whole, 2 left
+images of the wanted size as they were, whatever the margin."""
 
 SAMPLED = 256
 """How many rows go into the fingerprint of data that are no files."""

@@ -53,7 +53,7 @@ def model_card(run: Path, info: ModelInfo, name: str) -> str:
         f"# {info.model}, trained with {summary.method}\n",
         f"{use.what} for {len(info.classes)} classes, {size}x{size} {channels} images: {_some(info.classes)}.\n",
         f"{use.images}\n",
-        f"## Training\n\n{_training(config, summary)}",
+        f"## Training\n\n{_training(run, config, summary)}",
         f"## Measured\n\n{_measured(summary, task)}",
         _compared(run, summary.method, task),
         _exports(run),
@@ -62,11 +62,11 @@ def model_card(run: Path, info: ModelInfo, name: str) -> str:
     return "\n".join(part for part in parts if part)
 
 
-def _training(config: Mapping[str, Any], summary: RunSummary) -> str:
+def _training(run: Path, config: Mapping[str, Any], summary: RunSummary) -> str:
     chosen = "chosen on the validation split" if summary.select == "best" else "the last one"
     lines = [
         f"- Data: {_code(Path(str(config['data'])).name)}",
-        f"- Method: `{summary.method}`" + (f"; the teacher is {_teacher(config)}" if summary.teacher else ""),
+        f"- Method: `{summary.method}`" + (f"; {_teacher(run, config)}" if summary.teacher else ""),
         f"- Epoch: {summary.best_epoch} of {summary.epochs} (from 0), {chosen}",
     ]
     if config.get("pretrained"):
@@ -77,11 +77,15 @@ def _training(config: Mapping[str, Any], summary: RunSummary) -> str:
     return "\n".join([*lines, f"- Settings: {', '.join(given)}"]) + "\n"
 
 
-def _teacher(config: Mapping[str, Any]) -> str:
-    given = config.get("teacher")
-    return (
-        "a frozen copy of the network itself" if given is None else f"another network, {_code(Path(str(given)).name)}"
-    )
+def _teacher(run: Path, config: Mapping[str, Any]) -> str:
+    """Who taught; in a comparison self-teachers are trainings beside that of the run."""
+    given, folds = config.get("teacher"), config.get("teacher_folds")
+    if folds:
+        return f"the teachers are {folds} copies of the network itself, each trained without the images that it teaches"
+    beside = Path(str(given)).parts[-4:-1]
+    if given is None or (beside[:1] == ("trainings",) and beside == run.absolute().parts[-4:-1]):
+        return "the teacher is a frozen copy of the network itself"
+    return f"the teacher is another network, {_code(Path(str(given)).name)}"
 
 
 def _measured(summary: RunSummary, task: Task) -> str:

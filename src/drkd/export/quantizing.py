@@ -5,7 +5,7 @@ import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -63,9 +63,32 @@ def quantize_onnx(
             extra_options={"CalibPercentile": 99.99} if calibration == "percentile" else {},
         )
     quantized = onnx.load(target)
+    _free_outputs(quantized.graph)
     set_metadata(quantized, manifest)
     onnx.checker.check_model(quantized, full_check=True)
     target.write_bytes(quantized.SerializeToString())
+
+
+def _free_outputs(graph: Any) -> None:
+    """Leave outputs of a graph in float, where ONNX Runtime rounds them to the 256 values of what calibration saw.
+
+    Classes with like logits would be equal, and the surest images cut off.
+    """
+    makers = {name: node for node in graph.node for name in node.output}
+    for output in graph.output:
+        back = makers[output.name]
+        rounding = makers.get(back.input[0]) if back.op_type == "DequantizeLinear" else None
+        if rounding is None or rounding.op_type != "QuantizeLinear":
+            continue
+        before = rounding.input[0]
+        for node in (rounding, back):
+            graph.node.remove(node)
+        for node in graph.node:
+            for names in (node.input, node.output):
+                names[:] = [output.name if name == before else name for name in names]
+    used = {name for node in graph.node for name in node.input}
+    for unused in [tensor for tensor in graph.initializer if tensor.name not in used]:
+        graph.initializer.remove(unused)
 
 
 def equal_batches(total: int, most: int) -> int:

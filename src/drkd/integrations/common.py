@@ -133,11 +133,36 @@ def check_mixed(objective: Objective, labels: object) -> None:
         )
 
 
-def count_rows(labels: Tensor | MixedLabels) -> int:
-    """How many rows count."""
+class SkippedSteps:
+    """A callback of a `Trainer` that knows which steps a gradient scaler skipped.
+
+    accelerate's `step_was_skipped` knows it by the optimizer that is not called; a fused one, which a Trainer takes by
+    default, is called all the same and skips itself. By either the scale of the gradients falls.
+    """
+
+    _scale: float | None = None  # before the step at hand
+
+    def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, optimizer: Any = None, **others: Any) -> None:
+        self._scale = gradient_scale(optimizer)
+
+    def was_skipped(self, optimizer: Any) -> bool:
+        """Whether the step at hand was skipped."""
+        before, now = self._scale, gradient_scale(optimizer)
+        fell = before is not None and now is not None and now < before
+        return fell or bool(getattr(optimizer, "step_was_skipped", False))
+
+
+def gradient_scale(owner: Any) -> float | None:
+    """The scale of the gradient scaler that something has; None without one."""
+    scaler = getattr(owner, "scaler", None)
+    return None if scaler is None else float(scaler.get_scale())
+
+
+def count_rows(objective: Objective, labels: Tensor | MixedLabels) -> int:
+    """How many rows count for an objective, which may have an ignored label of its own."""
     if isinstance(labels, MixedLabels) or labels.is_floating_point():
         labels = (labels if isinstance(labels, MixedLabels) else MixedLabels(labels)).heaviest
-    return int((labels != IGNORED).sum())
+    return int(((labels != IGNORED) & (labels != getattr(objective, "ignore_index", IGNORED))).sum())
 
 
 def validation_loss(objective: Objective) -> Objective:

@@ -25,6 +25,7 @@ from drkd.integrations.common import (
     check_mixed,
     check_objective,
     count_rows,
+    gradient_scale,
     need_index,
     progress_state,
     restore,
@@ -90,11 +91,11 @@ class Distillation(Callback):
             )
 
     def on_before_optimizer_step(self, trainer: Any, pl_module: Any, optimizer: Any) -> None:
-        self._scale = _gradient_scale(trainer)
+        self._scale = gradient_scale(trainer.precision_plugin)
 
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         stepped, self._step = trainer.global_step > self._step, trainer.global_step
-        scale = _gradient_scale(trainer)
+        scale = gradient_scale(trainer.precision_plugin)
         progress = min(1.0, trainer.global_step / self._steps)
         completed = trainer.current_epoch + int(trainer.is_last_batch)
         overflowed = scale is not None and self._scale is not None and scale < self._scale
@@ -153,9 +154,9 @@ class Distilling:
 
         Args:
             logits: (B, K), of the student.
-            labels: (B,), integers; -100 for rows that do not count. Or distributions (B, K), such as those of
-                torchvision's MixUp and CutMix; a method that remembers samples has to be told what was mixed, by
-                `drkd.MixedLabels`.
+            labels: (B,), integers; -100, or the objective's `ignore_index`, for rows that do not count. Or
+                distributions (B, K), such as those of torchvision's MixUp and CutMix; a method that remembers samples
+                has to be told what was mixed, by `drkd.MixedLabels`.
             inputs: what the student saw, for the teacher.
             index: (B,), the samples' numbers, for methods that remember samples.
 
@@ -178,9 +179,9 @@ class Distilling:
         check_mixed(objective, labels)
         need_index(objective, index, ", and pass the last element of each batch as index=")
         losses: dict[str, Tensor] = objective(logits, labels, inputs=inputs, index=index)
-        rows = count_rows(labels)
-        parts = {f"train_{name}": value.detach() for name, value in losses.items()}
-        self.log_dict(parts, on_step=False, on_epoch=True, batch_size=max(1, rows))
+        if rows := count_rows(objective, labels):
+            parts = {f"train_{name}": value.detach() for name, value in losses.items()}
+            self.log_dict(parts, on_step=False, on_epoch=True, batch_size=rows)
         return losses["loss"]
 
 
@@ -207,11 +208,6 @@ def self_distill(
     self_teacher.trainer = None  # its copy inside the target needs none
     make_trainer([Distillation(method(self_teacher))]).fit(module, **fit)
     return self_teacher
-
-
-def _gradient_scale(trainer: Any) -> float | None:
-    scaler = getattr(trainer.precision_plugin, "scaler", None)
-    return None if scaler is None else float(scaler.get_scale())
 
 
 class RandomState(TypedDict):

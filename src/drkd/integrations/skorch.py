@@ -15,6 +15,7 @@ from drkd.integrations.common import (
     changes,
     check_mixed,
     check_objective,
+    count_rows,
     need_index,
     progress_state,
     restore_progress,
@@ -26,7 +27,6 @@ from drkd.utils.errors import InputError
 
 try:
     from skorch import NeuralNetClassifier
-    from skorch.dataset import get_len
     from skorch.utils import to_tensor
 except ModuleNotFoundError as missing:
     raise ImportError(f"drkd.integrations.skorch needs {missing.name}; install drkd[skorch]") from missing
@@ -58,6 +58,7 @@ class Criterion(nn.CrossEntropyLoss):  # by its kind skorch knows that a module 
         self.validation = validation_loss(objective)
         self.told_of_steps = False
         self.parts: dict[str, Tensor] = {}
+        self.rows = 0  # that count in them
 
     def forward(self, input: Tensor, target: Tensor, inputs: Any = None, index: Tensor | None = None) -> Tensor:
         if not torch.is_grad_enabled():
@@ -70,6 +71,7 @@ class Criterion(nn.CrossEntropyLoss):  # by its kind skorch knows that a module 
         check_mixed(self.objective, target)
         losses: dict[str, Tensor] = self.objective(input, target, inputs=inputs, index=index)
         self.parts = {name: value.detach() for name, value in losses.items() if name != "loss"}
+        self.rows = count_rows(self.objective, target)
         return losses["loss"]
 
     def get_extra_state(self) -> Tensor:
@@ -140,7 +142,7 @@ class SelfDistillationClassifier(NeuralNetClassifier):
         super().on_batch_end(net, batch=batch, training=training, **others)
         if training:  # skorch makes a step for every batch
             self.step_ += 1
-            rows = get_len(batch[0])
+            rows = self.criterion_.rows
             for name, value in self.criterion_.parts.items():
                 total, counted = self.sums_.get(name, (0.0, 0))
                 self.sums_[name] = total + value.item() * rows, counted + rows
@@ -150,7 +152,7 @@ class SelfDistillationClassifier(NeuralNetClassifier):
 
     def on_epoch_end(self, net: Any, **others: Any) -> None:
         for name, (total, rows) in self.sums_.items():
-            self.history.record(f"train_{name}", total / rows)
+            self.history.record(f"train_{name}", total / max(1, rows))
         super().on_epoch_end(net, **others)
 
     def on_train_end(self, net: Any, **others: Any) -> None:

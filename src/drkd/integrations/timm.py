@@ -85,7 +85,7 @@ class SelfDistillationTask(ClassificationTask):
             optimizer: the one that trains the model, as timm made it.
             epochs, updates_per_epoch: the length of the training, in optimizer steps.
             accumulation: batches per step. A step that a gradient scaler skips is known by it: its batches are
-                forgotten when the next one comes, or a checkpoint.
+                forgotten when the next one comes, or a checkpoint; with a fused optimizer at once.
         """
         if min(epochs, updates_per_epoch, accumulation) < 1:
             raise InputError(
@@ -140,8 +140,9 @@ class SelfDistillationTask(ClassificationTask):
             )
 
     def _stepped(self, optimizer: Any, args: Any, others: Any) -> None:
-        """Called by the optimizer after each step."""
-        self._end_step(made=True)
+        """Called by the optimizer after each step; a fused one is called for skipped steps, too, and skips itself."""
+        overflowed = getattr(optimizer, "found_inf", None)  # a gradient scaler says so to a fused optimizer
+        self._end_step(made=overflowed is None or not bool(overflowed))
 
     def _forget_skipped(self) -> None:
         """A whole step's batches and no step since: a gradient scaler skipped it."""

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from drkd.integrations.common import (
     Logits,
+    SkippedSteps,
     changes,
     check_mixed,
     check_objective,
@@ -70,7 +71,7 @@ def loss(objective: Objective) -> "Loss":
     return Loss(objective)
 
 
-class Loss(TrainerCallback):
+class Loss(SkippedSteps, TrainerCallback):
     """An objective as a `Trainer` knows it: a function of outputs and labels, and a callback; made by `loss`.
 
     Called with outputs that have `logits` (B, K), labels (B,) or (B, K), and `num_items_in_batch`, it returns the loss,
@@ -148,7 +149,7 @@ class Loss(TrainerCallback):
                 _read_weights(model, folder)
 
     def on_step_end(self, args: Any, state: Any, control: Any, optimizer: Any = None, **others: Any) -> None:
-        made, progress = not getattr(optimizer, "step_was_skipped", False), state.global_step / state.max_steps
+        made, progress = not self.was_skipped(optimizer), state.global_step / state.max_steps
         end_step(self.objective, made=made, progress=min(1.0, progress), epoch=int(state.epoch))
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **others: Any) -> None:

@@ -271,11 +271,13 @@ def test_the_command_line_draws_and_writes_tables(exported, folder, tmp_path, ca
         (["--format", "xml"], "--format should be csv, json or coco, got 'xml'"),
         (["--draw", "FOLDER/val"], "--draw would replace"),
         (["FOLDER/twin", "--format", "coco"], "twin/006.png would both be 006.png; give one folder at a time"),
+        (["FOLDER/twin/6.bmp", "--format", "coco"], "twin/6.bmp would both be the image 6; give one folder at a time"),
     ],
 )
 def test_what_cannot_be_answered_gets_one_line(exported, folder, capsys, arguments, words):
     (folder / "twin").mkdir(exist_ok=True)
-    (folder / "twin" / "006.png").write_bytes((folder / "val" / "006.png").read_bytes())
+    for name in ("006.png", "6.bmp"):
+        (folder / "twin" / name).write_bytes((folder / "val" / "006.png").read_bytes())
     arguments = [each.replace("FOLDER", str(folder)) for each in arguments]
     assert run_cli("predict", exported.path, folder / "val", *arguments) == 2
     assert words in capsys.readouterr().err

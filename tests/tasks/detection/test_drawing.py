@@ -1,6 +1,9 @@
+import numpy as np
 import pytest
 import torch
 from matplotlib.figure import Figure
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
 
 from drkd.tasks.detection.data import load_detection
 from drkd.tasks.detection.drawing import draw_cases, image_ap
@@ -21,6 +24,36 @@ def test_image_ap_by_hand():
     }
     assert image_ap(detected, target) == pytest.approx((1 + 2 / 3) / 3)
     assert image_ap({name: value[:0] for name, value in detected.items()}, target) == 0
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_image_ap_ignores_crowds_as_cocos_own_evaluation_does(seed):
+    """Which detections of one class count, and which hit, by pycocotools; the mean of their precisions by hand."""
+    draw = np.random.default_rng(seed)
+    true = draw.uniform(0, 40, (6, 2))
+    true = np.concatenate([true, true + draw.uniform(8, 40, (6, 2))], 1).astype(np.float32)
+    said = (np.concatenate([true, true]) + draw.normal(0, 2, (12, 4))).astype(np.float32)
+    scores, crowd = draw.permutation(12).astype(np.float32) / 12, np.array([0, 1, 0, 1, 0, 0])
+    crowd[seed % 6] = 1
+    coco = COCO()
+    rows = [
+        {"id": row + 1, "image_id": 1, "category_id": 1, "bbox": [*map(float, (a, b, c - a, d - b))]}
+        for row, (a, b, c, d) in enumerate([*true, *said])
+    ]
+    rows = [row | {"area": row["bbox"][2] * row["bbox"][3]} for row in rows]
+    truths = [row | {"iscrowd": int(each)} for row, each in zip(rows, crowd, strict=False)]
+    coco.dataset = {"images": [{"id": 1}], "annotations": truths, "categories": [{"id": 1}]}
+    coco.createIndex()
+    found = [row | {"score": float(score)} for row, score in zip(rows[6:], scores, strict=True)]
+    official = COCOeval(coco, coco.loadRes(found), "bbox")
+    official.evaluate()
+    judged = next(each for each in official.evalImgs if each and each["aRng"][1] > 1e9)
+    hits = [bool(hit) for hit, out in zip(judged["dtMatches"][0], judged["dtIgnore"][0], strict=True) if not out]
+    wanted = sum(sum(hits[: n + 1]) / (n + 1) for n, hit in enumerate(hits) if hit) / int((crowd == 0).sum())
+    one = torch.ones(12, dtype=torch.long)
+    detected = {"boxes": torch.tensor(said), "labels": one, "scores": torch.tensor(scores)}
+    target = {"boxes": torch.tensor(true), "labels": one[:6], "iscrowd": torch.tensor(crowd)}
+    assert image_ap(detected, target) == pytest.approx(wanted)
 
 
 def test_the_best_are_drawn_above_the_worst(tmp_path, monkeypatch):

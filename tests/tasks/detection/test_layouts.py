@@ -148,6 +148,61 @@ def test_what_systems_leave_in_voc_is_no_annotation(tmp_path, lists):
     assert errors(root.parent) == warned(root.parent) == []
 
 
+@pytest.mark.parametrize(
+    ("box", "kept"),
+    [
+        ([64, 9, 1, 5], None),
+        ([-1, 9, 1, 5], None),
+        ([9, 48, 5, 1], None),
+        ([9, -1, 5, 1], None),
+        ([63, 9, 2, 5], [63, 9, 64, 14]),
+    ],
+)
+def test_a_box_of_which_nothing_lies_on_the_image_is_refused(tmp_path, box, kept):
+    """Boxes may reach a pixel beyond the edge and are cut off there: of these nothing would be left to train on."""
+    root = write_coco(tmp_path / "coco")
+    edit(root, lambda content: content["annotations"][0].update(bbox=box))
+    if kept is not None:
+        assert load_detection(root).train.targets[0]["boxes"][0].tolist() == kept
+        return
+    [line] = errors(root)
+    assert "lies beyond the edge of the image of 64x48 pixels" in line
+    with pytest.raises(InputError, match="lies beyond the edge"):
+        load_detection(root)
+
+
+def test_an_image_in_two_splits_is_refused(tmp_path):
+    """What is trained on must not be measured; names that a list of VOC has twice count once."""
+    voc = write_voc(tmp_path / "voc", train=4, val=2, test=0)
+    (voc / "ImageSets/Main/train.txt").write_text("000\n001\n001\n")
+    assert check_boxes(voc).images == {"train": 2, "val": 2}
+    (voc / "ImageSets/Main/val.txt").write_text("001\n002\n")
+    coco = write_coco(tmp_path / "coco")
+    edit(coco, lambda content: content["images"].append({"id": 99, "file_name": "000.png"}))
+    edit(coco, lambda content: content["images"].append({"id": 98, "file_name": "../train/003.png"}), split="val")
+    found = {voc: ["1 image in two splits: JPEGImages/001.png"], coco: ["1 image twice in a split: train/000.png"]}
+    found[coco].append("1 image in two splits: train/003.png")
+    for root, lines in found.items():
+        assert errors(root) == [f"{root} lists {line}; keep one entry of each" for line in lines]
+        with pytest.raises(InputError, match="in two splits"):
+            load_detection(root, skip_bad_images=True)
+
+
+@pytest.mark.parametrize("split", ["val", "test"])
+@pytest.mark.parametrize("crowds", [False, True])
+@pytest.mark.filterwarnings("ignore:.* have no boxes")
+def test_a_split_without_boxes_is_refused_before_a_training(tmp_path, split, crowds):
+    """A whole training would end in an error where it is measured."""
+    root = write_coco(tmp_path / "coco")
+
+    def change(content):
+        content["annotations"] = [row | {"iscrowd": 1} for row in content["annotations"]] if crowds else []
+
+    edit(root, change, split)
+    with pytest.raises(InputError, match=f"the {split} split of .* has 3 images, but no box to measure against"):
+        load_detection(root)
+
+
 def test_a_second_year_is_named(tmp_path):
     for year in ("VOC2007", "VOC2012"):
         write_voc(tmp_path / year)
@@ -162,6 +217,14 @@ def test_trainval_holds_the_images_of_val(tmp_path):
     lists = root / "ImageSets" / "Main"
     lists.joinpath("train.txt").rename(lists / "trainval.txt")
     assert check_boxes(root).images == {"train": 8, "test": 3}
+
+
+def test_lists_without_one_for_training_are_refused(tmp_path):
+    """The images of the test list would be trained on."""
+    root = write_voc(tmp_path / "voc")
+    (root / "ImageSets/Main/train.txt").unlink()
+    with pytest.raises(InputError, match=r"Main has val.txt and test.txt, but no train.txt or trainval.txt; add one"):
+        check_boxes(root)
 
 
 def test_images_and_annotations_that_do_not_pair(tmp_path):

@@ -250,6 +250,15 @@ def test_wrong_rows_are_named(tmp_path, spoil, reason):
         load_multilabel(tmp_path)
 
 
+def test_an_image_in_two_files_is_refused(tmp_path):
+    write_several(tmp_path, count=10)
+    first, *rows = (tmp_path / "labels.csv").read_text().splitlines()
+    for split, part in (("train", rows[:8]), ("test", rows[7:])):
+        (tmp_path / f"{split}.csv").write_text("\n".join([first, *part]))
+    with pytest.raises(InputError, match=r"lists 1 image in two splits: labels-7.png; keep one entry of each"):
+        load_multilabel(tmp_path, skip_bad_images=True)
+
+
 def test_bad_rows_and_images_can_be_left_out(tmp_path):
     write_several(tmp_path, count=20)
     (tmp_path / "labels-0.png").write_bytes(b"no image")

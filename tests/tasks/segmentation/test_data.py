@@ -89,11 +89,8 @@ def test_lists_folders_inside_and_voc_are_the_same_data(tmp_path):
 
 def coco(root, **changes):
     (root / "images").mkdir(parents=True)
-    for name in ("a", "b", "c"):
-        Image.new("RGB", (8, 4)).save(root / "images" / f"{name}.png")
     square = {"image_id": 0, "category_id": 7, "segmentation": [[0, 0, 4, 0, 4, 4, 0, 4]]}
     content = {
-        "images": [{"id": n, "file_name": f"{name}.png", "width": 8, "height": 4} for n, name in enumerate("abc")],
         "annotations": [
             {"id": 0, **square, **changes},
             {"id": 1, **square, "category_id": 3, "segmentation": [[2, 0, 6, 0, 6, 4, 2, 4]]},
@@ -101,8 +98,11 @@ def coco(root, **changes):
         ],
         "categories": [{"id": 7, "name": "dog"}, {"id": 3, "name": "cat"}],
     }
-    for split in ("train", "test"):
-        (root / f"instances_{split}.json").write_text(json.dumps(content))
+    for split, names in (("train", "abc"), ("test", "def")):
+        for name in names:
+            Image.new("RGB", (8, 4)).save(root / "images" / f"{name}.png")
+        rows = [{"id": n, "file_name": f"{name}.png", "width": 8, "height": 4} for n, name in enumerate(names)]
+        (root / f"instances_{split}.json").write_text(json.dumps({**content, "images": rows}))
     return root
 
 
@@ -115,6 +115,14 @@ def test_polygons_are_drawn_and_contradictions_and_crowds_ignored(tmp_path):
     found = check_masks(coco(tmp_path / "bad", segmentation=[[0, 0, 1]]))
     assert "an annotation 0 of image 0 without a known category and polygons" in str(found.problems[0])
     assert found.images == {"train": 3, "test": 3}
+
+
+@pytest.mark.parametrize(("crowd", "there"), [(0, 2), ("0", 2), (None, 2), (1, 255), ("1", 255), (True, 255)])
+def test_only_crowds_are_crowds(tmp_path, crowd, there):
+    """Some tools write numbers in quotes."""
+    with pytest.warns(UserWarning, match="show class 0 alone"):
+        data = load_segmentation(coco(tmp_path / "set", iscrowd=crowd), image_size=8, validation=0)
+    assert data.train[0][1][0, 0] == there
 
 
 def test_without_pycocotools_pillow_draws(monkeypatch):
@@ -227,3 +235,48 @@ def test_run_length_codes_are_drawn_by_columns(tmp_path):
     with pytest.warns(UserWarning, match="show class 0 alone"):
         data = load_segmentation(coco(tmp_path / "set", segmentation=code), image_size=8, validation=0)
     assert data.train[0][1][0].tolist() == [0, 2, 255, 1, 1, 1, 0, 0]
+
+
+def test_an_image_in_two_lists_is_refused(tmp_path):
+    """What is trained on must not be measured; a line that is there twice counts once."""
+    root = write_flat(tmp_path / "set", 6)
+    for split, lines in (("train", "0\n1\n2\n2\n"), ("val", "2.jpg\n3\n"), ("test", "4\n5\n")):
+        (root / f"{split}.txt").write_text(lines)
+    for skip in (False, True):
+        with pytest.raises(InputError, match=r"set lists 1 image in two splits: images/2.jpg; keep one entry"):
+            load_segmentation(root, image_size=16, skip_bad_images=skip)
+    (root / "val.txt").write_text("3\n")
+    assert len(load_segmentation(root, image_size=16).train) == 3
+
+
+def test_lists_without_one_for_training_are_refused(tmp_path):
+    root = write_flat(tmp_path / "set", 2)
+    (root / "test.txt").write_text("0\n")
+    with pytest.raises(InputError, match=r"set has test.txt, but no train.txt or trainval.txt; add one, or remove"):
+        check_masks(root)
+
+
+@pytest.mark.parametrize("categories", [254, 255])
+def test_more_categories_than_a_mask_has_values_are_refused(tmp_path, categories):
+    """Class 255 would be ignored, and 256 would be background."""
+    root = coco(tmp_path / "set", category_id=categories)
+    for file in root.glob("*.json"):
+        content = json.loads(file.read_text())
+        content["categories"] = [{"id": number, "name": f"c{number}"} for number in range(1, categories + 1)]
+        file.write_text(json.dumps(content))
+    if categories == 255:
+        with pytest.raises(InputError, match=r"has 255 categories, but masks have 254 at most"):
+            load_segmentation(root, image_size=8, skip_bad_images=True)
+        return
+    with pytest.warns(UserWarning, match="4 masks of .* show class 0 alone"):
+        data = load_segmentation(root, image_size=8, validation=0)
+    assert data.train[0][1][0].tolist() == [254, 254, 255, 255, 3, 3, 0, 0]
+
+
+def test_a_split_without_a_pixel_that_counts_is_refused_before_a_training(tmp_path):
+    """A whole training would end in an error where it is measured."""
+    root = write_masks(tmp_path / "set")
+    for file in (root / "test" / "masks").iterdir():
+        Image.new("L", (64, 48), 255).save(file)
+    with pytest.raises(InputError, match=r"masks has 3 masks of a split, and all pixels are ignored"):
+        load_segmentation(root, image_size=16, skip_bad_images=True)

@@ -42,6 +42,8 @@ def check_boxes_asked(asked: Asked, files: Sequence[Path]) -> None:
     for what, wanted in (("--draw", boxes.draw is not None), ("--format coco", boxes.coco)):
         if wanted:
             refuse_same_names(what, files, lambda file: file.name)
+    if boxes.coco:  # 1.jpg, 001.jpg and 1.png are all the image 1
+        refuse_same_names("--format coco", files, lambda file: f"the image {image_id(file.name)}")
     if boxes.draw is not None:
         refuse_own_folder("--draw", boxes.draw, files)
 

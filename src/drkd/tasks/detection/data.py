@@ -24,7 +24,7 @@ from drkd.tasks.detection.dataset import DetectionData
 from drkd.tasks.detection.made import read_shapes
 from drkd.tasks.detection.networks import SIZE
 from drkd.tasks.detection.reading import read_annotations, upright_size
-from drkd.tasks.detection.splits import DetectionSplit, Images, decode, scaled
+from drkd.tasks.detection.splits import DetectionSplit, Images, counted_boxes, decode, scaled
 from drkd.utils.arguments import check_arguments
 from drkd.utils.errors import InputError
 from drkd.utils.hashing import file_hash
@@ -34,6 +34,9 @@ TEST_PART = 0.2
 
 Each image by a hash of its name, as images are drawn for validation by a hash of the name and the seed.
 """
+
+OF_THE_FOLDER = ("empty split", "duplicate")
+"""Problems that `skip_bad_images` does not pass over."""
 
 ANNOTATION_SUFFIXES = {".xml", ".json", ".txt", ".yaml", ".yml"}
 
@@ -87,7 +90,7 @@ def load_detection(
     files = list_files(name)
     found, problems, splits = _read(str(name), size, f"{Path(name).resolve()} {DataRecord((), files).fingerprint}")
     errors = [each for each in problems if each.severity == "error"]
-    if fatal := [each for each in errors if not skip_bad_images or each.kind == "empty split"]:
+    if fatal := [each for each in errors if not skip_bad_images or each.kind in OF_THE_FOLDER]:
         raise InputError(describe_errors(fatal))
     if errors:
         warnings.warn(f"left out: {describe_errors(errors)}", stacklevel=2)
@@ -105,6 +108,12 @@ def load_detection(
                 there = len(parts[split])
                 raise InputError(f"the limit of {most} {split} images exceeds the {there} there are; lower it")
             parts[split] = parts[split].select(_drawn(len(parts[split]), by)[:most])
+    for split in ("val", "test"):
+        if len(parts[split]) and not any(counted_boxes(target) for target in parts[split].targets):
+            raise InputError(
+                f"the {split} split of {name} has {len(parts[split])} images, but no box to measure against (crowds "
+                "and difficult objects do not count); add boxes, or leave the split out"
+            )
     skipped = {split: found.skipped.get(split, 0) for split in ("train", "val", "test")} if errors else {}
     names = {split: _names(part, Path(name)) for split, part in parts.items()}
     return DetectionData(

@@ -5,11 +5,12 @@ Three layouts are known, Pascal VOC (`voc.py`), COCO (`coco.py`) and YOLO (`yolo
 """
 
 import math
+import os
 from pathlib import Path
 
 from drkd.data.checking import ORIENTATION
 from drkd.data.decoding import opened
-from drkd.data.problems import BadImageError, OnProblem, Problem, problem_at, shown
+from drkd.data.problems import BadImageError, OnProblem, Problem, problem_at, refuse_twice, shown
 from drkd.tasks.detection.annotations import Annotated, Annotations, Box
 from drkd.tasks.detection.coco import find_coco, read_coco
 from drkd.tasks.detection.voc import find_voc, read_voc
@@ -53,6 +54,8 @@ def read_annotations(root: Path, on_problem: OnProblem) -> Annotations:
     for split, part in splits.items():
         if not part:
             on_problem(problem_at(root, f"has no images in the {split} split that can be used", "empty split"))
+    names = {split: [os.path.relpath(one.image, root) for one in part] for split, part in splits.items()}
+    refuse_twice(root, names, on_problem)
     return Annotations(classes, splits, {split: len(listed[split]) - len(part) for split, part in splits.items()})
 
 
@@ -109,4 +112,6 @@ def _wrong_box(box: Box, width: int, height: int) -> tuple[str, str] | None:
         return "is empty: its right and bottom must lie beyond its left and top; fix or remove it", "empty box"
     if left < -SLACK or top < -SLACK or right > width + SLACK or bottom > height + SLACK:
         return f"reaches outside the image of {width}x{height} pixels; fix or remove it", "box outside"
+    if min(right, width) <= max(left, 0) or min(bottom, height) <= max(top, 0):  # cut off, it would be empty
+        return f"lies beyond the edge of the image of {width}x{height} pixels; fix or remove it", "box outside"
     return None

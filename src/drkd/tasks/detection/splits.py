@@ -108,6 +108,17 @@ class DetectionSplits:
     interpolation: str = "bilinear"
 
 
+def counted_boxes(target: Target) -> int:
+    """How many boxes of an image count: no crowds.
+
+    Example:
+        >>> counted_boxes({"boxes": torch.zeros(2, 4), "labels": torch.ones(2), "iscrowd": torch.tensor([0, 1])})
+        1
+    """
+    crowds = int((target["iscrowd"] == 1).sum()) if "iscrowd" in target else 0
+    return len(target["boxes"]) - crowds
+
+
 def decode(file: Path, size: int) -> Tensor:
     """An image as uint8 (3, H, W), upright and scaled."""
     with opened(file) as image:

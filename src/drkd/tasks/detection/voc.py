@@ -8,6 +8,7 @@ from pathlib import Path
 from drkd.data.files import inside, is_image, read_bytes, visible
 from drkd.data.problems import OnProblem, problem_at, shown, some
 from drkd.tasks.detection.annotations import Annotated, Box, Listed
+from drkd.utils.errors import InputError
 from drkd.utils.text import printable
 
 LISTS = ("train", "val", "test")
@@ -27,6 +28,9 @@ def read_voc(home: Path, on_problem: OnProblem) -> Listed:
     """Every image of `ImageSets/Main/train.txt` and its like; without lists every XML file is for training.
 
     Classes are the names in the training split, in alphabetical order. Coordinates are taken as they are.
+
+    Raises:
+        InputError: for lists without one for training.
     """
     lists = {split: home / "ImageSets" / "Main" / f"{split}.txt" for split in LISTS}
     if not lists["train"].exists():
@@ -37,12 +41,24 @@ def read_voc(home: Path, on_problem: OnProblem) -> Listed:
     there = {split: _names(path, files, on_problem) for split, path in lists.items() if path.exists()}
     images = _images(home)
     if "train" not in there:
+        refuse_lists(home / "ImageSets" / "Main", there)
         there = {"train": list(files)}
         if alone := sorted(set(images) - set(files)):
             reason = f"has {len(alone)} images without an XML file in Annotations, which are left out: {some(alone)}"
             on_problem(problem_at(home, reason, "other file", "warning"))
     splits = {split: [_read(home, name, images, on_problem) for name in names] for split, names in there.items()}
     return tuple(sorted({name for one in splits["train"] if one for name in one.names})), splits
+
+
+def refuse_lists(folder: Path, there: Collection[str]) -> None:
+    """Refuse lists of some splits that leave open what is trained on: without any, all images are.
+
+    Raises:
+        InputError: if there are any.
+    """
+    if there:
+        names = " and ".join(f"{split}.txt" for split in there)
+        raise InputError(f"{shown(folder)} has {names}, but no train.txt or trainval.txt; add one, or remove {names}")
 
 
 def _files(folder: Path, suffix: str) -> list[Path]:
@@ -58,7 +74,7 @@ def _names(path: Path, known: Collection[str], on_problem: OnProblem) -> list[st
         on_problem(problem_at(path, f"cannot be read as a list of names: {why}; fix it", "damaged file"))
         return []
     names = [line.strip() for line in lines if line.strip()]
-    return [name if name in known else re.sub(r"\s+(-1|0|1)$", "", name) for name in names]
+    return list(dict.fromkeys(name if name in known else re.sub(r"\s+(-1|0|1)$", "", name) for name in names))
 
 
 def _images(home: Path) -> dict[str, list[Path]]:

@@ -9,7 +9,6 @@ numbers, as Hugging Face writes a sequence of ClassLabel.
 
 import csv
 import json
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,11 +17,10 @@ from typing import Any
 from drkd.data.decoding import Source, TableBytes
 from drkd.data.files import inside, visible
 from drkd.data.listing import split_locations
-from drkd.data.problems import OnProblem, problem_at, shown, some
+from drkd.data.problems import OnProblem, problem_at, refuse_twice, shown, some
 from drkd.data.record import relative_name
 from drkd.utils.checks import IGNORED
 from drkd.utils.errors import InputError
-from drkd.utils.text import counted
 
 VALUES = {"1": 1, "0": 0, "1.0": 1, "0.0": 0, "": IGNORED}
 """What a cell says: yes, no, not known."""
@@ -120,16 +118,8 @@ def _read_csv(root: Path, found: Mapping[str, list[Path]], on_problem: OnProblem
                 if (row := _row(root, path, line, cells, len(names), on_problem)) is not None:
                     image, values = row
                     splits[split].add(image, tuple(values[column] for column in order), relative_name(image, root))
-        _refuse_twice(root, splits[split], on_problem)
+    refuse_twice(root, {split: part.names for split, part in splits.items()}, on_problem)
     return Listed(classes, splits, tuple(path for paths in found.values() for path in paths))
-
-
-def _refuse_twice(root: Path, part: Marked, on_problem: OnProblem) -> None:
-    twice = sorted(name for name, times in Counter(part.names).items() if times > 1)
-    if twice:
-        on_problem(
-            problem_at(root, f"lists {counted(len(twice), 'image')} twice in a split: {some(twice)}", "duplicate")
-        )
 
 
 def _rows(path: Path, on_problem: OnProblem) -> Iterator[tuple[int, list[str]]]:

@@ -9,7 +9,7 @@ from typing import Any
 from drkd.data.decoding import MOST_PIXELS
 from drkd.data.files import inside, read_bytes, splits_in, visible
 from drkd.data.problems import OnProblem, problem_at, shown
-from drkd.tasks.segmentation.masks import Pair, Polygons, Shape
+from drkd.tasks.segmentation.masks import IGNORE, Pair, Polygons, Shape
 from drkd.utils.text import printable
 
 BACKGROUND = "background"
@@ -35,6 +35,9 @@ def read_coco(
         if split == "train":
             ordered = [names[key] for key in sorted(names, key=lambda key: (str(type(key)), key))]
             classes = tuple(dict.fromkeys([BACKGROUND, *map(printable, ordered)]))
+            if len(classes) > IGNORE:  # a mask has 8 bits
+                reason = f"has {len(classes) - 1} categories, but masks have {IGNORE - 1} at most; remove some"
+                on_problem(problem_at(file, reason, "wrong classes"))
         splits[split] = _pairs(root, split, file, content, _labels(names, classes, file, on_problem), on_problem)
     return classes, splits
 
@@ -90,7 +93,7 @@ def _pairs(
             on_problem(problem_at(file, reason, "damaged shape"))
             bad.add(image)
         else:
-            shapes[image].append(Shape(labels[row["category_id"]], outline, bool(row.get("iscrowd"))))
+            shapes[image].append(Shape(labels[row["category_id"]], outline, row.get("iscrowd") in (1, True, "1")))
     folders = _folders(root, split, file)
     return [
         None if row["id"] in bad else _pair(root, folders, file, row, shapes[row["id"]], on_problem)

@@ -28,7 +28,7 @@ from drkd.utils.arguments import check_arguments
 from drkd.utils.errors import InputError
 from drkd.utils.progress import tracked
 
-OF_THE_FOLDER = ("empty split", "wrong classes", "damaged file")
+OF_THE_FOLDER = ("empty split", "wrong classes", "damaged file", "duplicate")
 """Problems that `skip_bad_images` does not pass over."""
 
 

@@ -46,6 +46,9 @@ def judge_masks(
         elif found in ((0,), (0, IGNORE)):
             reason = f"has nothing but class 0 ({classes[0]}) in the mask of {shown(pair.image.name)}"
             on_problem(problem_at(pair.location, reason, "empty mask", "warning"))
+    if rows and all(looked[row] == (IGNORE,) for row in rows):
+        reason = f"has {len(rows)} masks of a split, and all pixels are ignored: there is nothing to measure; fix them"
+        on_problem(problem_at(pairs[rows[0]].location.parent, reason, "empty split"))
     return rows
 
 

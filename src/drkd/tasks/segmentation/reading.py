@@ -7,13 +7,15 @@
 What is wrong goes to `on_problem`, image by image.
 """
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from drkd.data.files import SPLIT_FOLDERS, files_below, is_image, read_bytes, visible
-from drkd.data.problems import OnProblem, problem_at, shown, some
+from drkd.data.problems import OnProblem, problem_at, refuse_twice, shown, some
 from drkd.tasks.detection.coco import find_coco
+from drkd.tasks.detection.voc import refuse_lists
 from drkd.tasks.segmentation.coco import read_coco
 from drkd.tasks.segmentation.masks import Pair
 from drkd.utils.errors import InputError
@@ -81,6 +83,8 @@ def list_pairs(root: Path, on_problem: OnProblem) -> Listed:
     for split in {"train": None, **splits}:
         if not splits.get(split):
             on_problem(problem_at(root, f"has no images in the {split} split that can be used", "empty split"))
+    names = {split: [os.path.relpath(pair.image, root) for pair in part] for split, part in splits.items()}
+    refuse_twice(root, names, on_problem)
     return Listed(
         classes, {"train": [], **splits}, {split: len(part) - len(splits[split]) for split, part in found.items()}
     )
@@ -160,6 +164,9 @@ def _in_lists(folder: Path, places: tuple[Path, Path], on_problem: OnProblem) ->
     """The images that `train.txt` and its like name; without lists all, for training.
 
     Masks without images, and images in no list, are only then reported.
+
+    Raises:
+        InputError: for lists without one for training.
     """
     lists = {split: folder / f"{split}.txt" for split in LISTS}
     if not lists["train"].exists():
@@ -167,6 +174,7 @@ def _in_lists(folder: Path, places: tuple[Path, Path], on_problem: OnProblem) ->
         if lists["train"].exists():
             del lists["val"]  # its images are in it
     if not lists["train"].exists():
+        refuse_lists(folder, [split for split, file in lists.items() if file.exists()])
         return {"train": _pairs(*places, on_problem)}
     of_images, of_masks = (_by_name(each, on_problem) for each in places)
     found: dict[str, list[Pair | None]] = {}
