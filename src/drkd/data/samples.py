@@ -99,7 +99,7 @@ def _of_items(part: Any, split: str) -> Samples:
     if len({image.shape for image in images}) == 1:
         inputs = as_inputs(np.stack(images), split)
     else:
-        inputs = _undecoded([_as_png(as_inputs(image[None], split)) for image in images])
+        inputs = _undecoded([as_png(as_inputs(image[None], split)) for image in images])
     return _labelled(inputs, labels, split, _name(part), _classes(part))
 
 
@@ -204,10 +204,10 @@ def as_inputs(array: Any, split: str) -> Tensor | LazyImages:
     if values.dtype != torch.uint8:
         raise InputError(f"the {split} images must be uint8 or floats in [0, 1], got {kind}")
     values = values.contiguous()
-    return values if values.shape[2] == values.shape[3] else _undecoded([_as_png(image[None]) for image in values])
+    return values if values.shape[2] == values.shape[3] else _undecoded([as_png(image[None]) for image in values])
 
 
-def _as_png(images: Tensor | LazyImages) -> Source:
+def as_png(images: Tensor | LazyImages) -> Source:
     """One image (1, C, H, W) as a file, which is decoded as any other."""
     if isinstance(images, LazyImages):
         return images.sources[0]
