@@ -102,7 +102,9 @@ class DataRecord:
         A file that was moved or renamed is known by its content; where files were not hashed, one that was moved from
         one split's folder to another is known by the rest of its path and its size.
         """
-        trained = {(_without_split(name), self.files[name].bytes) for name in self.images("train")}
+        trained: dict[str, list[FileRecord]] = {}
+        for name in self.images("train"):
+            trained.setdefault(_without_split(name), []).append(self.files[name])
         contents = {self.files[name].content for name in self.images("train")} - {None}
         found = []
         for name in now.images(split):
@@ -110,7 +112,8 @@ class DataRecord:
             if before is not None and before.split is not None and not before.differs(file):
                 in_training = before.split == "train"
             else:
-                in_training = (_without_split(name), file.bytes) in trained or file.content in contents
+                alike = trained.get(_without_split(name), ())
+                in_training = file.content in contents or not all(former.differs(file) for former in alike)
             if in_training:
                 found.append(name)
         return found
@@ -193,7 +196,8 @@ def describe_changes(before: Files, after: Files) -> str:
     relabelled: list[str] = []
     renamed: list[str] = []
     for name, file in list(new.items()):  # a file in another class folder has another label
-        former = next((was_there[key] for key in _traces(name, file) if was_there.get(key) in gone), None)
+        traces = (was_there[key] for key in _traces(name, file) if was_there.get(key) in gone)
+        former = next((each for each in traces if not gone[each].differs(file)), None)
         if former is not None:
             same_place = gone[former].label == file.label and former.rpartition("/")[2] != name.rpartition("/")[2]
             (renamed if same_place else relabelled).append(name)
