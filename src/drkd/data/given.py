@@ -144,9 +144,9 @@ def divide_given(given: GivenData, image_size: int | Preprocessing | None, how: 
     if augment not in (None, "none") and not given.are_images:
         raise InputError(f"{given.name} holds rows, not images: leave the augmentation out")
     chosen = None if augment is None else parse_augmentation(augment)
+    if not given.are_images and isinstance(image_size, Preprocessing):
+        wanted = Preprocessing()  # what a network says of its images does not concern its rows
     raw = given.read(replace(wanted, mean=None, std=None))
-    if not given.are_images:
-        wanted = Preprocessing()
     return divided(given.key, raw, wanted, how, augmentation=chosen, files={})
 
 
