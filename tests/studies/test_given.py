@@ -143,7 +143,7 @@ def test_a_table_trains_with_a_network_of_its_own(tmp_path):
     run = done.out / "trainings" / "clean-labels" / "seed-0" / "dr_kd"
     measured = evaluate_run(run, data=None, split="test")
     assert [measured.metrics.accuracy] == done.results.panels[0].methods["dr_kd"].test["accuracy"]
-    with pytest.raises(InputError, match="exports take images, and object:tensors-.* holds rows of a table"):
+    with pytest.raises(InputError, match=r"exports take images, and object:tensors-.* holds rows of a table"):
         drkd.export_run(run, "torch")
     with pytest.raises(InputError, match="rows, not images, and drkd has no network for them; pass one as model="):
         drkd.compare(data=(rows, labels), out=tmp_path / "other", **options)
