@@ -139,6 +139,29 @@ def test_files_of_an_image_folder_are_read_as_the_folder(tmp_path):
     assert torch.equal(drkd.as_data(in_memory, image_size=16, validation=0).train.inputs, theirs.train.inputs)
 
 
+def test_an_image_folder_with_functions_of_its_own_is_read_through_them(tmp_path):
+    for number in range(8):
+        folder = tmp_path / "ab"[number % 2]
+        folder.mkdir(exist_ok=True)
+        Image.new("RGB", (8, 8), (9 * number, 0, 0)).save(folder / f"{number}.png")
+
+    class Last(ImageFolder):
+        def __getitem__(self, number):
+            return super().__getitem__(len(self) - 1 - number)
+
+    plain = ImageFolder(tmp_path)
+    for folder, labels, images in (
+        (ImageFolder(tmp_path, target_transform=lambda label: 1 - label), [1] * 4 + [0] * 4, plain),
+        (ImageFolder(tmp_path, loader=lambda path: Image.open(path).convert("L")), [0] * 4 + [1] * 4, None),
+        (Last(tmp_path), [1] * 4 + [0] * 4, list(plain)[::-1]),
+    ):
+        train = drkd.as_data({"train": folder, "test": folder}, validation=0).train
+        assert train.labels.tolist() == [folder[i][1] for i in range(8)] == labels
+        assert train.inputs.shape[1] == (1 if images is None else 3)
+        if images is not None:
+            assert train.inputs[:, 0, 0, 0].tolist() == [image.getpixel((0, 0))[0] for image, _ in images]
+
+
 def test_images_of_several_sizes_and_colours_are_brought_together():
     images = [Image.new("L" if side == 8 else "RGB", (side, side), 77) for side in (8, 9, 8, 9, 8, 9, 8, 9, 8, 9)]
     data = drkd.as_data(list(zip(images, [0, 1] * 5, strict=True)) * 2, image_size=8)

@@ -1,6 +1,7 @@
 """The samples of one split, out of whatever Python object holds them."""
 
 import io
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,11 +78,23 @@ def read_samples(part: Any, split: str) -> Samples:
         raise InputError(f"the {split} split is empty; leave it out")
     if hasattr(part, "features") and hasattr(part, "column_names"):
         return _of_table(part, split)
-    files = getattr(part, "samples", None)
-    if isinstance(files, list) and getattr(part, "transform", ...) is None and isinstance(files[0][0], str):
-        sources: list[Source] = [Path(file) for file, _ in files]  # torchvision's ImageFolder: no need to decode all
-        return _labelled(_undecoded(sources), [label for _, label in files], split, _name(part), _classes(part))
+    if _is_plain_folder(part):
+        sources: list[Source] = [Path(file) for file, _ in part.samples]  # no need to decode all
+        return _labelled(_undecoded(sources), [label for _, label in part.samples], split, _name(part), _classes(part))
     return _of_items(part, split)
+
+
+def _is_plain_folder(part: Any) -> bool:
+    """Whether it is torchvision's `ImageFolder` and gives its files and their labels as they are."""
+    folder: Any = sys.modules.get("torchvision.datasets.folder")  # whoever has one has loaded it
+    return (
+        folder is not None
+        and isinstance(part, folder.DatasetFolder)
+        and type(part).__getitem__ is folder.DatasetFolder.__getitem__
+        and part.loader is folder.default_loader
+        and part.transform is None
+        and part.target_transform is None
+    )
 
 
 def _of_items(part: Any, split: str) -> Samples:
