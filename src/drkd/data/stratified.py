@@ -47,7 +47,7 @@ def limited(labels: Tensor, size: int, *, seed: int, what: str) -> Tensor:
         raise InputError(f"{what} needs at least {classes} samples, one of each class, got {size}")
     if counts.min() > 1 and rest >= classes:  # else scikit-learn refuses
         _, drawn = stratified(labels, size, seed=seed, what=what)
-        if len(labels[drawn].unique()) == classes:
+        if len(set(labels[drawn].tolist())) == classes:
             return drawn
     shares = counts * size / len(labels)
     taken = np.maximum(shares.astype(np.int64), 1)
