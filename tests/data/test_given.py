@@ -168,11 +168,11 @@ def test_images_of_several_sizes_and_colours_are_brought_together():
     assert data.train.inputs.shape[1:] == (3, 8, 8)
 
 
-@pytest.mark.parametrize("kind", [torch.float32, torch.float64, torch.int64])
+@pytest.mark.parametrize("kind", [torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.int64])
 def test_rows_of_a_table_stay_as_they_are(kind):
     rows = (torch.randn(40, 3) * 9).to(kind)
     data = drkd.as_data({"train": (rows, LABELS.repeat(2)), "test": (rows[:8], LABELS[:8])}, validation=0)
-    assert torch.equal(data.train.inputs, rows.float() if kind == torch.float64 else rows)
+    assert torch.equal(data.train.inputs, rows.float() if kind.is_floating_point else rows)
     with pytest.raises(InputError, match="holds rows, not images: leave the augmentation out"):
         drkd.as_data((rows, LABELS.repeat(2)), augment="shift")
     with pytest.raises(InputError, match="holds rows, not images: leave the image size out"):

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from drkd.data.datasets import Split
 from drkd.data.images import LazyImages
+from drkd.utils.hashing import raw_bytes
 
 WIDTH = 16
 """Bytes of a key."""
@@ -32,7 +33,7 @@ def image_keys(split: Split) -> NDArray[np.void]:
 
 def _of_pixels(inputs: Tensor) -> list[bytes]:
     about = f"{tuple(inputs.shape[1:])} {inputs.dtype}".encode()
-    return [hashlib.sha256(about + torch.ravel(one).numpy().tobytes()).digest()[:WIDTH] for one in inputs]
+    return [hashlib.sha256(about + raw_bytes(one)).digest()[:WIDTH] for one in inputs]
 
 
 def _of_sources(images: LazyImages) -> list[bytes]:

@@ -18,7 +18,7 @@ from drkd.data.by_name import same_name
 from drkd.data.images import LazyImages
 from drkd.data.problems import NAMED
 from drkd.utils.files import JsonObject
-from drkd.utils.hashing import file_hash
+from drkd.utils.hashing import file_hash, raw_bytes
 
 SPLIT_NAMES = {"train", "training", "val", "valid", "validation", "test", "testing"}
 
@@ -163,12 +163,13 @@ def rows_hash(splits: Mapping[str, Rows]) -> str:
     digest = hashlib.sha256()
     for name, split in splits.items():
         digest.update(f"{name} {len(split.labels)};".encode())
-        digest.update(split.labels.contiguous().numpy().tobytes())
+        digest.update(raw_bytes(split.labels))
         if isinstance(votes := getattr(split, "probs", None), Tensor):
-            digest.update(votes.contiguous().numpy().tobytes())
+            digest.update(raw_bytes(votes))
         if isinstance(split.inputs, Tensor) and len(split.inputs):
-            sample = split.inputs[:: max(1, len(split.inputs) // SAMPLED)].contiguous()
-            digest.update(f"{tuple(sample.shape)} {sample.dtype};".encode() + sample.numpy().tobytes())
+            sample = split.inputs[:: max(1, len(split.inputs) // SAMPLED)]
+            digest.update(f"{tuple(sample.shape)} {sample.dtype};".encode())
+            digest.update(raw_bytes(sample))
     return digest.hexdigest()
 
 
@@ -246,7 +247,7 @@ def fingerprint(split: Rows) -> str:
     images = split.inputs
     digest = hashlib.sha256(str(tuple(images.shape)).encode())
     if isinstance(images, Tensor):
-        digest.update(images.contiguous().numpy().data)
+        digest.update(raw_bytes(images))
         return digest.hexdigest()
     digest.update(str((DECODING, images.channels, images.margin, images.interpolation)).encode())
     for source in images.sources:

@@ -193,7 +193,7 @@ def as_inputs(array: Any, split: str) -> Tensor | LazyImages:
     if values.dim() == 2 and values.dtype != torch.uint8:
         if values.is_floating_point() and not values.isfinite().all():
             raise InputError(f"the {split} inputs hold NaN or infinite values; fill or drop them")
-        return values.float() if values.dtype == torch.float64 else values
+        return values.float() if values.is_floating_point() else values  # as networks are
     if values.dim() == 3 and values.dtype == torch.uint8:
         values = values.unsqueeze(1)
     elif values.dim() == 4 and not (
