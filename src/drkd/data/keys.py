@@ -4,7 +4,6 @@ import hashlib
 from dataclasses import fields
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -23,6 +22,7 @@ def image_keys(split: Split) -> NDArray[np.void]:
     modification time, or of the file's bytes where those are at hand, with how the images are to be decoded.
 
     Example:
+        >>> import torch
         >>> same = torch.zeros(2, 1, 4, 4, dtype=torch.uint8)
         >>> len(np.unique(image_keys(Split(same, torch.tensor([0, 1])))))
         1
