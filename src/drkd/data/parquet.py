@@ -83,7 +83,7 @@ def list_parquet(root: Path, on_problem: OnProblem = refuse) -> Listing:
         reason = f"has lists of votes for {' and '.join(map(str, sorted(widths)))} classes; give one number per class"
         on_problem(problem_at(root, reason, "label out of range"))
         return Listing((), splits)
-    highest = max(*known, *(width - 1 for width in widths)) if known else -1
+    highest = max([*known, *(width - 1 for width in widths)], default=-1)
     if named is None and highest >= len(known):
         reason = f"has labels up to {highest} for {len(known)} images; number the classes from 0 on"
         on_problem(problem_at(root, reason, "label out of range"))
