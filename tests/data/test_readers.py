@@ -285,7 +285,7 @@ def test_cifar10_in_its_python_layout(tmp_path, monkeypatch, asked, size):
     (tmp_path / "cifar-100-python").mkdir()
     for other in (tmp_path / "cifar-100-python" / "train", folder / ".DS_Store"):
         other.write_bytes(b"0")
-    assert readers.list_files(f"cifar10:{tmp_path}") == before  # neither another data set beside it nor a system's file counts
+    assert readers.list_files(f"cifar10:{tmp_path}") == before  # neither counts
 
 
 def test_an_annotation_of_no_known_class_is_an_error(tmp_path):
