@@ -179,6 +179,12 @@ def test_rows_of_a_table_stay_as_they_are(kind):
         drkd.as_data((rows, LABELS.repeat(2)), image_size=8)
 
 
+def test_an_image_of_no_known_range_is_named_by_its_number():
+    images = [Image.new("L" if number < 3 else "F", (8, 8)) for number in range(4)]
+    with pytest.raises(InputError, match="^item 3 of the train split cannot be read as an image: its values have no"):
+        drkd.as_data([(image, number % 2) for number, image in enumerate(images)])
+
+
 def test_a_data_set_that_augments_is_refused():
     torch.manual_seed(0)
     moving = Items(*PARTS["train"], Compose([RandomAffine(30), ToTensor()]))

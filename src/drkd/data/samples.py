@@ -102,7 +102,10 @@ def _of_items(part: Any, split: str) -> Samples:
     images, labels = [], []
     for number in range(len(part)):
         image, label = _pair(part[number], split)
-        images.append(_array(image))
+        try:
+            images.append(_array(image))
+        except BadImageError as bad:
+            raise InputError(f"item {number} of the {split} split {bad.problem.reason}") from bad
         labels.append(label)
         if number < REPEATED and not np.array_equal(images[-1], _array(_pair(part[number], split)[0])):
             raise InputError(
