@@ -181,7 +181,7 @@ def test_rows_of_a_table_stay_as_they_are(kind):
 
 def test_an_image_of_no_known_range_is_named_by_its_number():
     images = [Image.new("L" if number < 3 else "F", (8, 8)) for number in range(4)]
-    with pytest.raises(InputError, match="^item 3 of the train split cannot be read as an image: its values have no"):
+    with pytest.raises(InputError, match=r"^item 3 of the train split cannot be read as an image: its values have"):
         drkd.as_data([(image, number % 2) for number, image in enumerate(images)])
 
 
