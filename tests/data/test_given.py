@@ -179,6 +179,15 @@ def test_rows_of_a_table_stay_as_they_are(kind):
         drkd.as_data((rows, LABELS.repeat(2)), image_size=8)
 
 
+def test_rows_that_a_network_cannot_take_are_refused_before_it_is_trained():
+    rows = torch.zeros(20, 4)
+    with pytest.raises(InputError, match=r"^the test inputs are torch.int64, those of the training split"):
+        drkd.as_data({"train": (rows, LABELS), "test": (rows.long(), LABELS)})
+    for kind in (object, str):
+        with pytest.raises(InputError, match=r"^the train inputs must be numbers, got an array of (object|<U\d+)"):
+            drkd.as_data((rows.numpy().astype(kind), LABELS))
+
+
 def test_an_image_of_no_known_range_is_named_by_its_number():
     images = [Image.new("L" if number < 3 else "F", (8, 8)) for number in range(4)]
     with pytest.raises(InputError, match=r"^item 3 of the train split cannot be read as an image: its values have"):

@@ -211,6 +211,8 @@ def _raw(read: Mapping[str, Samples], classes: tuple[str, ...] | None) -> Raw:
         if inputs.shape[1:] != first.shape[1:] and not mixed:
             ours, theirs = tuple(inputs.shape[1:]), tuple(first.shape[1:])
             raise InputError(f"the {split} inputs have the shape {ours}, those of the training split {theirs}")
+        if isinstance(inputs, Tensor) and isinstance(first, Tensor) and inputs.dtype != first.dtype:
+            raise InputError(f"the {split} inputs are {inputs.dtype}, those of the training split {first.dtype}")
         if not len(labels):
             raise InputError(f"the {split} split is empty; leave it out")
     widths = {each.shape[1] for each in probs.values()}

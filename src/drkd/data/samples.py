@@ -187,11 +187,14 @@ def as_inputs(array: Any, split: str) -> Tensor | LazyImages:
     Raises:
         InputError: for others.
     """
-    values = (
-        array.detach().cpu()
-        if isinstance(array, Tensor)
-        else torch.from_numpy(np.require(array, requirements=["C", "W"]))
-    )
+    try:
+        values = (
+            array.detach().cpu()
+            if isinstance(array, Tensor)
+            else torch.from_numpy(np.require(array, requirements=["C", "W"]))
+        )
+    except TypeError as reason:  # texts, and columns of several types
+        raise InputError(f"the {split} inputs must be numbers, got an array of {array.dtype}; convert them") from reason
     shape, kind = tuple(values.shape), str(values.dtype).removeprefix("torch.")
     if values.dim() == 2 and values.dtype != torch.uint8:
         if values.is_floating_point() and not values.isfinite().all():
