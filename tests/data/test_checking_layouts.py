@@ -19,6 +19,8 @@ from image_files import CLASSES, ROWS, encoded, findings, noise, refusal, write_
         ([*ROWS, (encoded(noise(99)), 2**62)], None, "has labels up to 4611686018427387904 for 41 images"),
         ([], None, "has no rows for the train split"),
         (ROWS[::2], None, "needs at least 2 classes, got 1"),
+        ([(image, 7) for image, _ in ROWS], list(CLASSES), "has labels from 7 to 7 for 2 classes"),
+        ([(image, -1) for image, _ in ROWS], list(CLASSES), "has labels from -1 to -1 for 2 classes"),
     ],
 )
 def test_parquet_with_wrong_rows(tmp_path, rows, names, reason):
@@ -27,6 +29,14 @@ def test_parquet_with_wrong_rows(tmp_path, rows, names, reason):
     assert [what.startswith(reason) for _, _, what in found].count(True) == 1, found
     assert {severity for severity, _, _ in found} == {"error"}
     assert reason in refusal(tmp_path)
+
+
+def test_a_single_row_and_a_test_split_without_labels(tmp_path):
+    write_parquet(tmp_path / "train.parquet", ROWS[:1])
+    assert "needs at least 2 classes, got 1" in refusal(tmp_path)
+    write_parquet(tmp_path / "train.parquet", ROWS, list(CLASSES))
+    write_parquet(tmp_path / "test.parquet", [(encoded(noise(100 + i)), -1) for i in range(4)], list(CLASSES))
+    assert findings(tmp_path) == [("error", "", "has labels from -1 to 1 for 2 classes; correct labels or names")]
 
 
 def test_a_row_is_named_by_file_and_number(tmp_path):

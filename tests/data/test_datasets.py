@@ -2,13 +2,14 @@
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
 import drkd
 from drkd.data import load_data
 from drkd.data.augment import AUGMENTATIONS
+from drkd.data.stratified import limited
 from drkd.utils.errors import InputError
 
 TRAIN, VAL, TEST = 1293, 144, 360
@@ -96,9 +97,30 @@ def test_validation_is_the_same_with_and_without_a_limit(noise):
 
 
 @settings(max_examples=15, deadline=None)
-@given(st.integers(10, TRAIN - 10))
+@given(st.integers(10, TRAIN))
+@example(TRAIN - 1)
 def test_a_limit_is_exact(limit):
     assert len(load_data("digits", limit_train=limit).train) == limit
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.integers(1, 12), min_size=2, max_size=6), st.data())
+def test_a_limit_keeps_a_sample_of_each_class_and_the_proportions_however_few_there_are(counts, draw):
+    labels = torch.arange(len(counts)).repeat_interleave(torch.tensor(counts))
+    size = draw.draw(st.integers(len(counts), len(labels)))
+    taken = limited(labels, size, seed=1, what="the split")
+    assert len(taken) == len(taken.unique()) == size
+    assert torch.equal(taken, limited(labels, size, seed=1, what="the split"))
+    shares = labels[taken].bincount(minlength=len(counts))
+    assert shares.min() >= 1
+    if all(count * size >= len(labels) for count in counts):
+        assert (shares - torch.tensor(counts) * size / len(labels)).abs().max() < 1 + 1e-4
+
+
+def test_a_limit_loses_no_rare_class():
+    images, labels = torch.zeros(502, 4, 4, dtype=torch.uint8), torch.tensor([0] * 500 + [1] * 2)
+    data = drkd.as_data({"train": (images, labels), "test": (images, labels)}, validation=0, limit_train=10)
+    assert data.train.labels.bincount().tolist() == [9, 1]
 
 
 def test_a_limit_keeps_samples_of_the_training_split():

@@ -8,7 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from drkd import InputError, load_data
+from drkd.data import images
 from drkd.data.folds import fold_numbers, leave_out
+from drkd.data.images import LazyImages
 from drkd.data.keys import image_keys
 from drkd.data.tensors import from_tensors
 from image_files import encoded, noise, write_parquet, write_set
@@ -120,3 +122,31 @@ def test_a_choice_by_booleans_keeps_names_and_images_together(tmp_path):
     part = train.select(chosen)
     assert part.names == [train.names[row] for row in (1, 3, 5)]
     assert torch.equal(part.inputs, train.inputs[[1, 3, 5]])
+
+
+def test_images_in_memory_are_joined_with_others_that_are_too_many_for_it(tmp_path, monkeypatch):
+    write_set(tmp_path)
+    for number in range(3, 9):
+        noise(500 + number).save(tmp_path / "train" / "dog" / f"{number}.png")
+    whole = load_data(tmp_path)
+    shown = dict(zip([*whole.train.names, *whole.val.names], [*whole.train.inputs, *whole.val.inputs], strict=True))
+    monkeypatch.setattr(images, "MEMORY_LIMIT", 3 * 8 * 8 * 10)
+    data = load_data(tmp_path, image_size=8)  # read again
+    assert (type(data.train.inputs), type(data.val.inputs)) == (LazyImages, torch.Tensor)
+    part = leave_out(data, 1, 3)
+    assert sorted([*part.train.names, *part.val.names]) == sorted(shown)
+    for split in (part.train, part.val):
+        assert len(split.inputs) == len(split.labels)
+        assert torch.equal(split.inputs[torch.arange(len(split))], torch.stack([shown[name] for name in split.names]))
+
+
+def test_images_that_nobody_voted_on_keep_their_label_beside_others(tmp_path):
+    write_set(tmp_path)
+    votes = [f"train/{name}/{i}.png,{3 - i},{i + 1}" for name in ("cat", "dog") for i in range(3)]
+    (tmp_path / "votes.csv").write_text("\n".join(["file,cat,dog", *votes]))
+    data = load_data(tmp_path)
+    assert data.val.probs is None
+    train = leave_out(data, 0, 2).train
+    voted = torch.tensor([[0.75, 0.25], [0.5, 0.5], [0.25, 0.75]])
+    assert torch.equal(train.probs, torch.cat([voted, voted, torch.eye(2).repeat_interleave(3, dim=0)]))
+    assert train.labels.tolist() == [0, 0, 0, 1, 1, 1] * 2

@@ -139,21 +139,59 @@ def test_files_of_an_image_folder_are_read_as_the_folder(tmp_path):
     assert torch.equal(drkd.as_data(in_memory, image_size=16, validation=0).train.inputs, theirs.train.inputs)
 
 
+def test_an_image_folder_with_functions_of_its_own_is_read_through_them(tmp_path):
+    for number in range(8):
+        folder = tmp_path / "ab"[number % 2]
+        folder.mkdir(exist_ok=True)
+        Image.new("RGB", (8, 8), (9 * number, 0, 0)).save(folder / f"{number}.png")
+
+    class Last(ImageFolder):
+        def __getitem__(self, number):
+            return super().__getitem__(len(self) - 1 - number)
+
+    plain = ImageFolder(tmp_path)
+    for folder, labels, images in (
+        (ImageFolder(tmp_path, target_transform=lambda label: 1 - label), [1] * 4 + [0] * 4, plain),
+        (ImageFolder(tmp_path, loader=lambda path: Image.open(path).convert("L")), [0] * 4 + [1] * 4, None),
+        (Last(tmp_path), [1] * 4 + [0] * 4, list(plain)[::-1]),
+    ):
+        train = drkd.as_data({"train": folder, "test": folder}, validation=0).train
+        assert train.labels.tolist() == [folder[i][1] for i in range(8)] == labels
+        assert train.inputs.shape[1] == (1 if images is None else 3)
+        if images is not None:
+            assert train.inputs[:, 0, 0, 0].tolist() == [image.getpixel((0, 0))[0] for image, _ in images]
+
+
 def test_images_of_several_sizes_and_colours_are_brought_together():
     images = [Image.new("L" if side == 8 else "RGB", (side, side), 77) for side in (8, 9, 8, 9, 8, 9, 8, 9, 8, 9)]
     data = drkd.as_data(list(zip(images, [0, 1] * 5, strict=True)) * 2, image_size=8)
     assert data.train.inputs.shape[1:] == (3, 8, 8)
 
 
-@pytest.mark.parametrize("kind", [torch.float32, torch.float64, torch.int64])
+@pytest.mark.parametrize("kind", [torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.int64])
 def test_rows_of_a_table_stay_as_they_are(kind):
     rows = (torch.randn(40, 3) * 9).to(kind)
     data = drkd.as_data({"train": (rows, LABELS.repeat(2)), "test": (rows[:8], LABELS[:8])}, validation=0)
-    assert torch.equal(data.train.inputs, rows.float() if kind == torch.float64 else rows)
+    assert torch.equal(data.train.inputs, rows.float() if kind.is_floating_point else rows)
     with pytest.raises(InputError, match="holds rows, not images: leave the augmentation out"):
         drkd.as_data((rows, LABELS.repeat(2)), augment="shift")
     with pytest.raises(InputError, match="holds rows, not images: leave the image size out"):
         drkd.as_data((rows, LABELS.repeat(2)), image_size=8)
+
+
+def test_rows_that_a_network_cannot_take_are_refused_before_it_is_trained():
+    rows = torch.zeros(20, 4)
+    with pytest.raises(InputError, match=r"^the test inputs are torch.int64, those of the training split"):
+        drkd.as_data({"train": (rows, LABELS), "test": (rows.long(), LABELS)})
+    for kind in (object, str):
+        with pytest.raises(InputError, match=r"^the train inputs must be numbers, got an array of (object|<U\d+)"):
+            drkd.as_data((rows.numpy().astype(kind), LABELS))
+
+
+def test_an_image_of_no_known_range_is_named_by_its_number():
+    images = [Image.new("L" if number < 3 else "F", (8, 8)) for number in range(4)]
+    with pytest.raises(InputError, match=r"^item 3 of the train split cannot be read as an image: its values have"):
+        drkd.as_data([(image, number % 2) for number, image in enumerate(images)])
 
 
 def test_a_data_set_that_augments_is_refused():

@@ -262,8 +262,12 @@ def test_damaged_parquet_is_an_error(tmp_path):
 
 
 def test_parquet_without_a_training_file_is_an_error(tmp_path):
-    with pytest.raises(InputError, match=r"train\*\.parquet"):
-        load_data(write_parquet(tmp_path / "test.parquet", [0, 1]))
+    for name in ("test.parquet", "train_1.parquet"):
+        with pytest.raises(InputError, match=r"needs Parquet files called train\.parquet or train-\*\.parquet"):
+            load_data(write_parquet(tmp_path / name, [0, 1]))
+    write_parquet(tmp_path / "train-0.parquet", [0, 1] * 10)
+    with pytest.warns(UserWarning, match=r"train_1\.parquet is skipped: its name, up to a hyphen, is not train"):
+        load_data(tmp_path)
 
 
 @pytest.mark.parametrize(("asked", "size"), [(None, 32), (32, 32), (16, 16), (64, 64)])
@@ -280,6 +284,12 @@ def test_cifar10_in_its_python_layout(tmp_path, monkeypatch, asked, size):
     assert (len(data.train), len(data.val), counts(data.test)) == (90, 10, [5] * 4)
     assert (data.image_size, data.classes, data.augmentation.degrees) == (size, tuple("abcdefghij"), 15.0)
     assert fits(data.train)
+    before = readers.list_files(f"cifar10:{tmp_path}")
+    assert len(before) == 7
+    (tmp_path / "cifar-100-python").mkdir()
+    for other in (tmp_path / "cifar-100-python" / "train", folder / ".DS_Store"):
+        other.write_bytes(b"0")
+    assert readers.list_files(f"cifar10:{tmp_path}") == before  # neither counts
 
 
 def test_an_annotation_of_no_known_class_is_an_error(tmp_path):

@@ -33,7 +33,19 @@ def test_arrays_are_refused_with_what_to_do():
         drkd.from_tensors((rows, labels), (rows, labels), validation=1.5)
 
 
-@pytest.mark.parametrize("kind", [torch.float32, torch.float64, torch.int64, torch.bool])
+def test_rows_with_a_gradient_and_of_any_float_are_known_by_their_content():
+    rows, labels = torch.randn(20, 5), torch.arange(20) % 2
+    known = drkd.from_tensors((rows, labels), (rows, labels)).record.fingerprint
+    asked = rows.clone().requires_grad_()
+    data = drkd.from_tensors((asked, labels), (asked, labels))
+    assert data.record.fingerprint == known
+    assert not data.train.inputs.requires_grad
+    rows = rows.bfloat16()
+    known = drkd.from_tensors((rows, labels), (rows, labels)).record.fingerprint
+    assert known != drkd.from_tensors((rows + 1, labels), (rows + 1, labels)).record.fingerprint
+
+
+@pytest.mark.parametrize("kind", [torch.float32, torch.float64, torch.bfloat16, torch.int64, torch.bool])
 def test_rows_are_served_as_they_are(kind):
     rows, labels = (torch.randn(20, 5) * 3).to(kind), torch.arange(20) % 2
     data = drkd.from_tensors((rows, labels), (rows[:4], labels[:4]), validation=0)

@@ -91,6 +91,23 @@ def test_bad_files_of_votes(tmp_path, text, reason):
     assert reason in str(findings(root))
 
 
+def test_a_training_says_once_what_is_wrong_with_votes(tmp_path):
+    root = write_set(tmp_path / "pets")
+    (root / "votes.csv").write_text("file,cat,dog\ntrain/cat/0.png,0,0\n")
+    assert refusal(root) == f"{root}/votes.csv has no vote, or one below 0, in line 2; leave that line out"
+
+
+def test_classes_whose_letters_are_composed_otherwise_have_their_votes(tmp_path):
+    for name in ("cafe\u0301", "dog"):
+        (tmp_path / name).mkdir()
+        for number in range(12):
+            noise(number + len(name)).save(tmp_path / name / f"{number}.png")
+    (tmp_path / "votes.csv").write_text("file,caf\u00e9,dog\ncaf\u00e9/1.png,3,1\n", encoding="utf-8")
+    data = load_data(tmp_path, validation=0)
+    row = data.train.names.index("caf\u00e9/1.png")
+    assert data.train.probs[row].tolist() == [0.75, 0.25]
+
+
 def test_votes_as_tensors():
     inputs, votes = torch.randn(20, 3), torch.tensor([[3, 1], [0, 2]] * 10)
     data = drkd.from_tensors((inputs, votes), (inputs, votes.argmax(1)), validation=0.2)

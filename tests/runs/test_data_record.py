@@ -10,7 +10,7 @@ import torch
 import drkd
 from drkd import InputError
 from drkd.config import CompareConfig, TrainConfig, resolve
-from drkd.data.record import FileRecord, describe_changes
+from drkd.data.record import DataRecord, FileRecord, describe_changes
 from drkd.export.exporting import export_run
 from drkd.runs.data_record import read_record
 from drkd.runs.evaluating import evaluate_run
@@ -209,3 +209,20 @@ def test_changes_are_named():
     assert describe_changes(old, {**old, "a/1": FileRecord(0, 11)}) == "1 file of another size (a/1)"
     assert describe_changes(old, {**old, "a/1": FileRecord(1, 10)}) == "1 file relabelled (a/1)"
     assert describe_changes(old, {}) == "4 files removed (a/1, a/2, a/3, ...)"
+
+
+def test_another_image_of_the_same_name_and_size_is_not_the_one_that_was_there(tmp_path):
+    """Uncompressed images have the same size, and are often numbered in each folder."""
+    trained = {"train/cat/1.bmp": FileRecord(0, 100, "train", "a")}
+    before = DataRecord(("cat", "dog"), {**trained, "test/cat/1.bmp": FileRecord(0, 100, "test", "b")})
+
+    def found(content, name="test/cat/1.bmp"):
+        now = DataRecord(before.classes, {**trained, name: FileRecord(0, 100, "test", content)})
+        return before.trained_on(now, "test"), describe_changes(before.files, now.files)
+
+    assert found("c") == ([], "1 file of other content (test/cat/1.bmp)")
+    assert found("c", "test/dog/1.bmp") == ([], "1 file added (test/dog/1.bmp), 1 removed (test/cat/1.bmp)")
+    assert found("b", "test/dog/1.bmp") == ([], "1 file relabelled (test/dog/1.bmp)")
+    assert found("a") == (["test/cat/1.bmp"], "1 file of other content (test/cat/1.bmp)")
+    assert found(None, "tests/cat/1.bmp")[0] == []  # no split's folder
+    assert found(None, "testing/cat/1.bmp")[0] == ["testing/cat/1.bmp"]  # contents are unknown: by name and size

@@ -1,11 +1,15 @@
 import shutil
 import warnings
+from dataclasses import replace
 
 import pytest
+import torch
 from PIL import Image
 
-from drkd import InputError
+from drkd import InputError, load_data
 from drkd.config import TrainConfig, resolve
+from drkd.models.files import read_model, write_model
+from drkd.runs.building import model_info
 from drkd.runs.evaluating import evaluate_run
 from drkd.runs.training import train
 
@@ -66,3 +70,9 @@ def test_a_comparison_is_no_network(tmp_path):
     (tmp_path / "trainings").mkdir()
     with pytest.raises(InputError, match="is a comparison; give one of its trainings"):
         evaluate_run(tmp_path, data=None, split="test")
+
+
+def test_whole_numbers_as_mean_and_deviation_are_read_back(tmp_path):
+    info = model_info(TrainConfig(model="mlp"), replace(load_data("digits"), mean=(0,), std=(1,)))
+    write_model(tmp_path / "model.safetensors", {"weight": torch.zeros(1)}, info)
+    assert read_model(tmp_path)[1] == info

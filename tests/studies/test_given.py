@@ -15,6 +15,7 @@ from drkd.config import CompareConfig, TrainConfig, read_options
 from drkd.models.given import build_given, name_given
 from drkd.models.mlp import mlp
 from drkd.runs.building import check_fine_tuning
+from drkd.runs.evaluating import evaluate_run
 from drkd.studies.given import Given, name_objects
 from drkd.utils import objects
 from drkd.utils.files import read_json
@@ -139,6 +140,11 @@ def test_a_table_trains_with_a_network_of_its_own(tmp_path):
     options = {"methods": ["dr_kd"], "seeds": 1, "epochs": 2, "jobs": 1, "batch_size": 20}
     done = drkd.compare(data=(rows, labels), model=lambda: nn.Linear(4, 3), out=tmp_path / "run", **options)
     assert not done.results.failures
+    run = done.out / "trainings" / "clean-labels" / "seed-0" / "dr_kd"
+    measured = evaluate_run(run, data=None, split="test")
+    assert [measured.metrics.accuracy] == done.results.panels[0].methods["dr_kd"].test["accuracy"]
+    with pytest.raises(InputError, match=r"exports take images, and object:tensors-.* holds rows of a table"):
+        drkd.export_run(run, "torch")
     with pytest.raises(InputError, match="rows, not images, and drkd has no network for them; pass one as model="):
         drkd.compare(data=(rows, labels), out=tmp_path / "other", **options)
 

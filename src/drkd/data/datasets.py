@@ -22,7 +22,7 @@ from drkd.data.preprocessing import Preprocessing
 from drkd.data.problems import named
 from drkd.data.record import DataRecord, FileRecord, rows_hash, with_splits
 from drkd.data.statistics import measure_statistics
-from drkd.data.stratified import stratified, with_noise
+from drkd.data.stratified import limited, stratified, with_noise
 from drkd.utils.arguments import check_arguments
 from drkd.utils.errors import InputError
 from drkd.utils.text import counted
@@ -278,7 +278,8 @@ def hold_out(train: Split, fraction: float, *, seed: int) -> tuple[Split, Split]
     Raises:
         InputError: if a class has too few samples to be divided.
     """
-    rest, taken = stratified(train.labels, fraction, seed=seed, what="the validation split")
+    advice = "choose another --validation (0: none)"
+    rest, taken = stratified(train.labels, fraction, seed=seed, what="the validation split", advice=advice)
     return train.select(rest), train.select(taken)
 
 
@@ -294,5 +295,4 @@ def _limited(split: Split, limit: int | None, *, seed: int, what: str) -> Split:
         return split
     if limit > len(split):
         raise InputError(f"the limit of {limit} {what} samples exceeds the {len(split)} there are")
-    _, taken = stratified(split.labels, limit, seed=seed, what=f"the limited {what} split")
-    return split.select(taken)
+    return split.select(limited(split.labels, limit, seed=seed, what=f"the limited {what} split"))

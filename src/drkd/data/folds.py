@@ -1,15 +1,19 @@
 """Folds: parts of the images that have labels to learn from, each left out of a training of its own."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from drkd.data.by_name import fraction_of
 from drkd.data.datasets import Data, Split
+from drkd.data.decoding import Source
 from drkd.data.images import LazyImages
 from drkd.data.keys import image_keys
 from drkd.data.record import rows_hash, with_splits
+from drkd.data.samples import as_png
 from drkd.utils.errors import InputError
 
 
@@ -90,10 +94,22 @@ def _keys(data: Data, split: Split) -> list[str]:
 
 def joined(parts: list[Split]) -> Split:
     """Splits of one data set as one."""
-    images: list[LazyImages] = [part.inputs for part in parts if isinstance(part.inputs, LazyImages)]
+    images = next((part.inputs for part in parts if isinstance(part.inputs, LazyImages)), None)
     tensors: list[Tensor] = [part.inputs for part in parts if isinstance(part.inputs, Tensor)]
-    inputs = replace(images[0], sources=[s for each in images for s in each.sources]) if images else torch.cat(tensors)
-    probs = [part.probs for part in parts if part.probs is not None]
+    sources = [source for part in parts for source in _sources(part.inputs)] if images is not None else []
+    inputs = torch.cat(tensors) if images is None else replace(images, sources=sources)
+    voted = next((part.probs for part in parts if part.probs is not None), None)
+    probs = None if voted is None else torch.cat([_votes(part, voted) for part in parts])
     names, origins = ([each for part in parts for each in getattr(part, known)] for known in ("names", "origins"))
     labels = torch.cat([part.labels for part in parts])
-    return Split(inputs, labels, names, torch.cat(probs) if probs else None, origins)
+    return Split(inputs, labels, names, probs, origins)
+
+
+def _votes(part: Split, like: Tensor) -> Tensor:
+    """The distributions of a split, one-hot where nobody voted."""
+    return F.one_hot(part.labels, like.shape[1]).to(like.dtype) if part.probs is None else part.probs
+
+
+def _sources(inputs: Tensor | LazyImages) -> Sequence[Source]:
+    """Images as files; those in memory stand beside others that are too many for it."""
+    return inputs.sources if isinstance(inputs, LazyImages) else [as_png(image[None]) for image in inputs]

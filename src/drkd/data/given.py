@@ -144,9 +144,9 @@ def divide_given(given: GivenData, image_size: int | Preprocessing | None, how: 
     if augment not in (None, "none") and not given.are_images:
         raise InputError(f"{given.name} holds rows, not images: leave the augmentation out")
     chosen = None if augment is None else parse_augmentation(augment)
+    if not given.are_images and isinstance(image_size, Preprocessing):
+        wanted = Preprocessing()  # what a network says of its images does not concern its rows
     raw = given.read(replace(wanted, mean=None, std=None))
-    if not given.are_images:
-        wanted = Preprocessing()
     return divided(given.key, raw, wanted, how, augmentation=chosen, files={})
 
 
@@ -211,6 +211,8 @@ def _raw(read: Mapping[str, Samples], classes: tuple[str, ...] | None) -> Raw:
         if inputs.shape[1:] != first.shape[1:] and not mixed:
             ours, theirs = tuple(inputs.shape[1:]), tuple(first.shape[1:])
             raise InputError(f"the {split} inputs have the shape {ours}, those of the training split {theirs}")
+        if isinstance(inputs, Tensor) and isinstance(first, Tensor) and inputs.dtype != first.dtype:
+            raise InputError(f"the {split} inputs are {inputs.dtype}, those of the training split {first.dtype}")
         if not len(labels):
             raise InputError(f"the {split} split is empty; leave it out")
     widths = {each.shape[1] for each in probs.values()}

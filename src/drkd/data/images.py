@@ -156,21 +156,25 @@ def common_size(sources: Sequence[Source]) -> int | None:
     return int(width) if width == height else None
 
 
-def random_crops(images: Tensor, index: Tensor, uniforms: NDArray[np.float64]) -> Tensor:
+def random_crops(
+    images: Tensor, index: Tensor, uniforms: NDArray[np.float64], interpolation: str = "bilinear"
+) -> Tensor:
     """A random part of each image, scaled to the images' size: uint8 (B, C, size, size).
 
     Args:
         images: all images, in memory; those decoded on demand are cropped before they are scaled down.
         index: (B,) which images.
         uniforms: (B, 2 + 2 * ATTEMPTS) random numbers, see `drkd.data.augment.crop_box`.
+        interpolation: see `LazyImages`.
     """
+    from torchvision.transforms.v2 import InterpolationMode
     from torchvision.transforms.v2.functional import resized_crop
 
-    height, width = images.shape[2:]
+    (height, width), kind = images.shape[2:], InterpolationMode(interpolation)
     crops = []
     for image, numbers in zip(images[index], uniforms, strict=True):
         left, top, wide, high = crop_box(numbers, width, height)
-        crops.append(resized_crop(image, top, left, high, wide, [height, width], antialias=True))
+        crops.append(resized_crop(image, top, left, high, wide, [height, width], kind, antialias=True))
     return torch.stack(crops)
 
 

@@ -4,12 +4,12 @@ import hashlib
 from dataclasses import fields
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from drkd.data.datasets import Split
 from drkd.data.images import LazyImages
+from drkd.utils.hashing import raw_bytes
 
 WIDTH = 16
 """Bytes of a key."""
@@ -22,6 +22,7 @@ def image_keys(split: Split) -> NDArray[np.void]:
     modification time, or of the file's bytes where those are in memory, with how the images are to be decoded.
 
     Example:
+        >>> import torch
         >>> same = torch.zeros(2, 1, 4, 4, dtype=torch.uint8)
         >>> len(np.unique(image_keys(Split(same, torch.tensor([0, 1])))))
         1
@@ -32,7 +33,7 @@ def image_keys(split: Split) -> NDArray[np.void]:
 
 def _of_pixels(inputs: Tensor) -> list[bytes]:
     about = f"{tuple(inputs.shape[1:])} {inputs.dtype}".encode()
-    return [hashlib.sha256(about + torch.ravel(one).numpy().tobytes()).digest()[:WIDTH] for one in inputs]
+    return [hashlib.sha256(about + raw_bytes(one)).digest()[:WIDTH] for one in inputs]
 
 
 def _of_sources(images: LazyImages) -> list[bytes]:

@@ -51,11 +51,13 @@ def split_locations(root: Path, wanted: Callable[[Path], bool]) -> dict[str, lis
 def judge_classes(location: str, split: str, classes: Sequence[str], labels: Collection[int]) -> Problem | None:
     """What is wrong with the classes that a split has images of; one class alone teaches nothing.
 
+    Labels beyond the classes, which the listing reports, do not count.
+
     Example:
         >>> print(judge_classes("pets (train)", "train", ("cat", "dog"), [0, 0, 0]))
         pets (train) has images of one class only: cat
     """
-    counts = Counter(labels)
+    counts = Counter(label for label in labels if 0 <= label < len(classes))
     missing = [name for label, name in enumerate(classes) if not counts[label]]
     rare = [name for label, name in enumerate(classes) if counts[label] == 1]
     if len(counts) == 1 < len(classes):

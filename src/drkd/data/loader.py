@@ -119,8 +119,8 @@ class Loader:
         self.augmentation = data.augmentation if training else Augmentation()
         self.mean = torch.tensor(data.mean, device=device).view(1, -1, 1, 1)
         self.std = torch.tensor(data.std, device=device).view(1, -1, 1, 1)
-        self.batch_size = batch_size
-        self.training = training
+        self.interpolation = data.interpolation
+        self.batch_size, self.training = batch_size, training
         self.mixing = Mixing()
         self.seed = seed
         self.replay, self.pairs = training and "replay" in needs, training and "pairs" in needs
@@ -142,8 +142,7 @@ class Loader:
         return one_ahead(served) if takes_time and self.workers != 0 else served
 
     def _batches(self, epoch: int, start: int) -> Generator[Batch, None, None]:
-        order = np.arange(len(self.split))
-        partners = repeated = None
+        order, partners, repeated = np.arange(len(self.split)), None, None
         if self.pairs:
             uniforms = random_numbers(self.seed, epoch, CHOICE, order, count=1)[:, 0]
             partners = drawn_partners(self.split.labels.numpy(), uniforms)
@@ -255,7 +254,8 @@ class Loader:
         if isinstance(self._inputs, LazyImages):
             images = stacked(islice(decoded, len(rows)))
         elif how.resized_crop:
-            images = random_crops(self._inputs, ours, with_smallest_area(uniforms[:, OF_CROP], how.smallest_area))
+            crops = with_smallest_area(uniforms[:, OF_CROP], how.smallest_area)
+            images = random_crops(self._inputs, ours, crops, self.interpolation)
         else:
             images = self._inputs.index_select(0, index if self._inputs.device == index.device else ours)
         if images.dtype != torch.uint8:  # no images, but a table's rows or words

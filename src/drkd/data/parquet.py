@@ -52,14 +52,17 @@ class Rows:
 
 
 def list_parquet(root: Path, on_problem: OnProblem = refuse) -> Listing:
-    """The images in `train*.parquet`, `val*.parquet` and `test*.parquet` under `root`."""
+    """The images in `train.parquet` or `train-*.parquet` under `root`, and in those of `val` and `test`."""
     found = split_locations(root, lambda path: path.suffix == ".parquet")
     if not found:
-        raise InputError(f"{root} needs Parquet files named train*.parquet (and val* or test*), got none for training")
+        raise InputError(
+            f"{root} needs Parquet files called train.parquet or train-*.parquet (and val or test alike), got none for "
+            "training"
+        )
     used = [path for paths in found.values() for path in paths]
     for path in visible(root):
         if path.suffix == ".parquet" and path not in used:
-            reason = "is skipped: its name does not begin with train, val or test"
+            reason = "is skipped: its name, up to a hyphen, is not train, val or test"
             on_problem(problem_at(path, reason, "other file", "warning"))
     named: tuple[Path, tuple[str, ...]] | None = None
     splits = {}
@@ -83,7 +86,7 @@ def list_parquet(root: Path, on_problem: OnProblem = refuse) -> Listing:
         reason = f"has lists of votes for {' and '.join(map(str, sorted(widths)))} classes; give one number per class"
         on_problem(problem_at(root, reason, "label out of range"))
         return Listing((), splits)
-    highest = max(*known, *(width - 1 for width in widths)) if known else -1
+    highest = max([*known, *(width - 1 for width in widths)], default=-1)
     if named is None and highest >= len(known):
         reason = f"has labels up to {highest} for {len(known)} images; number the classes from 0 on"
         on_problem(problem_at(root, reason, "label out of range"))

@@ -121,6 +121,9 @@ def _as_wanted(raw: Raw, wanted: Preprocessing) -> Raw:
     return replace(raw, margin=wanted.margin or raw.margin, interpolation=wanted.interpolation or raw.interpolation)
 
 
+CIFAR = {"cifar10": "cifar-10-batches-py", "cifar100": "cifar-100-python"}
+"""The folders that torchvision reads."""
+
 LISTINGS: dict[str, Callable[[Path, OnProblem], Listing]] = {
     "tiny_imagenet": list_tiny_imagenet,
     "imagenet": list_imagenet,
@@ -169,7 +172,7 @@ def find_layout(name: str) -> tuple[str, Path]:
     try:
         if (root / "wnids.txt").exists():
             return "tiny_imagenet", root
-        for cifar, folder in (("cifar10", "cifar-10-batches-py"), ("cifar100", "cifar-100-python")):
+        for cifar, folder in CIFAR.items():
             if (root / folder).is_dir():
                 return cifar, root
         for home in (root, root / "data"):  # a cloned Hugging Face data set has its files under data/
@@ -281,8 +284,9 @@ def list_files(name: str) -> dict[str, FileRecord]:
     layout, root = find_layout(name)
     if layout == "digits":
         return {}
-    if layout in ("cifar10", "cifar100"):
-        return record_files(dict.fromkeys(sorted(root.glob("cifar-*/*"))), root)
+    if layout in CIFAR:
+        folder = root / CIFAR[layout]
+        return record_files(dict.fromkeys(visible(folder) if folder.is_dir() else ()), root)
     found: dict[Path, int | str | None] = {}
     if layout == "folder" and (votes := root / VOTES_FILE).is_file():
         found[votes] = hashlib.sha256(votes.read_bytes()).hexdigest()

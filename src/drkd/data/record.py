@@ -18,7 +18,7 @@ from drkd.data.by_name import same_name
 from drkd.data.images import LazyImages
 from drkd.data.problems import NAMED
 from drkd.utils.files import JsonObject
-from drkd.utils.hashing import file_hash
+from drkd.utils.hashing import file_hash, raw_bytes
 
 SPLIT_NAMES = {"train", "training", "val", "valid", "validation", "test", "testing"}
 
@@ -103,7 +103,9 @@ class DataRecord:
         A file that was moved or renamed is known by its content; where files were not hashed, one that was moved from
         one split's folder to another is known by the rest of its path and its size.
         """
-        trained = {(_without_split(name), self.files[name].bytes) for name in self.images("train")}
+        trained: dict[str, list[FileRecord]] = {}
+        for name in self.images("train"):
+            trained.setdefault(_without_split(name), []).append(self.files[name])
         contents = {self.files[name].content for name in self.images("train")} - {None}
         found = []
         for name in now.images(split):
@@ -111,7 +113,8 @@ class DataRecord:
             if before is not None and before.split is not None and not before.differs(file):
                 in_training = before.split == "train"
             else:
-                in_training = (_without_split(name), file.bytes) in trained or file.content in contents
+                alike = trained.get(_without_split(name), ())
+                in_training = file.content in contents or not all(former.differs(file) for former in alike)
             if in_training:
                 found.append(name)
         return found
@@ -161,12 +164,13 @@ def rows_hash(splits: Mapping[str, Rows]) -> str:
     digest = hashlib.sha256()
     for name, split in splits.items():
         digest.update(f"{name} {len(split.labels)};".encode())
-        digest.update(split.labels.contiguous().numpy().tobytes())
+        digest.update(raw_bytes(split.labels))
         if isinstance(votes := getattr(split, "probs", None), Tensor):
-            digest.update(votes.contiguous().numpy().tobytes())
+            digest.update(raw_bytes(votes))
         if isinstance(split.inputs, Tensor) and len(split.inputs):
-            sample = split.inputs[:: max(1, len(split.inputs) // SAMPLED)].contiguous()
-            digest.update(f"{tuple(sample.shape)} {sample.dtype};".encode() + sample.numpy().tobytes())
+            sample = split.inputs[:: max(1, len(split.inputs) // SAMPLED)]
+            digest.update(f"{tuple(sample.shape)} {sample.dtype};".encode())
+            digest.update(raw_bytes(sample))
     return digest.hexdigest()
 
 
@@ -194,7 +198,8 @@ def describe_changes(before: Files, after: Files) -> str:
     relabelled: list[str] = []
     renamed: list[str] = []
     for name, file in list(new.items()):  # a file in another class folder has another label
-        former = next((was_there[key] for key in _traces(name, file) if was_there.get(key) in gone), None)
+        traces = (was_there[key] for key in _traces(name, file) if was_there.get(key) in gone)
+        former = next((each for each in traces if not gone[each].differs(file)), None)
         if former is not None:
             same_place = gone[former].label == file.label and former.rpartition("/")[2] != name.rpartition("/")[2]
             (renamed if same_place else relabelled).append(name)
@@ -243,7 +248,7 @@ def fingerprint(split: Rows) -> str:
     images = split.inputs
     digest = hashlib.sha256(str(tuple(images.shape)).encode())
     if isinstance(images, Tensor):
-        digest.update(images.contiguous().numpy().data)
+        digest.update(raw_bytes(images))
         return digest.hexdigest()
     digest.update(str((DECODING, images.channels, images.margin, images.interpolation)).encode())
     for source in images.sources:

@@ -1,6 +1,7 @@
 """The samples of one split, out of whatever Python object holds them."""
 
 import io
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,11 +78,23 @@ def read_samples(part: Any, split: str) -> Samples:
         raise InputError(f"the {split} split is empty; leave it out")
     if hasattr(part, "features") and hasattr(part, "column_names"):
         return _of_table(part, split)
-    files = getattr(part, "samples", None)
-    if isinstance(files, list) and getattr(part, "transform", ...) is None and isinstance(files[0][0], str):
-        sources: list[Source] = [Path(file) for file, _ in files]  # torchvision's ImageFolder: no need to decode all
-        return _labelled(_undecoded(sources), [label for _, label in files], split, _name(part), _classes(part))
+    if _is_plain_folder(part):
+        sources: list[Source] = [Path(file) for file, _ in part.samples]  # no need to decode all
+        return _labelled(_undecoded(sources), [label for _, label in part.samples], split, _name(part), _classes(part))
     return _of_items(part, split)
+
+
+def _is_plain_folder(part: Any) -> bool:
+    """Whether it is torchvision's `ImageFolder` and gives its files and their labels as they are."""
+    folder: Any = sys.modules.get("torchvision.datasets.folder")  # whoever has one has loaded it
+    return (
+        folder is not None
+        and isinstance(part, folder.DatasetFolder)
+        and type(part).__getitem__ is folder.DatasetFolder.__getitem__
+        and part.loader is folder.default_loader
+        and part.transform is None
+        and part.target_transform is None
+    )
 
 
 def _of_items(part: Any, split: str) -> Samples:
@@ -89,7 +102,10 @@ def _of_items(part: Any, split: str) -> Samples:
     images, labels = [], []
     for number in range(len(part)):
         image, label = _pair(part[number], split)
-        images.append(_array(image))
+        try:
+            images.append(_array(image))
+        except BadImageError as bad:
+            raise InputError(f"item {number} of the {split} split {bad.problem.reason}") from bad
         labels.append(label)
         if number < REPEATED and not np.array_equal(images[-1], _array(_pair(part[number], split)[0])):
             raise InputError(
@@ -99,7 +115,7 @@ def _of_items(part: Any, split: str) -> Samples:
     if len({image.shape for image in images}) == 1:
         inputs = as_inputs(np.stack(images), split)
     else:
-        inputs = _undecoded([_as_png(as_inputs(image[None], split)) for image in images])
+        inputs = _undecoded([as_png(as_inputs(image[None], split)) for image in images])
     return _labelled(inputs, labels, split, _name(part), _classes(part))
 
 
@@ -171,16 +187,19 @@ def as_inputs(array: Any, split: str) -> Tensor | LazyImages:
     Raises:
         InputError: for others.
     """
-    values = (
-        array.detach().cpu()
-        if isinstance(array, Tensor)
-        else torch.from_numpy(np.require(array, requirements=["C", "W"]))
-    )
+    try:
+        values = (
+            array.detach().cpu()
+            if isinstance(array, Tensor)
+            else torch.from_numpy(np.require(array, requirements=["C", "W"]))
+        )
+    except TypeError as reason:  # texts, and columns of several types
+        raise InputError(f"the {split} inputs must be numbers, got an array of {array.dtype}; convert them") from reason
     shape, kind = tuple(values.shape), str(values.dtype).removeprefix("torch.")
     if values.dim() == 2 and values.dtype != torch.uint8:
         if values.is_floating_point() and not values.isfinite().all():
             raise InputError(f"the {split} inputs hold NaN or infinite values; fill or drop them")
-        return values.float() if values.dtype == torch.float64 else values
+        return values.float() if values.is_floating_point() else values  # as networks are
     if values.dim() == 3 and values.dtype == torch.uint8:
         values = values.unsqueeze(1)
     elif values.dim() == 4 and not (
@@ -204,10 +223,10 @@ def as_inputs(array: Any, split: str) -> Tensor | LazyImages:
     if values.dtype != torch.uint8:
         raise InputError(f"the {split} images must be uint8 or floats in [0, 1], got {kind}")
     values = values.contiguous()
-    return values if values.shape[2] == values.shape[3] else _undecoded([_as_png(image[None]) for image in values])
+    return values if values.shape[2] == values.shape[3] else _undecoded([as_png(image[None]) for image in values])
 
 
-def _as_png(images: Tensor | LazyImages) -> Source:
+def as_png(images: Tensor | LazyImages) -> Source:
     """One image (1, C, H, W) as a file, which is decoded as any other."""
     if isinstance(images, LazyImages):
         return images.sources[0]

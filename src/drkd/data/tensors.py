@@ -69,7 +69,8 @@ def from_tensors(
     for split, (inputs, _) in splits.items():
         _check(split, inputs, voted[split][0], like=train[0], classes=known)
     held = {
-        split: Split(inputs, voted[split][0].long(), probs=voted[split][1]) for split, (inputs, _) in splits.items()
+        split: Split(inputs.detach(), voted[split][0].long(), probs=voted[split][1])
+        for split, (inputs, _) in splits.items()
     }
     if val is None and validation:
         held["train"], held["val"] = hold_out(held["train"], validation, seed=seed)

@@ -96,12 +96,13 @@ def read_votes(root: Path, classes: Sequence[str], on_problem: OnProblem) -> Map
         with path.open(newline="", encoding="utf-8-sig") as file:
             rows = csv.DictReader(file)
             columns = list(rows.fieldnames or ())
-            if sorted(columns) != sorted(["file", *classes]):
+            if sorted(map(same_name, columns)) != sorted(map(same_name, ["file", *classes])):
                 reason = f"needs the columns file, {some(list(classes))}, got {some(columns) or 'none'}"
                 on_problem(problem_at(path, reason, "wrong columns"))
                 return {}
+            rows.fieldnames = [same_name(column) for column in columns]
             for number, row in enumerate(rows, 2):
-                votes = [float(row[name] or 0) for name in classes]
+                votes = [float(row[same_name(name)] or 0) for name in classes]
                 if Votes.of(votes) is None:
                     reason = f"has no vote, or one below 0, in line {number}; leave that line out"
                     on_problem(problem_at(path, reason, "empty row"))
@@ -109,6 +110,8 @@ def read_votes(root: Path, classes: Sequence[str], on_problem: OnProblem) -> Map
                 name = same_name(row["file"].replace("\\", "/"))
                 known = found.setdefault(name, [0.0] * len(classes))
                 found[name] = [one + more for one, more in zip(known, votes, strict=True)]
+    except InputError:  # of `on_problem`
+        raise
     except (OSError, ValueError, TypeError, csv.Error) as reason:  # TypeError: a row with more columns than names
         on_problem(problem_at(path, f"cannot be read as votes: {reason}; write numbers per class", "damaged file"))
     return found

@@ -200,6 +200,11 @@ def _split(data: TaskData, split: str | None) -> tuple[str, Sized]:
     part: Sized = getattr(data, name)
     if not len(part):
         raise InputError(f"the {name} split of {data.name} is empty; check on the other one with --split")
+    inputs = getattr(part, "inputs", None)
+    if isinstance(inputs, torch.Tensor) and inputs.dtype != torch.uint8:
+        raise InputError(
+            f"exports take images, and {data.name} holds rows of a table; export drkd.load_model(run)[0] with torch"
+        )
     return name, part
 
 

@@ -19,10 +19,19 @@ def content_hash(tensors: Mapping[str, Tensor], about: Mapping[str, Any] | None 
     """
     digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode() if about else b"")
     for name, tensor in sorted(tensors.items()):
-        flat = tensor.detach().cpu().contiguous()
-        digest.update(f"{name} {tuple(flat.shape)} {flat.dtype};".encode())
-        digest.update(flat.reshape(-1).view(torch.uint8).numpy().tobytes())
+        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype};".encode())
+        digest.update(raw_bytes(tensor))
     return digest.hexdigest()
+
+
+def raw_bytes(tensor: Tensor) -> memoryview:
+    """What is in the memory of a tensor, of bfloat16 too, which numpy does not know.
+
+    Example:
+        >>> raw_bytes(torch.ones(1, dtype=torch.bfloat16)).hex()
+        '803f'
+    """
+    return tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data
 
 
 def file_hash(path: Path) -> str:

@@ -3,7 +3,7 @@
 CSV: `train.csv`, and `val.csv` or `test.csv`, or a single `labels.csv`. The first column is the image's path below the
 folder, then a column per class with 1, 0, or nothing where it is not known.
 
-Parquet: `train*.parquet`, and `val*` or `test*`, with the columns `image` {bytes, path} and `labels`, a list of class
+Parquet: `train-*.parquet`, and `val` or `test`, with the columns `image` {bytes, path} and `labels`, a list of class
 numbers, as Hugging Face writes a sequence of ClassLabel.
 """
 
@@ -74,7 +74,7 @@ def list_labels(root: Path, on_problem: OnProblem) -> Listed:
             return listed
     there = some([path.name for path in visible(root)]) or "nothing"
     raise InputError(
-        f"{shown(root)} needs labels.csv, or train.csv (and val.csv or test.csv), or train*.parquet, got {there}; "
+        f"{shown(root)} needs labels.csv, or train.csv (and val.csv or test.csv), or train-*.parquet, got {there}; "
         "a CSV file has the image's path in its first column and a column of 1 and 0 per class"
     )
 
