@@ -157,9 +157,18 @@ def test_the_first_word_comes_where_nothing_was_said(at_once, capsys):
     for stream in (silent, used):
         with first_word(["train", "--epochs", "3"], stream):
             at_once.pop()()
-    assert capsys.readouterr() == ("x\n", "drkd: train: reading ...\n")
+    assert capsys.readouterr() == ("x\n", "drkd: train: starting ...\n")
     with first_word(["train", "--quiet"], silent):
         assert at_once == []
+
+
+@pytest.mark.parametrize(
+    "words", ["train --epochs 3 --data pho\atos", "train --data=pho\atos --seed 1", "check pho\atos"]
+)
+def test_the_first_word_says_what_is_read(words, at_once, capsys):
+    with first_word(words.split(" ")):
+        at_once.pop()()
+    assert capsys.readouterr().err == f"drkd: {words.split()[0]}: reading pho\\x07tos ...\n"
 
 
 class Terminal:

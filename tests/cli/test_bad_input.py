@@ -274,8 +274,9 @@ def test_bad_input_gets_one_line_and_leaves_nothing_behind(here, capsys, case):
     prepare(here)
     before = sorted(here.rglob("*"))
     code = run_cli(*arguments)
-    told = capsys.readouterr().err
+    said, told = capsys.readouterr()
     assert code == 2, told
+    assert "utput goes to" not in said
     assert told.startswith("drkd: ")
     assert told.count("\n") == 1, told
     assert "Traceback" not in told
