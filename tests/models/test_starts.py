@@ -135,7 +135,7 @@ def test_nothing_is_fetched_unless_it_is_asked_for_and_the_hub_is_reached(cache,
                 raise ConnectionError("no route to host")
 
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", fetch)
-    monkeypatch.setattr(huggingface_hub.utils, "get_session", Session)
+    monkeypatch.setattr(huggingface_hub, "get_session", Session)
     with pytest.raises(InputError, match="--download was not given"):
         build(pretrained=True)
     with pytest.raises(InputError, match="connection lost" if reached else "no route to host"):

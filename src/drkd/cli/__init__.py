@@ -13,6 +13,7 @@ import traceback
 import warnings
 from collections.abc import Callable
 from importlib import import_module
+from itertools import pairwise
 from types import FrameType
 from typing import Any
 
@@ -108,7 +109,7 @@ def _about_usage(message: str, arguments: list[str]) -> str:
         return message
     flag, kind = number.groups()
     words = [word for argument in arguments for word in argument.split("=", 1)]
-    got = next((value for word, value in reversed([*zip(words, words[1:], strict=False)]) if word == flag), "nothing")
+    got = dict(pairwise(words)).get(flag, "nothing")  # the last one counts
     return f"{flag} should be {'an integer' if kind == 'integer' else 'a number'}, got {got!r}"
 
 
