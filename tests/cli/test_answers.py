@@ -15,7 +15,7 @@ from drkd.cli.findings import check_with_progress
 from drkd.cli.first_word import first_word
 from drkd.cli.inspecting import CONFIGS
 from drkd.cli.output import Guarded
-from drkd.cli.printing import PlainConsole, print_epoch
+from drkd.cli.printing import PlainConsole, opened_with, print_epoch
 from drkd.cli.progress import ProgressLine
 from drkd.config import read_options, resolve
 from drkd.runs.events import Estimate, Estimated, Progressed
@@ -157,9 +157,18 @@ def test_the_first_word_comes_where_nothing_was_said(at_once, capsys):
     for stream in (silent, used):
         with first_word(["train", "--epochs", "3"], stream):
             at_once.pop()()
-    assert capsys.readouterr() == ("x\n", "drkd: train: reading ...\n")
+    assert capsys.readouterr() == ("x\n", "drkd: train: starting ...\n")
     with first_word(["train", "--quiet"], silent):
         assert at_once == []
+
+
+@pytest.mark.parametrize(
+    "words", ["train --epochs 3 --data pho\atos", "train --data=pho\atos --seed 1", "check pho\atos"]
+)
+def test_the_first_word_says_what_is_read(words, at_once, capsys):
+    with first_word(words.split(" ")):
+        at_once.pop()()
+    assert capsys.readouterr().err == f"drkd: {words.split()[0]}: reading pho\\x07tos ...\n"
 
 
 class Terminal:
@@ -224,3 +233,21 @@ def test_check_reports_how_far_it_is(monkeypatch):
     with listening(seen.append):
         check_with_progress("digits", "classification")
     assert [str(each) for each in seen] == [f"check: {done:,} of 1,797 images" for done in range(1, 1798)]
+
+
+def test_where_output_goes_is_said_once_before_the_first_event_but_reading(capsys):
+    events = []
+    tell = opened_with(["Output goes to x.", "  ce 1"], lambda event: (events.append(event), print("event")))
+    reading = Progressed("a", Progress("reading", 1, 9, "images"))
+    told = [reading, Estimated("a", Estimate(9.0, 1, 1)), reading]
+    for event in told:
+        tell(event)
+    assert events == told
+    assert capsys.readouterr().out.splitlines() == ["event", "Output goes to x.", "  ce 1", "event", "event"]
+
+
+def test_a_training_says_where_its_output_goes(tmp_path, capsys):
+    assert run_cli("train", *QUICK, "--out", tmp_path / "run") == 0
+    out = capsys.readouterr().out
+    assert out.startswith(f"Output goes to {tmp_path / 'run'}.\n")
+    assert out.count("utput goes to") == 1

@@ -222,7 +222,7 @@ CASES = {
         (*TRAIN, "--data", "empty"),
         "empty needs at least 2 folders, one per class, got 0",
     ),
-    "a file as data": (nothing, (*TRAIN, "--data", "image.png"), "there is no data set or folder called 'image.png'"),
+    "a file as data": (nothing, (*TRAIN, "--data", "image.png"), "image.png is a file; give the folder that holds the"),
     "no CIFAR": (nothing, (*TRAIN, "--data", "cifar10"), r"cifar10 is not at data/cifar-10-batches-py \(.*--download"),
     "no Tiny ImageNet": (
         nothing,
@@ -248,7 +248,12 @@ CASES = {
     "bad row": (parquet((b"x", 0)), TABLE, "table/train.parquet row 40 cannot be read as an image"),
     # results
     "no report": (nothing, ("report", "nowhere"), "there is no folder nowhere; give the run directory of"),
-    "unfinished report": (folder("begun"), ("report", "begun"), "begun holds no finished comparison .*; finish it"),
+    "unfinished report": (folder("begun"), ("report", "begun"), "begun holds neither a comparison .*; give"),
+    "unfinished run's report": (
+        remove("run/summary.json"),
+        ("report", "run"),
+        "run holds an unfinished run; .*--out run",
+    ),
     "damaged summary": (cut("run/summary.json", 40), ("report", "run"), "run/summary.json is damaged"),
     "strange summary": (
         content("run/summary.json", b"[]"),
@@ -274,8 +279,9 @@ def test_bad_input_gets_one_line_and_leaves_nothing_behind(here, capsys, case):
     prepare(here)
     before = sorted(here.rglob("*"))
     code = run_cli(*arguments)
-    told = capsys.readouterr().err
+    said, told = capsys.readouterr()
     assert code == 2, told
+    assert "utput goes to" not in said
     assert told.startswith("drkd: ")
     assert told.count("\n") == 1, told
     assert "Traceback" not in told

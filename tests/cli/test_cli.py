@@ -26,7 +26,7 @@ def drkd_(*arguments, cwd, **options):
     """A finished process, without the first word of one that is slow to start."""
     command = [sys.executable, "-W", "error", "-m", "drkd", *map(str, arguments)]
     done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=120, check=False, **options)
-    done.stderr = re.sub(r"(?m)^drkd: \S+: .*reading \.\.\.\n", "", done.stderr)
+    done.stderr = re.sub(r"(?m)^drkd: \S+: .*(starting|libraries|reading \S+) \.\.\.\n", "", done.stderr)
     return done
 
 

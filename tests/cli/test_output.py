@@ -71,7 +71,7 @@ def test_a_process_whose_output_is_lost_ends_with_one_line():
         command = [sys.executable, "-m", "drkd", "list"]
         done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
     assert done.returncode == 1
-    (line,) = [line for line in done.stderr.splitlines() if not line.endswith("reading ...")]
+    (line,) = [line for line in done.stderr.splitlines() if not line.endswith(" ...")]
     assert line.startswith(LOST)
 
 

@@ -98,3 +98,11 @@ def test_digits_and_a_name_that_nobody_has():
     assert check_data("digits").problems == ()
     with pytest.raises(InputError, match=r"did you mean digits\?"):
         check_data("digit")
+
+
+@pytest.mark.parametrize("images", [0, 2])
+def test_a_folder_without_classes_is_one_error(tmp_path, images):
+    for number in range(images):
+        noise(number).save(tmp_path / f"{number}.png")
+    outside = ", and 2 images outside of them" if images else ""
+    assert findings(tmp_path) == [("error", "", f"needs at least 2 folders, one per class, got 0{outside}")]

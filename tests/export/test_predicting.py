@@ -1,6 +1,8 @@
 import csv
 import io
 import json
+import re
+import shutil
 from dataclasses import astuple
 from pathlib import Path
 
@@ -30,6 +32,20 @@ def test_images_are_named_as_the_network_sees_them(run, tmp_path):
     assert [Path(file).name for file in files] == [f"{i:02}.png" for i in range(20)]
     assert list(labels) == [str(i) for i in label.tolist()]
     assert list(probabilities) == pytest.approx(confidence.tolist(), abs=1e-5)
+
+
+def test_the_block_of_the_page_runs(run, tmp_path, monkeypatch, capsys):
+    page = (Path(__file__).parents[2] / "docs" / "python.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"^```python\n(for found in drkd\.predict_files.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(run, tmp_path / "runs" / "mine", symlinks=True)
+    (tmp_path / "photos").mkdir()
+    Image.new("RGB", (8, 8)).save(tmp_path / "photos" / "0.png")
+    exec(block, {"drkd": drkd})
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert [Path(file) for file, _, _ in rows] == [Path("photos", "0.png")] * 3
+    odds = [float(probability) for *_, probability in rows]
+    assert odds == sorted(odds, reverse=True)
 
 
 def test_what_is_no_image_is_refused(run, tmp_path):

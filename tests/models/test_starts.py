@@ -120,18 +120,29 @@ def test_without_a_network_it_is_said_which_file_is_expected_where(cache, option
         build(**options)
 
 
-def test_nothing_is_fetched_unless_it_is_asked_for(cache, monkeypatch):
+@pytest.mark.parametrize("reached", [False, True])
+def test_nothing_is_fetched_unless_it_is_asked_for_and_the_hub_is_reached(cache, monkeypatch, reached):
     asked = []
 
     def fetch(repository, name, revision=None):
         asked.append((repository, name, revision))
-        raise ConnectionError("no route to host")
+        raise ConnectionError("connection lost")
+
+    class Session:
+        def head(self, address, timeout):
+            asked.append(address)
+            if not reached:
+                raise ConnectionError("no route to host")
 
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", fetch)
-    for download in (False, True):
-        with pytest.raises(InputError, match="no route to host" if download else "--download was not given"):
-            build(pretrained=True, download=download)
-    assert asked == [(f"timm/{NAME}.c3_in1k", "model.safetensors", None)]
+    monkeypatch.setattr(huggingface_hub, "get_session", Session)
+    with pytest.raises(InputError, match="--download was not given"):
+        build(pretrained=True)
+    with pytest.raises(InputError, match="connection lost" if reached else "no route to host"):
+        build(pretrained=True, download=True)
+    hub, *fetched = asked
+    assert hub == huggingface_hub.constants.ENDPOINT
+    assert fetched == reached * [(f"timm/{NAME}.c3_in1k", "model.safetensors", None)]
 
 
 def test_a_repository_says_how_it_wants_images(cache, published):

@@ -5,6 +5,7 @@ What needs a fresh interpreter is started by `subprocess` in tests/cli/test_cli.
 
 import contextlib
 import os
+import re
 import signal
 import sys
 import time
@@ -43,10 +44,11 @@ class Command:
         return [pid for pid in children(forkserver._forkserver._forkserver_pid) if pid != self.pid]
 
     def end(self):
-        """Wait for its end; exit code, output and errors."""
+        """Wait for its end; exit code, output, and errors without the word that a slow start gets."""
         self.process.join(LIMIT)
         assert self.process.exitcode is not None, f"{self.output.read_text()} {self.errors.read_text()}"
-        return self.process.exitcode, self.output.read_text(), self.errors.read_text()
+        errors = re.sub(r"(?m)^drkd: \S+: .*(starting|reading \S+) \.\.\.\n", "", self.errors.read_text())
+        return self.process.exitcode, self.output.read_text(), errors
 
 
 def children(parent):

@@ -13,6 +13,7 @@ import traceback
 import warnings
 from collections.abc import Callable
 from importlib import import_module
+from itertools import pairwise
 from types import FrameType
 from typing import Any
 
@@ -86,7 +87,7 @@ def _run(arguments: list[str], *, debug: bool) -> int:
         if result == INTERRUPTED:  # what typer makes of Ctrl-C
             raise KeyboardInterrupt
     except usage_error as reason:
-        return _fail(reason.format_message(), 2, debug)
+        return _fail(_about_usage(reason.format_message(), arguments), 2, debug)
     except InputError as reason:
         return _fail(str(reason), 2, debug)
     except (KeyboardInterrupt, typer.Abort):
@@ -98,6 +99,18 @@ def _run(arguments: list[str], *, debug: bool) -> int:
     finally:
         remove_empty_folders()
     return result if isinstance(result, int) else 0
+
+
+def _about_usage(message: str, arguments: list[str]) -> str:
+    """What to say of a command that typer cannot read; it names neither the value nor the likely cause."""
+    if "unexpected extra argument" in message:
+        return f"{message}; write lists with commas and no spaces, and quote paths with spaces"
+    if not (number := re.match(r"Invalid value for '?(--[\w-]+)'?: .* valid (integer|number)", message)):
+        return message
+    flag, kind = number.groups()
+    words = [word for argument in arguments for word in argument.split("=", 1)]
+    got = dict(pairwise(words)).get(flag, "nothing")  # the last one counts
+    return f"{flag} should be {'an integer' if kind == 'integer' else 'a number'}, got {got!r}"
 
 
 def _about_failure(reason: Exception) -> str:

@@ -45,7 +45,7 @@ def print_findings(found: Findings) -> None:
         if count > ALIKE:
             say(f"{'note':<8} {count - ALIKE} more: {reason}")
     images = ", ".join(f"{split} {count:,}" for split, count in found.images.items()) or "no"
-    print(f"looked at: {images} images, {len(found.classes):,} classes")
+    print(f"looked at: {images} images, {len(found.classes):,} class{'es' * (len(found.classes) != 1)}")
     for severity, meaning in (
         ("error", "a training would stop"),
         ("warning", "figures are doubtful"),

@@ -1,7 +1,7 @@
 """What several commands print."""
 
 import functools
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -34,6 +34,24 @@ def console() -> Console:
 def say(text: object) -> None:
     """A plain line, at once, in which names of other people cannot steer the terminal."""
     print(printable_lines(text), flush=True)
+
+
+def opened_with(lines: Collection[str], on_event: "Callable[[Any], None]") -> "Callable[[Any], None]":
+    """`on_event`, which says these lines before its first event: by then bad options and data have been refused.
+
+    Progress does not count, because reading reports it too.
+    """
+    from drkd.runs.events import Progressed
+
+    waiting = list(lines)
+
+    def tell(event: "Event") -> None:
+        if waiting and not isinstance(event, Progressed):
+            say("\n".join(waiting))
+            waiting.clear()
+        on_event(event)
+
+    return tell
 
 
 @functools.cache

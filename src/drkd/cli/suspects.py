@@ -8,7 +8,7 @@ import typer
 
 from drkd.cli.answers import answer
 from drkd.cli.app import app
-from drkd.cli.printing import console, say
+from drkd.cli.printing import console, opened_with, say
 from drkd.utils.errors import InputError
 from drkd.utils.machine import processor_count
 from drkd.utils.text import counted
@@ -59,10 +59,10 @@ def suspects(
     trainings = plan(source, home, asked=kind, folds=folds, repeats=repeats, device=device)
     terminal = console()
     count = counted(len(trainings), "training")
-    terminal.print(f"{count}; output goes to {home / 'suspects'}.", highlight=False, soft_wrap=True)
     with Display(terminal, {each.name: each.config.epochs for each in trainings}) as display:
+        on_event = opened_with([f"{count}; output goes to {home / 'suspects'}."], display.on_event)
         found = find_suspects(
-            run, asked=kind, folds=folds, repeats=repeats, jobs=jobs, device=device, out=out, on_event=display.on_event
+            run, asked=kind, folds=folds, repeats=repeats, jobs=jobs, device=device, out=out, on_event=on_event
         )
     page = write_gallery(found)
     _print(found, page, top)

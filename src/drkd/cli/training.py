@@ -2,10 +2,10 @@
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -13,15 +13,16 @@ from drkd.cli.answers import answer
 from drkd.cli.app import app
 from drkd.cli.completing import completion
 from drkd.cli.options import with_options
-from drkd.cli.printing import console, print_epoch, print_summary, say
+from drkd.cli.printing import console, opened_with, print_epoch, print_summary, say
 from drkd.config import BenchConfig, CompareConfig, ReproduceConfig, TrainConfig, TuneConfig, resolve
-from drkd.config.options import TrainingConfig
 from drkd.config.photos import describe_start
 from drkd.utils.machine import processor_count
 from drkd.utils.text import printable
 from drkd.utils.workers import start_server
 
 WEIGHTS = "Final weights of the loss terms (public code: in the papers' code, which divides KL by K, the classes):"
+
+Listener = Callable[[Any], None]
 
 ConfigFile = Annotated[Path | None, typer.Option("--config", help="YAML file of options")]
 
@@ -43,15 +44,13 @@ def compare(config: ConfigFile = None, **options: object) -> int:
     from drkd.studies import comparison
 
     out = Path(settings.out) if settings.out else new_run_dir("compare")
-    _note_if_new(settings.resume, out)
-    _say_start(settings, source)
     terminal = console()
     trainings = comparison.plan(settings, comparison.with_controls(settings), out)
-    terminal.print(f"{len(trainings)} trainings; output goes to {out}.\n{WEIGHTS}", highlight=False)
-    for line in comparison.weights(trainings).values():
-        terminal.print(f"  {line}", highlight=False, soft_wrap=True)
+    opening = [*_opening(settings, source, out), f"{len(trainings)} trainings; output goes to {out}.", WEIGHTS]
+    opening += [f"  {line}" for line in comparison.weights(trainings).values()]
     with Display(terminal, {t.name: t.config.epochs for t in trainings}) as display:
-        results = comparison.run(settings, source, out, on_event=display.on_event).results
+        on_event = _opened(settings.launcher == "local", opening, display.on_event)
+        results = comparison.run(settings, source, out, on_event=on_event).results
     page = write_report(out)  # before anything is printed, which may fail
     print_results(results, terminal)
     terminal.print(f"Report: {page}", highlight=False, soft_wrap=True)
@@ -71,37 +70,33 @@ def train(config: ConfigFile = None, **options: object) -> int:
     from drkd.methods.registry import get_method
     from drkd.runs.building import describe_weights, refuse_without_teacher
     from drkd.runs.directory import new_run_dir
-    from drkd.runs.events import ignore_event
+    from drkd.runs.events import OnEvent, ignore_event
     from drkd.runs.summary import RunSummary
     from drkd.runs.training import train as run_training
     from drkd.utils.device import choose_device
-    from drkd.utils.distributed import process_group, rank
+    from drkd.utils.distributed import process_group, rank, world_size
 
     refuse_without_teacher(settings, source, [get_method(settings.method)])
     described = describe_weights(settings)
     noted: set[str] = set()
     show = partial(print_epoch, noted=noted)
 
-    def announced() -> Path:
-        out = Path(settings.out) if settings.out else new_run_dir("train")
-        if rank() == 0:
-            _note_if_new(settings.resume, out)
-            _say_start(settings, source)
-            say(f"Output goes to {out}.\n{WEIGHTS}\n  {described}")
-        return out
+    def opened(out: Path) -> OnEvent:
+        opening = [*_opening(settings, source, out), f"Output goes to {out}.", WEIGHTS, f"  {described}"]
+        return _opened(settings.devices * settings.num_nodes == world_size() == 1, opening, show)
 
     if (settings.devices > 1 or settings.num_nodes > 1) and "RANK" not in os.environ:
         from drkd.runs.launching import train_on_devices
 
-        out = announced()
-        train_on_devices(settings, source, out, show)
+        out = Path(settings.out) if settings.out else new_run_dir("train")
+        train_on_devices(settings, source, out, opened(out))
         summary = RunSummary.read(out)
         print_summary(summary, noted)
         answer(out, summary)
         return 0
     with process_group(choose_device(settings.device)):
-        out = announced()
-        summary = run_training(settings, source, out, on_event=show if rank() == 0 else ignore_event)
+        out = Path(settings.out) if settings.out else new_run_dir("train")
+        summary = run_training(settings, source, out, on_event=opened(out) if rank() == 0 else ignore_event)
         if rank() == 0:
             print_summary(summary, noted)
             answer(out, summary)
@@ -126,13 +121,11 @@ def tune(config: ConfigFile = None, **options: object) -> int:
     from drkd.tasks import get_task
 
     out = Path(settings.out) if settings.out else new_run_dir("tune")
-    _note_if_new(settings.resume, out)
-    if settings.networks is None:
-        _say_start(settings, source)
     terminal = console()
-    terminal.print(describe_search(settings, source, out), highlight=False, soft_wrap=True)
+    opening = [*_opening(settings, source, out), describe_search(settings, source, out)]
     with Trials(terminal, settings.trials, get_task(settings.task).label) as trials:
-        found = tuning.run(settings, source, out, on_trial=trials.on_trial)
+        on_trial = _opened(settings.launcher == "local" and not settings.networks, opening, trials.on_trial)
+        found = tuning.run(settings, source, out, on_trial=on_trial)
     if found.networks is not None:
         print_networks(found.networks, terminal)
         say(f"Plot: {draw_networks(found.networks, out)}")
@@ -194,14 +187,19 @@ def bench(config: ConfigFile = None, **options: object) -> int:
     return 0
 
 
-def _note_if_new(resume: bool, out: Path) -> None:
-    if resume and not (out / "config.yaml").exists():
-        say(f"{out} holds no run to resume: starting from scratch")
+def _opening(settings: CompareConfig | TrainConfig | TuneConfig, source: Mapping[str, str], out: Path) -> list[str]:
+    """What there is to say of a start that may not be what was meant."""
+    new = settings.resume and not (out / "config.yaml").exists()
+    photos = None if getattr(settings, "networks", None) else describe_start(settings.data, settings.model, source)
+    return [*([f"{out} holds no run to resume: starting from scratch"] if new else []), *([photos] if photos else [])]
 
 
-def _say_start(settings: TrainingConfig, source: Mapping[str, str]) -> None:
-    if text := describe_start(settings.data, settings.model, source):
-        say(text)
+def _opened(waits: bool, opening: list[str], on_event: Listener) -> Listener:
+    """Say the opening with the first event, or at once where that is long in coming."""
+    if waits:
+        return opened_with(opening, on_event)
+    say("\n".join(opening))
+    return on_event
 
 
 def _exit_code(failures: Mapping[str, str]) -> int:

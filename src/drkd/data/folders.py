@@ -86,11 +86,11 @@ def list_classes(locations: Mapping[str, Path], on_problem: OnProblem) -> Listin
         splits[split] = [
             (path, label) for label, name in enumerate(classes) for path in images_of(location / name, on_problem)
         ]
-        if not splits[split]:
+        if classes and not splits[split]:  # without classes, one error says it all
             reason = f"holds no images ({', '.join(sorted(IMAGE_SUFFIXES))})"
             if loose := _loose_images(location):
                 found = counted(len(loose), "image")
-                reason = f"has {found}, but no folder per class; sort images into folders or move it away"
+                reason = f"has {found}, but no folder per class; sort them into one folder per class, or remove them"
             on_problem(problem_at(location, reason, "empty split"))
     return Listing(classes, splits)
 

@@ -165,6 +165,8 @@ def find_layout(name: str) -> tuple[str, Path]:
     if not root.is_dir():
         if name == "shapes":
             raise InputError("shapes has boxes and masks: add --task detection or --task segmentation")
+        if root.is_file():
+            raise InputError(f"{name} is a file; give the folder that holds the images")
         close = difflib.get_close_matches(name, [*BY_NAME, *folders_beside(root)], n=1)
         hint = f"did you mean {close[0]}?" if close else "see `drkd list datasets`."
         moved = "If the folder is elsewhere, give its path"

@@ -263,7 +263,7 @@ def hub_file(repository: str, names: Sequence[str], *, download: bool) -> Path:
     Raises:
         InputError: if it is not there.
     """
-    from huggingface_hub import constants, hf_hub_download
+    from huggingface_hub import constants, get_session, hf_hub_download
     from huggingface_hub.errors import EntryNotFoundError, HFValidationError, LocalEntryNotFoundError
 
     name, _, revision = repository.partition("@")
@@ -271,6 +271,8 @@ def hub_file(repository: str, names: Sequence[str], *, download: bool) -> Path:
         if (found := _cached(repository, names)) is not None:
             return found
         why = "--download was not given"
+        if download:  # at once, where hf_hub_download would try five times more and print each
+            get_session().head(constants.ENDPOINT, timeout=constants.HF_HUB_ETAG_TIMEOUT)
         for each in names if download else ():
             try:
                 return Path(hf_hub_download(name, each, revision=revision or None))

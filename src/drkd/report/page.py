@@ -31,9 +31,11 @@ def write_report(out: Path) -> Path:
     """
     if not out.is_dir():
         raise InputError(f"there is no folder {out}; give the run directory of `compare` or `train`")
+    if not (out / FILE).is_file() and (out / "config.yaml").is_file():
+        raise InputError(f"{out} holds an unfinished run; to finish it, run its command again with --out {out}")
     if not (out / FILE).is_file():
         raise InputError(
-            f"{out} holds no finished comparison (no results.json); finish it with --resume, or give another"
+            f"{out} holds neither a comparison (results.json) nor a training (summary.json); give a run directory"
         )
     results = ComparisonResults.read(out)
     if not (out / "config.yaml").is_file():

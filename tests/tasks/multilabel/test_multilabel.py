@@ -237,7 +237,8 @@ def test_a_split_does_not_depend_on_the_other_images(tmp_path):
         (lambda text: text.replace("labels-3.png", "gone.png"), "does not exist"),
         (lambda text: text.replace("labels-3.png", "labels-4.png"), "lists 1 image twice in a split: labels-4.png"),
         (lambda text: text.replace("green", "red", 1), "name each class once"),
-        (lambda text: "", "needs a first line"),
+        (lambda text: "", "2 problems: {folder}/labels.csv needs a first line"),
+        (lambda text: text.replace(",", ";"), "separate columns by commas"),
         (lambda text: text.split("\n")[0], "has no images for the train split"),
         (lambda text: re.sub(",[^,\n]*,[^,\n]*$", "", text, flags=re.MULTILINE), "needs at least 2 classes"),
     ],
@@ -246,7 +247,7 @@ def test_wrong_rows_are_named(tmp_path, spoil, reason):
     write_several(tmp_path, count=10)
     path = tmp_path / "labels.csv"
     path.write_text(spoil(path.read_text()))
-    with pytest.raises(InputError, match=re.escape(reason)):
+    with pytest.raises(InputError, match=re.escape(reason.format(folder=tmp_path))):
         load_multilabel(tmp_path)
 
 

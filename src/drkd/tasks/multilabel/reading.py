@@ -84,6 +84,8 @@ def _judge(root: Path, listed: Listed, on_problem: OnProblem) -> None:
     if len(listed.classes) < 2:
         on_problem(problem_at(root, f"needs at least 2 classes, got {len(listed.classes)}", "missing class"))
     for split, part in listed.splits.items():
+        if not listed.classes:  # said above
+            continue
         if not len(part):
             on_problem(problem_at(root, f"has no images for the {split} split", "empty split"))
             continue
@@ -107,7 +109,8 @@ def _read_csv(root: Path, found: Mapping[str, list[Path]], on_problem: OnProblem
             names = header[1:]
             if not names or len(set(names)) < len(names) or "" in names:
                 reason = f"needs a first line with the path's column and a name per class, got {some(header) or 'none'}"
-                on_problem(problem_at(path, f"{reason}; name each class once", "wrong columns"))
+                way = "separate columns by commas" if ";" in "".join(header) else "name each class once"
+                on_problem(problem_at(path, f"{reason}; {way}", "wrong columns"))
                 continue
             classes = classes or names
             if sorted(names) != sorted(classes):
