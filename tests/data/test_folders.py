@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from drkd import InputError
-from drkd.data import load_data, readers
+from drkd.data import layouts, load_data, readers
 from drkd.data.checking import check_data
 from drkd.data.files import files_below, is_hidden
 from drkd.data.problems import refuse
@@ -177,7 +177,7 @@ def test_the_name_of_a_data_set_is_not_the_folder(tmp_path, monkeypatch, name):
     monkeypatch.chdir(tmp_path)
     write_classes(tmp_path / name, {"cat": 9, "dog": 9})
     with pytest.warns(UserWarning, match=f"not the folder {name}; for that, give ./{name}"):
-        assert readers.find_layout(name)[0] == name
+        assert layouts.find_layout(name)[0] == name
     assert load_data(f"./{name}").classes == ("cat", "dog")
 
 

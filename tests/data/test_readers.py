@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-from drkd.data import datasets, images, load_data, readers
+from drkd.data import datasets, images, layouts, load_data, readers
 from drkd.data.files import in_order
 from drkd.utils.errors import InputError
 
@@ -284,12 +284,12 @@ def test_cifar10_in_its_python_layout(tmp_path, monkeypatch, asked, size):
     assert (len(data.train), len(data.val), counts(data.test)) == (90, 10, [5] * 4)
     assert (data.image_size, data.classes, data.augmentation.degrees) == (size, tuple("abcdefghij"), 15.0)
     assert fits(data.train)
-    before = readers.list_files(f"cifar10:{tmp_path}")
+    before = layouts.list_files(f"cifar10:{tmp_path}")
     assert len(before) == 7
     (tmp_path / "cifar-100-python").mkdir()
     for other in (tmp_path / "cifar-100-python" / "train", folder / ".DS_Store"):
         other.write_bytes(b"0")
-    assert readers.list_files(f"cifar10:{tmp_path}") == before  # neither counts
+    assert layouts.list_files(f"cifar10:{tmp_path}") == before  # neither counts
 
 
 def test_an_annotation_of_no_known_class_is_an_error(tmp_path):

@@ -7,8 +7,8 @@ import torch
 
 import drkd
 from drkd.data import load_data
+from drkd.data.layouts import list_files
 from drkd.data.loader import Loader
-from drkd.data.readers import list_files
 from image_files import encoded, findings, noise, refusal, write_set
 
 VOTES = [[3.0, 1.0], [0.0, 2.0], [1.0, 3.0], [5.0, 0.0]] * 5

@@ -9,7 +9,7 @@ import yaml
 
 import drkd
 from drkd.config import ReproduceConfig, TrainConfig, resolve
-from drkd.data.readers import find_layout
+from drkd.data.layouts import find_layout
 from drkd.runs.directory import kept_epoch
 from drkd.runs.summary import RunSummary
 from drkd.studies.deviations import PUBLISHED_SIZES, deviations, why_incomparable

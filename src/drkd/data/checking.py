@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from drkd.data import readers
+from drkd.data import layouts, readers
 from drkd.data.datasets import VALIDATION, divide
 from drkd.data.decoding import Source, converted, decoded, describe_source, opened
 from drkd.data.images import damage_of, in_threads
@@ -84,12 +84,12 @@ def check_data(name: str | Path, *, progress: Progress | None = None) -> Finding
         >>> found.images, found.count("error")
         ({'train': 1797}, {})
     """
-    layout, root = readers.find_layout(str(name))
+    layout, root = layouts.find_layout(str(name))
     problems: list[Problem] = []
     listing: Listing | None = None
     try:
-        if layout in readers.LISTINGS:
-            listing = readers.LISTINGS[layout](root, problems.append)
+        if layout in layouts.LISTINGS:
+            listing = layouts.LISTINGS[layout](root, problems.append)
             classes, splits = listing.classes, dict(listing.splits)
             total = sum(map(len, splits.values()))
             seen = _look_at_files(splits)

@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from drkd.data import readers
+from drkd.data import layouts, readers
 from drkd.data.augment import Augmentation
 from drkd.data.augment_names import parse_augmentation
 from drkd.data.by_name import draw_test, draw_validation
@@ -158,12 +158,12 @@ def load_data(
     check_arguments(load_data, locals())
     how = Division(seed, validation, limit_train, limit_test, label_noise)
     chosen = None if augment is None else parse_augmentation(augment)
-    files = readers.list_files(str(name))
+    files = layouts.list_files(str(name))
     listed = f"{Path(name).resolve()} {DataRecord((), files).fingerprint}"
     wanted = image_size if isinstance(image_size, Preprocessing) else Preprocessing(image_size)
     raw = _read(str(name), replace(wanted, mean=None, std=None), download, skip_bad_images, listed)
     if download:
-        files = readers.list_files(str(name))
+        files = layouts.list_files(str(name))
     return divided(str(name), raw, wanted, how, augmentation=chosen, files=files)
 
 

@@ -114,7 +114,7 @@ class Loader:
                 f"{int(strange[0])}; data.classes must name every class"
             )
         self.device = this_device(device)
-        self.split = split
+        self.split, self.seed = split, seed
         self.num_classes = len(data.classes)
         self.augmentation = data.augmentation if training else Augmentation()
         self.mean = torch.tensor(data.mean, device=device).view(1, -1, 1, 1)
@@ -122,7 +122,6 @@ class Loader:
         self.interpolation = data.interpolation
         self.batch_size, self.training = batch_size, training
         self.mixing = Mixing()
-        self.seed = seed
         self.replay, self.pairs = training and "replay" in needs, training and "pairs" in needs
         self.balanced = training and "balanced" in needs
         self.rank, self.world_size, self.workers = rank, world_size, workers
@@ -142,7 +141,8 @@ class Loader:
         return one_ahead(served) if takes_time and self.workers != 0 else served
 
     def _batches(self, epoch: int, start: int) -> Generator[Batch, None, None]:
-        order, partners, repeated = np.arange(len(self.split)), None, None
+        order = np.arange(len(self.split))
+        partners = repeated = None
         if self.pairs:
             uniforms = random_numbers(self.seed, epoch, CHOICE, order, count=1)[:, 0]
             partners = drawn_partners(self.split.labels.numpy(), uniforms)

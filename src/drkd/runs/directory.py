@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from drkd.config import as_yaml, differences, read_written
-from drkd.data.readers import BY_NAME
+from drkd.data.layouts import BY_NAME
 from drkd.utils.distributed import from_rank_0, rank
 from drkd.utils.errors import InputError
 from drkd.utils.files import half_written, write_text

@@ -101,7 +101,7 @@ class Classification(Task):
         return random_classes(config, samples)
 
     def list_files(self, name: str) -> "Mapping[str, FileRecord]":
-        from drkd.data.readers import list_files
+        from drkd.data.layouts import list_files
 
         return {} if name.startswith(PREFIX) else list_files(name)
 
