@@ -138,7 +138,7 @@ def test_a_folder_that_is_read_only_is_named(done, tmp_path, monkeypatch, capsys
 
 
 def test_a_folder_without_results_is_refused(tmp_path):
-    with pytest.raises(InputError, match="no finished comparison"):
+    with pytest.raises(InputError, match="neither a comparison"):
         write_report(tmp_path)
 
 
