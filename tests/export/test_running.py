@@ -5,6 +5,7 @@ import io
 import itertools
 import json
 import shutil
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from drkd.export.latency import bench_files
 from drkd.export.manifest import KEYS
 from drkd.export.memory import Memory, measure_here, measure_memory
 from drkd.export.predicting import predict_files
+from drkd.export.records import LatencyResults
 from drkd.export.runtimes import open_session
 from drkd.report.exports import read_exports
 from image_files import run_cli
@@ -94,6 +96,10 @@ def test_a_run_is_measured_with_its_exports(run, exported, capsys, monkeypatch):
     again = capsys.readouterr().out
     accuracy = f"{100 * exported['int8'].parity.accuracy_after:.2f}"
     assert all(text in again for text in ("model-int8.onnx", accuracy, "exports.png"))
+    other = [replace(file, bytes=file.bytes + (".onnx" in file.file)) for file in speed.files]
+    monkeypatch.setattr(LatencyResults, "read", lambda _: replace(speed, files=other))
+    left = {row.file: row.measured for row in read_exports(run)[0]}  # not those of other files of the same names
+    assert [file for file, measured in left.items() if measured] == ["model.safetensors", "model.pt2"]
 
 
 def test_export_and_bench_model_print_json(run, exported, tmp_path, capsys, monkeypatch):

@@ -39,15 +39,18 @@ class ExportedFile:
 
 
 def read_exports(run: Path) -> tuple[list[ExportedFile], LatencyResults | None]:
-    """What is known of each export of a run, its own network first, and the last measurement of their speed."""
+    """What is known of each export of a run, its own network first, and the last measurement of their speed.
+
+    Figures of a file that had another size then, such as an export with other options, are left out.
+    """
     latency = run / "exports" / LATENCY
     speed = LatencyResults.read(latency) if latency.is_file() else None
-    measured = {Path(each.file).name: each for each in speed.files} if speed else {}
-    own = run / NETWORK
-    network = ExportedFile(NETWORK, own.stat().st_size if own.is_file() else 0, None, None, measured.get(NETWORK))
+    measured = {(Path(each.file).name, each.bytes): each for each in speed.files} if speed else {}
+    size = (run / NETWORK).stat().st_size if (run / NETWORK).is_file() else 0
+    network = ExportedFile(NETWORK, size, None, None, measured.get((NETWORK, size)))
     exports = [
-        ExportedFile(record.file, record.bytes, record.parity, record.split, measured.get(record.file))
-        for record in read_records(run)
+        ExportedFile(each.file, each.bytes, each.parity, each.split, measured.get((each.file, each.bytes)))
+        for each in read_records(run)
     ]
     return [network, *exports], speed
 
