@@ -140,13 +140,13 @@ class SkippedSteps:
     default, is called all the same and skips itself. By either the scale of the gradients falls.
     """
 
-    _scale: float | None = None  # before the step at hand
+    _scale: float | None = None  # before the current step
 
     def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, optimizer: Any = None, **others: Any) -> None:
         self._scale = gradient_scale(optimizer)
 
     def was_skipped(self, optimizer: Any) -> bool:
-        """Whether the step at hand was skipped."""
+        """Whether the current step was skipped."""
         before, now = self._scale, gradient_scale(optimizer)
         fell = before is not None and now is not None and now < before
         return fell or bool(getattr(optimizer, "step_was_skipped", False))
