@@ -86,7 +86,7 @@ def read_samples(part: Any, split: str) -> Samples:
 
 def _is_plain_folder(part: Any) -> bool:
     """Whether it is torchvision's `ImageFolder` and gives its files and their labels as they are."""
-    folder: Any = sys.modules.get("torchvision.datasets.folder")  # whoever has one has loaded it
+    folder: Any = sys.modules.get("torchvision.datasets.folder")  # an object of its class means that it is loaded
     return (
         folder is not None
         and isinstance(part, folder.DatasetFolder)
