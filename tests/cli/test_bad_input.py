@@ -281,7 +281,7 @@ def test_bad_input_gets_one_line_and_leaves_nothing_behind(here, capsys, case):
     code = run_cli(*arguments)
     said, told = capsys.readouterr()
     assert code == 2, told
-    assert "utput goes to" not in said
+    assert "output goes to" not in said.lower()
     assert told.startswith("drkd: ")
     assert told.count("\n") == 1, told
     assert "Traceback" not in told
